@@ -1,0 +1,44 @@
+# Two commands: `make demo` shows what AdMint does, `make test` proves it. Both set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_OUTPUT ?= demo-output
+
+.PHONY: help demo test check fix setup clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: setup  ## make an ad from the example brief, on this machine, without a GPU
+	@rm -rf $(DEMO_OUTPUT)
+	$(BIN)/admint pipeline --prompt @examples/water-bottle/brief.txt --title "Dew" \
+	  --reference-images examples/water-bottle/references --recipe master --duration 15 --aspect-ratio 9:16 \
+	  --seed 7 --output $(DEMO_OUTPUT) --full-pipeline
+
+test: setup  ## run the whole suite
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, format, types, import contract, module size (read-only)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy configs models pipelines quality serving benchmarks tests
+	$(BIN)/python -m pytest -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
+
+fix: setup  ## apply what `check` can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: .venv/installed  ## create .venv and install the pinned CPU set
+
+# torch first: its CPU build must be chosen before anything asks for "torch" (see README, Installation).
+.venv/installed: pyproject.toml requirements/cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "AdMint needs Python 3.11 or newer: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[dev]'
+	@touch $@
+
+clean:  ## remove what the targets made
+	rm -rf .venv build *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
