@@ -1,0 +1,38 @@
+"""The error tree of `models`. Messages name the input, quote it, and say the remedy.
+
+ModelError
+├── InvalidRequest        the caller must change the request
+├── Cancelled             the caller asked to stop; nothing is wrong
+├── BudgetExceeded        a token or time budget ran out before the answer was complete
+├── WeightsError          the model folder must be repaired (missing, wrong hash, unsafe file)
+│   └── DownloadError     the hub could not deliver; the same command resumes
+└── InferenceFailed       the engine itself failed (out of memory, remote server down)
+"""
+
+
+class ModelError(Exception):
+    """Base of everything `models` raises on purpose."""
+
+
+class InvalidRequest(ModelError):
+    """The request cannot be served by this model: size, frame count, reference count, role."""
+
+
+class Cancelled(ModelError):
+    """A watcher asked the running call to stop."""
+
+
+class BudgetExceeded(ModelError):
+    """The token or time budget of a chat request ran out before the answer was complete."""
+
+
+class WeightsError(ModelError):
+    """A model folder is missing, altered or holds a file that could run code."""
+
+
+class DownloadError(WeightsError):
+    """The model hub did not deliver a file; what arrived is kept and resumed by the same command."""
+
+
+class InferenceFailed(ModelError):
+    """The engine failed while running a valid request."""

@@ -1,0 +1,170 @@
+"""IP-Adapter: up to three reference images condition a UNet, each with its own weight, role and place.
+
+Formula (IP-Adapter, arXiv 2308.06721, for several images):
+
+    h = Attn(Q, K_text, V_text) + sum_j s_j * Attn(Q, K_j, V_j)
+
+diffusers gives one adapter one scale, and joins all its images in a single softmax, where no image has a weight of its
+own; masks of ones would separate them, but are resized in every layer of every step and round wrongly at some aspect
+ratios. So the adapter is loaded once and its layers are listed once per reference ("slot"): the same modules, no
+further memory, one scale per slot and layer. A slot of scale 0 is skipped by the attention processor, so that a
+reference of weight 0 equals no reference and scale 0 equals no adapter, to the bit. A slot in use costs one attention
+over its few tokens (four in the plain adapter).
+
+Serves every UNet pipeline of diffusers with `load_ip_adapter` (images and AnimateDiff-type video). Knows no scheduler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
+from PIL import Image
+from torch import nn
+
+from models.errors import InvalidRequest
+from models.image.loading import LOCAL
+from models.image.pixels import decode
+from models.image.recent import Recent
+from models.interfaces import AdapterBlocks, AdapterSettings, EncodedImage, Reference
+
+REMEMBERED_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One cross-attention layer of the UNet: `down`, `mid` or `up`, block index, layer index within the block."""
+
+    side: Literal["down", "mid", "up"]
+    block: int
+    index: int
+
+
+class ReferenceAdapter:
+    """The IP-Adapter of one pipeline. Not for concurrent calls: `begin`, then `before_step`, then `release`."""
+
+    def __init__(self, pipeline: Any, folder: Path, weight_name: str, image_encoder: str, slots: int) -> None:
+        """Load the adapter into `pipeline` with room for `slots` references."""
+        pipeline.load_ip_adapter(
+            str(folder),
+            subfolder="",
+            weight_name=weight_name,
+            image_encoder_folder=image_encoder,
+            local_files_only=LOCAL["local_files_only"],
+        )
+        self._pipeline = pipeline
+        self._slots = slots
+        self._processors = _share_layers(pipeline.unet, slots)
+        self._presets = block_presets([layer for layer, _ in self._processors], pipeline.unet.config)
+        self._remembered: Recent[tuple[torch.Tensor, torch.Tensor]] = Recent(REMEMBERED_IMAGES)
+        with torch.inference_mode():
+            self._blank = torch.zeros_like(self._encode(Image.new("RGB", (8, 8)))[0])
+        self._scales: dict[Layer, list[float]] = {}
+        self._window = (0.0, 1.0)
+        self.release()
+
+    def begin(self, references: Sequence[Reference], settings: AdapterSettings, guided: bool) -> list[torch.Tensor]:
+        """Set the scales for step 0; gives `ip_adapter_image_embeds`, one tensor (2 if guided else 1, 1, ...) per slot.
+
+        The negative half is what diffusers takes for "no image": zeros, or the encoded black image for adapters that
+        read the encoder's hidden states. Raises InvalidRequest for an image that cannot be decoded, before any change.
+        """
+        pairs = [self._remember(reference.image, f"reference {n}") for n, reference in enumerate(references, 1)]
+        pairs += [(self._blank, self._blank)] * (self._slots - len(pairs))
+        self._scales = self._scales_of(references, settings)
+        self._window = (settings.begin_step_percent, settings.end_step_percent)
+        self.before_step(0, 1)
+        return [torch.stack([negative, positive] if guided else [positive]) for positive, negative in pairs]
+
+    def before_step(self, done: int, total: int) -> None:
+        """Switch on when step `done` of `total` lies in [begin, end) of the steps that this call runs, else off."""
+        begin, end = self._window
+        on = begin <= done / total < end
+        for layer, processor in self._processors:
+            processor.scale = list(self._scales[layer]) if on and self._scales else [0.0] * self._slots
+
+    def release(self) -> None:
+        """Forget the call: every scale 0."""
+        self._scales = {}
+        self.before_step(0, 1)
+
+    def _scales_of(self, references: Sequence[Reference], settings: AdapterSettings) -> dict[Layer, list[float]]:
+        # `scale` is the strength of all references together: three of weight 1 share it, or they would drown the text.
+        total = max(1.0, sum(reference.weight for reference in references))
+        strengths = [settings.scale * reference.weight / total for reference in references]
+        places = [self._presets[_blocks(reference, settings)] for reference in references]
+        spare = [0.0] * (self._slots - len(references))
+        return {
+            layer: [s if layer in place else 0.0 for s, place in zip(strengths, places, strict=True)] + spare
+            for layer, _ in self._processors
+        }
+
+    def _remember(self, image: EncodedImage, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._remembered.get(image.sha256, lambda: self._encode(decode(image, name)))
+
+    def _encode(self, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
+        projection = self._pipeline.unet.encoder_hid_proj.image_projection_layers[0]
+        hidden_states = not isinstance(projection, ImageProjection)
+        positive, negative = self._pipeline.encode_image(image, self._pipeline._execution_device, 1, hidden_states)
+        return positive, negative
+
+
+def check_references(model: str, references: Sequence[Reference], limit: int) -> None:
+    """Raises InvalidRequest when the model takes fewer references."""
+    if len(references) > limit:
+        raise InvalidRequest(
+            f"model {model!r} takes {limit or 'no'} reference images, but {len(references)} were given; leave some out"
+            " or choose a model with a reference adapter"
+        )
+
+
+def block_presets(layers: Sequence[Layer], config: Any) -> dict[AdapterBlocks, frozenset[Layer]]:
+    """Layers of each block preset, from the UNet's own structure.
+
+    InstantStyle (arXiv 2404.02733) found SDXL's style in the middle layer of its deepest up block with attention
+    (`up block_0 [0, 1, 0]` in diffusers' words) and its layout in the last layer of the deepest such down block
+    (`down block_2 [0, 1]`). Other UNets have fewer layers at that depth: all layers of the same blocks are taken.
+    """
+    ups = sorted(layer.block for layer in layers if layer.side == "up")
+    downs = sorted(layer.block for layer in layers if layer.side == "down")
+    style = [layer for layer in layers if layer.side == "up" and layer.block == ups[0]]
+    layout = [layer for layer in layers if layer.side == "down" and layer.block == downs[-1]]
+    if config.get("addition_embed_type") == "text_time":
+        style = [layer for layer in style if layer.index == len({s.index for s in style}) // 2]
+        layout = [layer for layer in layout if layer.index == max(other.index for other in layout)]
+    return {"all": frozenset(layers), "style": frozenset(style), "layout": frozenset(layout)}
+
+
+def _blocks(reference: Reference, settings: AdapterSettings) -> AdapterBlocks:
+    # A style reference in all blocks would bring its objects along; in the style block it brings its look.
+    return "style" if reference.role == "style" and settings.blocks == "all" else settings.blocks
+
+
+def _share_layers(unet: Any, slots: int) -> list[tuple[Layer, Any]]:
+    """List the adapter's layers once per slot; gives the attention processors with their places."""
+    processors = []
+    for name, processor in unet.attn_processors.items():
+        if isinstance(processor, IPAdapterAttnProcessor | IPAdapterAttnProcessor2_0):
+            processors.append((_layer(name), processor))
+            processor.num_tokens = list(processor.num_tokens) * slots
+            processor.to_k_ip = nn.ModuleList([processor.to_k_ip[0]] * slots)
+            processor.to_v_ip = nn.ModuleList([processor.to_v_ip[0]] * slots)
+    projection = unet.encoder_hid_proj.image_projection_layers[0]
+    unet.encoder_hid_proj = MultiIPAdapterImageProjection([projection] * slots)
+    return processors
+
+
+def _layer(name: str) -> Layer:
+    """Place of `down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor` and its like."""
+    if name.startswith("mid_block"):
+        return Layer("mid", 0, 0)
+    match = re.match(r"(down|up)_blocks\.(\d+)\.attentions\.(\d+)\.", name)
+    if match is None:
+        raise ValueError(f"cross-attention {name!r} lies in no known block")
+    return Layer("down" if match[1] == "down" else "up", int(match[2]), int(match[3]))

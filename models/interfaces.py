@@ -1,0 +1,211 @@
+"""The three model interfaces and the plain frozen data that crosses them.
+
+Every engine implements one of `ChatModel`, `ImageModel`, `VideoModel`: a blocking call that takes a frozen request and
+a `Watcher`, and returns a frozen result. Requests hold only numbers, strings and encoded image bytes, so that they
+can be hashed, stored and sent to another process. Results hold uint8 arrays (shared by Ray without a copy).
+
+Knows no job, step, artifact store or event: who calls, and what becomes of a result, is decided above.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Frames = npt.NDArray[np.uint8]
+"""Shape (frames, height, width, 3), RGB, 0..255."""
+Pixels = npt.NDArray[np.uint8]
+"""Shape (height, width, 3), RGB, 0..255."""
+
+ReferenceRole = Literal["character", "product", "style"]
+AdapterBlocks = Literal["all", "style", "layout"]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Plain(BaseModel):
+    """Base of all plain data: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncodedImage(Plain):
+    """One PNG, JPEG or WebP file held as bytes."""
+
+    data: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class Watcher(Protocol):
+    """Follows one running call. The engine calls `step` after every denoising step or block of tokens."""
+
+    def step(self, done: int, total: int) -> None:
+        """Record progress. Raises `Cancelled` to stop the call within this very step."""
+
+
+class Unwatched:
+    """The watcher of a call that nobody follows."""
+
+    def step(self, done: int, total: int) -> None:
+        return None
+
+
+# --- chat -----------------------------------------------------------------------------------------------------------
+
+
+class ChatMessage(Plain):
+    role: Literal["system", "user", "assistant"]
+    content: str
+    images: tuple[EncodedImage, ...] = ()
+
+
+class ChatRequest(Plain):
+    messages: tuple[ChatMessage, ...]
+    json_schema: dict[str, Any] | None = None
+    """When given, the answer is guaranteed to be JSON that validates against this schema."""
+    seed: Seed = 0
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
+    timeout_seconds: Annotated[float, Field(gt=0.0)] = 120.0
+
+
+@dataclass(frozen=True)
+class ChatResult:
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+class ChatModel(Protocol):
+    def complete(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
+        """Answer `request`. Raises InvalidRequest, BudgetExceeded, Cancelled, InferenceFailed."""
+        ...
+
+
+# --- conditioning shared by images and video -------------------------------------------------------------------------
+
+
+class NoiseSpec(Plain):
+    """Start noise as two integers and a strength; `models.noise` turns it into latents.
+
+    z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) with a = `shared_strength`: variance-preserving, and the
+    correlation between two scenes that share `shared_seed` is a.
+    """
+
+    seed: Seed
+    shared_seed: Seed = 0
+    shared_strength: Unit = 0.0
+
+
+class Reference(Plain):
+    """An image that conditions a generation through the IP-Adapter, with its own weight."""
+
+    image: EncodedImage
+    role: ReferenceRole
+    weight: Unit = 1.0
+
+
+class AdapterSettings(Plain):
+    """How strongly, where and when the references act (IP-Adapter)."""
+
+    scale: Unit = 0.6
+    blocks: AdapterBlocks = "all"
+    begin_step_percent: Unit = 0.0
+    end_step_percent: Unit = 1.0
+
+
+class StartImage(Plain):
+    """Image to start from instead of pure noise; strength 1.0 keeps nothing of it, 0.0 all (SDEdit)."""
+
+    image: EncodedImage
+    strength: Unit
+
+
+class Inpaint(Plain):
+    """Repaint part of an image. Mask: same aspect, white = repaint."""
+
+    image: EncodedImage
+    mask: EncodedImage
+    strength: Unit = 1.0
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+class ImageRequest(Plain):
+    prompt: str
+    negative_prompt: str = ""
+    width: Annotated[int, Field(ge=16)]
+    height: Annotated[int, Field(ge=16)]
+    noise: NoiseSpec
+    num_inference_steps: Annotated[int, Field(ge=1, le=200)]
+    guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)]
+    references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
+    adapter: AdapterSettings = AdapterSettings()
+    start: StartImage | None = None
+    inpaint: Inpaint | None = None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    image: Pixels
+    noise_sha256: str
+    """sha256 of the float32 start noise, little-endian, before the scheduler scales it."""
+    seconds: float
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was not done as asked, in plain words."""
+
+
+class ImageModel(Protocol):
+    def generate(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        """Make one image. Raises InvalidRequest, Cancelled, InferenceFailed."""
+        ...
+
+
+# --- video ----------------------------------------------------------------------------------------------------------
+
+
+class VideoRequest(Plain):
+    prompt: str
+    negative_prompt: str = ""
+    width: Annotated[int, Field(ge=16)]
+    height: Annotated[int, Field(ge=16)]
+    num_frames: Annotated[int, Field(ge=1)]
+    camera: str = "static"
+    """Camera move, one of the model's declared moves; text families fold it into the prompt."""
+    noise: NoiseSpec
+    num_inference_steps: Annotated[int, Field(ge=1, le=200)]
+    guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)]
+    first_frame: EncodedImage
+    """The keyframe: the clip starts from it."""
+    last_frame: EncodedImage | None = None
+    references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
+    adapter: AdapterSettings = AdapterSettings()
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    frames: Frames
+    noise_sha256: str
+    seconds: float
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was not done as asked, in plain words."""
+
+
+class VideoModel(Protocol):
+    def generate(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        """Make one clip of exactly `num_frames` frames. Raises InvalidRequest, Cancelled, InferenceFailed."""
+        ...

@@ -1,0 +1,110 @@
+"""JSON schemas as masks over next tokens, with xgrammar: what makes an answer valid whatever the model thinks.
+
+Knows tokenizers and schemas; not the model, the sampling, or what an agent means by a field.
+
+What xgrammar 0.2 enforces was measured with random logits (tests/integration/test_chat_grammar.py): types, enum, const,
+required, additionalProperties: false, anyOf, $ref, minLength and maxLength, bounds of numbers, multipleOf, minItems and
+maxItems, prefixItems, pattern. It ignores `uniqueItems`, and lengths beside a `pattern`: such schemas are refused here
+rather than answered wrongly. Inside a string of bounded length it lets through raw control characters, which are no
+JSON, and byte sequences that are no UTF-8 (surrogates, overlong forms), which decode to more characters than it
+counted: both are masked here. Keys come in the declared order, on one line, as `json.dumps` separates them. A string
+without `maxLength` has no end that a weak model would reach: give one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import xgrammar
+
+from models.errors import InvalidRequest
+
+NEVER = re.compile(rb"[\x00-\x1f\xc0\xc1\xf5-\xff]|\xe0[\x80-\x9f]|\xed[\xa0-\xbf]|\xf0[\x80-\x8f]|\xf4[\x90-\xbf]")
+"""Bytes and pairs of bytes that occur in no compact JSON: control characters, and what RFC 3629 excludes from UTF-8."""
+NARROW_LEADS = {0xE0: (0x80, 0x9F), 0xED: (0xA0, 0xBF), 0xF0: (0x80, 0x8F), 0xF4: (0x90, 0xBF)}
+"""Lead bytes after which some continuation bytes are forbidden, for tokens that end between the two."""
+
+
+class Grammars:
+    """Compiles schemas for one tokenizer and keeps what it compiled, by schema hash."""
+
+    def __init__(self, tokenizer: Any, vocabulary_size: int, stop_token_ids: list[int]) -> None:
+        """`vocabulary_size` is the width of the model's logits, which may exceed the tokenizer's own count."""
+        self._tokens = xgrammar.TokenizerInfo.from_huggingface(
+            tokenizer, vocab_size=vocabulary_size, stop_token_ids=stop_token_ids
+        )
+        # Its own cache breaks on patterns that repeat over 128 times ("per_rule_fsm_hashes", 0.2.8); ours suffices.
+        self._compiler = xgrammar.GrammarCompiler(self._tokens, max_threads=1, cache_enabled=False)
+        self._compiled: dict[str, xgrammar.CompiledGrammar] = {}
+        self._bytes = _TokenBytes(self._tokens.decoded_vocab)
+
+    def mask(self, schema: dict[str, Any]) -> GrammarMask:
+        """A fresh mask for one answer. Raises InvalidRequest for a schema that cannot be guaranteed."""
+        text = json.dumps(schema)
+        key = hashlib.sha256(text.encode()).hexdigest()
+        if key not in self._compiled:
+            for problem in _unenforceable(schema):
+                raise InvalidRequest(f"the JSON schema cannot be guaranteed: {problem}")
+            try:
+                self._compiled[key] = self._compiler.compile_json_schema(text, any_whitespace=False)
+            except (RuntimeError, ValueError) as error:
+                raise InvalidRequest(f"the JSON schema cannot be compiled: {error}") from error
+        return GrammarMask(self._compiled[key], self._bytes)
+
+
+class _TokenBytes:
+    """What must not be chosen because of its bytes, whatever the grammar says."""
+
+    def __init__(self, vocabulary: list[bytes]) -> None:
+        self.last = [raw[-1] if raw else 0 for raw in vocabulary]
+        self.never = torch.tensor(
+            [index for index, raw in enumerate(vocabulary) if NEVER.search(raw)], dtype=torch.long
+        )
+        self.never_after = {
+            lead: torch.tensor(
+                [i for i, raw in enumerate(vocabulary) if raw and low <= raw[0] <= high], dtype=torch.long
+            )
+            for lead, (low, high) in NARROW_LEADS.items()
+        }
+
+
+class GrammarMask:
+    """Follows one answer token by token and says which tokens may come next."""
+
+    def __init__(self, grammar: xgrammar.CompiledGrammar, token_bytes: _TokenBytes) -> None:
+        self._matcher = xgrammar.GrammarMatcher(grammar)
+        self._bits = xgrammar.allocate_token_bitmask(1, grammar.tokenizer_info.vocab_size)
+        self._bytes = token_bytes
+        self._last_byte = 0
+
+    def apply(self, logits: torch.Tensor) -> None:
+        """Set the logits, shape (1, vocabulary), float32 on the CPU, of all forbidden tokens to minus infinity."""
+        self._matcher.fill_next_token_bitmask(self._bits)
+        xgrammar.apply_token_bitmask_inplace(logits, self._bits)
+        logits[:, self._bytes.never] = float("-inf")
+        if self._last_byte in self._bytes.never_after:
+            logits[:, self._bytes.never_after[self._last_byte]] = float("-inf")
+
+    def accept(self, token: int) -> None:
+        """Move on by the chosen token, which `apply` allowed."""
+        if not self._matcher.accept_token(token):
+            raise AssertionError(f"the grammar refuses token {token}, which its own mask allowed")
+        self._last_byte = self._bytes.last[token]
+
+
+def _unenforceable(schema: Any, place: str = "schema") -> Iterator[str]:
+    if isinstance(schema, dict):
+        if schema.get("uniqueItems") is True:
+            yield f"{place}: 'uniqueItems' is not enforced; drop it and check the answer"
+        if isinstance(schema.get("pattern"), str) and {"minLength", "maxLength"} & schema.keys():
+            yield f"{place}: lengths beside 'pattern' are not enforced; write them into the pattern as {{m,n}}"
+        for key, value in schema.items():
+            yield from _unenforceable(value, f"{place}.{key}")
+    elif isinstance(schema, list):
+        for index, value in enumerate(schema):
+            yield from _unenforceable(value, f"{place}[{index}]")

@@ -1,0 +1,51 @@
+"""Model families by name, and how to load a model: `ModelSpec` and folders in, an engine out.
+
+A new family is one engine file and one line here. Engines are imported only when they are loaded: this module stays
+light, and a machine needs only the libraries of the families that it runs. Knows neither where folders come from
+(`models.weights`) nor how an engine infers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, overload
+
+from models.errors import InvalidRequest
+from models.interfaces import ChatModel, ImageModel, VideoModel
+from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, VideoModelSpec
+
+FAMILIES: dict[str, str] = {
+    "llava": "models.llm.transformers_chat:TransformersChat",
+    "openai": "models.llm.openai_chat:OpenAIChat",
+    "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
+    "stable-diffusion-xl": "models.image.stable_diffusion_xl:StableDiffusionXL",
+    "animatediff": "models.video.animatediff:AnimateDiff",
+    "wan": "models.video.wan:Wan",
+}
+"""Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
+
+
+@overload
+def load(spec: ChatModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel: ...
+@overload
+def load(spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> ImageModel: ...
+@overload
+def load(spec: VideoModelSpec, folders: Mapping[str, Path], device: str) -> VideoModel: ...
+
+
+def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel | ImageModel | VideoModel:
+    """Load the model that `spec` describes.
+
+    `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
+    device such as `cpu` or `cuda:0`. Raises InvalidRequest for an unknown family and WeightsError for a bad folder.
+    """
+    if spec.family not in FAMILIES:
+        raise InvalidRequest(
+            f"model {spec.name!r} has the unknown family {spec.family!r}; known families: {', '.join(sorted(FAMILIES))}"
+        )
+    module, _, name = FAMILIES[spec.family].partition(":")
+    engine: Any = getattr(import_module(module), name)
+    loaded: ChatModel | ImageModel | VideoModel = engine(spec, folders, device)
+    return loaded

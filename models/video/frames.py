@@ -1,0 +1,31 @@
+"""Frame counts that a video model can make, and decoded clips as uint8 frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import InvalidRequest
+from models.interfaces import Frames
+from models.spec import VideoModelSpec
+
+
+def check_frames(spec: VideoModelSpec, num_frames: int, multiple: int, longest: int) -> None:
+    """Raises InvalidRequest unless `num_frames` is `multiple` * k + 1 (any count when 1) and at most `longest`."""
+    if num_frames > longest:
+        raise InvalidRequest(
+            f"{num_frames} frames are too many for model {spec.name!r}, which makes at most {longest};"
+            " ask for a shorter clip"
+        )
+    if (num_frames - 1) % multiple:
+        below = (num_frames - 1) // multiple * multiple + 1
+        above = below + multiple
+        near = f"{below} or {above}" if above <= longest else f"{below}"
+        raise InvalidRequest(
+            f"model {spec.name!r} makes {multiple}k + 1 frames, not {num_frames}; ask for {near} and cut the rest"
+        )
+
+
+def to_uint8(frames: npt.NDArray[np.float32]) -> Frames:
+    """Frames in 0..1 to 0..255."""
+    return (frames * 255).round().astype(np.uint8)
