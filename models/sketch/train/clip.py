@@ -1,0 +1,170 @@
+"""Stage 2: image-text alignment (stock `CLIPModel`, own tokenizer).
+
+`python -m models.sketch.train.clip`. Its vision tower is the IP-Adapter's image encoder. Half of the batches share a
+setting or a shape, so that telling products apart is the only way to win; small heads that name the attributes from
+each tower speed that up and are dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPTextConfig as TextConfig
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from models.sketch.train import data, loop
+from models.sketch.train.paths import WEIGHTS, squash
+from models.sketch.train.probe import choice_accuracy
+from models.sketch.train.text import warm_up
+from models.sketch.train.words import MAX_TOKENS, load_tokenizer, token_ids
+from models.sketch.world import COLOURS, MATERIALS, SETTINGS, SHAPES, SceneSpec, caption
+
+BATCH = 64
+WIDTH = 128
+EMBEDDING = 128
+ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "setting": SETTINGS, "material": MATERIALS}
+MEAN = (0.5, 0.5, 0.5)
+
+
+def text_config(tokenizer: CLIPTokenizer) -> TextConfig:
+    """Also the image model's text encoder."""
+    return TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=EMBEDDING,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def network(tokenizer: CLIPTokenizer) -> CLIPModel:
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=8,
+        projection_dim=EMBEDDING,
+    )
+    config = CLIPConfig(
+        text_config=text_config(tokenizer).to_dict(), vision_config=vision.to_dict(), projection_dim=EMBEDDING
+    )
+    return CLIPModel(config)
+
+
+def processor() -> CLIPImageProcessorPil:
+    """Squashes any aspect to 64 x 64, so that nothing is cropped away."""
+    size = {"height": 64, "width": 64}
+    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=MEAN, image_std=MEAN)
+
+
+class Towers(nn.Module):
+    """CLIP with its training-time attribute heads."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = nn.ModuleDict({name: nn.Linear(EMBEDDING, len(values)) for name, values in ATTRIBUTES.items()})
+
+    def forward(self, pixels: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        image = self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels).pooler_output)
+        text = self.clip.text_projection(self.clip.text_model(input_ids=ids).pooler_output)
+        return image, text
+
+    def loss(self, image: torch.Tensor, text: torch.Tensor, specs: list[SceneSpec]) -> tuple[torch.Tensor, float]:
+        scale = self.clip.logit_scale.clamp(max=4.0).exp()
+        logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+        logits = logits.masked_fill(_same(specs), -1e4)
+        target = torch.arange(len(specs))
+        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        named = torch.zeros(())
+        for name, values in ATTRIBUTES.items():
+            truth = torch.tensor([values.index(getattr(s, name)) for s in specs])
+            named = named + F.cross_entropy(self.heads[name](image), truth)
+            if name != "material":
+                named = named + 0.2 * F.cross_entropy(self.heads[name](text), truth)
+        return contrast + 0.5 * named, float((logits.argmax(1) == target).float().mean())
+
+
+def _same(specs: list[SceneSpec]) -> torch.Tensor:
+    """Pairs that are no negatives, since their captions could be swapped."""
+    keys = [(s.shape, s.colour, s.setting) for s in specs]
+    same = torch.tensor([[a == b for b in keys] for a in keys])
+    return same & ~torch.eye(len(keys), dtype=torch.bool)
+
+
+class Batches:
+    """Training batches, half of them alike in setting or shape."""
+
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
+        self.rng, self.size = rng, size
+        self.specs = {a: data.specs("train", a) for a in data.SHARES}
+        self.pixels = {a: data.pictures("train", a) for a in data.SHARES}
+
+    def _indices(self, specs: list[SceneSpec]) -> list[int]:
+        key = str(self.rng.choice(["", "", "setting", "shape"]))
+        wanted = str(self.rng.choice(ATTRIBUTES[key])) if key else None
+        chosen: list[int] = []
+        while len(chosen) < self.size:
+            index = int(self.rng.integers(len(specs)))
+            if wanted is None or getattr(specs[index], key) == wanted:
+                chosen.append(index)
+        return chosen
+
+    def next(self) -> tuple[torch.Tensor, list[SceneSpec], list[str]]:
+        aspect = data.bucket(self.rng)
+        chosen = self._indices(self.specs[aspect])
+        specs = [self.specs[aspect][i] for i in chosen]
+        raw = np.stack([self.pixels[aspect][i] for i in chosen])
+        pixels = torch.from_numpy(raw).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return squash(pixels), specs, [caption(s, self.rng) for s in specs]
+
+
+def export(towers: Towers, tokenizer: CLIPTokenizer) -> None:
+    """The whole model, and its vision tower as the IP-Adapter's image encoder."""
+    clip = towers.clip
+    clip.save_pretrained(WEIGHTS / "clip", safe_serialization=True)
+    tokenizer.save_pretrained(WEIGHTS / "clip")
+    processor().save_pretrained(WEIGHTS / "clip")
+    encoder = CLIPVisionModelWithProjection(clip.config.vision_config)
+    encoder.vision_model.load_state_dict(clip.vision_model.state_dict())
+    encoder.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    encoder.save_pretrained(WEIGHTS / "ip_adapter/image_encoder", safe_serialization=True)
+    processor().save_pretrained(WEIGHTS / "ip_adapter/image_encoder")
+
+
+def main() -> None:
+    args = loop.arguments("clip", steps=4000, minutes=15)
+    tokenizer = load_tokenizer(args.out.parent / "tokenizer")
+    towers = Towers(network(tokenizer)).to(args.device)
+    run = loop.Run(towers, args, lr=1e-3, decay=0.99)
+    held_out = data.specs("heldout", "1:1")[:100]
+    if run.step == 0 and not args.export:
+        warm_up(towers.clip.text_model, tokenizer, steps=250)
+    batches = Batches(np.random.default_rng(args.seed + run.step), args.batch or BATCH)
+
+    def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
+        pixels, specs, texts = batches.next()
+        image, text = towers(pixels.to(args.device), token_ids(tokenizer, texts).to(args.device))
+        loss, accuracy = towers.loss(image.cpu(), text.cpu(), specs)
+        return loss, {"batch_top1": accuracy}
+
+    def check() -> dict[str, float]:
+        return {"choice_of_10": choice_accuracy(run.averaged().clip, tokenizer, held_out)}
+
+    if not args.export:
+        run.train(step, check=check)
+    export(run.averaged(), tokenizer)
+
+
+if __name__ == "__main__":
+    main()

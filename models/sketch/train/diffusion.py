@@ -1,0 +1,62 @@
+"""What all diffusion stages share: the noise schedule, the loss, the text encoder and the sampling scheduler.
+
+Knows nothing of pictures or clips. v-prediction on a schedule that ends in pure noise: otherwise a model never sees a
+scene without a trace of its mean brightness, and night and snow both come out grey.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import DDIMScheduler
+from transformers import CLIPTextModel
+
+SNR_CAP = 5.0
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def weights(schedule: DDIMScheduler, timesteps: torch.Tensor) -> torch.Tensor:
+    """Loss weights: 1 where noise rules, falling where the picture is almost clean and v is almost noise."""
+    alpha = schedule.alphas_cumprod[timesteps]
+    snr = alpha / (1 - alpha)
+    return torch.clamp((SNR_CAP + 1) / (snr + 1), max=1.0)
+
+
+def noised(
+    schedule: DDIMScheduler, clean: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noisy latents, timesteps (spread evenly over the batch) and the v target."""
+    count = len(clean)
+    shift = torch.rand((), generator=generator)
+    timesteps = (((torch.arange(count) + shift) / count) * 1000).long().clamp(max=999)
+    timesteps = timesteps[torch.randperm(count, generator=generator)]
+    noise = torch.randn(clean.shape, generator=generator)
+    return (
+        schedule.add_noise(clean, noise, timesteps),
+        timesteps,
+        schedule.get_velocity(clean, noise, timesteps),
+    )
+
+
+def loss(schedule: DDIMScheduler, out: torch.Tensor, target: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    error = (out - target).square().flatten(1).mean(1)
+    return (weights(schedule, timesteps) * error).mean()
+
+
+def hidden_states(encoder: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:
+    """Per-token states as Stable Diffusion takes them."""
+    states: torch.Tensor = encoder(input_ids=ids).last_hidden_state
+    return states

@@ -1,0 +1,108 @@
+"""The sketch LLM's own tokenizer and processor, learnt from its dialogues.
+
+Byte-level BPE over words, so that any product name can be spelled and copied. JSON scaffolding (`"],
+"improvements": [`) is cut as one piece before the merges, and each agent's system prompt is one token:
+sequences are three times shorter, which is what a CPU can train. Knows the dialogue files and no model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlavaProcessor, PreTrainedTokenizerFast
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+VOCABULARY = 2048
+IMAGE_SIZE, PATCH_SIZE = 64, 8
+SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>")
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_SCAFFOLD = re.compile(r'[\[\]{}", ]*"[a-z_]+": [\[{"]*|["\]}]+$')
+_LINE_HEAD = re.compile(r"^(?:[A-Z][\w ]*:|Facts: .*|[a-z]+(?:-\d)? = )", re.MULTILINE)
+_WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return [json.loads(line) for line in file]
+
+
+def pieces(rows: list[dict[str, str]]) -> list[str]:
+    """Frequent scaffolding of answers and questions, longest first."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found.update(_SCAFFOLD.findall(row["answer"]))
+        found.update(head for head in _LINE_HEAD.findall(row["user"]) if len(head) < 70)
+    often = [piece for piece, count in found.items() if count >= max(10, len(rows) // 500)]
+    return sorted(often, key=lambda piece: (-len(piece), piece))
+
+
+def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
+    """Tokenizer for these dialogues; every system prompt in them becomes one token."""
+    cut = "|".join([*(re.escape(piece) for piece in pieces(rows)), _WORDS])
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(cut), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        min_frequency=5,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(rows), trainer)
+    systems = sorted({row["system"] for row in rows})
+    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in systems])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",  # noqa: S106 (a mark, no password)
+        eos_token="<|end|>",  # noqa: S106 (a mark, no password)
+        extra_special_tokens=list(SPECIAL[2:]),
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _texts(rows: list[dict[str, str]]) -> Iterable[str]:
+    for row in rows:
+        yield row["user"]
+        yield row["answer"]
+
+
+def image_processor() -> CLIPImageProcessorPil:
+    """Squashes any aspect to 64 x 64, as for the family's CLIP, so that no part of a reference is cropped
+    away.
+    """
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    middle = [0.5, 0.5, 0.5]
+    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=middle, image_std=middle)
+
+
+def processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """The stock processor: one `<image>` becomes 64 patches and the class token."""
+    return LlavaProcessor(
+        image_processor=image_processor(),
+        tokenizer=tokenizer,
+        patch_size=PATCH_SIZE,
+        vision_feature_select_strategy="full",
+        num_additional_image_tokens=1,
+        image_token="<image>",  # noqa: S106 (a mark, no password)
+        chat_template=TEMPLATE,
+    )

@@ -1,0 +1,169 @@
+"""Stage 3: the image model (stock `UNet2DConditionModel` over 16 x 16 latents) with its text encoder.
+
+`python -m models.sketch.train.unet`. Thin at full latent size, wide at 8 x 8 and 4 x 4, where attention is cheap. The
+text encoder is trained along from scratch: the grammar is small, and contrast alone need not tie colours to nouns.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from models.sketch.train import data, diffusion, loop
+from models.sketch.train.clip import WIDTH, processor, text_config
+from models.sketch.train.paths import WEIGHTS, as_tensor
+from models.sketch.train.probe import plain_caption
+from models.sketch.train.text import warm_up
+from models.sketch.train.thumbnail import encode
+from models.sketch.train.words import load_tokenizer, token_ids
+from models.sketch.world import caption, frame_size
+
+BATCH = 16
+DROP = 0.1
+CHANNELS = (48, 96, 160)
+
+
+def network() -> UNet2DConditionModel:
+    """Residual branches and the output start at zero, as in DDPM: noticeably faster over the first thousand steps."""
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+    for name, parameter in unet.named_parameters():
+        if name.endswith(("conv2.weight", "proj_out.weight", "conv_out.weight")):
+            nn.init.zeros_(parameter)
+    return unet
+
+
+class Painter(nn.Module):
+    """UNet and text encoder, trained as one."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = network()
+        self.text = CLIPTextModel(text_config(tokenizer))
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        states = diffusion.hidden_states(self.text, ids)
+        out: torch.Tensor = self.unet(noisy, timesteps, encoder_hidden_states=states).sample
+        return out
+
+
+def pipeline(unet: UNet2DConditionModel, text: CLIPTextModel, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(WEIGHTS / "image/vae"),
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=diffusion.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@torch.no_grad()
+def contact_sheet(pipe: StableDiffusionPipeline, path: Path, count: int = 12, steps: int = 12) -> list[str]:
+    """Held-out prompts, four of each aspect, in rows."""
+    prompts, rows = [], []
+    for aspect in data.SHARES:
+        height, width = frame_size(aspect)
+        texts = [plain_caption(s) for s in data.specs("heldout", aspect)[: count // 3]]
+        prompts += texts
+        seeds = [torch.Generator().manual_seed(k) for k in range(len(texts))]
+        out = pipe(
+            texts, height=height, width=width, num_inference_steps=steps, guidance_scale=3.0, generator=seeds
+        ).images
+        row = Image.new("RGB", (84 * len(out), 84))
+        for k, image in enumerate(out):
+            row.paste(image, (84 * k, 2))
+        rows.append(row)
+    sheet = Image.new("RGB", (rows[0].width, 84 * len(rows)))
+    for k, row in enumerate(rows):
+        sheet.paste(row, (0, 84 * k))
+    sheet.resize((sheet.width * 3, sheet.height * 3), Image.Resampling.NEAREST).save(path)
+    return prompts
+
+
+class Batches:
+    """Latents of one aspect with fresh captions, some of them empty."""
+
+    def __init__(self, seed: int, tokenizer: CLIPTokenizer, size: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.tokenizer, self.size = tokenizer, size
+        self.pictures = {a: data.pictures("train", a) for a in data.SHARES}
+        self.specs = {a: data.specs("train", a) for a in data.SHARES}
+
+    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        aspect = data.bucket(self.rng)
+        chosen = np.sort(self.rng.integers(len(self.pictures[aspect]), size=self.size))
+        texts = [caption(self.specs[aspect][i], self.rng) for i in chosen]
+        texts = ["" if self.rng.random() < DROP else t for t in texts]
+        return encode(as_tensor(self.pictures[aspect][chosen])), token_ids(self.tokenizer, texts, full=True)
+
+
+def export(painter: Painter, tokenizer: CLIPTokenizer) -> None:
+    """The whole `StableDiffusionPipeline` folder; the autoencoder is in place already.
+
+    The UNet in half precision for size, the text encoder not: transformers would load it in the precision it is in.
+    """
+    folder = WEIGHTS / "image"
+    pipe = pipeline(painter.unet, painter.text, tokenizer)
+    pipe.unet.half().save_pretrained(folder / "unet", safe_serialization=True)
+    pipe.text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    pipe.scheduler.save_pretrained(folder / "scheduler")
+    processor().save_pretrained(folder / "feature_extractor")
+    pipe.save_config(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def main() -> None:
+    args = loop.arguments("unet", steps=20000, minutes=50)
+    tokenizer = load_tokenizer(args.out.parent / "tokenizer")
+    painter = Painter(tokenizer).to(args.device)
+    run = loop.Run(painter, args, lr=1.2e-3, decay=0.998)
+    if run.step == 0 and not args.export:
+        print("text encoder names the shape:", warm_up(painter.text, tokenizer), flush=True)
+    schedule: DDIMScheduler = diffusion.scheduler()
+    generator = torch.Generator().manual_seed(args.seed + run.step)
+    batches = Batches(args.seed + run.step, tokenizer, args.batch or BATCH)
+
+    def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
+        clean, ids = batches.next()
+        noisy, timesteps, target = diffusion.noised(schedule, clean, generator)
+        out = painter(noisy.to(args.device), timesteps.to(args.device), ids.to(args.device)).cpu()
+        return diffusion.loss(schedule, out, target, timesteps), {}
+
+    def check() -> dict[str, float]:
+        averaged = run.averaged()
+        pipe = pipeline(averaged.unet, averaged.text, tokenizer)
+        contact_sheet(pipe, args.out / f"samples-{run.step:06d}.png")
+        return {}
+
+    if not args.export:
+        run.train(step, check=check)
+    export(run.averaged(), tokenizer)
+
+
+if __name__ == "__main__":
+    main()

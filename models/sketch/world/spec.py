@@ -1,0 +1,88 @@
+"""What one scene is: the frozen `SceneSpec`, its vocabulary, and how specs are drawn at random.
+
+Knows nothing of pixels or of words for them. A share of the (shape, colour, setting) combinations is held out by a
+stable hash, so that training never sees them whatever its seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+SHAPES = ("bottle", "can", "mug", "box", "jar", "shoe", "watch", "lamp")
+COLOURS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "white", "black")
+MATERIALS = ("matte", "glossy", "metallic")
+SETTINGS = ("table", "beach", "studio", "city", "forest", "kitchen", "desert", "snow")
+LIGHTS = ("soft", "warm", "cool", "dramatic")
+CAMERAS = ("static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down", "orbit")
+ASPECTS = ("1:1", "9:16", "16:9")
+
+Split = Literal["train", "heldout"]
+
+HELD_OUT_SHARE = 0.1
+"""Of the 640 combinations of shape, colour and setting."""
+
+_SIZES = {"1:1": (64, 64), "9:16": (80, 48), "16:9": (48, 80)}
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """Everything that a picture or a clip depends on."""
+
+    shape: str
+    colour: str
+    material: str
+    setting: str
+    light: str
+    camera: str
+    aspect: str
+    x: float
+    """Product centre, in half short sides from the middle; right is positive."""
+    ground: float
+    """Where the product stands, in half short sides below the middle."""
+    scale: float
+    """Larger dimension of the product as a share of the short side."""
+    moment: float
+    """Share of the camera move that a still picture is taken at; a clip always runs from 0 to 1."""
+    seed: int
+    """Decides the details of the backdrop and the wording."""
+
+
+def frame_size(aspect: str) -> tuple[int, int]:
+    """Height, width of a frame in pixels."""
+    return _SIZES[aspect]
+
+
+def is_held_out(shape: str, colour: str, setting: str) -> bool:
+    digest = hashlib.sha256(f"{shape}|{colour}|{setting}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT_SHARE
+
+
+def _combination(rng: np.random.Generator, split: Split) -> tuple[str, str, str]:
+    while True:
+        shape, colour, setting = (str(rng.choice(names)) for names in (SHAPES, COLOURS, SETTINGS))
+        if is_held_out(shape, colour, setting) == (split == "heldout"):
+            return shape, colour, setting
+
+
+def sample_spec(rng: np.random.Generator, split: Split = "train", aspect: str | None = None) -> SceneSpec:
+    """One scene; a third of them taken from within a camera move, so that models know moved framings too."""
+    shape, colour, setting = _combination(rng, split)
+    camera = str(rng.choice(CAMERAS))
+    return SceneSpec(
+        shape=shape,
+        colour=colour,
+        material=str(rng.choice(MATERIALS)),
+        setting=setting,
+        light=str(rng.choice(LIGHTS)),
+        camera=camera,
+        aspect=aspect or str(rng.choice(ASPECTS, p=(0.5, 0.25, 0.25))),
+        x=float(rng.uniform(-0.25, 0.25)),
+        ground=float(rng.uniform(0.5, 0.7)),
+        scale=float(rng.uniform(0.52, 0.72)),
+        moment=float(rng.uniform(0, 1)) if rng.random() < 0.33 else 0.0,
+        seed=int(rng.integers(2**31)),
+    )
