@@ -1,0 +1,1 @@
+"""The agents: one file each, with a prompt and the schema of its answer."""

@@ -1,0 +1,149 @@
+"""How every agent is asked: one question, one small JSON answer under a schema, re-asked with the error
+when invalid.
+
+An agent is a file beside this one: a prompt and an answer class. Here is what they share. Knows no stage
+and no scene; what an answer means is its agent's business.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import StringConstraints, ValidationError
+
+from models.errors import BudgetExceeded
+from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Plain, Seed
+from pipelines.coherence import derived_seed
+from pipelines.errors import AgentFailed
+from pipelines.steps import AgentRole, Desk, Json
+
+MAX_ATTEMPTS = 3
+"""One question and two re-asks."""
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+"""One sentence of an agent. Bounded, so that no answer can run away."""
+Point = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+
+
+class Answer(Plain):
+    """Base of all answers: short strings and integers, in the order in which the model should think of
+    them.
+    """
+
+    @abstractmethod
+    def text(self) -> str:
+        """The answer for people, as the conversation shows it."""
+
+    def score(self) -> float | None:
+        """The score that the answer gives, 0..100; None for an agent that gives none."""
+        return None
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class Question(Plain):
+    """Everything that an answer depends on, besides the chat model itself."""
+
+    agent: AgentRole
+    system: str
+    user: str
+    json_schema: Json
+    seed: Seed
+    iteration: int = 1
+    scene_number: int | None = None
+    images: tuple[str, ...] = ()
+    """Artifact hashes of the images that go with the question."""
+    creative: bool = False
+    """Sampled at the model's own temperature; judgements and descriptions are greedy."""
+    max_tokens: int = 1024
+    """Far above what an answer needs; the schema's lengths bound it."""
+
+
+def schema_of(answer: type[Answer]) -> Json:
+    """JSON schema of `answer`, without titles and docstrings: they only lengthen prompts and keys."""
+    schema: Json = _without_prose(answer.model_json_schema())
+    return schema
+
+
+def _without_prose(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_prose(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    prose = {key for key in ("title", "description") if isinstance(node.get(key), str)}
+    return {key: _without_prose(value) for key, value in node.items() if key not in prose}
+
+
+async def ask(desk: Desk, question: Question, answer_type: type[A], check: Callable[[A], None] | None = None) -> A:
+    """Ask until the answer is valid JSON of `answer_type` and passes `check` (which raises ValueError).
+
+    An invalid answer is shown to the model together with its error. Raises AgentFailed after `MAX_ATTEMPTS`.
+    """
+    images = tuple(EncodedImage(data=desk.artifacts.read(sha256)) for sha256 in question.images)
+    opening: tuple[ChatMessage, ...] = (
+        ChatMessage(role="system", content=question.system),
+        ChatMessage(role="user", content=question.user, images=images),
+    )
+    exchange = opening
+    problem = ""
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            said = (await desk.chat(_request(desk, question, exchange, attempt))).text
+        except BudgetExceeded as error:
+            problem, exchange = (
+                str(error),
+                (*opening, _correction("The answer was too long. Be much shorter.")),
+            )
+        else:
+            try:
+                return _parsed(said, answer_type, check)
+            except ValueError as error:
+                problem = _one_line(error)
+                retold = ChatMessage(role="assistant", content=said or "(nothing)")
+                exchange = (
+                    *opening,
+                    retold,
+                    _correction(f"That answer is invalid: {problem}. Answer again."),
+                )
+        if attempt < MAX_ATTEMPTS:
+            await desk.notice("agent_retry", f"the {question.agent} is asked again: {problem}", "warning")
+    raise AgentFailed(
+        f"the {question.agent} gave no valid answer in {MAX_ATTEMPTS} attempts, last because of: {problem}; "
+        "resume to try again, or use a larger chat model"
+    )
+
+
+def _request(desk: Desk, question: Question, exchange: tuple[ChatMessage, ...], attempt: int) -> ChatRequest:
+    model = desk.chat_model
+    return ChatRequest(
+        messages=exchange,
+        json_schema=question.json_schema,
+        seed=question.seed if attempt == 1 else derived_seed(question.seed, "attempt", attempt),
+        temperature=model.temperature if question.creative else 0.0,
+        max_tokens=min(question.max_tokens, model.max_tokens),
+        timeout_seconds=model.timeout_seconds,
+    )
+
+
+def _correction(text: str) -> ChatMessage:
+    return ChatMessage(role="user", content=text)
+
+
+def _parsed(said: str, answer_type: type[A], check: Callable[[A], None] | None) -> A:
+    answer = answer_type.model_validate(json.loads(said))
+    if check is not None:
+        check(answer)
+    return answer
+
+
+def _one_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the answer"
+        return f"{where}: {first['msg']}"
+    return " ".join(str(error).split())

@@ -1,0 +1,89 @@
+"""The story director: turns the brief into one beat per scene and a call to action.
+
+The number of beats and their purposes are given (`pipelines/timing.py`); the director fills them.
+"""
+
+from __future__ import annotations
+
+from models.interfaces import Plain
+from pipelines.agents.conversation import Answer, Line, Phrase, Question, schema_of
+from pipelines.agents.prompting import brief_lines, entity_lines, feedback_line, story_lines
+from pipelines.brief import Brief
+from pipelines.steps import Json
+from pipelines.story import Beat, Entity, Story
+from pipelines.timing import SceneSlot
+
+SYSTEM = (
+    "You are the story director of a short video ad. Write one beat per scene: a setting and one event "
+    "that a camera can film in a few seconds. Keep the brief's setting, name the product in every beat, "
+    "and end the last beat on the call to action. Answer in JSON."
+)
+
+
+class BeatAnswer(Plain):
+    setting: Phrase
+    event: Line
+
+
+class StoryAnswer(Answer):
+    """A story draft without the beats' purposes, which the framework decides."""
+
+    title: Phrase
+    beats: tuple[BeatAnswer, ...]
+    call_to_action: Phrase
+
+    def text(self) -> str:
+        beats = (f"{number}. {beat.setting}: {beat.event}" for number, beat in enumerate(self.beats, start=1))
+        return "\n".join([self.title, *beats, self.call_to_action])
+
+    def story(self, slots: tuple[SceneSlot, ...]) -> Story:
+        beats = tuple(
+            Beat(purpose=slot.purpose, setting=beat.setting, event=beat.event)
+            for slot, beat in zip(slots, self.beats, strict=True)
+        )
+        return Story(title=self.title, beats=beats, call_to_action=self.call_to_action)
+
+
+def story_question(
+    brief: Brief,
+    entities: tuple[Entity, ...],
+    slots: tuple[SceneSlot, ...],
+    seed: int,
+    iteration: int = 1,
+    feedback: str | None = None,
+    previous: Story | None = None,
+) -> Question:
+    """Question for a story; from the second round on with the draft before and the feedback on it."""
+    scenes = [f"{slot.scene_number} {slot.purpose}" for slot in slots]
+    earlier = [f"Earlier draft:\n{story_lines(previous)}"] if previous else []
+    return Question(
+        agent="director",
+        system=SYSTEM,
+        user="\n".join(
+            [
+                brief_lines(brief),
+                entity_lines(entities),
+                "Scenes:",
+                *scenes,
+                *earlier,
+                *feedback_line(feedback),
+            ]
+        ),
+        json_schema=_schema(len(slots)),
+        seed=seed,
+        iteration=iteration,
+        creative=True,
+        max_tokens=512 + 256 * len(slots),
+    )
+
+
+def check_story(answer: StoryAnswer, slots: tuple[SceneSlot, ...]) -> None:
+    """Raises ValueError unless there is exactly one beat per slot."""
+    if len(answer.beats) != len(slots):
+        raise ValueError(f"beats: {len(answer.beats)} given, exactly {len(slots)} wanted, one per scene")
+
+
+def _schema(beats: int) -> Json:
+    schema = schema_of(StoryAnswer)
+    schema["properties"]["beats"] |= {"minItems": beats, "maxItems": beats}
+    return schema

@@ -1,0 +1,45 @@
+"""The brief: what the user asks for, validated once, before anything runs.
+
+Pure data. Knows neither the files the references came from nor the models that will serve it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from models.interfaces import Plain, ReferenceRole, Unit
+from models.spec import AspectRatio
+from pipelines.coherence import CoherenceSettings
+
+Framework = Literal["AIDA", "PAS", "BAB"]
+MIN_SECONDS, MAX_SECONDS = 9, 60
+MIN_PROMPT, MAX_PROMPT = 10, 5000
+MAX_REFERENCES = 3
+
+
+class BriefReference(Plain):
+    """A reference image of the user, already checked, re-encoded as PNG and stored."""
+
+    artifact: str
+    """sha256 in the artifact store."""
+    role: ReferenceRole
+    filename: str
+    weight: Unit = 1.0
+
+
+class Brief(Plain):
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=MIN_PROMPT, max_length=MAX_PROMPT)]
+    title: Annotated[str, StringConstraints(max_length=200)] | None = None
+    brand_name: Annotated[str, StringConstraints(max_length=100)] | None = None
+    duration: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 15
+    """Seconds of the finished video, met exactly, in frames."""
+    aspect_ratio: AspectRatio = "9:16"
+    framework: Framework | None = None
+    """None: the recipe's."""
+    num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
+    """None: the framework's own count for this duration."""
+    references: Annotated[tuple[BriefReference, ...], Field(max_length=MAX_REFERENCES)] = ()
+    coherence: CoherenceSettings = CoherenceSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

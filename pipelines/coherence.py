@@ -1,0 +1,104 @@
+"""Coherence: settings and scenes in, one plan per scene out. A pure function; draws no noise and runs no model.
+
+The four settings of the contract switch the mechanisms; the knobs behind them tune each one. The formulas are in
+`models/noise.py`; what each knob is expected to change is in the design's reference on coherence (section C).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.interfaces import AdapterBlocks, AdapterSettings, NoiseSpec, Plain, Unit
+
+SeedPolicy = Literal["fixed", "derived", "blend"]
+
+
+class CoherenceSettings(Plain):
+    """Coherence of a generation; the first four fields are the contract's."""
+
+    use_seed_control: bool = True
+    """Off: every scene has an independent seed (policy `derived`)."""
+    seed_value: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Overrides the seed of the generation."""
+    use_latent_reuse: bool = False
+    """Start each scene's keyframe from the last frame of the scene before."""
+    use_ip_adapter: bool = True
+    """Let the reference images condition keyframes and clips."""
+
+    seed_policy: SeedPolicy = "blend"
+    """`fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`."""
+    blend_strength: Unit = 0.25
+    latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    """SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it."""
+    chain_last_frame: bool = False
+    """Start each clip from the last frame of the clip before instead of from its own keyframe."""
+    adapter_scale: Unit = 0.6
+    adapter_blocks: AdapterBlocks = "all"
+    adapter_begin: Unit = 0.0
+    adapter_end: Unit = 1.0
+
+
+class ScenePlan(Plain):
+    """How one scene is kept coherent with the others."""
+
+    scene_number: int
+    keyframe_noise: NoiseSpec
+    clip_noise: NoiseSpec
+    start_from_scene: int | None
+    """Scene whose keyframe or clip the keyframe starts from (`latent_strength`); None: pure noise."""
+    latent_strength: float
+    chain_from_scene: int | None
+    """Scene whose last clip frame replaces this scene's keyframe as the first frame."""
+    use_references: bool
+    adapter: AdapterSettings
+
+
+def derived_seed(seed: int, *parts: object) -> int:
+    """A seed below 2**63 that depends on `seed` and `parts` alone (sha256 of their text)."""
+    text = ":".join([str(seed), *map(str, parts)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def plan_coherence(
+    settings: CoherenceSettings, seed: int, scene_numbers: tuple[int, ...], has_references: bool
+) -> tuple[ScenePlan, ...]:
+    """One plan per scene, in order. `seed` is the generation's; `settings.seed_value` overrides it."""
+    root = seed if settings.seed_value is None else settings.seed_value
+    return tuple(
+        _plan_scene(settings, root, number, scene_numbers[index - 1] if index else None, has_references)
+        for index, number in enumerate(scene_numbers)
+    )
+
+
+def _plan_scene(
+    settings: CoherenceSettings, root: int, number: int, before: int | None, has_references: bool
+) -> ScenePlan:
+    return ScenePlan(
+        scene_number=number,
+        keyframe_noise=_noise(settings, root, "keyframe", number),
+        clip_noise=_noise(settings, root, "clip", number),
+        start_from_scene=before if settings.use_latent_reuse else None,
+        latent_strength=settings.latent_strength,
+        chain_from_scene=before if settings.chain_last_frame else None,
+        use_references=settings.use_ip_adapter and has_references,
+        adapter=AdapterSettings(
+            scale=settings.adapter_scale,
+            blocks=settings.adapter_blocks,
+            begin_step_percent=settings.adapter_begin,
+            end_step_percent=settings.adapter_end,
+        ),
+    )
+
+
+def _noise(settings: CoherenceSettings, root: int, purpose: str, number: int) -> NoiseSpec:
+    policy = settings.seed_policy if settings.use_seed_control else "derived"
+    shared = derived_seed(root, purpose, "shared")
+    if policy == "fixed":
+        return NoiseSpec(seed=shared)
+    scene = derived_seed(root, purpose, "scene", number)
+    if policy == "derived":
+        return NoiseSpec(seed=scene)
+    return NoiseSpec(seed=scene, shared_seed=shared, shared_strength=settings.blend_strength)

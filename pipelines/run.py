@@ -1,0 +1,163 @@
+"""One run of a generation by one worker: finishing steps, counting progress, and the desk that each step works at.
+
+Knows the store, the models and the artifacts by their seams; not the order of the stages (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, Protocol
+
+from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
+from models.interfaces import (
+    ChatRequest,
+    ChatResult,
+    ImageRequest,
+    ImageResult,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
+from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.errors import PipelineError, StepFailed
+from pipelines.steps import Artifacts, Json, Step, StepOutput
+from pipelines.store.records import Checkpoint, Lease, NewEvent
+
+PROGRESS_EVENT_SECONDS = 0.5
+"""A running step writes at most one progress event in this time."""
+
+
+class Models(Protocol):
+    """The models of a deployment: in this process (`lanes.LocalModels`) or behind handles."""
+
+    @property
+    def chat_model(self) -> ChatModelSpec: ...
+    @property
+    def image_model(self) -> ImageModelSpec: ...
+    @property
+    def video_model(self) -> VideoModelSpec: ...
+    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult: ...
+    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult: ...
+    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult: ...
+
+
+class RunStore(Protocol):
+    """What a run needs of the store."""
+
+    async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None: ...
+    async def commit_step(
+        self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
+    ) -> None: ...
+    async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None: ...
+
+
+class StepProgress:
+    """Last known denoising step of a running step; written from a model's thread, read by the engine's pulse."""
+
+    def __init__(self, step: Step) -> None:
+        self.step_name = step.name
+        self.scene_number = step.scene_number
+        self.done = 0
+        self.total = 0
+        self.written = (0, 0.0)
+        """Steps done, and when (monotonic seconds), at the last progress event."""
+
+    def step(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+    def due(self, now: float) -> bool:
+        return self.done != self.written[0] and now - self.written[1] >= PROGRESS_EVENT_SECONDS
+
+
+class StepDesk:
+    """The desk of one running step."""
+
+    def __init__(self, run: Run, step: Step, progress: StepProgress) -> None:
+        self._run = run
+        self._step = step
+        self._progress = progress
+        self.artifacts = run.artifacts
+        self.chat_model = run.models.chat_model
+        self.image_model = run.models.image_model
+        self.video_model = run.models.video_model
+
+    async def notice(self, kind: str, message: str, severity: Literal["info", "warning"] = "info") -> None:
+        event = NewEvent(
+            kind="notice",
+            message=message,
+            severity=severity,
+            step=self._step.name,
+            scene_number=self._step.scene_number,
+            data={"notice": kind},
+        )
+        await self._run.store.append(self._run.lease, event)
+
+    async def chat(self, request: ChatRequest) -> ChatResult:
+        return await self._run.models.chat(request, self._progress)
+
+    async def image(self, request: ImageRequest) -> ImageResult:
+        return await self._run.models.image(request, self._progress)
+
+    async def video(self, request: VideoRequest) -> VideoResult:
+        return await self._run.models.video(request, self._progress)
+
+
+class Run:
+    """What one worker does for one generation under one lease."""
+
+    def __init__(self, store: RunStore, lease: Lease, models: Models, artifacts: Artifacts) -> None:
+        self.store = store
+        self.lease = lease
+        self.models = models
+        self.artifacts = artifacts
+        self.cancel_requested = False
+        self._running: dict[str, StepProgress] = {}
+
+    async def finish(self, step: Step) -> Json:
+        """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost."""
+        known = await self.store.checkpoint(self.lease.generation_id, step)
+        if known is not None:
+            await self.store.append(self.lease, _event("step_reused", step, "already finished"))
+            return known.value
+        await self.store.append(self.lease, _event("step_started", step, "started"))
+        output, seconds = await self._work(step)
+        done = _event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
+        await self.store.commit_step(self.lease, step, output, seconds, done)
+        return output.value
+
+    async def _work(self, step: Step) -> tuple[StepOutput, float]:
+        progress = self._running[step.name] = StepProgress(step)
+        started = time.perf_counter()
+        try:
+            output = await step.work(StepDesk(self, step, progress))
+        except (InvalidRequest, BudgetExceeded, InferenceFailed, WeightsError) as error:
+            raise StepFailed(f"step {step.name!r} failed: {error}") from error
+        except PipelineError as error:
+            error.add_note(f"in step {step.name!r}")
+            raise
+        finally:
+            del self._running[step.name]
+        return output, time.perf_counter() - started
+
+    def progress_events(self) -> list[NewEvent]:
+        """Progress of the running steps that moved since the last call, at most one per step and half second."""
+        now = time.monotonic()
+        moved = [progress for progress in self._running.values() if progress.due(now)]
+        for progress in moved:
+            progress.written = (progress.done, now)
+        return [
+            NewEvent(
+                kind="step_progress",
+                message=f"step {progress.done} of {progress.total}",
+                step=progress.step_name,
+                scene_number=progress.scene_number,
+                data={"done": progress.done, "total": progress.total},
+            )
+            for progress in moved
+        ]
+
+
+def _event(
+    kind: Literal["step_started", "step_completed", "step_reused"], step: Step, message: str, **data: float
+) -> NewEvent:
+    return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=data)

@@ -1,0 +1,37 @@
+"""What follows from the brief, the recipe and the scenes alone: references, coherence plans, transitions, the timeline.
+
+Pure functions; every stage and the report read them from here, so that all see the same plan.
+"""
+
+from __future__ import annotations
+
+from pipelines.brief import Brief, BriefReference
+from pipelines.coherence import ScenePlan, plan_coherence
+from pipelines.recipe import Recipe, Transition
+from pipelines.stages.state import RunState
+from pipelines.story import ScenesResult
+from pipelines.timeline import Timeline, choose_transition, plan_timeline
+
+
+def scene_references(brief: Brief, state: RunState) -> tuple[BriefReference, ...]:
+    """The references that bind: the brief's own, else those the run made."""
+    return brief.references or state.references or ()
+
+
+def coherence_plans(brief: Brief, state: RunState, scenes: ScenesResult) -> tuple[ScenePlan, ...]:
+    """One plan per scene, in order."""
+    numbers = tuple(scene.scene_number for scene in scenes.scenes)
+    return plan_coherence(brief.coherence, brief.seed, numbers, bool(scene_references(brief, state)))
+
+
+def scene_transitions(recipe: Recipe, scenes: ScenesResult) -> tuple[Transition, ...]:
+    """One per pair of neighbours, from the cohesor's scores where there are any."""
+    analysis = scenes.cohesion.pair_wise_analysis if scenes.cohesion else ()
+    scores = {(pair.from_scene, pair.to_scene): pair.transition_score for pair in analysis}
+    pairs = [(scene.scene_number, scene.scene_number + 1) for scene in scenes.scenes[:-1]]
+    return tuple(choose_transition(scores.get(pair), recipe.transitions) for pair in pairs)
+
+
+def scene_timeline(recipe: Recipe, scenes: ScenesResult, fps: int) -> Timeline:
+    slots = tuple(scene.frames for scene in scenes.scenes)
+    return plan_timeline(slots, scene_transitions(recipe, scenes), recipe.transitions, fps)

@@ -1,0 +1,147 @@
+"""The video stage: one clip per scene, starting from its keyframe, as long as the timeline needs.
+
+Latent reuse redraws a scene's keyframe from the last frame of the scene before; chaining starts the clip from that very
+frame. Either makes scenes wait for each other; without them all scenes run at once up to the recipe's limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from models.interfaces import EncodedImage, Plain, VideoRequest
+from models.spec import CameraMove, VideoModelSpec
+from pipelines.brief import BriefReference
+from pipelines.clips import Clip
+from pipelines.coherence import ScenePlan
+from pipelines.media import encode_clip, encode_png, frames_sha256
+from pipelines.stages.context import StageContext
+from pipelines.stages.fan_out import each_scene
+from pipelines.stages.storyboard import Keyframe, keyframe_step, read_references
+from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
+from pipelines.story import Scene
+from pipelines.timeline import native_frames
+
+
+class ClipOrder(Plain):
+    """What one clip needs besides its scene."""
+
+    first_frame: str
+    delivery_frames: int
+
+
+async def film(
+    context: StageContext,
+    scenes: tuple[Scene, ...],
+    plans: tuple[ScenePlan, ...],
+    references: tuple[BriefReference, ...],
+    keyframes: tuple[Keyframe, ...],
+    delivery_frames: tuple[int, ...],
+) -> tuple[Clip, ...]:
+    """One clip per scene, in order. `delivery_frames` are the frames that the timeline asks of each clip."""
+    ends: dict[int, asyncio.Future[str]] = {
+        scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
+    }
+
+    async def shoot(scene: Scene) -> Clip:
+        index = scene.scene_number - 1
+        plan = plans[index]
+        first_frame = keyframes[index].artifact
+        if plan.start_from_scene is not None:
+            start = await ends[plan.start_from_scene]
+            name = f"video/scene-{scene.scene_number:03d}/start"
+            redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start))
+            first_frame = Keyframe.model_validate(redrawn).artifact
+        if plan.chain_from_scene is not None:
+            first_frame = await ends[plan.chain_from_scene]
+        order = ClipOrder(first_frame=first_frame, delivery_frames=delivery_frames[index])
+        value = await context.finish(_clip_step(context, scene, plan, references, order))
+        ends[scene.scene_number].set_result(value["last_frame"])
+        return Clip.model_validate(value["clip"])
+
+    # Scenes are started in order, so a scene that waits for the one before cannot take its place and block it.
+    return await each_scene(scenes, shoot, context.recipe.scene_concurrency)
+
+
+def _clip_step(
+    context: StageContext,
+    scene: Scene,
+    plan: ScenePlan,
+    references: tuple[BriefReference, ...],
+    order: ClipOrder,
+) -> Step:
+    spec = context.video_model
+    width, height = spec.sizes[context.brief.aspect_ratio]
+    length = native_frames(order.delivery_frames, context.fps, spec)
+    camera = supported_camera(spec, scene.draft.camera)
+    bound = references[: spec.references] if plan.use_references else ()
+    settings: Json = {
+        "prompt": scene.video_prompt,
+        "width": width,
+        "height": height,
+        "num_frames": length.num_frames,
+        "camera": camera,
+        "noise": plan.clip_noise.model_dump(),
+        "num_inference_steps": spec.num_inference_steps,
+        "guidance_scale": spec.guidance_scale,
+        "adapter": plan.adapter.model_dump(),
+    }
+    inputs: Json = {
+        "model": context.fingerprints["video"],
+        "request": settings,
+        "first_frame": order.first_frame,
+        "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
+    }
+
+    async def work(desk: Desk) -> StepOutput:
+        await _say_what_is_not_as_asked(desk, context, scene, order, camera)
+        request = VideoRequest.model_validate(
+            {
+                **settings,
+                "first_frame": EncodedImage(data=desk.artifacts.read(order.first_frame)),
+                "references": read_references(desk.artifacts, bound),
+            }
+        )
+        result = await desk.video(request)
+        for note in result.notes:
+            await desk.notice("not_as_asked", note, "warning")
+        data = await asyncio.to_thread(encode_clip, result.frames, spec.native_fps)
+        stored = desk.artifacts.put(data, "video/mp4")
+        # The model's own last frame, losslessly: each H.264 round trip darkens by about 1/255, adding up over scenes.
+        last = desk.artifacts.put(encode_png(result.frames[-1]), "image/png")
+        clip = Clip(
+            scene_number=scene.scene_number,
+            artifact=stored.sha256,
+            num_frames=length.num_frames,
+            native_fps=spec.native_fps,
+        )
+        provenance = {
+            **inputs,
+            "noise_sha256": result.noise_sha256,
+            "frames_sha256": frames_sha256(result.frames),
+            "timings": result.timings,
+        }
+        take = NewTake(kind="clip", scene_number=scene.scene_number, artifact=stored.sha256, provenance=provenance)
+        value = {"clip": clip.model_dump(), "last_frame": last.sha256}
+        return StepOutput(value=value, artifacts=(stored, last), takes=(take,))
+
+    name = f"video/scene-{scene.scene_number:03d}"
+    return Step(name=name, inputs=inputs, work=work, scene_number=scene.scene_number)
+
+
+def supported_camera(spec: VideoModelSpec, camera: CameraMove) -> CameraMove:
+    """The asked move when the model knows it, else `static` (said as a notice by the clip's step)."""
+    return camera if camera in spec.camera_moves else "static"
+
+
+async def _say_what_is_not_as_asked(
+    desk: Desk, context: StageContext, scene: Scene, order: ClipOrder, camera: CameraMove
+) -> None:
+    spec = context.video_model
+    if camera != scene.draft.camera:
+        text = f"model {spec.name!r} knows no camera move {scene.draft.camera!r}: the shot is static"
+        await desk.notice("camera_not_supported", text, "warning")
+    length = native_frames(order.delivery_frames, context.fps, spec)
+    if length.retimed:
+        seconds = order.delivery_frames / context.fps
+        text = f"{length.num_frames} frames, the most that {spec.name!r} makes, are stretched over {seconds:.2f} s"
+        await desk.notice("clip_retimed", text)

@@ -1,0 +1,93 @@
+"""The rows of the store as plain frozen data, for everyone who must not know SQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from models.interfaces import Plain
+from pipelines.brief import Brief
+from pipelines.recipe import Recipe
+from pipelines.steps import Json, TakeKind
+
+GenerationStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
+EventKind = Literal[
+    "generation_started",
+    "generation_completed",
+    "generation_failed",
+    "generation_cancelled",
+    "generation_interrupted",
+    "stage_started",
+    "stage_completed",
+    "step_started",
+    "step_progress",
+    "step_completed",
+    "step_reused",
+    "notice",
+]
+Severity = Literal["info", "warning", "error"]
+
+
+class Generation(Plain):
+    """One requested ad video."""
+
+    id: str
+    user_id: str
+    brief: Brief
+    recipe: Recipe
+    given: Json
+    """Stage outputs that the user supplied (a storyboard); their stages do not run."""
+    manifest: Json
+    """Models, revisions, weights fingerprints, library versions: fixed when the generation is created."""
+    status: GenerationStatus
+    progress: int
+    current_step: str | None
+    error_message: str | None
+    cancellation_requested: bool
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class Lease(Plain):
+    """The right to publish for a generation. `fence` grows with every claim; an older fence publishes nothing."""
+
+    generation_id: str
+    owner: str
+    fence: int
+
+
+class NewEvent(Plain):
+    kind: EventKind
+    message: str
+    severity: Severity = "info"
+    step: str | None = None
+    scene_number: int | None = None
+    data: Json = Field(default_factory=dict)
+
+
+class Event(NewEvent):
+    """One row of a generation's log; `seq` counts from 1 without a gap."""
+
+    seq: int
+    created_at: datetime
+
+
+class Take(Plain):
+    id: str
+    kind: TakeKind
+    scene_number: int | None
+    artifact: str
+    provenance: Json
+    step: str
+    current: bool
+    created_at: datetime
+
+
+class Checkpoint(Plain):
+    step: str
+    key: str
+    value: Json
+    seconds: float
+    created_at: datetime

@@ -1,0 +1,168 @@
+"""The tables, one schema for SQLite and PostgreSQL. The database holds the invariants: keys, states, sequence.
+
+Status moves (enforced in `sql.py`, values enforced here):
+
+    pending ──claim──> processing ──> completed | failed | cancelled
+       ^                   │
+       └──── release ──────┘          (interrupted; `failed` and `cancelled` are claimed again by a resume)
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from pipelines.store.records import GenerationStatus
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite stores it naive, so the zone is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _generation_id() -> Column[str]:
+    return Column("generation_id", String(36), ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True)
+
+
+_statuses = ", ".join(f"'{status}'" for status in get_args(GenerationStatus))
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("user_id", String(36), nullable=False, index=True),
+    Column("brief", JSON, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("given", JSON, nullable=False),
+    Column("manifest", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("current_step", String(200)),
+    Column("error_message", Text),
+    Column("cancellation_requested", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    Column("lease_owner", String(200)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("fence", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    CheckConstraint(f"status in ({_statuses})", name="status"),
+    CheckConstraint("progress between 0 and 100", name="progress"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _generation_id(),
+    Column("step", String(200), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _generation_id(),
+    Column("sha256", String(64), primary_key=True),
+    Column("media_type", String(100), nullable=False),
+    Column("size", Integer, nullable=False),
+)
+
+takes = Table(
+    "takes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column(
+        "generation_id",
+        String(36),
+        ForeignKey("generations.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("kind", String(16), nullable=False),
+    Column("scene_number", Integer),
+    Column("artifact", String(64), nullable=False),
+    Column("provenance", JSON, nullable=False),
+    Column("step", String(200), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("generation_id", "step", "key", "position"),
+)
+
+currents = Table(
+    "currents",
+    metadata,
+    _generation_id(),
+    Column("kind", String(16), primary_key=True),
+    Column("scene_number", Integer, primary_key=True, autoincrement=False),  # 0: the whole generation
+    Column("take_id", String(36), ForeignKey("takes.id", ondelete="CASCADE"), nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("generation_id", String(36), ForeignKey("generations.id", ondelete="CASCADE"), nullable=False),
+    Column("step", String(200), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("iteration", Integer, nullable=False),
+    Column("scene_number", Integer),
+    Column("content", Text, nullable=False),
+    Column("score", Float),
+    Column("timestamp", UtcDateTime, nullable=False),
+    Index("ix_messages_generation_id_id", "generation_id", "id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _generation_id(),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("step", String(200)),
+    Column("scene_number", Integer),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,158 @@
+"""A storyboard as a JSON file that people edit: written by `create-storyboard`, read by `pipeline --storyboard`.
+
+A problem is reported with the field and the number of its scene. Pure: bytes in and out; knows no path.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from models.interfaces import Plain
+from models.spec import AspectRatio, CameraMove
+from pipelines.brief import Brief, Framework
+from pipelines.errors import BadInput
+from pipelines.story import Cohesion, PairAnalysis, Scene, SceneDraft, ScenesResult
+
+FORMAT = "admint-storyboard/1"
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
+
+
+class StoryboardScene(Plain):
+    scene_number: Annotated[int, Field(ge=1)]
+    purpose: Text
+    seconds: Annotated[float, Field(ge=0.5, le=10.0)]
+    setting: Text
+    action: Text
+    camera: CameraMove
+    entities: tuple[str, ...] = ()
+    image_prompt: Text
+    video_prompt: Text
+    transition_score: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Cohesor's score of the transition to the next scene: >= 85 crossfade, >= 70 cut, else fade."""
+
+
+class Storyboard(Plain):
+    format: str = FORMAT
+    prompt: Annotated[str, StringConstraints(min_length=10, max_length=5000)]
+    title: str | None = None
+    framework: Framework
+    aspect_ratio: AspectRatio
+    duration: Annotated[int, Field(ge=9, le=60)]
+    scenes: Annotated[tuple[StoryboardScene, ...], Field(min_length=1, max_length=40)]
+
+
+def write_storyboard(brief: Brief, framework: Framework, result: ScenesResult, fps: int) -> bytes:
+    """The file for finished scenes."""
+    pairs = result.cohesion.pair_wise_analysis if result.cohesion else ()
+    scores = {pair.from_scene: pair.transition_score for pair in pairs}
+    scenes = tuple(
+        StoryboardScene(
+            scene_number=scene.scene_number,
+            purpose=scene.purpose,
+            seconds=round(scene.frames / fps, 4),
+            setting=scene.draft.setting,
+            action=scene.draft.action,
+            camera=scene.draft.camera,
+            entities=scene.draft.entities,
+            image_prompt=scene.image_prompt,
+            video_prompt=scene.video_prompt,
+            transition_score=scores.get(scene.scene_number),
+        )
+        for scene in result.scenes
+    )
+    board = Storyboard(
+        prompt=brief.prompt,
+        title=brief.title,
+        framework=framework,
+        aspect_ratio=brief.aspect_ratio,
+        duration=brief.duration,
+        scenes=scenes,
+    )
+    return (json.dumps(board.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def read_storyboard(data: bytes, name: str) -> Storyboard:
+    """Raises BadInput naming the file, the scene and the field."""
+    try:
+        content: Any = json.loads(data)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput(f"storyboard {name!r} is not valid JSON: {error}") from None
+    try:
+        board = Storyboard.model_validate(content)
+    except ValidationError as error:
+        raise BadInput(f"storyboard {name!r}: {_where(error)}") from None
+    if board.format != FORMAT:
+        raise BadInput(f"storyboard {name!r}: format is {board.format!r}, this version reads {FORMAT!r}")
+    for position, scene in enumerate(board.scenes, start=1):
+        if scene.scene_number != position:
+            raise BadInput(
+                f"storyboard {name!r}: scene {position}: scene_number is {scene.scene_number}, must be {position}"
+            )
+    return board
+
+
+def storyboard_scenes(board: Storyboard, fps: int, name: str) -> ScenesResult:
+    """The scenes of `board` at `fps`. Raises BadInput unless their seconds add up to the duration, in frames."""
+    frames = [round(scene.seconds * fps) for scene in board.scenes]
+    if sum(frames) != board.duration * fps:
+        raise BadInput(
+            f"storyboard {name!r}: the scenes last {sum(frames) / fps:.2f} s together, but duration is "
+            f"{board.duration} s: change the seconds of a scene or the duration"
+        )
+    scenes = tuple(_scene(scene, count) for scene, count in zip(board.scenes, frames, strict=True))
+    return ScenesResult(scenes=scenes, cohesion=_cohesion(board), cohesion_rounds=0)
+
+
+def _scene(scene: StoryboardScene, frames: int) -> Scene:
+    draft = SceneDraft(setting=scene.setting, action=scene.action, camera=scene.camera, entities=scene.entities)
+    return Scene(
+        scene_number=scene.scene_number,
+        purpose=scene.purpose,
+        frames=frames,
+        draft=draft,
+        image_prompt=scene.image_prompt,
+        video_prompt=scene.video_prompt,
+        content=f"{scene.setting}. {scene.action}",
+        iterations=0,
+        approved=True,
+        critique=None,
+    )
+
+
+def _cohesion(board: Storyboard) -> Cohesion | None:
+    pairs = tuple(
+        PairAnalysis(
+            from_scene=scene.scene_number,
+            to_scene=scene.scene_number + 1,
+            transition_score=scene.transition_score,
+            issues=(),
+            recommendations=(),
+        )
+        for scene in board.scenes[:-1]
+        if scene.transition_score is not None
+    )
+    if not pairs:
+        return None
+    return Cohesion(
+        overall_cohesion_score=round(sum(pair.transition_score for pair in pairs) / len(pairs), 2),
+        pair_wise_analysis=pairs,
+        global_issues=(),
+        scene_specific_feedback={},
+        consistency_issues=(),
+        overall_recommendations=(),
+    )
+
+
+def _where(error: ValidationError) -> str:
+    """`scene 3: camera: Input should be …`, counting scenes from 1 as the file's reader does."""
+    problem = error.errors(include_url=False)[0]
+    place = list(problem["loc"])
+    words = []
+    if len(place) >= 2 and place[0] == "scenes" and isinstance(place[1], int):
+        words.append(f"scene {place[1] + 1}")
+        place = place[2:]
+    words.extend(str(part) for part in place)
+    return f"{': '.join(words) or 'the whole'}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
