@@ -1,0 +1,118 @@
+"""The one typed place that reads `configs/`: profiles, recipes and model descriptions. An unknown key is an error.
+
+Read by entry points only (`serving`, `benchmarks`, tests); what they read is handed down as plain data.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.interfaces import Plain
+from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, Size, VideoModelSpec
+from pipelines.errors import BadInput, first_problem
+from pipelines.recipe import Recipe
+
+CONFIGS = Path(__file__).parent
+Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
+Data = TypeVar("Data", bound=BaseModel)
+
+
+class Settings(BaseSettings):
+    """What the environment may set, each as `ADMINT_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="ADMINT_", extra="ignore")
+
+    home: Path = Path("~/.local/share/admint")
+    """Where model weights live on this machine."""
+    profile: str = "sketch"
+
+
+class Lanes(Plain):
+    """Device lane of each model; models on one lane never run at the same time."""
+
+    chat: str
+    image: str
+    video: str
+
+
+class Profile(Plain):
+    """Which models a deployment uses, and how its videos are delivered."""
+
+    name: str
+    description: str
+    chat: str
+    image: str
+    video: str
+    device: Literal["cpu", "cuda"]
+    lanes: Lanes
+    fps: Annotated[int, Field(ge=1, le=60)]
+    delivery: dict[AspectRatio, Size]
+    """Width and height of the finished video by ratio; both even."""
+
+
+def load_profile(name: str) -> Profile:
+    """Raises BadInput naming the profiles there are."""
+    return _load(Profile, "profiles", name, "profile")
+
+
+def load_recipe(name: str) -> Recipe:
+    """Raises BadInput naming the recipes there are."""
+    return _load(Recipe, "recipes", name, "recipe")
+
+
+def library_root() -> Path:
+    """Folder of the model weights on this machine: `$ADMINT_HOME/models`."""
+    return Settings().home.expanduser() / "models"
+
+
+def load_model_specs() -> dict[str, ChatModelSpec | ImageModelSpec | VideoModelSpec]:
+    """Every model that `configs/models/` describes, by name, in alphabetical order."""
+    return {path.stem: _model(path) for path in sorted((CONFIGS / "models").glob("*.yaml"))}
+
+
+def load_model(name: str, kind: type[Kind]) -> Kind:
+    """The model `name`, which must be of `kind`. Raises BadInput naming those there are."""
+    path = CONFIGS / "models" / f"{name}.yaml"
+    spec = _model(path) if path.parent == CONFIGS / "models" and path.exists() else None
+    if isinstance(spec, kind):
+        return spec
+    known = ", ".join(sorted(each.name for each in load_model_specs().values() if isinstance(each, kind)))
+    word = kind.__name__.removesuffix("ModelSpec").lower()
+    raise BadInput(f"no {word} model {name!r}: choose one of {known}")
+
+
+@cache
+def _model(path: Path) -> ChatModelSpec | ImageModelSpec | VideoModelSpec:
+    data = _read(path)
+    try:
+        spec: ChatModelSpec | ImageModelSpec | VideoModelSpec = TypeAdapter(ModelSpec).validate_python(data)
+    except ValidationError as error:
+        raise BadInput(f"{path.name}: {first_problem(error)}") from None
+    return spec
+
+
+def _load(kind: type[Data], folder: str, name: str, word: str) -> Data:
+    names = sorted(path.stem for path in (CONFIGS / folder).glob("*.yaml"))
+    if name not in names:
+        raise BadInput(f"no {word} {name!r}: choose one of {', '.join(names)}")
+    data = _read(CONFIGS / folder / f"{name}.yaml")
+    try:
+        return kind.model_validate({"name": name, **data})
+    except ValidationError as error:
+        raise BadInput(f"{folder}/{name}.yaml: {first_problem(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise BadInput(f"{path.name} must hold a mapping, not {type(data).__name__}")
+    return data

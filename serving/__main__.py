@@ -1,0 +1,5 @@
+"""`python -m serving`: the `admint` command where no script is installed."""
+
+from serving.cli import main
+
+main()
