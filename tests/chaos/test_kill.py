@@ -1,0 +1,73 @@
+"""`kill -9` at ten different moments of one run: resumed each time, nothing is lost and nothing is doubled."""
+
+import contextlib
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.command import PROMPT, admint, popen
+
+FLAGS = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--seed", "5", "--full-pipeline")
+KILLS = 10
+
+
+def rows(folder: Path, query: str) -> list[Any]:
+    store = folder / ".admint" / "store.sqlite"
+    if not store.exists():
+        return []
+    connection = sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=30)
+    try:
+        return connection.execute(query).fetchall()
+    except sqlite3.OperationalError:  # the schema is being made right now
+        return []
+    finally:
+        connection.close()
+
+
+def count(folder: Path, table: str) -> int:
+    found = rows(folder, f"select count(*) from {table}")  # noqa: S608 - a constant of this file
+    return int(found[0][0]) if found else 0
+
+
+def kill_after(folder: Path, events: int, *arguments: str | Path) -> bool:
+    """Start the command and kill it once its log holds `events` more events. Whether it was killed before its end."""
+    goal = count(folder, "events") + events
+    process = popen(*arguments)
+    with process:
+        while process.returncode is None and count(folder, "events") < goal:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
+        process.kill()
+        process.communicate()
+    return process.returncode == -9
+
+
+def final_artifacts(folder: Path) -> list[Any]:
+    return rows(folder, "select kind, scene_number, artifact from takes order by kind, scene_number")
+
+
+def test_ten_kills_lose_nothing_double_nothing_and_change_nothing(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert admint("pipeline", *FLAGS, "--output", whole).returncode == 0
+    steps = count(whole, "checkpoints")
+
+    kills = int(kill_after(killed, 2, "pipeline", *FLAGS, "--output", killed))
+    while kills < KILLS:
+        before = set(rows(killed, "select step, key, created_at from checkpoints"))
+        reused = len(before)
+        # A resume first logs one event per finished step; the kill comes a little further each time.
+        assert kill_after(killed, reused + 2 + kills % 3, "pipeline", "--resume", killed), "it ended before ten kills"
+        assert before <= set(rows(killed, "select step, key, created_at from checkpoints")), "a finished step was lost"
+        kills += 1
+    done = admint("pipeline", "--resume", killed)
+    assert done.returncode == 0, done.stderr
+
+    assert count(killed, "checkpoints") == steps
+    completed = rows(killed, "select step, count(*) from events where kind = 'step_completed' group by step")
+    assert {number for _, number in completed} == {1}, "a step was finished twice"
+    seqs = [seq for (seq,) in rows(killed, "select seq from events order by seq")]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert final_artifacts(killed) == final_artifacts(whole)
+    assert (killed / "final.mp4").read_bytes() == (whole / "final.mp4").read_bytes()
+    assert not list(killed.rglob(".part-*"))

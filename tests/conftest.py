@@ -1,0 +1,10 @@
+"""Shared by all tiers: one torch thread, because tiny models lose more to waiting threads than they win."""
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread():
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,39 @@
+"""Runs the `admint` command as a user's shell would: its own process, its own folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+PROMPT = "An ad for a teal steel water bottle on the beach"
+
+
+def environment() -> dict[str, str]:
+    """No hub, warnings as in production, threads bounded so that two processes share the machine."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+
+
+def admint(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serving", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=environment(), check=False
+    )
+
+
+def popen(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "serving", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=environment()
+    )
+
+
+def result(completed: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The JSON object of a tool that was called with --json."""
+    assert completed.returncode == 0, completed.stderr
+    data: dict[str, Any] = json.loads(completed.stdout)
+    return data

@@ -1,0 +1,233 @@
+"""`admint models pull` against a small local server that speaks the hub's API, reached through HF_ENDPOINT.
+
+Each pull runs in a process of its own, because huggingface_hub reads HF_ENDPOINT when it is imported.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+COMMIT = "c0ffee" + "0" * 34
+REPOSITORY = "owner/big"
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from models import hub
+from models.errors import ModelError
+from models.spec import ChatModelSpec, WeightSource
+from models.weights import Library
+
+root, revision, pins, patterns = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+source = WeightSource(repository="owner/big", revision=revision, **({"allow_patterns": patterns} if patterns else {}))
+spec = ChatModelSpec(
+    kind="chat", name="big", family="llava", licence="none", vram_gb=0, vision=False, weights={"main": source}
+)
+seen = []
+try:
+    hub.pull(spec, Library(Path(root)), pins, lambda *step: seen.append(step))
+except ModelError as error:
+    print(f"{type(error).__name__}: {error}")
+    raise SystemExit(2)
+print(json.dumps(seen))
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """One repository at one commit; what it does wrong is set by the test."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = {
+            "config.json": b'{"model_type": "llama"}',
+            "text/model.safetensors": bytes(range(256)) * 4096,
+            "README.md": b"# not asked for",
+        }
+        self.break_after: int | None = None
+        self.declared: dict[str, str] = {}
+        self.commit = COMMIT
+        self.ranges: list[str] = []
+        self.gets: list[str] = []
+
+    def description(self):
+        siblings = []
+        for name, data in self.files.items():
+            entry = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
+            if name.endswith(".safetensors"):
+                sha = self.declared.get(name, hashlib.sha256(data).hexdigest())
+                entry["lfs"] = {"sha256": sha, "size": len(data), "pointerSize": 134}
+            siblings.append(entry)
+        return {"_id": "1", "id": REPOSITORY, "modelId": REPOSITORY, "sha": self.commit, "siblings": siblings}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        if path == f"/api/models/{REPOSITORY}/revision/{COMMIT}":
+            return self.send(200, json.dumps(self.server.description()).encode(), {"Content-Type": "application/json"})
+        file = re.fullmatch(f"/{REPOSITORY}/resolve/{COMMIT}/(.*)", path)
+        if file is None or file[1] not in self.server.files:
+            return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        return self.send_file(file[1])
+
+    def send_file(self, name):
+        self.server.gets.append(name)
+        data = self.server.files[name]
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        if asked:
+            self.server.ranges.append(asked)
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self.send(206 if asked else 200, data[start:], headers, cut=self.server.break_after)
+
+    def send(self, status, body, headers, cut=None):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body if cut is None else body[:cut])
+        self.close_connection = True
+
+
+def git_hash(data):
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def hub():
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def pull(hub, tmp_path):
+    def run(revision=COMMIT, pins=None, patterns=(), **environment):
+        endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "hf")}
+        arguments = [str(tmp_path / "models"), revision, json.dumps(pins or {}), json.dumps(patterns)]
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", SCRIPT, *arguments],
+            env={**os.environ, **endpoint, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def folder(tmp_path):
+    return tmp_path / "models" / "big" / "main"
+
+
+def test_a_pull_brings_the_wanted_files_their_manifest_and_reports_every_byte(hub, pull, tmp_path):
+    done = pull()
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = json.loads((folder(tmp_path) / "manifest.json").read_text())
+    assert manifest["revision"] == COMMIT
+    assert sorted(manifest["files"]) == ["config.json", "text/model.safetensors"]
+    assert (folder(tmp_path) / "text/model.safetensors").read_bytes() == hub.files["text/model.safetensors"]
+    total = sum(len(hub.files[name]) for name in manifest["files"])
+    assert json.loads(done.stdout)[-1] == ["text/model.safetensors", total, total]
+
+
+def test_a_second_pull_downloads_nothing(hub, pull):
+    pull()
+    hub.gets.clear()
+    assert pull().returncode == 0
+    assert hub.gets == []
+
+
+def test_a_broken_download_keeps_what_arrived_and_the_same_command_resumes_it(hub, pull, tmp_path):
+    hub.break_after = 300_000
+    broken = pull()
+    assert broken.returncode == 2
+    assert broken.stdout.startswith("DownloadError: download of 'text/model.safetensors' broke off")
+    assert "run the same command again, what arrived is kept" in broken.stdout
+    assert not folder(tmp_path).exists()
+    (partial,) = (tmp_path / "models").rglob("*.part")
+    arrived = partial.stat().st_size
+    assert 0 < arrived <= 300_000
+
+    hub.break_after = None
+    assert pull().returncode == 0
+    assert hub.ranges == [f"bytes={arrived}-"]
+    assert hub.gets.count("config.json") == 1
+    assert (folder(tmp_path) / "text/model.safetensors").read_bytes() == hub.files["text/model.safetensors"]
+    assert not list((tmp_path / "models").rglob("*.part"))
+
+
+def test_a_file_with_another_hash_than_the_hub_declares_is_thrown_away(hub, pull, tmp_path):
+    hub.declared["text/model.safetensors"] = "0" * 64
+    done = pull()
+    assert done.returncode == 2
+    assert "DownloadError: 'text/model.safetensors' does not have the hash that the hub declares" in done.stdout
+    assert not folder(tmp_path).exists()
+    assert not list((tmp_path / "models").rglob("model.safetensors*"))
+
+
+def test_a_hub_that_answers_with_another_commit_is_refused(hub, pull):
+    hub.commit = "d" * 40
+    done = pull()
+    assert done.returncode == 2
+    assert f"answered with commit '{'d' * 40}'" in done.stdout
+
+
+def test_a_repository_of_pickles_is_refused_before_any_download(hub, pull):
+    hub.files = {"config.json": b"{}", "pytorch_model.bin": b"x"}
+    done = pull()
+    assert done.returncode == 2
+    assert "WeightsError: 'owner/big'" in done.stdout
+    assert "no safetensors file" in done.stdout
+    assert hub.gets == []
+
+
+@pytest.mark.parametrize("name", ["../escape.safetensors", "/etc/a.safetensors", "a/../../b.safetensors", "code.py"])
+def test_a_file_name_that_escapes_or_could_run_code_is_refused(hub, pull, tmp_path, name):
+    hub.files[name] = b"x"
+    done = pull(patterns=["*"])
+    assert done.returncode == 2
+    assert f"{name!r}" in done.stdout
+    assert hub.gets == []
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", COMMIT[:12]])
+def test_a_branch_tag_or_short_hash_is_refused(hub, pull, revision):
+    done = pull(revision)
+    assert done.returncode == 2
+    assert f"revision {revision!r} of 'owner/big' is no full commit hash" in done.stdout
+
+
+def test_an_unpinned_model_says_how_to_pin_it_and_the_pin_lands_in_the_manifest(hub, pull, tmp_path):
+    done = pull("unpinned")
+    assert done.returncode == 2
+    assert "admint models pull big --revision main=COMMIT" in done.stdout
+    assert pull("unpinned", {"main": COMMIT}).returncode == 0
+    assert json.loads((folder(tmp_path) / "manifest.json").read_text())["revision"] == COMMIT
+
+
+def test_a_hub_that_is_not_there_and_an_offline_switch_are_named(hub, pull):
+    gone = pull(HF_ENDPOINT="http://127.0.0.1:9")
+    assert gone.returncode == 2
+    assert "DownloadError: the hub does not describe 'owner/big'" in gone.stdout
+    offline = pull(HF_HUB_OFFLINE="1")
+    assert offline.returncode == 2
+    assert "HF_HUB_OFFLINE forbids" in offline.stdout

@@ -1,0 +1,191 @@
+"""IP-Adapter on tiny real weights: weights per reference, scale, roles, block presets, begin and end."""
+
+import numpy as np
+import pytest
+from diffusers import StableDiffusionPipeline
+
+from models.errors import InvalidRequest
+from models.image.reference_adapter import Layer, block_presets
+from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
+from models.noise import draw
+from models.registry import load
+from tests import tiny_models
+
+NOISE = NoiseSpec(seed=1)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("references")
+    main = tiny_models.save_stable_diffusion(root / "main")
+    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+
+
+@pytest.fixture(scope="module")
+def engine(folders):
+    return load(tiny_models.image_spec("stable-diffusion"), folders, "cpu")
+
+
+@pytest.fixture(scope="module")
+def xl_engine(tmp_path_factory):
+    root = tmp_path_factory.mktemp("references-xl")
+    main = tiny_models.save_stable_diffusion_xl(root / "main")
+    folders = {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    return load(tiny_models.image_spec("stable-diffusion-xl"), folders, "cpu")
+
+
+def reference(seed, weight=1.0, role="product"):
+    return Reference(image=tiny_models.png(seed), role=role, weight=weight)
+
+
+def generate(engine, *references, guidance_scale=4.0, steps=4, prompt="a bottle", **settings):
+    request = ImageRequest(
+        prompt=prompt, width=64, height=64, noise=NOISE, num_inference_steps=steps, guidance_scale=guidance_scale,
+        references=references, adapter=AdapterSettings(**settings),
+    )  # fmt: skip
+    return engine.generate(request, Unwatched()).image
+
+
+def same(one, other):
+    return np.array_equal(one, other)
+
+
+def test_one_reference_equals_the_stock_adapter_at_the_same_scale(engine, folders):
+    stock = StableDiffusionPipeline.from_pretrained(folders["main"], local_files_only=True)
+    stock.set_progress_bar_config(disable=True)
+    stock.load_ip_adapter(
+        str(folders["ip_adapter"]), subfolder="", weight_name="ip-adapter.safetensors", local_files_only=True
+    )
+    stock.set_ip_adapter_scale(0.6)
+    bare = stock(
+        "a bottle", negative_prompt="", width=64, height=64, num_inference_steps=4, guidance_scale=4.0,
+        latents=draw(NOISE, 4, 8, 8)[None], output_type="np", ip_adapter_image=tiny_models.opened(tiny_models.png(1)),
+    ).images[0]  # fmt: skip
+    assert same(generate(engine, reference(1), scale=0.6), (bare * 255).round().astype("uint8"))
+
+
+def test_every_reference_and_its_weight_reach_the_picture(engine):
+    three = generate(engine, reference(1), reference(2, 0.5), reference(3, 0.25))
+    assert not same(three, generate(engine))
+    assert not same(three, generate(engine, reference(1), reference(2, 0.5)))
+    assert not same(three, generate(engine, reference(1), reference(2, 0.7), reference(3, 0.25)))
+    assert not same(three, generate(engine, reference(1), reference(2, 0.5), reference(4, 0.25)))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_reference_of_weight_zero_equals_leaving_it_out(engine, place):
+    kept = [reference(1, 0.8), reference(2, 0.4)]
+    with_zero = [*kept[:place], reference(9, 0.0), *kept[place:]]
+    # Float addition does not associate: the slots must be added in the same order, which leaving one out keeps.
+    assert same(generate(engine, *with_zero), generate(engine, *kept))
+
+
+def test_no_reference_scale_zero_and_no_adapter_are_the_same_bits(engine, folders):
+    plain = load(tiny_models.image_spec("stable-diffusion", references=0), {"main": folders["main"]}, "cpu")
+    bare = generate(plain)
+    assert same(generate(engine), bare)
+    assert same(generate(engine, reference(1), reference(2), scale=0.0), bare)
+    assert same(generate(engine, reference(1, 0.0)), bare)
+
+
+def test_references_of_full_weight_share_the_scale(engine):
+    """The same image three times equals the image once, up to rounding."""
+    once = generate(engine, reference(1)).astype(int)
+    thrice = generate(engine, reference(1), reference(1), reference(1)).astype(int)
+    assert np.abs(once - thrice).max() <= 1
+
+
+def test_scale_and_weight_multiply(engine):
+    assert same(generate(engine, reference(1, 0.5), scale=0.8), generate(engine, reference(1, 1.0), scale=0.4))
+
+
+def test_presets_differ_from_all_and_from_one_another(engine):
+    pictures = [generate(engine, reference(1), blocks=blocks) for blocks in ("all", "style", "layout")]
+    pictures.append(generate(engine))
+    for k, picture in enumerate(pictures):
+        assert not any(same(picture, other) for other in pictures[:k])
+
+
+def test_a_style_reference_acts_in_the_style_blocks_only(engine):
+    assert same(generate(engine, reference(1, role="style")), generate(engine, reference(1), blocks="style"))
+    assert not same(generate(engine, reference(1, role="style")), generate(engine, reference(1)))
+
+
+def test_begin_and_end_choose_the_steps(engine):
+    whole = generate(engine, reference(1))
+    early = generate(engine, reference(1), end_step_percent=0.5)
+    late = generate(engine, reference(1), begin_step_percent=0.5)
+    never = generate(engine, reference(1), begin_step_percent=1.0)
+    assert same(never, generate(engine))
+    assert same(generate(engine, reference(1), end_step_percent=0.0), never)
+    for k, picture in enumerate(pictures := [whole, early, late, never]):
+        assert not any(same(picture, other) for other in pictures[:k])
+
+
+def test_begin_and_end_are_those_of_the_step_grid(engine):
+    """Of four steps, [0, 0.5) is the first two: an end anywhere in (0.25, 0.5] is the same."""
+    assert same(
+        generate(engine, reference(1), end_step_percent=0.5), generate(engine, reference(1), end_step_percent=0.3)
+    )
+    assert not same(
+        generate(engine, reference(1), end_step_percent=0.5), generate(engine, reference(1), end_step_percent=0.2)
+    )
+
+
+def test_references_work_without_guidance(engine):
+    assert not same(
+        generate(engine, reference(1), guidance_scale=1.0), generate(engine, reference(2), guidance_scale=1.0)
+    )
+
+
+def test_a_request_with_references_does_not_colour_the_next_one(engine):
+    before = generate(engine)
+    generate(engine, reference(1), blocks="style", begin_step_percent=0.5)
+    assert same(generate(engine), before)
+
+
+def test_xl_takes_three_references_and_its_presets_differ(xl_engine):
+    three = [reference(1), reference(2, 0.5), reference(3, 0.2, role="style")]
+    pictures = [generate(xl_engine, *three, blocks=blocks) for blocks in ("all", "style", "layout")]
+    assert same(pictures[0], generate(xl_engine, *three))
+    for k, picture in enumerate([*pictures, generate(xl_engine)]):
+        assert not any(same(picture, other) for other in pictures[:k])
+
+
+def test_an_undecodable_reference_is_refused_by_number_and_leaves_nothing_behind(engine):
+    before = generate(engine)
+    with pytest.raises(InvalidRequest, match="reference 2 cannot be decoded"):
+        generate(engine, reference(1), Reference(image=EncodedImage(data=b"x"), role="product"))
+    assert same(generate(engine), before)
+
+
+def test_more_references_than_the_model_takes_are_refused(folders):
+    engine = load(tiny_models.image_spec("stable-diffusion", references=1), folders, "cpu")
+    with pytest.raises(InvalidRequest, match="takes 1 reference images, but 2 were given"):
+        generate(engine, reference(1), reference(2))
+    plain = load(tiny_models.image_spec("stable-diffusion", references=0), folders, "cpu")
+    with pytest.raises(InvalidRequest, match="takes no reference images"):
+        generate(plain, reference(1))
+
+
+# --- where the presets lie, on the published structures ---------------------------------------------------------------
+
+
+def layers(**blocks):
+    found = [Layer("mid", 0, 0)]
+    for side in ("down", "up"):
+        found += [Layer(side, block, k) for block, count in blocks[side].items() for k in range(count)]
+    return found
+
+
+def test_sdxl_presets_are_those_of_instantstyle():
+    presets = block_presets(layers(down={1: 2, 2: 2}, up={0: 3, 1: 3}), {"addition_embed_type": "text_time"})
+    assert presets["style"] == {Layer("up", 0, 1)}
+    assert presets["layout"] == {Layer("down", 2, 1)}
+
+
+def test_sd15_presets_are_the_deepest_blocks_with_attention():
+    presets = block_presets(layers(down={0: 2, 1: 2, 2: 2}, up={1: 3, 2: 3, 3: 3}), {})
+    assert presets["style"] == {Layer("up", 1, k) for k in range(3)}
+    assert presets["layout"] == {Layer("down", 2, k) for k in range(2)}
+    assert len(presets["all"]) == 1 + 6 + 9

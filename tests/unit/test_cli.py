@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import pytest
+
+from models.errors import InferenceFailed, WeightsError
+from pipelines.errors import BadInput, Busy, LeaseLost, NotFound, StepFailed
+from serving.cli import exit_code, one_line, repeat_flags
+
+
+def test_a_flag_with_several_values_is_read_as_the_same_flag_several_times():
+    assert repeat_flags(["pipeline", "--reference-images", "a.jpg", "b.jpg", "--output", "out"]) == [
+        "pipeline",
+        "--reference-images",
+        "a.jpg",
+        "--reference-images",
+        "b.jpg",
+        "--output",
+        "out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInput("x"), 2),
+        (NotFound("x"), 2),
+        (StepFailed("x"), 3),
+        (InferenceFailed("x"), 3),
+        (LeaseLost("x"), 4),
+        (WeightsError("x"), 5),
+        (Busy("x"), 6),
+    ],
+)
+def test_every_error_of_ours_has_its_documented_exit_code(error, code):
+    assert exit_code(error) == code
+
+
+def test_a_bug_has_no_exit_code_and_keeps_its_traceback():
+    assert exit_code(KeyError("x")) is None
+
+
+def test_a_step_that_failed_for_its_weights_exits_as_weights():
+    error = StepFailed("x")
+    error.__cause__ = WeightsError("y")
+    assert exit_code(error) == 5
+
+
+def test_an_error_is_one_line_with_its_notes():
+    error = BadInput("first\n  second")
+    error.add_note("remedy")
+    assert one_line(error) == "first second remedy"
+
+
+def test_help_imports_no_heavy_library():
+    script = (
+        "import sys; from serving.cli import app\n"
+        "import typer.testing; result = typer.testing.CliRunner().invoke(app, ['pipeline', '--help'])\n"
+        "assert result.exit_code == 0 and '--full-pipeline' in result.output, result.output\n"
+        "heavy = {'torch', 'transformers', 'diffusers', 'sqlalchemy', 'av', 'cv2', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

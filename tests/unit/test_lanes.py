@@ -1,0 +1,94 @@
+import asyncio
+import threading
+
+import pytest
+
+from models.errors import Cancelled
+from models.interfaces import Unwatched
+from pipelines.lanes import Lane
+
+
+class Call:
+    """A model call of many steps that waits at each for permission, and remembers how far it came."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.go_on = threading.Event()
+        self.steps = 0
+
+    def __call__(self, watcher):
+        for step in range(1, 1000):
+            watcher.step(step, 1000)
+            self.steps = step
+            self.started.set()
+            assert self.go_on.wait(timeout=60)
+        raise AssertionError("it was never stopped")
+
+
+async def turns():
+    """Let the event loop deliver what is due."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def cancelled(task):
+    """Cancel and let the cancellation reach the lane, which then waits for the call's next step."""
+    task.cancel()
+    await turns()
+    assert not task.done()
+
+
+@pytest.fixture
+def lane():
+    lane = Lane("test")
+    yield lane
+    lane.close()
+
+
+async def test_a_call_returns_its_result(lane):
+    assert await lane.run(lambda watcher: 42, Unwatched()) == 42
+
+
+async def test_a_cancelled_call_stops_at_its_next_step_before_the_caller_goes_on(lane):
+    call = Call()
+    task = asyncio.create_task(lane.run(call, Unwatched()))
+    await asyncio.to_thread(call.started.wait)
+    await cancelled(task)
+    call.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert call.steps == 1
+
+
+async def test_the_lane_is_free_again_after_a_cancelled_call(lane):
+    call = Call()
+    task = asyncio.create_task(lane.run(call, Unwatched()))
+    await asyncio.to_thread(call.started.wait)
+    await cancelled(task)
+    call.go_on.set()
+    await asyncio.wait({task})
+    assert await lane.run(lambda watcher: "next", Unwatched()) == "next"
+
+
+async def test_a_call_that_waits_for_its_turn_never_runs_when_it_is_cancelled(lane):
+    first, ran = Call(), []
+    running = asyncio.create_task(lane.run(first, Unwatched()))
+    await asyncio.to_thread(first.started.wait)
+    waiting = asyncio.create_task(lane.run(lambda watcher: ran.append(1), Unwatched()))
+    await turns()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await cancelled(running)
+    first.go_on.set()
+    await asyncio.wait({running})
+    assert ran == []
+
+
+async def test_what_the_watcher_raises_reaches_the_caller(lane):
+    class Refusing:
+        def step(self, done, total):
+            raise Cancelled("no")
+
+    with pytest.raises(Cancelled, match="no"):
+        await lane.run(lambda watcher: watcher.step(1, 2), Refusing())
