@@ -3,8 +3,8 @@
     python -m benchmarks.overhead [--json FILE]
 
 One ad is made with warm models and every model request is recorded. Then the same requests go to bare transformers and
-diffusers calls with the same weights, settings and noise, in the same process, alternating order of nothing: first all
-of ours, then all of theirs. Bare chat is `generate` with xgrammar's own logits processor; it may write another number
+diffusers calls with the same weights, settings and noise, in the same process: first all of
+ours, then all of theirs. Bare chat is `generate` with xgrammar's own logits processor; it may write another number
 of tokens, so its time is scaled to ours by tokens. Start-up is measured in fresh processes.
 """
 
@@ -124,6 +124,8 @@ def compare(seed: int) -> dict[str, Any]:
         totals[2] += 1
     theirs = sum(totals[1] for totals in by_kind.values())
     return {
+        "libraries": deployment.manifest["libraries"],
+        "notes": list(deployment.notes),
         "ours_seconds": ours,
         "bare_seconds": theirs,
         "overhead": ours / theirs - 1,

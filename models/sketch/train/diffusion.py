@@ -51,9 +51,18 @@ def noised(
     )
 
 
-def loss(schedule: DDIMScheduler, out: torch.Tensor, target: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    error = (out - target).square().flatten(1).mean(1)
-    return (weights(schedule, timesteps) * error).mean()
+def loss(
+    schedule: DDIMScheduler,
+    out: torch.Tensor,
+    target: torch.Tensor,
+    timesteps: torch.Tensor,
+    emphasis: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Weighted v loss; `emphasis` weighs places of the picture."""
+    error = (out - target).square()
+    if emphasis is not None:
+        error = error * (emphasis / emphasis.mean())
+    return (weights(schedule, timesteps) * error.flatten(1).mean(1)).mean()
 
 
 def hidden_states(encoder: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:

@@ -78,18 +78,25 @@ def _shadow(spec: SceneSpec, g: Grid) -> Array:
     return np.asarray(0.5 * np.exp(-1.2 * r), np.float32)
 
 
-def _draw(spec: SceneSpec, g: Grid) -> tuple[Array, Array]:
-    """The scene, and the coverage of (whole product, coloured body)."""
-    image = backdrop(spec.setting, g, spec.seed)
-    paint(image, (12.0, 12.0, 18.0), _shadow(spec, g))
-    cover = np.zeros((*image.shape[:2], 2), np.float32)
-    for part in parts(spec.shape, *_local(spec, g)):
-        paint(image, _shade(part, _role_colour(part.role, spec.colour), spec.material, spec.light), part.cover)
+def _cover(spec: SceneSpec, drawn: list[Part], size: tuple[int, int]) -> Array:
+    """Coverage of (the whole product, its coloured parts)."""
+    cover = np.zeros((*size, 2), np.float32)
+    for part in drawn:
         cover[..., 0] += (1 - cover[..., 0]) * part.cover
         keeps = part.role in ("body", "accent")
         cover[..., 1] += ((1.0 if keeps else 0.0) - cover[..., 1]) * part.cover
+    return cover
+
+
+def _draw(spec: SceneSpec, g: Grid) -> tuple[Array, Array]:
+    """The scene, and the product's coverage."""
+    image = backdrop(spec.setting, g, spec.seed)
+    paint(image, (12.0, 12.0, 18.0), _shadow(spec, g))
+    drawn = parts(spec.shape, *_local(spec, g))
+    for part in drawn:
+        paint(image, _shade(part, _role_colour(part.role, spec.colour), spec.material, spec.light), part.cover)
     image *= np.array(_LIGHTS[spec.light][2], np.float32)
-    return np.clip(image, 0, 255, out=image), cover
+    return np.clip(image, 0, 255, out=image), _cover(spec, drawn, (g.y.shape[0], g.x.shape[1]))
 
 
 def _canvas(spec: SceneSpec, moves: bool) -> tuple[Array, Array, tuple[int, int]]:
@@ -138,4 +145,9 @@ def render_layers(spec: SceneSpec) -> tuple[NDArray[np.uint8], Array]:
 
 def product_mask(spec: SceneSpec, body: bool = False) -> Array:
     """Coverage 0 to 1 of the product in the still picture; of its coloured parts alone with `body`."""
-    return render_layers(spec)[1][..., 1 if body else 0]
+    height, width = frame_size(spec.aspect)
+    moves = spec.camera != "static" and spec.moment > 0
+    margin = margins(height, width) if moves else (0, 0)
+    g = grid(height, width, *margin, OVERSAMPLE)
+    cover = _cover(spec, parts(spec.shape, *_local(spec, g)), (g.y.shape[0], g.x.shape[1]))
+    return _look(cover, spec, spec.moment if moves else 0.0, margin)[..., 1 if body else 0]
