@@ -36,7 +36,8 @@ class SceneAnswer(Answer):
         return draft_lines(self.draft())
 
     def draft(self) -> SceneDraft:
-        return SceneDraft(setting=self.setting, action=self.action, camera=self.camera, entities=self.entities)
+        handles = tuple(dict.fromkeys(self.entities))  # a grammar cannot forbid repeats
+        return SceneDraft(setting=self.setting, action=self.action, camera=self.camera, entities=handles)
 
 
 def scene_question(

@@ -1,6 +1,6 @@
 """Entities: who and what must look the same in every scene, described once, before the story.
 
-The product's name comes from the brief; its look from the product reference when there is one. Without a
+The product's name comes from the brief; its look from the first product reference when there is one. Without a
 chat model that reads images the looks come from the brief alone, and the event log says so.
 """
 
@@ -17,7 +17,11 @@ from pipelines.story import Entity
 
 
 async def meet_entities(context: StageContext) -> tuple[Entity, ...]:
-    """One entity per reference, and always a `product`, which is the first. Raises AgentFailed."""
+    """The product first, then one entity per character and style reference. Raises AgentFailed.
+
+    An ad has one product: further product references are other views of it, which condition the pictures and are not
+    described again.
+    """
     references = context.brief.references
     blind = bool(references) and not context.chat_model.vision
     named = await consult(
@@ -30,8 +34,10 @@ async def meet_entities(context: StageContext) -> tuple[Entity, ...]:
     others: list[Entity] = []
     product: Entity | None = None
     for index, reference in enumerate(references):
+        if reference.role == "product" and product is not None:
+            continue
         seen = None if blind else await _look(context, index, reference)
-        if reference.role == "product" and product is None:
+        if reference.role == "product":
             look = named.description if seen is None else seen.description
             product = Entity(handle="product", role="product", name=named.name, description=look, reference_index=index)
         else:
@@ -53,9 +59,8 @@ def _entity(handle: str, role: ReferenceRole, index: int, seen: Seen | None) -> 
 
 
 def _handle(role: ReferenceRole, others: list[Entity]) -> str:
-    """`character-1`, `style-1`; further products count from 2, after `product` itself."""
-    before = sum(entity.role == role for entity in others)
-    return f"{role}-{before + (2 if role == 'product' else 1)}"
+    """`character-1`, `style-1`."""
+    return f"{role}-{1 + sum(entity.role == role for entity in others)}"
 
 
 def _blindness(context: StageContext) -> tuple[str, str]:
