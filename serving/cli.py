@@ -9,6 +9,7 @@ Exit codes: 0 done · 2 bad input or flags · 3 a step failed (resumable) · 4 d
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -18,6 +19,8 @@ from serving.tools import enhance, images, pipeline, storyboard, videos
 
 MULTIPLE_VALUES = ("--reference-images",)
 """Options that take several values after one flag, as a shell's `*.jpg` hands them over."""
+
+INTERRUPTED = 128 + signal.SIGINT
 
 app = typer.Typer(
     name="admint",
@@ -41,13 +44,19 @@ def main() -> None:
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     try:
-        app(args=repeat_flags(sys.argv[1:]))
+        code = app(args=repeat_flags(sys.argv[1:]), standalone_mode=False)
+    except typer.TyperException as error:  # a flag that does not exist, a value of the wrong type
+        typer.echo(f"admint: {error.format_message()} (admint --help lists what there is)", err=True)
+        raise SystemExit(2) from None
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         code = exit_code(error)
         if code is None:
             raise
         typer.echo(f"admint: {one_line(error)}", err=True)
         raise SystemExit(code) from None
+    raise SystemExit(code or 0)
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:
@@ -85,4 +94,5 @@ def exit_code(error: Exception) -> int | None:
 
 
 def one_line(error: Exception) -> str:
+    """The message of `error` and its notes, on one line."""
     return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())

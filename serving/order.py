@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from configs.settings import Profile, Settings, load_profile, load_recipe
+from configs.settings import Profile, Settings, load_model, load_profile, load_recipe
+from models.spec import ImageModelSpec
 from pipelines.brief import Brief
 from pipelines.coherence import CoherenceSettings
 from pipelines.errors import BadInput, first_problem
@@ -113,6 +114,12 @@ def _check(order: NewRun) -> None:
     brief, recipe = order.brief, order.recipe
     if not order.given:
         plan_slots(brief.framework or recipe.framework, brief.duration, order.profile.fps, brief.num_scenes)
+    image_model = load_model(order.profile.image, ImageModelSpec)
+    if brief.coherence.use_ip_adapter and len(brief.references) > image_model.references:
+        raise BadInput(
+            f"image model {image_model.name!r} takes {image_model.references} reference images, not "
+            f"{len(brief.references)}: leave some out, or switch them off with --no-ip-adapter"
+        )
     problem = check_recipe(recipe, frozenset(order.given))
     if problem:
         raise BadInput(problem)

@@ -94,6 +94,9 @@ def _clip_step(
 
     async def work(desk: Desk) -> StepOutput:
         await _say_what_is_not_as_asked(desk, context, scene, order, camera)
+        if plan.use_references and len(bound) < len(references):
+            text = f"{spec.name!r} takes {len(bound)} of {len(references)} references: the others act by the keyframe"
+            await desk.notice("references_left_out", text, "warning")
         request = VideoRequest.model_validate(
             {
                 **settings,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-import signal
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 import typer
 
 Result = TypeVar("Result")
-INTERRUPTED = 128 + signal.SIGINT
 
 
 def run_to_end(work: Coroutine[Any, Any, Result], resumable: Path | None) -> Result:
@@ -23,7 +21,7 @@ def run_to_end(work: Coroutine[Any, Any, Result], resumable: Path | None) -> Res
         return asyncio.run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("stopped" if resumable is None else f"stopped; {hint}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Abort from None
     except Exception as error:
         if resumable is not None and (resumable / ".admint" / "store.sqlite").exists():
             error.add_note(f"(finished steps are kept; {hint})")

@@ -78,6 +78,10 @@ def test_bad_input_is_one_clear_line(flags, words, files, tmp_path):
         (("generate-videos", "--prompts", "{files}/broken.json", "--output", "x"), ["broken.json"]),
         (("generate-videos", "--prompts", "{files}/none.json", "--output", "x"), ["none.json"]),
         (("enhance-image-prompt", "--input", " "), ["--input"]),
+        (("pipeline", "--prompts", PROMPT), ["--prompts"]),
+        (("pipeline", "--duration", "long"), ["--duration", "integer"]),
+        (("create-storyboard", "--prompt", PROMPT), ["--output"]),
+        (("make-me-rich",), ["make-me-rich"]),
     ],
 )
 def test_every_tool_refuses_bad_input_in_one_clear_line(arguments, words, files, tmp_path):

@@ -1,10 +1,9 @@
 """The sketch LLM: a stock `LlavaForConditionalGeneration` that plays every agent.
 
-`python -m models.sketch.train.llm --minutes 80` trains on the dialogues that `benchmarks.sketch_dialogues`
-wrote, and resumes where it stopped. The vision tower is the family's CLIP, frozen: pictures join as soon as
-its weights are there. Loss on the answers; on the questions a fifth of it, which teaches copying at no
-extra cost. `--export` writes the folder for transformers, `--export-text FOLDER` its language part as a
-plain `LlamaForCausalLM` for vLLM.
+`python -m models.sketch.train.llm --minutes 80` trains on the dialogues that `benchmarks.sketch_dialogues` wrote, and
+resumes where it stopped. The vision tower is that of `llm_vision`, frozen: pictures join as soon as it is there. Loss on
+the answers; on the questions a fifth of it, which teaches copying at no extra cost. `--export` writes the folder for
+transformers, `--export-text FOLDER` its language part as a plain `LlamaForCausalLM` for vLLM.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import (
-    CLIPVisionConfig,
-    CLIPVisionModel,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -28,18 +25,18 @@ from transformers import (
 )
 
 from models.sketch.train import data, loop
-from models.sketch.train.llm_tokenizer import build, processor, read
+from models.sketch.train.llm_tokenizer import IMAGE_TOKENS, build, processor, read
+from models.sketch.train.llm_vision import CHECKPOINT, tower_config
 from models.sketch.train.paths import WEIGHTS, squash
 
 BATCH_TOKENS = 1536
-PICTURES = 16
-PICTURE_SHARE = 0.15
+PICTURES = 64
+PICTURE_SHARE = 0.3
 """Of the steps, once the vision tower is there."""
 QUESTION_WEIGHT = 0.2
 MAX_TOKENS = 640
 """Longer dialogues are left out; the rotary positions reach further."""
 CONTEXT = 2048
-IMAGE_TOKENS = 65
 
 
 def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
@@ -57,17 +54,8 @@ def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    vision = CLIPVisionConfig(
-        hidden_size=192,
-        intermediate_size=576,
-        num_hidden_layers=5,
-        num_attention_heads=3,
-        image_size=64,
-        patch_size=8,
-        projection_dim=128,
-    )
     config = LlavaConfig(
-        vision_config=vision,
+        vision_config=tower_config(),
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
@@ -82,12 +70,12 @@ def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration
     return model
 
 
-def borrow_vision(model: LlavaForConditionalGeneration) -> bool:
-    """Take over the trained CLIP's vision tower; False while there is none."""
-    if not (WEIGHTS / "clip/model.safetensors").exists():
+def open_eyes(model: LlavaForConditionalGeneration) -> bool:
+    """Take over the trained vision tower, frozen and in evaluation mode; False while there is none."""
+    path = CHECKPOINT.with_name("tower.pt")
+    if not path.exists():
         return False
-    tower = CLIPVisionModel.from_pretrained(WEIGHTS / "clip")
-    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.vision_tower.load_state_dict(torch.load(path, weights_only=True)["tower"])
     return True
 
 
@@ -217,7 +205,7 @@ def main() -> None:
     rows = read(args.out / "text.jsonl")
     tokenizer = load_tokenizer(args.out / "tokenizer", rows)
     model = network(tokenizer)
-    seeing = borrow_vision(model)
+    seeing = open_eyes(model)
     run = loop.Run(model, args, lr=2e-3, decay=0.998)
     if text_folder is not None:
         export_text(run.averaged(), tokenizer, text_folder)
@@ -228,6 +216,7 @@ def main() -> None:
         batches = Batches(encode(tokenizer, rows), looks, int(tokenizer.pad_token_id), rng)
 
         def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
+            model.model.vision_tower.eval()
             look = seeing and rng.random() < PICTURE_SHARE
             inputs, weight = batches.tensors(batches.look() if look else batches.text())
             return loss(model, inputs, weight)

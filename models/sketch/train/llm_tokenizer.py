@@ -18,7 +18,9 @@ from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 VOCABULARY = 2048
-IMAGE_SIZE, PATCH_SIZE = 64, 8
+IMAGE_SIZE = 64
+IMAGE_TOKENS = 1
+"""The vision tower ends on one token per picture."""
 SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>")
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>"
@@ -96,13 +98,13 @@ def image_processor() -> CLIPImageProcessorPil:
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """The stock processor: one `<image>` becomes 64 patches and the class token."""
+    """The stock processor, with one patch per picture because the vision tower gives one token."""
     return LlavaProcessor(
         image_processor=image_processor(),
         tokenizer=tokenizer,
-        patch_size=PATCH_SIZE,
+        patch_size=IMAGE_SIZE,
         vision_feature_select_strategy="full",
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=0,
         image_token="<image>",  # noqa: S106 (a mark, no password)
         chat_template=TEMPLATE,
     )

@@ -52,8 +52,7 @@ class Eyes(nn.Module):
 
 def truth(specs: list[SceneSpec]) -> dict[str, torch.Tensor]:
     return {
-        name: torch.tensor([values.index(getattr(spec, name)) for spec in specs])
-        for name, values in ATTRIBUTES.items()
+        name: torch.tensor([values.index(getattr(spec, name)) for spec in specs]) for name, values in ATTRIBUTES.items()
     }
 
 
@@ -90,9 +89,7 @@ def main() -> None:
             pixels, specs = held(400)
             told, wanted = eyes(pixels), truth(specs)
         eyes.train()
-        return {
-            f"heldout_{name}": float((told[name].argmax(1) == wanted[name]).float().mean()) for name in ATTRIBUTES
-        }
+        return {f"heldout_{name}": float((told[name].argmax(1) == wanted[name]).float().mean()) for name in ATTRIBUTES}
 
     run.train(step, check=check)
     torch.save({"tower": eyes.tower.state_dict()}, CHECKPOINT.with_name("tower.pt"))

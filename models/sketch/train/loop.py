@@ -166,7 +166,7 @@ class Run(Generic[Model]):
 
 def plot(log: Path, target: Path) -> None:
     """The loss over steps, logarithmic, as a small picture."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     points = [(r["step"], math.log10(r["loss"])) for r in rows if r.get("loss", 0) > 0]
     if len(points) < 2:
         return
