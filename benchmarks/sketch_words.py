@@ -48,6 +48,7 @@ AUDIENCES = words(
 BENEFITS = words(
     "keeps its promise all day|is made to last|is easy to clean|fits in every bag|saves time every morning|"
     "looks good anywhere|is light as a feather|feels good in the hand|works right away|is kind to the planet|"
+    "keeps drinks cold all day|keeps tea hot|holds a litre|holds everything together|needs no battery|folds flat|"
     "comes in one size|makes every day better|never lets you down|is simple and honest|starts at twenty euros"
 )
 MOODS = words("calm|fresh|bold|warm|playful|elegant|quiet|bright|cosy|energetic|minimal|dreamy")
@@ -203,7 +204,7 @@ def place(rng: Random) -> str:
 
 def places(rng: Random) -> tuple[str, ...]:
     """One place, or a way through two or three, some with the time of day."""
-    count = rng.choices((1, 2, 3), (0.75, 0.1, 0.15))[0]
+    count = rng.choices((1, 2, 3), (0.6, 0.12, 0.28))[0]
     found: list[str] = []
     while len(found) < count:
         if (one := place(rng)) not in found:

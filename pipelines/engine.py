@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from models.errors import ModelError
 from models.spec import AspectRatio, Size
 from pipelines.brief import Brief
-from pipelines.errors import LeaseLost, PipelineError, StorageFailed
+from pipelines.errors import LeaseLost, StorageFailed
 from pipelines.recipe import Recipe
 from pipelines.run import Models, Run, RunStore
 from pipelines.stages.context import StageContext
@@ -84,7 +83,7 @@ class Engine:
         except LeaseLost:
             await _stop(work)
             raise
-        except (PipelineError, ModelError) as error:
+        except Exception as error:  # a bug ends the generation as truthfully as a failed step does
             await _stop(work)
             await self._fail(lease, error)
             raise

@@ -5,6 +5,7 @@ Says in plain words what these models are. Knows no generation.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def deploy(
     image_spec = load_model(image or profile.image, ImageModelSpec)
     video_spec = load_model(video or profile.video, VideoModelSpec)
     specs = {"chat": chat_spec, "image": image_spec, "video": video_spec}
-    fingerprints = {kind: f"{spec.name}:{library.fingerprint(spec)}" for kind, spec in specs.items()}
+    fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
     lanes = (profile.lanes.chat, profile.lanes.image, profile.lanes.video)
     models = LocalModels(chat_spec, image_spec, video_spec, LibraryLoader(library, profile.device), lanes)
     manifest: Json = {
@@ -79,6 +80,12 @@ def deploy(
         "fps": profile.fps,
     }
     return LocalDeployment(models, fingerprints, manifest, _notes(library, tuple(specs.values())))
+
+
+def fingerprint(spec: SpecBase, library: Library) -> str:
+    """Changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
+    digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
+    return f"{spec.name}:{digest}"
 
 
 def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:

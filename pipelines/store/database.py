@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -23,6 +24,32 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pipelines.errors import StorageFailed
 
 BUSY_SECONDS = 30.0
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def unbroken(
+    method: Callable[Parameters, Coroutine[Any, Any, Result]],
+) -> Callable[Parameters, Coroutine[Any, Any, Result]]:
+    """Lets a database call run to its end when its caller is cancelled, and only then passes the cancellation on.
+
+    A transaction that is dropped half way leaves SQLite's write lock held until its thread is done with it: the next
+    writer then waits for the whole busy timeout (seen: 30 s and a failed generation that could not be recorded).
+    """
+
+    @wraps(method)
+    async def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        task = asyncio.ensure_future(method(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # looked at, so that it is not reported as lost
+            raise
+
+    return call
 
 
 def sqlite_url(path: Path) -> str:

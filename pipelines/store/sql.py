@@ -18,7 +18,7 @@ from pipelines.brief import Brief
 from pipelines.errors import Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Json, Message, Step, StepOutput
-from pipelines.store.database import Database
+from pipelines.store.database import Database, unbroken
 from pipelines.store.records import Checkpoint, Event, Generation, GenerationStatus, Lease, NewEvent, Take
 from pipelines.store.tables import artifacts, checkpoints, currents, events, generations, messages, takes
 
@@ -38,6 +38,7 @@ class GenerationStore:
 
     # --- generations ---
 
+    @unbroken
     async def create(self, user_id: str, brief: Brief, recipe: Recipe, given: Json, manifest: Json) -> str:
         generation_id = str(uuid.uuid4())
         async with self._database.write() as connection:
@@ -59,6 +60,7 @@ class GenerationStore:
             )
         return generation_id
 
+    @unbroken
     async def get(self, user_id: str, generation_id: str) -> Generation:
         """Raises NotFound, also for someone else's generation."""
         query = select(generations).where(generations.c.id == generation_id, generations.c.user_id == user_id)
@@ -68,6 +70,7 @@ class GenerationStore:
             raise NotFound(f"no generation {generation_id!r}")
         return _generation(row)
 
+    @unbroken
     async def list_ids(self, user_id: str) -> tuple[str, ...]:
         """Ids of the owner's generations, newest first."""
         query = (
@@ -78,6 +81,7 @@ class GenerationStore:
         async with self._database.read() as connection:
             return tuple((await connection.execute(query)).scalars())
 
+    @unbroken
     async def request_cancel(self, user_id: str, generation_id: str) -> None:
         await self.get(user_id, generation_id)
         async with self._database.write() as connection:
@@ -85,6 +89,7 @@ class GenerationStore:
                 update(generations).where(generations.c.id == generation_id).values(cancellation_requested=True)
             )
 
+    @unbroken
     async def replace_recipe(self, user_id: str, generation_id: str, recipe: Recipe) -> None:
         """Ask for other stages; steps whose inputs stay the same are not run again. Raises NotFound."""
         await self.get(user_id, generation_id)
@@ -97,6 +102,7 @@ class GenerationStore:
 
     # --- leases ---
 
+    @unbroken
     async def claim(self, generation_id: str, owner: str, take_over: bool = False) -> Lease:
         """Take the lease. `take_over` ignores a live lease: only for a caller that knows its holder is dead.
 
@@ -122,6 +128,7 @@ class GenerationStore:
             )
         return Lease(generation_id=generation_id, owner=owner, fence=fence)
 
+    @unbroken
     async def renew(self, lease: Lease) -> bool:
         """Keep the lease for another LEASE_SECONDS. Returns whether the owner asked to cancel. Raises LeaseLost."""
         async with self._database.write() as connection:
@@ -133,6 +140,7 @@ class GenerationStore:
             )
         return bool(row.cancellation_requested)
 
+    @unbroken
     async def end(
         self, lease: Lease, status: GenerationStatus, event: NewEvent, error_message: str | None = None
     ) -> None:
@@ -156,6 +164,7 @@ class GenerationStore:
 
     # --- steps ---
 
+    @unbroken
     async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None:
         """What this step left behind when it ran with the same inputs, if it did."""
         query = select(checkpoints).where(
@@ -167,6 +176,7 @@ class GenerationStore:
             row = (await connection.execute(query)).first()
         return None if row is None else _checkpoint(row)
 
+    @unbroken
     async def commit_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
         """Checkpoint, artifact rows, takes, messages and event in one transaction. Raises LeaseLost."""
         async with self._database.write() as connection:
@@ -187,6 +197,7 @@ class GenerationStore:
             await self._insert_messages(connection, lease.generation_id, step, output.messages)
             await self._append(connection, row, (event,))
 
+    @unbroken
     async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None:
         """Append events to the log, and move the generation's progress if given. Raises LeaseLost."""
         async with self._database.write() as connection:
@@ -233,6 +244,7 @@ class GenerationStore:
 
     # --- inside a transaction ---
 
+    @unbroken
     async def _rows(self, query: Any) -> Sequence[Row[Any]]:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()

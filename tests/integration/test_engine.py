@@ -198,3 +198,15 @@ async def test_the_event_log_has_no_gap(world):
     await world.engine().run("anna", generation_id)
     events = await world.store.events(generation_id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_bug_in_a_stage_ends_the_generation_as_failed_and_keeps_its_traceback(world, monkeypatch):
+    generation_id = await world.create()
+
+    async def broken(request, watcher):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(world.models, "image", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        await world.engine().run("anna", generation_id)
+    assert (await world.store.get("anna", generation_id)).status == "failed"

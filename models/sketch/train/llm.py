@@ -1,9 +1,10 @@
 """The sketch LLM: a stock `LlavaForConditionalGeneration` that plays every agent.
 
-`python -m models.sketch.train.llm --minutes 80` trains on the dialogues that `benchmarks.sketch_dialogues` wrote, and
-resumes where it stopped. The vision tower is that of `llm_vision`, frozen: pictures join as soon as it is there. Loss on
-the answers; on the questions a fifth of it, which teaches copying at no extra cost. `--export` writes the folder for
-transformers, `--export-text FOLDER` its language part as a plain `LlamaForCausalLM` for vLLM.
+`python -m models.sketch.train.llm --minutes 80` trains on the dialogues that `benchmarks.sketch_dialogues`
+wrote, and resumes where it stopped. The vision tower is that of `llm_vision`, frozen: pictures join as soon
+as it is there. Loss on the answers; on the questions a fifth of it, which teaches copying at no extra cost.
+`--export` writes the folder for transformers, `--export-text FOLDER` its language part as a plain
+`LlamaForCausalLM` for vLLM.
 """
 
 from __future__ import annotations

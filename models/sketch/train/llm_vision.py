@@ -1,8 +1,10 @@
-"""The sketch LLM's eyes: a stock `LevitModel` that learns to tell the attributes of a product picture, then is frozen.
+"""The sketch LLM's eyes: a stock `LevitModel` that learns to tell the attributes of a product picture, then
+is frozen.
 
-`python -m models.sketch.train.llm_vision`. LeViT begins with convolutions, so it learns shapes from some ten thousand
-pictures; a CLIP-type tower of the same budget told colours and settings, but shapes at chance. It ends on a single token
-per picture, which keeps the language model's sequences short. Knows no word and no language model.
+`python -m models.sketch.train.llm_vision`. LeViT begins with convolutions, so it learns shapes from some
+ten thousand pictures; a CLIP-type tower of the same budget told colours and settings, but shapes at chance.
+It ends on one token per picture, which keeps the language model's sequences short. Knows no word and no
+language model.
 """
 
 from __future__ import annotations
