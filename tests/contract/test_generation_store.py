@@ -1,7 +1,6 @@
 """What every database behind the generation store must do. Runs on SQLite; PostgreSQL joins by one more parameter."""
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -164,17 +163,3 @@ async def test_a_cancel_request_is_seen_at_the_next_renewal_and_cleared_at_the_e
 async def test_migrating_twice_changes_nothing(database, store, generation_id):
     await database.migrate()
     assert (await store.get("anna", generation_id)).id == generation_id
-
-
-async def test_a_cancelled_write_is_finished_first_and_leaves_no_lock_behind(store, generation_id):
-    lease = await store.claim(generation_id, "one")
-    for turns in range(12):
-        write = asyncio.create_task(store.append(lease, EVENT))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        write.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await write
-        await asyncio.wait_for(store.append(lease, EVENT), timeout=20)
-    events = await store.events(generation_id)
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))

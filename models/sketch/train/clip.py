@@ -14,38 +14,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
-from transformers import CLIPTextConfig as TextConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from models.sketch.train import data, loop
+from models.sketch.train.clip_config import EMBEDDING, WIDTH, text_config
 from models.sketch.train.paths import WEIGHTS, squash
 from models.sketch.train.probe import choice_accuracy
 from models.sketch.train.text import warm_up
-from models.sketch.train.words import MAX_TOKENS, load_tokenizer, token_ids
+from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import COLOURS, MATERIALS, SETTINGS, SHAPES, SceneSpec, caption, product_mask
 
 BATCH = 64
-WIDTH = 128
-EMBEDDING = 128
 ATTRIBUTES = {"shape": SHAPES, "colour": COLOURS, "setting": SETTINGS, "material": MATERIALS}
 WEIGHT = {"shape": 3.0}
 MEAN = (0.5, 0.5, 0.5)
-
-
-def text_config(tokenizer: CLIPTokenizer) -> TextConfig:
-    """Also the image model's text encoder."""
-    return TextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=3 * WIDTH,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
-        projection_dim=EMBEDDING,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
 
 
 def network(tokenizer: CLIPTokenizer) -> CLIPModel:

@@ -72,17 +72,35 @@ def sampler(split: Split, rng: np.random.Generator) -> Callable[[int], tuple[tor
     return draw
 
 
+FORM = ("shape", "material")
+
+
+def scrambled(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """The pictures with colour channels in another order, or grey, and half of them mirrored: only form is left.
+
+    Shapes are learnt from these. In true colours a network learns which shapes never come with a colour and a setting
+    (the held-out combinations) before it learns shapes: 32 % of held-out shapes right where it had 65 % in training.
+    """
+    order = rng.permutation(3)
+    mixed = pixels.mean(1, keepdim=True).expand_as(pixels) if rng.random() < 0.25 else pixels[:, order]
+    mirror = torch.from_numpy(rng.random(len(mixed)) < 0.5)[:, None, None, None]
+    return torch.where(mirror, mixed.flip(-1), mixed)
+
+
 def main() -> None:
     args = loop.arguments("llm_vision", steps=4000, minutes=12)
     eyes = Eyes().to(args.device)
     run = loop.Run(eyes, args, lr=2e-3, decay=0.98)
-    draw = sampler("train", np.random.default_rng(args.seed + run.step))
+    rng = np.random.default_rng(args.seed + run.step)
+    draw = sampler("train", rng)
     held = sampler("heldout", np.random.default_rng(7))
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels, specs = draw(args.batch or BATCH)
-        told, wanted = eyes(pixels), truth(specs)
-        losses = {name: F.cross_entropy(told[name], wanted[name]) for name in ATTRIBUTES}
+        form = bool(rng.random() < 0.75)
+        told, wanted = eyes(scrambled(pixels, rng) if form else pixels), truth(specs)
+        names = FORM if form else [name for name in ATTRIBUTES if name not in FORM]
+        losses = {name: F.cross_entropy(told[name], wanted[name]) for name in names}
         return torch.stack(list(losses.values())).sum(), {name: float(one.detach()) for name, one in losses.items()}
 
     def check() -> dict[str, float]:

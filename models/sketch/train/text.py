@@ -1,9 +1,13 @@
-"""A start for the image model's text encoder: name a caption's attributes from its end-of-text states.
+"""The image model's text encoder (stock `CLIPTextModel`), trained to name a caption's attributes, then frozen.
 
-Knows nothing of pictures. A few CPU minutes; without it the diffusion loss alone must find out what each word means.
+`python -m models.sketch.train.text`. A few CPU minutes; knows nothing of pictures. Trained along with the image model, it
+gave all its room to the setting, which rules most pixels: after 2,200 steps states of "red" and "blue" captions differed
+ten times less than those of two settings, and products had no colour of their own.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import numpy as np
 import torch
@@ -11,7 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from models.sketch.train.words import token_ids
+from models.sketch.train import data
+from models.sketch.train.clip_config import text_config
+from models.sketch.train.paths import WEIGHTS
+from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import COLOURS, MATERIALS, SETTINGS, SHAPES, caption, sample_spec
 from models.sketch.world.spec import LIGHTS
 
@@ -47,3 +54,21 @@ def warm_up(text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int = 400, bat
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
     return right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m models.sketch.train.text")
+    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(data.CACHE / "tokenizer")
+    text = CLIPTextModel(text_config(tokenizer))
+    print("shapes named rightly:", warm_up(text, tokenizer, args.steps), flush=True)
+    text.eval().save_pretrained(WEIGHTS / "image/text_encoder", safe_serialization=True)
+    tokenizer.save_pretrained(WEIGHTS / "image/tokenizer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Stage 3: the image model (stock `UNet2DConditionModel` over 16 x 16 latents) with its text encoder.
 
 `python -m models.sketch.train.unet`. Thin at full latent size, wide at 8 x 8 and 4 x 4, where attention is cheap. The
-text encoder is trained along from scratch: the grammar is small, and contrast alone need not tie colours to nouns.
+text encoder is the one of `text`, frozen.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.sketch.train import data, diffusion, loop
-from models.sketch.train.clip import WIDTH, processor, text_config
+from models.sketch.train.clip import processor
+from models.sketch.train.clip_config import WIDTH
 from models.sketch.train.paths import WEIGHTS, as_tensor
 from models.sketch.train.probe import plain_caption
-from models.sketch.train.text import warm_up
 from models.sketch.train.thumbnail import encode
 from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import caption, frame_size, product_mask
@@ -51,20 +51,6 @@ def network() -> UNet2DConditionModel:
         if name.endswith(("conv2.weight", "proj_out.weight", "conv_out.weight")):
             nn.init.zeros_(parameter)
     return unet
-
-
-class Painter(nn.Module):
-    """UNet and text encoder, trained as one."""
-
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
-        super().__init__()
-        self.unet = network()
-        self.text = CLIPTextModel(text_config(tokenizer))
-
-    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        states = diffusion.hidden_states(self.text, ids)
-        out: torch.Tensor = self.unet(noisy, timesteps, encoder_hidden_states=states).sample
-        return out
 
 
 def pipeline(unet: UNet2DConditionModel, text: CLIPTextModel, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
@@ -126,15 +112,17 @@ class Batches:
         return encode(as_tensor(self.pictures[aspect][chosen])), ids, emphasis
 
 
-def export(painter: Painter, tokenizer: CLIPTokenizer) -> None:
-    """The whole `StableDiffusionPipeline` folder; the autoencoder is in place already.
+def load_text() -> CLIPTextModel:
+    """The frozen text encoder."""
+    text = CLIPTextModel.from_pretrained(WEIGHTS / "image/text_encoder", dtype=torch.float32)
+    return text.requires_grad_(False).eval()
 
-    The UNet in half precision for size, the text encoder not: transformers would load it in the precision it is in.
-    """
+
+def export(unet: UNet2DConditionModel, tokenizer: CLIPTokenizer) -> None:
+    """Completes the `StableDiffusionPipeline` folder; autoencoder and text encoder are in place already."""
     folder = WEIGHTS / "image"
-    pipe = pipeline(painter.unet, painter.text, tokenizer)
+    pipe = pipeline(unet, load_text(), tokenizer)
     pipe.unet.half().save_pretrained(folder / "unet", safe_serialization=True)
-    pipe.text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
     tokenizer.save_pretrained(folder / "tokenizer")
     pipe.scheduler.save_pretrained(folder / "scheduler")
     processor().save_pretrained(folder / "feature_extractor")
@@ -147,10 +135,9 @@ def export(painter: Painter, tokenizer: CLIPTokenizer) -> None:
 def main() -> None:
     args = loop.arguments("unet", steps=20000, minutes=50)
     tokenizer = load_tokenizer(args.out.parent / "tokenizer")
-    painter = Painter(tokenizer).to(args.device)
-    run = loop.Run(painter, args, lr=1.2e-3, decay=0.998)
-    if run.step == 0 and not args.export:
-        print("text encoder names the shape:", warm_up(painter.text, tokenizer), flush=True)
+    text = load_text().to(args.device)
+    unet = network().to(args.device)
+    run = loop.Run(unet, args, lr=1.2e-3, decay=0.998)
     schedule: DDIMScheduler = diffusion.scheduler()
     generator = torch.Generator().manual_seed(args.seed + run.step)
     batches = Batches(args.seed + run.step, tokenizer, args.batch or BATCH)
@@ -158,12 +145,13 @@ def main() -> None:
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         clean, ids, emphasis = batches.next()
         noisy, timesteps, target = diffusion.noised(schedule, clean, generator)
-        out = painter(noisy.to(args.device), timesteps.to(args.device), ids.to(args.device)).cpu()
-        return diffusion.loss(schedule, out, target, timesteps, emphasis), {}
+        with torch.no_grad():
+            states = diffusion.hidden_states(text, ids.to(args.device))
+        out = unet(noisy.to(args.device), timesteps.to(args.device), encoder_hidden_states=states).sample
+        return diffusion.loss(schedule, out.cpu(), target, timesteps, emphasis), {}
 
     def check() -> dict[str, float]:
-        averaged = run.averaged()
-        pipe = pipeline(averaged.unet, averaged.text, tokenizer)
+        pipe = pipeline(run.averaged(), text, tokenizer)
         contact_sheet(pipe, args.out / f"samples-{run.step:06d}.png")
         return {}
 
