@@ -52,8 +52,9 @@ class ChatModelSpec(SpecBase):
     timeout_seconds: float = 120.0
 
 
-class ImageModelSpec(SpecBase):
-    kind: Literal["image"]
+class PictureModelSpec(SpecBase):
+    """What image and video models have in common."""
+
     sizes: dict[AspectRatio, Size]
     size_multiple: int = 8
     num_inference_steps: int
@@ -68,16 +69,12 @@ class ImageModelSpec(SpecBase):
     """`{class: DPMSolverMultistepScheduler, ...config}`; None keeps the scheduler of the folder."""
 
 
-class VideoModelSpec(SpecBase):
+class ImageModelSpec(PictureModelSpec):
+    kind: Literal["image"]
+
+
+class VideoModelSpec(PictureModelSpec):
     kind: Literal["video"]
-    sizes: dict[AspectRatio, Size]
-    size_multiple: int = 8
-    num_inference_steps: int
-    guidance_scale: float
-    references: Annotated[int, Field(ge=0, le=3)]
-    adapter_weight_name: str = "ip-adapter.safetensors"
-    image_encoder: str = "image_encoder"
-    scheduler: dict[str, Any] | None = None
     native_fps: int
     max_frames: int
     frame_multiple: int = 1

@@ -17,12 +17,12 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from models.errors import InvalidRequest, WeightsError
-from models.spec import ImageModelSpec, VideoModelSpec
+from models.spec import PictureModelSpec
 
 LOCAL = {"local_files_only": True, "use_safetensors": True}
 
 
-def part(spec: ImageModelSpec | VideoModelSpec, folders: Mapping[str, Path], name: str) -> Path:
+def part(spec: PictureModelSpec, folders: Mapping[str, Path], name: str) -> Path:
     """Folder of the weight part `name`. Raises WeightsError when the model has none."""
     if name not in folders:
         raise WeightsError(f"model {spec.name!r} needs the weight part {name!r}; add it to the model's YAML file")
@@ -30,7 +30,7 @@ def part(spec: ImageModelSpec | VideoModelSpec, folders: Mapping[str, Path], nam
 
 
 @contextmanager
-def loading(spec: ImageModelSpec | VideoModelSpec) -> Iterator[torch.dtype]:
+def loading(spec: PictureModelSpec) -> Iterator[torch.dtype]:
     """Gives the dtype to load in; keeps the libraries quiet; turns their load errors into WeightsError.
 
     Their progress bars and warnings ("deprecated pipeline", "no torchvision") would tear a live display, and name
@@ -55,7 +55,7 @@ def loading(spec: ImageModelSpec | VideoModelSpec) -> Iterator[torch.dtype]:
                 library.enable_progress_bar()
 
 
-def scheduler(spec: ImageModelSpec | VideoModelSpec, own: Any) -> Any:
+def scheduler(spec: PictureModelSpec, own: Any) -> Any:
     """The scheduler that the spec asks for, configured like the folder's `own` where it says nothing else."""
     if spec.scheduler is None:
         return own

@@ -1,8 +1,9 @@
-"""The procedural world keeps its promises: determinism, exact flow, held-out combinations, captions that say the truth."""
+"""The procedural world keeps its promises: determinism, exact flow, held-out combinations, true captions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -25,10 +26,10 @@ from models.sketch.world import (
 )
 from models.sketch.world.captions import COLOUR_WORDS, SHAPE_WORDS
 from models.sketch.world.moves import BENCHMARK_MOVES, recovered_move
-from models.sketch.world.spec import ASPECTS, is_held_out
+from models.sketch.world.spec import ASPECTS, Split, is_held_out
 
 
-def spec(seed: int = 0, **changes: object) -> SceneSpec:
+def spec(seed: int = 0, **changes: Any) -> SceneSpec:
     return replace(sample_spec(np.random.default_rng(seed)), **{"moment": 0.0, **changes})
 
 
@@ -66,7 +67,8 @@ def test_a_static_camera_has_no_flow():
 
 def test_held_out_combinations_never_come_up_in_training():
     rng = np.random.default_rng(8)
-    for split, expected in (("train", False), ("heldout", True)):
+    for split in get_args(Split):
+        expected = split == "heldout"
         drawn = [sample_spec(rng, split) for _ in range(300)]
         assert {is_held_out(s.shape, s.colour, s.setting) for s in drawn} == {expected}
     share = np.mean([is_held_out(a, b, c) for a in SHAPES for b in COLOURS for c in SETTINGS])

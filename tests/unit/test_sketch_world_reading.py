@@ -1,8 +1,9 @@
-"""What is read back from pictures of the world, and what the training stages build on: all without any trained weight."""
+"""What is read back from pictures of the world, and what training builds on: all without any trained weight."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from models.sketch.world.follow import followed
 from models.sketch.world.judge import Judge
 
 
-def still(seed: int, **changes: object) -> SceneSpec:
+def still(seed: int, **changes: Any) -> SceneSpec:
     return replace(sample_spec(np.random.default_rng(seed), "heldout"), **{"moment": 0.0, **changes})
 
 

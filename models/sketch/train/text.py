@@ -1,8 +1,8 @@
 """The image model's text encoder (stock `CLIPTextModel`), trained to name a caption's attributes, then frozen.
 
-`python -m models.sketch.train.text`. A few CPU minutes; knows nothing of pictures. Trained along with the image model, it
-gave all its room to the setting, which rules most pixels: after 2,200 steps states of "red" and "blue" captions differed
-ten times less than those of two settings, and products had no colour of their own.
+`python -m models.sketch.train.text`. A few CPU minutes; knows nothing of pictures. Trained along with the image model,
+it gave all its room to the setting, which rules most pixels: after 2,200 steps the states of "red" and "blue" captions
+differed ten times less than those of two settings, and products had no colour of their own.
 """
 
 from __future__ import annotations

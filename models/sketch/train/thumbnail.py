@@ -11,6 +11,8 @@ that also holds large constants of both signs keeps its scale whatever the pictu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
@@ -60,7 +62,7 @@ def encode(pixels: torch.Tensor) -> torch.Tensor:
     return nn.functional.conv2d(pixels, filters(), stride=4)
 
 
-def _identity(block: nn.Module) -> None:
+def _identity(block: Any) -> None:
     """A residual block that starts as its shortcut."""
     block.conv2.weight.zero_()
     block.conv2.bias.zero_()
@@ -104,7 +106,7 @@ def _set_projection(conv: nn.Conv2d) -> None:
                 conv.weight[:4, 4 * colour + tap, outer // 2, outer % 2] = maps[:, colour, y, x]
 
 
-def _set_linear_output(shortcut: nn.Conv2d, norm: nn.GroupNorm, out: nn.Conv2d, count: int) -> None:
+def _set_linear_output(shortcut: Any, norm: nn.GroupNorm, out: Any, count: int) -> None:
     """Carry `count` channels through normalisation and SiLU unchanged: each shares a group with its negative."""
     size = shortcut.out_channels // GROUPS
     constants = (size - 2) // 2

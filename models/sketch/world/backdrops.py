@@ -31,7 +31,7 @@ def _table(g: Grid, rng: np.random.Generator) -> Array:
     paint(out, (168, 134, 92), edge(frame, 0.04))
     paint(out, (246, 236, 212), edge(frame - 0.07, 0.04))
     wood = gradient(g, (150, 92, 48), (108, 62, 30), HORIZON, 1.3)
-    plank = np.abs(np.sin((g.x / (g.y + 1.0) * 2.6 + rng.uniform(0, 1)) * np.pi))
+    plank: Array = np.abs(np.sin((g.x / (g.y + 1.0) * 2.6 + rng.uniform(0, 1)) * np.pi)).astype(np.float32)
     paint(wood, (78, 44, 22), 0.8 * edge(0.1 - plank, 0.12))
     paint(out, wood, _below(g, HORIZON))
     return out
