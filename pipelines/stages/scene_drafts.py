@@ -35,9 +35,7 @@ async def write_scene(context: StageContext, story: StoryResult, number: int) ->
     for iteration in range(1, (agents.max_rounds if agents.critic else 1) + 1):
         before = drafts[-1] if drafts else None
         feedback = feedback_of(before.critique) if before and before.critique else None
-        drafts.append(
-            await _attempt(context, story, number, ("writer", "critic"), iteration, feedback, before)
-        )
+        drafts.append(await _attempt(context, story, number, ("writer", "critic"), iteration, feedback, before))
         if drafts[-1].approved:
             break
     best = max(drafts, key=lambda one: one.critique.overall_score if one.critique else 0.0)

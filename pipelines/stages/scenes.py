@@ -44,9 +44,7 @@ async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResul
     )
 
 
-async def _finished(
-    context: StageContext, story: StoryResult, slot: SceneSlot, written: WrittenScene
-) -> Scene:
+async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, written: WrittenScene) -> Scene:
     draft = written.draft
     agents = context.recipe.scenes
     picture, clip = image_prompt(draft, story.entities), video_prompt(draft, story.entities)

@@ -68,9 +68,7 @@ async def _draft(
     return answer.story(slots)
 
 
-async def _criticise(
-    context: StageContext, entities: tuple[Entity, ...], draft: Story, iteration: int
-) -> Critique:
+async def _criticise(context: StageContext, entities: tuple[Entity, ...], draft: Story, iteration: int) -> Critique:
     seed = derived_seed(context.seed, "story", "critic", iteration)
     question = story_critique_question(context.brief, entities, draft, seed, iteration)
     answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)

@@ -160,7 +160,8 @@ def main() -> None:
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels, specs, texts = batches.next()
-        loss, accuracy = towers.loss(*towers(pixels, token_ids(tokenizer, texts)), specs)
+        image, text, patches = towers(pixels, token_ids(tokenizer, texts))
+        loss, accuracy = towers.loss(image, text, patches, specs)
         return loss, {"shape": accuracy}
 
     def check() -> dict[str, float]:

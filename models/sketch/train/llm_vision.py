@@ -59,15 +59,22 @@ def truth(specs: list[SceneSpec]) -> dict[str, torch.Tensor]:
 
 
 def sampler(split: Split, rng: np.random.Generator) -> Callable[[int], tuple[torch.Tensor, list[SceneSpec]]]:
-    """Batches of one bucket each: pixels squashed to 64 x 64, -1 to 1, and what they show."""
+    """Batches of all buckets: pixels squashed to 64 x 64, -1 to 1, and what they show.
+
+    Never one bucket alone: batch normalisation would then see other statistics in training than afterwards.
+    """
     specs = {aspect: data.specs(split, aspect) for aspect in data.SHARES}
     pixels = {aspect: data.pictures(split, aspect) for aspect in data.SHARES}
 
     def draw(size: int) -> tuple[torch.Tensor, list[SceneSpec]]:
-        aspect = data.bucket(rng)
-        chosen = [int(index) for index in rng.integers(len(specs[aspect]), size=size)]
-        raw = torch.from_numpy(np.stack([pixels[aspect][index] for index in chosen]))
-        return squash(raw.permute(0, 3, 1, 2).float() / 127.5 - 1), [specs[aspect][index] for index in chosen]
+        drawn: list[torch.Tensor] = []
+        shown: list[SceneSpec] = []
+        for aspect, share in data.SHARES.items():
+            chosen = [int(index) for index in rng.integers(len(specs[aspect]), size=round(size * share))]
+            raw = torch.from_numpy(np.stack([pixels[aspect][index] for index in chosen]))
+            drawn.append(squash(raw.permute(0, 3, 1, 2).float() / 127.5 - 1))
+            shown += [specs[aspect][index] for index in chosen]
+        return torch.cat(drawn), shown
 
     return draw
 
@@ -97,10 +104,13 @@ def main() -> None:
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
         pixels, specs = draw(args.batch or BATCH)
-        form = bool(rng.random() < 0.75)
-        told, wanted = eyes(scrambled(pixels, rng) if form else pixels), truth(specs)
-        names = FORM if form else [name for name in ATTRIBUTES if name not in FORM]
-        losses = {name: F.cross_entropy(told[name], wanted[name]) for name in names}
+        form = torch.from_numpy(rng.random(len(specs)) < 0.7)
+        mixed = torch.where(form[:, None, None, None], scrambled(pixels, rng), pixels)
+        told, wanted = eyes(mixed), truth(specs)
+        losses = {}
+        for name in ATTRIBUTES:
+            rows = form if name in FORM else ~form
+            losses[name] = F.cross_entropy(told[name][rows], wanted[name][rows])
         return torch.stack(list(losses.values())).sum(), {name: float(one.detach()) for name, one in losses.items()}
 
     def check() -> dict[str, float]:
