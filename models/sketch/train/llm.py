@@ -204,7 +204,8 @@ def main() -> None:
     text_folder = _text_folder()
     args = loop.arguments("llm", steps=30000, minutes=80)
     rows = read(args.out / "text.jsonl")
-    tokenizer = load_tokenizer(args.out / "tokenizer", rows)
+    looks = read(args.out / "vision.jsonl")
+    tokenizer = load_tokenizer(args.out / "tokenizer", [*rows, *looks])
     model = network(tokenizer)
     seeing = open_eyes(model)
     run = loop.Run(model, args, lr=2e-3, decay=0.998)
@@ -212,9 +213,8 @@ def main() -> None:
         export_text(run.averaged(), tokenizer, text_folder)
         return
     if not args.export:
-        looks = encode(tokenizer, read(args.out / "vision.jsonl")) if seeing else []
         rng = np.random.default_rng(args.seed + run.step)
-        batches = Batches(encode(tokenizer, rows), looks, int(tokenizer.pad_token_id), rng)
+        batches = Batches(encode(tokenizer, rows), encode(tokenizer, looks), int(tokenizer.pad_token_id), rng)
 
         def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
             model.model.vision_tower.eval()
