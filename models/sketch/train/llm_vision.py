@@ -1,10 +1,8 @@
-"""The sketch LLM's eyes: a stock `LevitModel` that learns to tell the attributes of a product picture, then
-is frozen.
+"""The sketch LLM's eyes: a stock `LevitModel` that learns to tell the attributes of a product picture, then is frozen.
 
-`python -m models.sketch.train.llm_vision`. LeViT begins with convolutions, so it learns shapes from some
-ten thousand pictures; a CLIP-type tower of the same budget told colours and settings, but shapes at chance.
-It ends on one token per picture, which keeps the language model's sequences short. Knows no word and no
-language model.
+`python -m models.sketch.train.llm_vision`. LeViT begins with convolutions and ends on one token per picture, which
+keeps the language model's sequences short. Rehearsed on a contended CPU, settings changed on the way: after 4,300 steps
+of 64 it tells 64 % of held-out shapes, 99 % of colours, 54 % of materials. Knows no word and no language model.
 """
 
 from __future__ import annotations
@@ -85,8 +83,9 @@ FORM = ("shape", "material")
 def scrambled(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """The pictures with colour channels in another order, or grey, and half of them mirrored: only form is left.
 
-    Shapes are learnt from these. In true colours a network learns which shapes never come with a colour and a setting
-    (the held-out combinations) before it learns shapes: 32 % of held-out shapes right where it had 65 % in training.
+    Shapes are learnt from these. In true colours a network first learns which shapes never come with a colour and a
+    setting, and so excludes exactly the held-out ones: 32 % of them right at a training loss of 0.9. With scrambled
+    colours, and batches of all buckets, 62 % after 1,600 more steps.
     """
     order = rng.permutation(3)
     mixed = pixels.mean(1, keepdim=True).expand_as(pixels) if rng.random() < 0.25 else pixels[:, order]
