@@ -75,9 +75,20 @@ async def resume(folder: Path, full_pipeline: bool) -> Outcome:
         profile = load_profile(generation.manifest["profile"])
         deployment = deploy(profile)
         try:
+            _same_models(folder, generation.manifest, deployment.manifest)
             return await _run(workspace, generation.id, profile, deployment)
         finally:
             deployment.models.close()
+
+
+def _same_models(folder: Path, then: Json, now: Json) -> None:
+    """The manifest names the models of the whole run. Raises BadInput when one is not what it was at its start."""
+    for kind, model in then["models"].items():
+        if now["models"][kind]["fingerprint"] != model["fingerprint"]:
+            raise BadInput(
+                f"the {kind} model {model['name']!r} changed since {str(folder)!r} was started, and its report would "
+                "name the wrong one: start a new run with --output, or bring the model's files and settings back"
+            )
 
 
 async def _run(workspace: Workspace, generation_id: str, profile: Profile, deployment: LocalDeployment) -> Outcome:

@@ -1,6 +1,7 @@
 """The main job, as a user runs it."""
 
 import json
+import shutil
 import signal
 import sqlite3
 from itertools import pairwise
@@ -80,6 +81,21 @@ def test_resuming_a_finished_run_makes_nothing_again(finished):
     again = result(admint("pipeline", "--resume", folder, "--json"))
     assert again["generation_id"] == printed["generation_id"]
     assert (folder / "final.mp4").read_bytes() == before
+
+
+def test_a_run_whose_model_changed_since_is_not_resumed_under_the_old_manifest(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    store = sqlite3.connect(folder / ".admint" / "store.sqlite")
+    (text,) = store.execute("select manifest from generations").fetchone()
+    manifest = json.loads(text)
+    manifest["models"]["image"]["fingerprint"] = "sketch-image:other"
+    store.execute("update generations set manifest = ?", (json.dumps(manifest),))
+    store.commit()
+    store.close()
+    refused = admint("pipeline", "--resume", folder)
+    assert refused.returncode == 2, refused.stderr
+    assert "the image model 'sketch-image' changed since" in refused.stderr
 
 
 def test_ctrl_c_stops_the_run_says_how_to_resume_and_the_resume_finishes_it(tmp_path):
