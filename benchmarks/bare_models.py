@@ -115,6 +115,8 @@ class BareModels:
         )
 
     def _film(self, request: VideoRequest) -> None:
+        if request.first_frame is None:
+            raise ValueError("the bare clip starts from a keyframe")
         self._video.set_ip_adapter_scale(request.adapter.scale if request.references else 0.0)
         self._video(
             prompt=f"{request.prompt}, {camera_words(self._video_spec, request.camera)}",

@@ -89,13 +89,13 @@ async def make_ad(recorder: Recorder, deployment: Any, folder: Path, seed: int) 
     async with open_workspace(folder) as workspace:
         for file in files:
             workspace.artifacts.put(file.png, "image/png")
-        manifest = {**deployment.manifest, "notes": []}
+        manifest = {**deployment.described.manifest, "notes": []}
         generation = await workspace.store.create(OWNER, brief, load_recipe("master"), {}, manifest)
         engine = Engine(
             workspace.store,
             workspace.artifacts,
             recorder,
-            deployment.fingerprints,
+            deployment.described.fingerprints,
             profile.fps,
             profile.delivery,
             "benchmark",
@@ -124,8 +124,8 @@ def compare(seed: int) -> dict[str, Any]:
         totals[2] += 1
     theirs = sum(totals[1] for totals in by_kind.values())
     return {
-        "libraries": deployment.manifest["libraries"],
-        "notes": list(deployment.notes),
+        "libraries": deployment.described.manifest["libraries"],
+        "notes": list(deployment.described.notes),
         "ours_seconds": ours,
         "bare_seconds": theirs,
         "overhead": ours / theirs - 1,

@@ -1,7 +1,8 @@
 """What the sketch family reaches, on combinations of attributes that no training has seen.
 
 `python -m benchmarks.sketch_eval [--rows vae,clip,image,…] [--samples 200]` prints a table and writes
-`benchmarks/results/sketch_eval.json`. Judged by classical image analysis with the renderer's knowledge
+`benchmarks/results/sketch_eval.json`; `--weights` takes another folder than the packaged one, such as what training
+exports. Judged by classical image analysis with the renderer's knowledge
 (`models.sketch.world.judge`, `.moves`), never by the trained CLIP; the judge itself is measured first, on renders.
 Rows of the language model are not here: it has a benchmark of its own.
 """
@@ -28,19 +29,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from models.sketch.train.paths import as_tensor
-from models.sketch.train.pipelines import FollowPipeline, image_pipeline, video_pipeline
+from models.sketch.train.paths import WEIGHTS, as_tensor
+from models.sketch.train.pipelines import image_pipeline, video_pipeline
 from models.sketch.train.probe import choice_accuracy, plain_caption
 from models.sketch.train.vae import psnr
 from models.sketch.world import SceneSpec, frame_size, render, render_clip, sample_spec
 from models.sketch.world.captions import SETTING_WORDS
 from models.sketch.world.judge import Judge
 from models.sketch.world.moves import BENCHMARK_MOVES, recovered_move
+from models.video.animatediff import KeyframePipeline
+from models.video.keyframe import followed
 
-WEIGHTS = Path("models/sketch/weights")
 RESULTS = Path("benchmarks/results/sketch_eval.json")
-STEPS, GUIDANCE = 12, 3.0
+STEPS, GUIDANCE = 12, 2.0
 VIDEO_STEPS, VIDEO_GUIDANCE = 10, 1.0
+FRAMES = 16
 BATCH = 20
 Row = dict[str, Any]
 Picture = NDArray[np.uint8]
@@ -99,9 +102,7 @@ def paint(
         height, width = frame_size(batch[0].aspect)
         sliced = {k: v[start : start + len(batch)] for k, v in extra.items()}
         if "reference" in sliced:
-            sliced["ip_adapter_image"] = [sliced.pop("reference")]
-            if len(batch) == 1:
-                sliced["ip_adapter_image"] = sliced["ip_adapter_image"][0]
+            sliced["ip_adapter_image_embeds"] = [_embedded(pipe, sliced.pop("reference"))]
         if "latents" in sliced:
             sliced["latents"] = torch.stack(sliced["latents"])
         images = pipe(
@@ -117,6 +118,13 @@ def paint(
     return out
 
 
+@torch.no_grad()
+def _embedded(pipe: StableDiffusionPipeline, references: list[Image.Image]) -> torch.Tensor:
+    """One reference per prompt: zeros for the unguided half, then the embeddings, each as one image's."""
+    embeds, blank = pipe.encode_image(references, pipe.device, 1)
+    return torch.cat([blank, embeds]).unsqueeze(1)
+
+
 def rows_judge(judge: Judge, count: int) -> list[Row]:
     specs = scenes(count, 11)
     verdicts = [judge.judge(np.asarray(render(s))) for s in specs]
@@ -126,7 +134,7 @@ def rows_judge(judge: Judge, count: int) -> list[Row]:
         if (pairs := list(zip(verdicts, specs, strict=True)))
     ]
     moving = [replace(s, camera=BENCHMARK_MOVES[k % 5]) for k, s in enumerate(specs)]
-    right = np.mean([recovered_move(render_clip(s, 16)) == s.camera for s in moving])
+    right = np.mean([recovered_move(render_clip(s, FRAMES)) == s.camera for s in moving])
     return [*rows, row("judge on renders: camera move of 5", float(right), None, count)]
 
 
@@ -138,9 +146,9 @@ def rows_vae(pipe: StableDiffusionPipeline, count: int) -> list[Row]:
     return [row("VAE reconstruction PSNR, dB", float(np.mean(values)), 27.0, count)]
 
 
-def rows_clip(count: int) -> list[Row]:
-    clip = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
-    tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "clip")
+def rows_clip(weights: Path, count: int) -> list[Row]:
+    clip = CLIPModel.from_pretrained(weights / "clip", dtype=torch.float32).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(weights / "clip")
     value = choice_accuracy(clip, tokenizer, scenes(count, 13))
     return [row("CLIP: right caption among 10 differing in one attribute", value, 0.9, count)]
 
@@ -200,14 +208,12 @@ def rows_noise(pipe: StableDiffusionPipeline, judge: Judge, count: int) -> list[
     """Distance of the same product's place between two scenes, over the shared part of their noise."""
     first = scenes(count, 16, "1:1")
     second = [replace(s, setting=t.setting) for s, t in zip(first, scenes(count, 17, "1:1"), strict=True)]
-    pipe.set_ip_adapter_scale(0.0)
-    blank = [Image.new("RGB", (64, 64))] * count
     values = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         drawn = []
         for side, specs in enumerate((first, second)):
             latents = [_blend(share, k, side) for k in range(count)]
-            pictures = paint(pipe, specs, plain_caption, latents=latents, reference=blank)
+            pictures = paint(pipe, specs, plain_caption, latents=latents)
             drawn.append([judge.judge(p).centre for p in pictures])
         values.append(float(-np.median(np.linalg.norm(np.subtract(drawn[0], drawn[1]), axis=1))))
     rises = all(a <= b for a, b in itertools.pairwise(values))
@@ -221,11 +227,10 @@ def _blend(share: float, index: int, side: int) -> torch.Tensor:
     return torch.add(share**0.5 * shared, own, alpha=(1 - share) ** 0.5)
 
 
-def rows_video(image: StableDiffusionPipeline, pipe: FollowPipeline, count: int) -> list[Row]:
+def rows_video(image: StableDiffusionPipeline, pipe: KeyframePipeline, count: int) -> list[Row]:
     """Clips from the family's own keyframes, a fifth for each move."""
     specs = [replace(s, camera=BENCHMARK_MOVES[k % 5]) for k, s in enumerate(scenes(count, 18))]
-    image.set_ip_adapter_scale(0.0)
-    keyframes = paint(image, specs, plain_caption, reference=[Image.new("RGB", (64, 64))] * count)
+    keyframes = paint(image, specs, plain_caption)
     likeness, right, confusion = [], [], {m: dict.fromkeys(BENCHMARK_MOVES, 0) for m in BENCHMARK_MOVES}
     for index, (spec, key) in enumerate(zip(specs, keyframes, strict=True)):
         frames = animate(pipe, spec, key, index)
@@ -239,15 +244,16 @@ def rows_video(image: StableDiffusionPipeline, pipe: FollowPipeline, count: int)
     ]
 
 
-def animate(pipe: FollowPipeline, spec: SceneSpec, key: Picture, seed: int) -> Picture:
+def animate(pipe: KeyframePipeline, spec: SceneSpec, key: Picture, seed: int) -> Picture:
     height, width = frame_size(spec.aspect)
-    pipe.camera = spec.camera
+    with torch.no_grad():
+        told = followed(pipe, Image.fromarray(key), spec.camera, FRAMES)
     out = pipe(
-        image=Image.fromarray(key),
+        image=told,
         prompt=plain_caption(spec),
         height=height,
         width=width,
-        num_frames=16,
+        num_frames=FRAMES,
         num_inference_steps=VIDEO_STEPS,
         guidance_scale=VIDEO_GUIDANCE,
         generator=torch.Generator().manual_seed(seed),
@@ -256,17 +262,17 @@ def animate(pipe: FollowPipeline, spec: SceneSpec, key: Picture, seed: int) -> P
     return np.asarray(np.rint(np.asarray(out) * 255), np.uint8)
 
 
-def evaluate(names: list[str], count: int) -> Iterator[Row]:
+def evaluate(names: list[str], count: int, weights: Path) -> Iterator[Row]:
+    """The rows of the named groups in turn; each group loads what it needs."""
     judge = Judge()
-    image = image_pipeline(WEIGHTS)
     plans: dict[str, Callable[[], list[Row]]] = {
         "judge": lambda: rows_judge(judge, count),
-        "vae": lambda: rows_vae(image, count),
-        "clip": lambda: rows_clip(count),
-        "image": lambda: rows_image(image_pipeline(WEIGHTS, adapter=False), judge, count),
-        "adapter": lambda: rows_adapter(image, judge, count),
-        "noise": lambda: rows_noise(image, judge, min(count, 60)),
-        "video": lambda: rows_video(image, video_pipeline(WEIGHTS), count),
+        "vae": lambda: rows_vae(image_pipeline(weights, adapter=False), count),
+        "clip": lambda: rows_clip(weights, count),
+        "image": lambda: rows_image(image_pipeline(weights, adapter=False), judge, count),
+        "adapter": lambda: rows_adapter(image_pipeline(weights), judge, count),
+        "noise": lambda: rows_noise(image_pipeline(weights, adapter=False), judge, min(count, 60)),
+        "video": lambda: rows_video(image_pipeline(weights, adapter=False), video_pipeline(weights), count),
     }
     for name in names:
         start = time.monotonic()
@@ -278,13 +284,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="judge,vae,clip,image,adapter,noise,video")
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     kept = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     names = args.rows.split(",")
     rows = [r for r in kept if r["group"] not in names]
-    for result in evaluate(names, args.samples):
+    for result in evaluate(names, args.samples, args.weights):
         mark = {None: "", True: "met", False: "SHORT"}[result["passed"]]
         print(f"{result['what']:<58} {result['value']:>8} {result['bar'] or '':>6} {mark}", flush=True)
         rows.append({**result, "date": datetime.now(UTC).isoformat(timespec="minutes")})

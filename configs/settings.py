@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from configs.deployments import ServingSettings
 from models.interfaces import Plain
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, Size, VideoModelSpec
 from pipelines.errors import BadInput, first_problem
@@ -31,6 +32,19 @@ class Settings(BaseSettings):
     home: Path = Path("~/.local/share/admint")
     """Where model weights live on this machine."""
     profile: str = "sketch"
+    database: str | None = None
+    """SQLAlchemy URL of the server's store, such as postgresql+psycopg://…; None: SQLite under `home`."""
+    artifacts: Path | None = None
+    """Folder of the server's artifacts, which every node must see; None: under `home`."""
+    secret: SecretStr | None = None
+    """What signs the server's access tokens, 32 bytes or more, the same for all its processes; None: a random one,
+    created once under `home`, for a server whose store is there too."""
+    metrics_public: bool = False
+    """Whether `/metrics` answers without an admin's key."""
+    generations_per_user: Annotated[int, Field(ge=1)] = 20
+    """That wait or run at the same time."""
+    stored_gb_per_user: Annotated[float, Field(gt=0)] = 50.0
+    """Artifacts of one user, in units of 10^9 bytes."""
 
 
 class Lanes(Plain):
@@ -54,6 +68,8 @@ class Profile(Plain):
     fps: Annotated[int, Field(ge=1, le=60)]
     delivery: dict[AspectRatio, Size]
     """Width and height of the finished video by ratio; both even."""
+    serving: ServingSettings = ServingSettings()
+    """How `admint serve` spreads it over a machine or a cluster."""
 
 
 def load_profile(name: str) -> Profile:
@@ -69,6 +85,18 @@ def load_recipe(name: str) -> Recipe:
 def library_root() -> Path:
     """Folder of the model weights on this machine: `$ADMINT_HOME/models`."""
     return Settings().home.expanduser() / "models"
+
+
+def server_database() -> str:
+    """SQLAlchemy URL of the server's store: `$ADMINT_DATABASE`, else SQLite in `$ADMINT_HOME/server`."""
+    settings = Settings()
+    return settings.database or f"sqlite+aiosqlite:///{settings.home.expanduser() / 'server' / 'store.sqlite'}"
+
+
+def server_artifacts() -> Path:
+    """Folder of the server's artifacts: `$ADMINT_ARTIFACTS`, else in `$ADMINT_HOME/server`."""
+    settings = Settings()
+    return (settings.artifacts or settings.home / "server" / "artifacts").expanduser()
 
 
 def load_model_specs() -> dict[str, ChatModelSpec | ImageModelSpec | VideoModelSpec]:

@@ -6,7 +6,8 @@ ModelError
 ├── BudgetExceeded        a token or time budget ran out before the answer was complete
 ├── WeightsError          the model folder must be repaired (missing, wrong hash, unsafe file)
 │   └── DownloadError     the hub could not deliver; the same command resumes
-└── InferenceFailed       the engine itself failed (out of memory, remote server down)
+└── InferenceFailed       the engine itself failed (remote server down, a bug in a kernel)
+    └── OutOfMemory       the device had no room, also on the second try with less at once; the engine lives on
 """
 
 
@@ -36,3 +37,7 @@ class DownloadError(WeightsError):
 
 class InferenceFailed(ModelError):
     """The engine failed while running a valid request."""
+
+
+class OutOfMemory(InferenceFailed):
+    """The device had no room for a valid request. The engine freed what it held and serves the next call."""

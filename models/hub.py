@@ -63,8 +63,8 @@ def pull(spec: SpecBase, library: Library, revisions: Mapping[str, str], progres
     Parts that are here and unaltered at that commit are left alone. Raises WeightsError (no commit pinned, nothing
     loadable in the repository) and DownloadError (the hub did not deliver, or delivered something else).
     """
-    commits = {part: _commit(spec, part, revisions) for part in spec.weights}
-    for part, source in spec.weights.items():
+    commits = {part: _commit(spec, part, revisions) for part in spec.parts()}
+    for part, source in spec.parts().items():
         if not source.repository.startswith("embedded:") and not _here(library, spec, part, commits[part]):
             folder = library.folder_of(spec, part)
             manifest = _pull_part(folder, source, commits[part], progress)
@@ -73,7 +73,7 @@ def pull(spec: SpecBase, library: Library, revisions: Mapping[str, str], progres
 
 
 def _commit(spec: SpecBase, part: str, revisions: Mapping[str, str]) -> str:
-    source = spec.weights[part]
+    source = spec.parts()[part]
     revision = revisions.get(part, source.revision)
     if source.repository.startswith("embedded:") or COMMIT.fullmatch(revision):
         return revision
@@ -90,9 +90,12 @@ def _commit(spec: SpecBase, part: str, revisions: Mapping[str, str]) -> str:
 
 
 def _here(library: Library, spec: SpecBase, part: str, commit: str) -> bool:
-    pinned = spec.weights[part].model_copy(update={"revision": commit})
+    pinned = spec.parts()[part].model_copy(update={"revision": commit})
+    alone = SpecBase(
+        name=spec.name, family=spec.family, licence=spec.licence, vram_gb=spec.vram_gb, weights={part: pinned}
+    )
     try:
-        library.folders(spec.model_copy(update={"weights": {part: pinned}}))
+        library.folders(alone)
     except WeightsError:
         return False
     return True

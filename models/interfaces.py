@@ -10,6 +10,7 @@ Knows no job, step, artifact store or event: who calls, and what becomes of a re
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -18,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.errors import ModelError
+
 Frames = npt.NDArray[np.uint8]
 """Shape (frames, height, width, 3), RGB, 0..255."""
 Pixels = npt.NDArray[np.uint8]
 """Shape (height, width, 3), RGB, 0..255."""
 
 ReferenceRole = Literal["character", "product", "style"]
+FinishReason = Literal["stop", "length"]
 AdapterBlocks = Literal["all", "style", "layout"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -59,6 +63,10 @@ class Unwatched:
         return None
 
 
+def unread(piece: str) -> None:
+    """The `write` of a chat call whose pieces nobody reads."""
+
+
 # --- chat -----------------------------------------------------------------------------------------------------------
 
 
@@ -76,6 +84,8 @@ class ChatRequest(Plain):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     max_tokens: Annotated[int, Field(ge=1)] = 1024
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """The answer ends before the first of these strings. Not beside `json_schema`, whose answers end by themselves."""
     timeout_seconds: Annotated[float, Field(gt=0.0)] = 120.0
 
 
@@ -85,11 +95,22 @@ class ChatResult:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    finish_reason: FinishReason = "stop"
 
 
 class ChatModel(Protocol):
     def complete(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        """Answer `request`. Raises InvalidRequest, BudgetExceeded, Cancelled, InferenceFailed."""
+        """Answer `request` to its end: `finish_reason` is always `stop`.
+
+        Raises InvalidRequest, BudgetExceeded (also when the tokens ran out), Cancelled, InferenceFailed.
+        """
+        ...
+
+    def stream(self, request: ChatRequest, watcher: Watcher, write: Callable[[str], None]) -> ChatResult:
+        """Answer `request` and hand each piece of the text to `write`, in this thread, as soon as it is certain.
+
+        Raises as `complete`, but an answer that ran out of tokens is returned, with `finish_reason` `length`.
+        """
         ...
 
 
@@ -125,10 +146,26 @@ class AdapterSettings(Plain):
     end_step_percent: Unit = 1.0
 
 
+class LoraUse(Plain):
+    """One of the LoRAs that the model's description lists, with its strength."""
+
+    name: str
+    scale: Annotated[float, Field(ge=-2.0, le=2.0)] = 1.0
+
+
 class StartImage(Plain):
     """Image to start from instead of pure noise; strength 1.0 keeps nothing of it, 0.0 all (SDEdit)."""
 
     image: EncodedImage
+    strength: Unit
+
+
+class StartLatents(Plain):
+    """Latents of an earlier image to start from, without the round trip through pixels; strength as in StartImage."""
+
+    data: bytes
+    """A safetensors file with one float32 tensor `latents`, (channels, height, width) in latent cells, as
+    `ImageResult.latents` gives it."""
     strength: Unit
 
 
@@ -153,8 +190,13 @@ class ImageRequest(Plain):
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)]
     references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
     adapter: AdapterSettings = AdapterSettings()
-    start: StartImage | None = None
+    start: StartImage | StartLatents | None = None
     inpaint: Inpaint | None = None
+    loras: tuple[LoraUse, ...] = ()
+    deterministic: bool = False
+    """Run alone and without approximating caches: the same bits whatever else the machine is asked for."""
+    keep_latents: bool = False
+    """Also return the clean latents, for a later `StartLatents`."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +208,27 @@ class ImageResult:
     timings: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What was not done as asked, in plain words."""
+    latents: bytes | None = None
+    """A safetensors file with the clean latents, when the request kept them."""
 
 
 class ImageModel(Protocol):
     def generate(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
         """Make one image. Raises InvalidRequest, Cancelled, InferenceFailed."""
+        ...
+
+
+class BatchingImageModel(ImageModel, Protocol):
+    """An image model that serves several requests in one forward pass."""
+
+    def batch_key(self, request: ImageRequest) -> str | None:
+        """Requests of equal keys may share a batch; None: this one runs alone. Raises InvalidRequest."""
+        ...
+
+    def generate_batch(
+        self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]
+    ) -> list[ImageResult | ModelError]:
+        """One outcome per request, in order. One watcher's `Cancelled` ends only its own request."""
         ...
 
 
@@ -188,11 +246,14 @@ class VideoRequest(Plain):
     noise: NoiseSpec
     num_inference_steps: Annotated[int, Field(ge=1, le=200)]
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)]
-    first_frame: EncodedImage
-    """The keyframe: the clip starts from it."""
+    first_frame: EncodedImage | None = None
+    """The keyframe: the clip starts from it. The model's description says whether it takes or needs one."""
     last_frame: EncodedImage | None = None
     references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
     adapter: AdapterSettings = AdapterSettings()
+    loras: tuple[LoraUse, ...] = ()
+    deterministic: bool = False
+    """As in ImageRequest."""
 
 
 @dataclass(frozen=True)

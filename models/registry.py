@@ -21,10 +21,18 @@ FAMILIES: dict[str, str] = {
     "openai": "models.llm.openai_chat:OpenAIChat",
     "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
     "stable-diffusion-xl": "models.image.stable_diffusion_xl:StableDiffusionXL",
+    "flux": "models.image.flux:Flux",
+    "flux2-klein": "models.image.flux2_klein:Flux2Klein",
     "animatediff": "models.video.animatediff:AnimateDiff",
     "wan": "models.video.wan:Wan",
+    "wan-text": "models.video.wan_text:WanText",
+    "wan-vace": "models.video.wan_vace:WanVACE",
+    "ltx": "models.video.ltx:LTX",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
+
+SERVED_FAMILY = "vllm"
+"""Chat models that have no engine in this package: vLLM serves them from their folders."""
 
 
 @overload
@@ -41,6 +49,10 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
     `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
     device such as `cpu` or `cuda:0`. Raises InvalidRequest for an unknown family and WeightsError for a bad folder.
     """
+    if spec.family == SERVED_FAMILY:
+        raise InvalidRequest(
+            f"model {spec.name!r} runs in vLLM only: use a profile of `admint serve` with `chat: {{engine: vllm}}`"
+        )
     if spec.family not in FAMILIES:
         raise InvalidRequest(
             f"model {spec.name!r} has the unknown family {spec.family!r}; known families: {', '.join(sorted(FAMILIES))}"

@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from models.errors import InvalidRequest
 from models.interfaces import Plain
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
 CameraMove = Literal["static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down", "orbit"]
 Size = tuple[int, int]
 """Width, height in pixels."""
+BUDGET_FACTOR = 4
+"""A request may be this many times as large as the largest default size, unless the model's description says."""
 
 
 class WeightSource(Plain):
@@ -27,6 +30,22 @@ class WeightSource(Plain):
     allow_patterns: tuple[str, ...] = ("*.safetensors", "*.json", "*.txt", "*.model")
 
 
+class Acceleration(Plain):
+    """How a diffusers pipeline is placed on its device and made faster. Everything off: plain diffusers."""
+
+    offload: Literal["none", "model", "sequential", "group"] = "none"
+    """What waits in host memory while it is not needed (diffusers' three ways)."""
+    attention_backend: str | None = None
+    """Name for `set_attention_backend`; None: torch's own choice."""
+    compile: Literal["none", "regional"] = "none"
+    """`regional`: the repeated blocks of the denoiser."""
+    cache: dict[str, Any] | None = None
+    """`{class: FirstBlockCacheConfig, threshold: 0.05}`: skips work by approximation; off in deterministic calls."""
+    quantisation: dict[str, Any] | None = None
+    """Arguments of diffusers' `PipelineQuantizationConfig`."""
+    vae_tiling: bool = False
+
+
 class SpecBase(Plain):
     name: str
     family: str
@@ -37,6 +56,10 @@ class SpecBase(Plain):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     weights: dict[str, WeightSource] = Field(default_factory=dict)
     """Folders by part name; each family says which parts it needs (`main`, `ip_adapter`, `motion_adapter` …)."""
+
+    def parts(self) -> dict[str, WeightSource]:
+        """Every folder that this model needs, by part name."""
+        return self.weights
 
 
 class ChatModelSpec(SpecBase):
@@ -67,6 +90,38 @@ class PictureModelSpec(SpecBase):
     """Folder in the `ip_adapter` part."""
     scheduler: dict[str, Any] | None = None
     """`{class: DPMSolverMultistepScheduler, ...config}`; None keeps the scheduler of the folder."""
+    acceleration: Acceleration = Acceleration()
+    max_pixels: Annotated[int, Field(ge=1)] | None = None
+    """Budget of one request: width * height * frames. None: four times the largest default size and length."""
+    batch_pixels: Annotated[int, Field(ge=0)] = 0
+    """Requests that fit together share a batch up to width * height * frames * requests; 0: one at a time."""
+    warm_up: tuple[AspectRatio, ...] = ()
+    """Sizes to run once before the server says ready; none: the first of `sizes`."""
+    loras: dict[str, WeightSource] = Field(default_factory=dict)
+    """LoRAs that a request may ask for by name."""
+
+    def parts(self) -> dict[str, WeightSource]:
+        """The folders of the LoRAs too, each as the part `lora-NAME`."""
+        return self.weights | {lora_part(name): source for name, source in self.loras.items()}
+
+    def pixel_budget(self) -> int:
+        """The most width * height * frames that one request may ask for."""
+        return self.max_pixels or BUDGET_FACTOR * max(width * height for width, height in self.sizes.values())
+
+    def check_pixels(self, width: int, height: int, frames: int = 1) -> None:
+        """Raises InvalidRequest with the limit when a request is over the budget: to be asked before queueing."""
+        wanted, limit = width * height * frames, self.pixel_budget()
+        if wanted > limit:
+            clip = f" x {frames} frames" if frames > 1 else ""
+            raise InvalidRequest(
+                f"{width}x{height}{clip} is {wanted} pixels, but model {self.name!r} takes at most {limit} per request;"
+                f" ask for a smaller size{' or a shorter clip' if clip else ''}"
+            )
+
+
+def lora_part(name: str) -> str:
+    """Part name of the LoRA `name`."""
+    return f"lora-{name}"
 
 
 class ImageModelSpec(PictureModelSpec):
@@ -79,10 +134,19 @@ class VideoModelSpec(PictureModelSpec):
     max_frames: int
     frame_multiple: int = 1
     """Frame counts are `frame_multiple * k + 1` (Wan: 4), or any count when 1."""
+    first_frame: Literal["required", "optional", "unused"] = "required"
+    """Whether a clip starts from a keyframe: always, if one is given, or never (text-to-video)."""
+    keyframe: Literal["held", "followed"] = "held"
+    """What the weights are trained to be told in each frame (PIA-type families): the keyframe itself, or the keyframe
+    as the moved camera sees it (`models.video.keyframe`)."""
     last_frame: bool = False
     """Whether the family can end on a given frame."""
     camera_moves: tuple[CameraMove, ...] = ("static",)
     """Moves that the weights understand; a text family lists all and folds the words into the prompt."""
+
+    def pixel_budget(self) -> int:
+        """As for images, over the longest clip."""
+        return self.max_pixels or super().pixel_budget() * self.max_frames
 
 
 ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec, Field(discriminator="kind")]

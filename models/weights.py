@@ -61,23 +61,23 @@ class Library:
 
         Raises WeightsError naming the folder, the file and the remedy.
         """
-        return {part: self._checked(spec, part, fully=False) for part in spec.weights}
+        return {part: self._checked(spec, part, fully=False) for part in spec.parts()}
 
     def verify(self, spec: SpecBase) -> None:
         """Compute every hash of every part. Raises WeightsError as `folders` does."""
-        for part in spec.weights:
+        for part in spec.parts():
             self._checked(spec, part, fully=True)
 
     def present(self, spec: SpecBase) -> bool:
         """Whether every part is on this machine (not whether it is unaltered). Embedded weights always are."""
-        return all(_embedded(source) or self._has(spec, part) for part, source in spec.weights.items())
+        return all(_embedded(source) or self._has(spec, part) for part, source in spec.parts().items())
 
     def untrained_parts(self, spec: SpecBase) -> tuple[str, ...]:
         """Parts that are untrained stand-ins: they draw noise and write nonsense, and whoever shows results says so.
 
         All embedded parts of a model or none: trained and untrained parts would not fit each other.
         """
-        parts = {part: source for part, source in spec.weights.items() if _embedded(source)}
+        parts = {part: source for part, source in spec.parts().items() if _embedded(source)}
         trained = all((PACKAGED / _short(source) / MANIFEST).exists() for source in parts.values())
         return () if trained else tuple(parts)
 
@@ -89,7 +89,7 @@ class Library:
 
     def folder_of(self, spec: SpecBase, part: str) -> Path:
         """Where a part lies or will lie once it is pulled or built. Raises KeyError for an unknown part."""
-        source = spec.weights[part]
+        source = spec.parts()[part]
         if not _embedded(source):
             return self._root / spec.name / part
         if part not in self.untrained_parts(spec):
@@ -111,7 +111,7 @@ class Library:
         return (self.folder_of(spec, part) / MANIFEST).exists()
 
     def _checked(self, spec: SpecBase, part: str, fully: bool) -> Path:
-        source = spec.weights[part]
+        source = spec.parts()[part]
         folder = self.folder_of(spec, part)
         untrained = part in self.untrained_parts(spec)
         if untrained and not self._has(spec, part):

@@ -1,6 +1,7 @@
 """The brief: what the user asks for, validated once, before anything runs.
 
-Pure data. Knows neither the files the references came from nor the models that will serve it.
+What a recipe asks beyond that (an ad has 9 to 60 seconds) is in `Recipe.limits`. Pure data. Knows neither the files
+that the references came from nor the models that will serve it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from models.spec import AspectRatio
 from pipelines.coherence import CoherenceSettings
 
 Framework = Literal["AIDA", "PAS", "BAB"]
-MIN_SECONDS, MAX_SECONDS = 9, 60
-MIN_PROMPT, MAX_PROMPT = 10, 5000
+MAX_PROMPT = 5000
 MAX_REFERENCES = 3
 
 
@@ -30,15 +30,15 @@ class BriefReference(Plain):
 
 
 class Brief(Plain):
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=MIN_PROMPT, max_length=MAX_PROMPT)]
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
     brand_name: Annotated[str, StringConstraints(max_length=100)] | None = None
-    duration: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 15
+    duration: Annotated[int, Field(ge=1)] = 15
     """Seconds of the finished video, met exactly, in frames."""
     aspect_ratio: AspectRatio = "9:16"
     framework: Framework | None = None
     """None: the recipe's."""
-    num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
+    num_scenes: Annotated[int, Field(ge=1, le=20)] | None = None
     """None: the framework's own count for this duration."""
     references: Annotated[tuple[BriefReference, ...], Field(max_length=MAX_REFERENCES)] = ()
     coherence: CoherenceSettings = CoherenceSettings()

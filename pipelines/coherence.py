@@ -13,7 +13,7 @@ from pydantic import Field
 
 from models.interfaces import AdapterBlocks, AdapterSettings, NoiseSpec, Plain, Unit
 
-SeedPolicy = Literal["fixed", "derived", "blend"]
+SeedPolicy = Literal["fixed", "derived", "blend", "exact"]
 
 
 class CoherenceSettings(Plain):
@@ -29,8 +29,11 @@ class CoherenceSettings(Plain):
     """Let the reference images condition keyframes and clips."""
 
     seed_policy: SeedPolicy = "blend"
-    """`fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`."""
+    """`fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
+    seed itself, blended with `shared_seed` when there is one."""
     blend_strength: Unit = 0.25
+    shared_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Only for `exact`: the noise that other generations share."""
     latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     """SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it."""
     chain_last_frame: bool = False
@@ -95,6 +98,10 @@ def _plan_scene(
 
 def _noise(settings: CoherenceSettings, root: int, purpose: str, number: int) -> NoiseSpec:
     policy = settings.seed_policy if settings.use_seed_control else "derived"
+    if policy == "exact":
+        if settings.shared_seed is None:
+            return NoiseSpec(seed=root)
+        return NoiseSpec(seed=root, shared_seed=settings.shared_seed, shared_strength=settings.blend_strength)
     shared = derived_seed(root, purpose, "shared")
     if policy == "fixed":
         return NoiseSpec(seed=shared)

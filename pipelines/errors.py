@@ -3,6 +3,9 @@
 PipelineError
 ├── BadInput            the caller must change the brief, a file or a flag; nothing was started
 ├── NotFound            no such generation, step or artifact for this owner
+├── QuotaExceeded       the owner has as much as they may; wait for a generation to end, or delete something
+├── TooManyAttempts     too many failed logins; try again after `retry_after` seconds
+├── KeyReused           the name of an earlier request came with another body; choose a new one
 ├── Busy                another process runs this generation; wait for it or stop it
 ├── AgentFailed         an agent never gave a valid answer; retry, or use another model
 ├── StepFailed          a step failed; the generation stops there and can be resumed
@@ -11,6 +14,8 @@ PipelineError
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -25,6 +30,38 @@ class BadInput(PipelineError):
 
 class NotFound(PipelineError):
     """No such generation or artifact, or it belongs to someone else: the answer is the same."""
+
+
+class QuotaExceeded(PipelineError):
+    """The owner has as many generations in progress, or as many bytes stored, as one user may have."""
+
+    def __init__(self, quota: Literal["generations", "bytes"], used: int, limit: int) -> None:
+        """`used`: what there is now, of `limit`."""
+        super().__init__(quota, used, limit)
+        self.quota: Literal["generations", "bytes"] = quota
+        self.used = used
+        self.limit = limit
+
+    def __str__(self) -> str:
+        if self.quota == "generations":
+            return f"{self.used} of your generations wait or run, of {self.limit}: wait for one to end, or cancel one"
+        return f"you have {self.used} bytes stored, of {self.limit}: delete generations you no longer need"
+
+
+class TooManyAttempts(PipelineError):
+    """Too many failed logins for this user or from this address."""
+
+    def __init__(self, retry_after: int) -> None:
+        """`retry_after` in seconds."""
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"too many failed logins: try again in {self.retry_after} seconds"
+
+
+class KeyReused(PipelineError):
+    """A client gave the name of an earlier request to one that asks for something else."""
 
 
 class Busy(PipelineError):

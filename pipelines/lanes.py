@@ -39,7 +39,7 @@ class Lane:
     async def run(self, call: Callable[[Watcher], Result], watcher: Watcher) -> Result:
         """Run `call` in the lane's thread. When this task is cancelled, the call stops at its next step first."""
         stop = threading.Event()
-        future = self._executor.submit(call, _StoppableWatcher(stop, watcher))
+        future = self._executor.submit(call, StoppableWatcher(stop, watcher))
         outcome = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(outcome)
@@ -54,7 +54,9 @@ class Lane:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-class _StoppableWatcher:
+class StoppableWatcher:
+    """Passes progress on until `stop` is set; then the call ends at its next step."""
+
     def __init__(self, stop: threading.Event, watcher: Watcher) -> None:
         self._stop = stop
         self._watcher = watcher

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from models.interfaces import Frames, Pixels
+from models.spec import Size
 
 CLIP_CRF = 8
 """Near-lossless: measured mean error on generated clips is that of the 4:2:0 colour planes, not of the codec."""
@@ -47,12 +48,29 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
+def encode_webp(pixels: Pixels, quality: int = 90) -> bytes:
+    """The lossy WebP file of `pixels`, without metadata."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="WEBP", quality=quality)
+    return buffer.getvalue()
+
+
 def decode_image(data: bytes) -> Pixels:
     """RGB pixels of a PNG, JPEG or WebP file that this project wrote."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def image_size(data: bytes) -> Size:
+    """Width and height of a picture that this project wrote; only its header is read."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
 
 
 def encode_clip(frames: Frames, fps: int) -> bytes:

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.interfaces import Plain
-from pipelines.brief import Framework
+from models.interfaces import LoraUse, Plain
+from models.spec import Size
+from pipelines.brief import Brief, Framework
 from pipelines.coherence import CoherenceSettings
 
 StageName = Literal["story", "scenes", "reference_image", "storyboard", "video", "stitch", "quality"]
@@ -56,10 +57,37 @@ class Transitions(Plain):
     unscored: Transition = "cut"
 
 
+class BriefLimits(Plain):
+    """What the recipe asks of a brief; the defaults are the contract's for an ad."""
+
+    min_prompt: Annotated[int, Field(ge=1)] = 10
+    min_seconds: Annotated[int, Field(ge=1)] = 9
+    max_seconds: Annotated[int, Field(ge=1)] = 60
+    min_scenes: Annotated[int, Field(ge=1)] = 2
+
+
+class SampleSettings(Plain):
+    """How pictures are sampled; None: as the model's description says."""
+
+    size: Size | None = None
+    num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
+    negative_prompt: str = ""
+    loras: tuple[LoraUse, ...] = ()
+    deterministic: bool = False
+
+
+class ClipSettings(SampleSettings):
+    num_frames: Annotated[int, Field(ge=1)] | None = None
+    """Native frames of every clip; None: what the timeline needs."""
+
+
 class Recipe(Plain):
     name: str
     description: str
     stages: tuple[StageName, ...]
+    approvals: tuple[StageName, ...] = ()
+    """Stages after which the generation waits for its owner's approval, as a row and nothing else."""
     framework: Framework = "AIDA"
     """Used when the brief names none."""
     story: StoryAgents = StoryAgents()
@@ -67,7 +95,11 @@ class Recipe(Plain):
     transitions: Transitions = Transitions()
     coherence: CoherenceSettings = CoherenceSettings()
     """Used for every coherence field that the brief leaves unset."""
-    scene_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    limits: BriefLimits = BriefLimits()
+    image: SampleSettings = SampleSettings()
+    video: ClipSettings = ClipSettings()
+    scene_concurrency: Annotated[int, Field(ge=1, le=64)] = 64
+    """Scenes at work at once; the lanes and replicas of the models decide how many of them really run."""
     quality_dimensions: tuple[str, ...] = ("temporal_flickering",)
 
     @model_validator(mode="after")
@@ -75,3 +107,23 @@ class Recipe(Plain):
         if list(self.stages) != [stage for stage in STAGE_ORDER if stage in self.stages]:
             raise ValueError(f"stages {self.stages!r} must be a part of {STAGE_ORDER!r}, in that order")
         return self
+
+    @model_validator(mode="after")
+    def _approvals_are_stages(self) -> Recipe:
+        if list(self.approvals) != [stage for stage in self.stages if stage in self.approvals]:
+            raise ValueError(f"approvals {self.approvals!r} must be a part of stages {self.stages!r}, in that order")
+        return self
+
+    def problem_with(self, brief: Brief) -> str | None:
+        """What this recipe cannot do with `brief`, in one line; None when it can run."""
+        limits = self.limits
+        if len(brief.prompt) < limits.min_prompt:
+            return f"prompt: needs at least {limits.min_prompt} characters (got {brief.prompt!r})"
+        if not limits.min_seconds <= brief.duration <= limits.max_seconds:
+            return (
+                f"duration: must be {limits.min_seconds} to {limits.max_seconds} seconds for recipe {self.name!r} "
+                f"(got {brief.duration})"
+            )
+        if brief.num_scenes is not None and brief.num_scenes < limits.min_scenes:
+            return f"num_scenes: must be at least {limits.min_scenes} for recipe {self.name!r} (got {brief.num_scenes})"
+        return None

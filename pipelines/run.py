@@ -5,8 +5,9 @@ Knows the store, the models and the artifacts by their seams; not the order of t
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
 from models.interfaces import (
@@ -20,6 +21,8 @@ from models.interfaces import (
 )
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import PipelineError, StepFailed
+from pipelines.progress import StageProgress
+from pipelines.recipe import StageName
 from pipelines.steps import Artifacts, Json, Step, StepOutput
 from pipelines.store.records import Checkpoint, Lease, NewEvent
 
@@ -48,15 +51,17 @@ class RunStore(Protocol):
     async def commit_step(
         self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
     ) -> None: ...
+    async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None: ...
     async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None: ...
+    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent, progress: int) -> None: ...
+    async def finish_stage(self, lease: Lease, stage: StageName, output: Any, *events: NewEvent) -> None: ...
 
 
 class StepProgress:
     """Last known denoising step of a running step; written from a model's thread, read by the engine's pulse."""
 
     def __init__(self, step: Step) -> None:
-        self.step_name = step.name
-        self.scene_number = step.scene_number
+        self.working = step
         self.done = 0
         self.total = 0
         self.written = (0, 0.0)
@@ -105,23 +110,30 @@ class StepDesk:
 class Run:
     """What one worker does for one generation under one lease."""
 
-    def __init__(self, store: RunStore, lease: Lease, models: Models, artifacts: Artifacts) -> None:
+    def __init__(
+        self, store: RunStore, lease: Lease, models: Models, artifacts: Artifacts, cancel: asyncio.Event
+    ) -> None:
+        """`cancel` is set when the owner asked to stop: by this class's users, or through the store."""
         self.store = store
         self.lease = lease
         self.models = models
         self.artifacts = artifacts
-        self.cancel_requested = False
+        self.cancel_requested = cancel
+        self.stage: StageProgress | None = None
+        """The stage at work; None before the first."""
         self._running: dict[str, StepProgress] = {}
 
     async def finish(self, step: Step) -> Json:
         """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost."""
         known = await self.store.checkpoint(self.lease.generation_id, step)
         if known is not None:
-            await self.store.append(self.lease, _event("step_reused", step, "already finished"))
+            self._move(step, 1.0)
+            await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
             return known.value
-        await self.store.append(self.lease, _event("step_started", step, "started"))
+        await self.store.append(self.lease, self._event("step_started", step, "started"))
         output, seconds = await self._work(step)
-        done = _event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
+        self._move(step, 1.0)
+        done = self._event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
         await self.store.commit_step(self.lease, step, output, seconds, done)
         return output.value
 
@@ -145,19 +157,28 @@ class Run:
         moved = [progress for progress in self._running.values() if progress.due(now)]
         for progress in moved:
             progress.written = (progress.done, now)
+            self._move(progress.working, progress.done / progress.total)
         return [
-            NewEvent(
-                kind="step_progress",
-                message=f"step {progress.done} of {progress.total}",
-                step=progress.step_name,
-                scene_number=progress.scene_number,
-                data={"done": progress.done, "total": progress.total},
+            self._event(
+                "step_progress",
+                progress.working,
+                f"step {progress.done} of {progress.total}",
+                done=progress.done,
+                total=progress.total,
             )
             for progress in moved
         ]
 
+    def _move(self, step: Step, fraction: float) -> None:
+        if self.stage is not None:
+            self.stage.move(step, fraction)
 
-def _event(
-    kind: Literal["step_started", "step_completed", "step_reused"], step: Step, message: str, **data: float
-) -> NewEvent:
-    return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=data)
+    def _event(
+        self,
+        kind: Literal["step_started", "step_progress", "step_completed", "step_reused"],
+        step: Step,
+        message: str,
+        **data: float,
+    ) -> NewEvent:
+        at = {} if self.stage is None else self.stage.place
+        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data={**at, **data})

@@ -29,8 +29,18 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 Json = dict[str, Any]
 TakeKind = Literal["reference", "keyframe", "clip", "video"]
 AgentRole = Literal[
-    "vision", "director", "critic", "writer", "scene_critic", "cohesor", "image_enhancer", "video_enhancer"
+    "vision",
+    "director",
+    "critic",
+    "writer",
+    "scene_critic",
+    "cohesor",
+    "image_enhancer",
+    "video_enhancer",
+    "user",
+    "assistant",
 ]
+"""Who speaks in a conversation: the agents, and the owner of the generation with whom answers them."""
 
 
 class StoredArtifact(Plain):
@@ -51,7 +61,7 @@ class NewTake(Plain):
 
 
 class Message(Plain):
-    """One utterance of an agent."""
+    """One utterance of an agent, of the owner, or of the assistant that answers the owner."""
 
     role: AgentRole
     iteration: int

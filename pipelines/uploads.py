@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipelines.errors import BadInput
@@ -31,12 +32,16 @@ def read_reference(data: bytes, name: str) -> bytes:
     header before anything is decoded. An animation is refused rather than cut to a frame that the user did not choose.
     Raises BadInput, one line that names the file and the remedy.
     """
-    kind = _sniff(data)
-    if len(data) > MAX_BYTES:
-        raise BadInput(f"reference image {name!r} is {len(data) / 2**20:.1f} MB: give one of at most 10 MB")
-    if kind is None:
-        raise BadInput(f"reference image {name!r} is not a JPEG, PNG or WebP file: convert it to one of these")
-    return _encode(_decode(data, kind, name))
+    return _encode(_decode(data, name, _on_white))
+
+
+def read_mask(data: bytes, name: str) -> bytes:
+    """A grey PNG of the mask in `data`, white = repaint, under the same checks as a reference.
+
+    Where parts of the file are transparent it is a mask as OpenAI's clients draw it: these are repainted. Raises
+    BadInput.
+    """
+    return _encode(_decode(data, name, _holes_white))
 
 
 def _sniff(data: bytes) -> str | None:
@@ -49,9 +54,14 @@ def _sniff(data: bytes) -> str | None:
     return None
 
 
-def _decode(data: bytes, kind: str, name: str) -> Picture:
+def _decode(data: bytes, name: str, convert: Callable[[Picture], Picture]) -> Picture:
     from PIL import Image, ImageOps
 
+    if len(data) > MAX_BYTES:
+        raise BadInput(f"reference image {name!r} is {len(data) / 2**20:.1f} MB: give one of at most 10 MB")
+    kind = _sniff(data)
+    if kind is None:
+        raise BadInput(f"reference image {name!r} is not a JPEG, PNG or WebP file: convert it to one of these")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which is dropped anyway
@@ -59,7 +69,7 @@ def _decode(data: bytes, kind: str, name: str) -> Picture:
                 _check_header(image, name)
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-                return _on_white(upright)
+                return convert(upright)
     except BadInput:
         raise
     except Image.DecompressionBombError:
@@ -90,13 +100,26 @@ def _on_white(image: Picture) -> Picture:
     """RGB; transparent parts on white, as product cut-outs are meant to be seen."""
     from PIL import Image
 
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if _has_alpha(image):
         cut_out = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), cut_out).convert("RGB")
     if image.mode.startswith("I;16"):
         # convert("RGB") clips 16-bit grey to white; keep the upper eight bits instead.
         image = image.point(lambda value: value / 256).convert("L")
     return image.convert("RGB")
+
+
+def _holes_white(image: Picture) -> Picture:
+    """Grey; where parts of the picture are transparent, white marks them and nothing else."""
+    if _has_alpha(image):
+        holes = image.convert("RGBA").getchannel("A").point(lambda opacity: 255 if opacity < 128 else 0)
+        if holes.getbbox():
+            return holes
+    return _on_white(image).convert("L")
+
+
+def _has_alpha(image: Picture) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 def _encode(image: Picture) -> bytes:

@@ -14,8 +14,11 @@ import sys
 
 import typer
 
+from serving.deploy_command import deploy
 from serving.models_command import app as models_app
+from serving.serve_command import serve
 from serving.tools import enhance, images, pipeline, storyboard, videos
+from serving.users_command import app as users_app
 
 MULTIPLE_VALUES = ("--reference-images",)
 """Options that take several values after one flag, as a shell's `*.jpg` hands them over."""
@@ -35,7 +38,10 @@ app.command("generate-images")(images.generate_images)
 app.command("generate-videos")(videos.generate_videos)
 app.command("enhance-image-prompt")(enhance.enhance_image_prompt)
 app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
+app.command("serve")(serve)
+app.command("deploy")(deploy)
 app.add_typer(models_app, name="models")
+app.add_typer(users_app, name="users")
 
 
 def main() -> None:
@@ -76,16 +82,20 @@ def exit_code(error: Exception) -> int | None:
     """The documented exit code of an error of ours; None for a bug, which keeps its traceback."""
     from models.errors import InvalidRequest, ModelError, WeightsError
     from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFailed
+    from serving.errors import PortTaken, ServingError, UnsafeSecret
 
     codes: tuple[tuple[type[Exception], int], ...] = (
         (BadInput, 2),
         (NotFound, 2),
         (InvalidRequest, 2),
+        (PortTaken, 2),
+        (UnsafeSecret, 2),
         (WeightsError, 5),
         (StorageFailed, 4),
         (Busy, 6),
         (PipelineError, 3),
         (ModelError, 3),
+        (ServingError, 3),
     )
     cause = error.__cause__
     if isinstance(cause, WeightsError):

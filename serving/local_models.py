@@ -1,32 +1,16 @@
-"""A profile's models in this process: folders checked, fingerprints taken, engines loaded when first needed.
-
-Says in plain words what these models are. Knows no generation.
-"""
+"""A profile's models in this process: engines loaded when first needed. Knows no generation."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 
-from configs.settings import Profile, library_root, load_model
+from configs.settings import Profile, library_root
 from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.registry import load
-from models.spec import ChatModelSpec, ImageModelSpec, SpecBase, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from models.weights import Library
 from pipelines.lanes import LocalModels
-from pipelines.steps import Json
-
-LIBRARIES = ("torch", "diffusers", "transformers", "xgrammar", "av", "numpy", "admint")
-UNTRAINED = (
-    "The sketch weights of {names} are UNTRAINED stand-ins: they show that the pipeline works from end to end, but the "
-    "words and pictures that they make are noise. Use --profile to switch to large open models."
-)
-SKETCH = (
-    "The sketch models are a small family trained on a rendered toy world (64-pixel products): good for trying the "
-    "pipeline and for coherence research on a laptop, not for real ads. Use --profile to switch to large open models."
-)
+from serving.model_set import ModelSet, model_set
 
 
 @dataclass(frozen=True)
@@ -48,53 +32,18 @@ class LibraryLoader:
 
 @dataclass(frozen=True)
 class LocalDeployment:
-    """The models of a profile, with what a manifest says of them."""
+    """Models ready to be called, and what a manifest says of them."""
 
     models: LocalModels
-    fingerprints: dict[str, str]
-    """By kind: what step keys depend on."""
-    manifest: Json
-    notes: tuple[str, ...]
+    described: ModelSet
 
 
 def deploy(
     profile: Profile, chat: str | None = None, image: str | None = None, video: str | None = None
 ) -> LocalDeployment:
     """Open the profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right."""
-    library = Library(library_root())
-    chat_spec = load_model(chat or profile.chat, ChatModelSpec)
-    image_spec = load_model(image or profile.image, ImageModelSpec)
-    video_spec = load_model(video or profile.video, VideoModelSpec)
-    specs = {"chat": chat_spec, "image": image_spec, "video": video_spec}
-    fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
+    described = model_set(profile, chat, image, video)
     lanes = (profile.lanes.chat, profile.lanes.image, profile.lanes.video)
-    models = LocalModels(chat_spec, image_spec, video_spec, LibraryLoader(library, profile.device), lanes)
-    manifest: Json = {
-        "profile": profile.name,
-        "device": profile.device,
-        "models": {
-            kind: {**spec.model_dump(mode="json"), "fingerprint": fingerprints[kind]} for kind, spec in specs.items()
-        },
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "python": platform.python_version(),
-        "fps": profile.fps,
-    }
-    return LocalDeployment(models, fingerprints, manifest, _notes(library, tuple(specs.values())))
-
-
-def fingerprint(spec: SpecBase, library: Library) -> str:
-    """Changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
-    digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
-    return f"{spec.name}:{digest}"
-
-
-def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:
-    """What a user must know of these models, in plain words."""
-    embedded = [
-        spec for spec in specs if any(part.repository.startswith("embedded:") for part in spec.weights.values())
-    ]
-    untrained = [spec.name for spec in embedded if library.untrained_parts(spec)]
-    notes = [SKETCH] if len(untrained) < len(embedded) else []
-    if untrained:
-        notes.insert(0, UNTRAINED.format(names=", ".join(untrained)))
-    return tuple(notes)
+    loader = LibraryLoader(Library(library_root()), profile.device)
+    models = LocalModels(described.chat, described.image, described.video, loader, lanes)
+    return LocalDeployment(models, described)

@@ -53,7 +53,7 @@ async def start(folder: Path, order: NewRun) -> Outcome:
         async with open_workspace(folder) as workspace:
             for image in order.reference_images:
                 workspace.artifacts.put(image, "image/png")
-            manifest = {**deployment.manifest, "notes": list(deployment.notes)}
+            manifest = deployment.described.manifest
             generation_id = await workspace.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
             return await _run(workspace, generation_id, order.profile, deployment)
     finally:
@@ -75,7 +75,7 @@ async def resume(folder: Path, full_pipeline: bool) -> Outcome:
         profile = load_profile(generation.manifest["profile"])
         deployment = deploy(profile)
         try:
-            _same_models(folder, generation.manifest, deployment.manifest)
+            _same_models(folder, generation.manifest, deployment.described.manifest)
             return await _run(workspace, generation.id, profile, deployment)
         finally:
             deployment.models.close()

@@ -115,7 +115,7 @@ def _pins(spec: SpecBase, revisions: list[str]) -> dict[str, str]:
     from models.weights import UNPINNED
     from pipelines.errors import BadInput
 
-    unpinned = [part for part, source in spec.weights.items() if source.revision == UNPINNED]
+    unpinned = [part for part, source in spec.parts().items() if source.revision == UNPINNED]
     pins: dict[str, str] = {}
     for each in revisions:
         part, separator, commit = each.rpartition("=")

@@ -70,10 +70,10 @@ def refuse_with_resume(flags: Collection[str], references: list[str] | None) -> 
 
 
 def _recipe(name: str, stages: Collection[str] | None) -> Recipe:
+    """Without approvals: a run in the terminal's own process goes to its end."""
     recipe = load_recipe(name)
-    if stages is None:
-        return recipe
-    return recipe.model_copy(update={"stages": tuple(stage for stage in recipe.stages if stage in stages)})
+    chosen = tuple(stage for stage in recipe.stages if stages is None or stage in stages)
+    return recipe.model_copy(update={"stages": chosen, "approvals": ()})
 
 
 def _brief(
@@ -112,6 +112,8 @@ def _board_fields(board: Storyboard) -> dict[str, Any]:
 
 def _check(order: NewRun) -> None:
     brief, recipe = order.brief, order.recipe
+    if problem := recipe.problem_with(brief):
+        raise BadInput(problem)
     if not order.given:
         plan_slots(brief.framework or recipe.framework, brief.duration, order.profile.fps, brief.num_scenes)
     image_model = load_model(order.profile.image, ImageModelSpec)

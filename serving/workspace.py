@@ -40,7 +40,7 @@ class Workspace:
             store=self.store,
             artifacts=self.artifacts,
             models=deployment.models,
-            fingerprints=deployment.fingerprints,
+            fingerprints=deployment.described.fingerprints,
             fps=profile.fps,
             delivery=profile.delivery,
             worker=f"cli-{os.getpid()}",

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.ray_session import ray_session as ray_session
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import random
 
 import numpy as np
 
 from models.errors import InferenceFailed
-from models.interfaces import ImageResult, VideoResult
+from models.interfaces import ChatRequest, ChatResult, ImageResult, VideoResult
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.media import decode_image
+from tests.scripted_desk import agent_of, from_schema
 
 SIZES = {"9:16": (48, 80), "16:9": (80, 48), "1:1": (64, 64)}
 COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
@@ -49,7 +53,10 @@ class DrawingModels:
     async def image(self, request, watcher):
         self.images.append(request)
         watcher.step(1, 1)
-        return ImageResult(image=_colour(request), noise_sha256=_hash(request.noise), seconds=0.0)
+        drawn = _colour(request)
+        if request.inpaint:  # as a real model: all of it changes a little, what is masked changes entirely
+            drawn = np.where(_mask(request) > 127, drawn, decode_image(request.inpaint.image.data) // 2)
+        return ImageResult(image=drawn, noise_sha256=_hash(request.noise), seconds=0.0)
 
     async def video(self, request, watcher):
         self.videos.append(request)
@@ -65,9 +72,32 @@ class DrawingModels:
         return VideoResult(frames=frames, noise_sha256=_hash(request.noise), seconds=0.0)
 
 
+class SpeakingModels(DrawingModels):
+    """Also answers the agents: valid JSON, drawn from the schema by the request's seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chats: list[ChatRequest] = []
+
+    async def chat(self, request, watcher):
+        self.chats.append(request)
+        answer = from_schema(request.json_schema, random.Random(request.seed))  # noqa: S311
+        return ChatResult(text=json.dumps(answer), prompt_tokens=1, completion_tokens=1, seconds=0.0)
+
+    def asked(self, agent):
+        """What an agent was asked, each question's own text."""
+        return [request.messages[1].content for request in self.chats if agent_of(request) == agent]
+
+
 def _colour(request):
     rgb = np.frombuffer(hashlib.sha256(str(request.noise.seed).encode()).digest()[:3], dtype=np.uint8)
     return np.broadcast_to(rgb, (request.height, request.width, 3)).copy()
+
+
+def _mask(request):
+    """The request's mask in the picture's size."""
+    mask = decode_image(request.inpaint.mask.data)
+    return np.kron(mask, np.ones((request.height // mask.shape[0], request.width // mask.shape[1], 1), np.uint8))
 
 
 def _hash(noise):

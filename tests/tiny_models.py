@@ -14,16 +14,27 @@ import numpy as np
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLLTXVideo,
     AutoencoderKLWan,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    LTXConditionPipeline,
+    LTXVideoTransformer3DModel,
     MotionAdapter,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     WanImageToVideoPipeline,
+    WanPipeline,
     WanTransformer3DModel,
+    WanVACEPipeline,
+    WanVACETransformer3DModel,
 )
 from PIL import Image
 from safetensors.torch import save_file
@@ -36,6 +47,11 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    T5Config,
+    T5EncoderModel,
     T5Tokenizer,
     UMT5Config,
     UMT5EncoderModel,
@@ -112,11 +128,13 @@ def clip_vision_config() -> CLIPVisionConfig:
     )  # fmt: skip
 
 
-def vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16), norm_num_groups=8, latent_channels=4, layers_per_block=1, sample_size=64,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
+def vae(**changes: Any) -> AutoencoderKL:
+    defaults = {
+        "block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8, "latent_channels": 4, "layers_per_block": 1,
+        "sample_size": 64, "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }  # fmt: skip
+    return AutoencoderKL(**defaults | changes)
 
 
 def unet(**changes: Any) -> UNet2DConditionModel:
@@ -127,6 +145,23 @@ def unet(**changes: Any) -> UNet2DConditionModel:
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     }  # fmt: skip
     return UNet2DConditionModel(**defaults | changes)
+
+
+def t5_tokenizer(max_length: int = 512) -> T5Tokenizer:
+    """One token per letter."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789,.:;-'"]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=max_length)
+
+
+def umt5_config() -> UMT5Config:
+    return UMT5Config(vocab_size=128, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+
+
+def t5_config() -> T5Config:
+    return T5Config(
+        vocab_size=128, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4, is_encoder_decoder=False
+    )  # fmt: skip
 
 
 # --- folders ------------------------------------------------------------------------------------------
@@ -179,6 +214,73 @@ def save_ip_adapter(folder: Path, main: Path) -> Path:
     return folder
 
 
+def save_flux(folder: Path, *, guided: bool = True) -> Path:
+    """Flux.1: f8 VAE with 16 latent channels, one double and one single block; `guided` as [dev], else as [schnell]."""
+    torch.manual_seed(5)
+    transformer = FluxTransformer2DModel(
+        in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=TEXT_WIDTH, pooled_projection_dim=TEXT_WIDTH, axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guided,
+    )  # fmt: skip
+    FluxPipeline(
+        vae=vae(latent_channels=16, shift_factor=0.1159, scaling_factor=5.0), transformer=transformer,
+        text_encoder=CLIPTextModel(clip_text_config()), tokenizer=clip_tokenizer(),
+        text_encoder_2=T5EncoderModel(t5_config()), tokenizer_2=t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=guided),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_flux_ip_adapter(folder: Path, main: Path) -> Path:
+    """IP-Adapter for the double blocks of `save_flux`, in the published file format, with its image encoder beside."""
+    torch.manual_seed(6)
+    CLIPVisionModelWithProjection(clip_vision_config()).save_pretrained(folder / "image_encoder")
+    config = FluxTransformer2DModel.load_config(main, subfolder="transformer")
+    text, inner = config["joint_attention_dim"], config["num_attention_heads"] * config["attention_head_dim"]
+    state = {
+        "ip_adapter_proj_model.proj.weight": torch.randn(4 * text, 16),
+        "ip_adapter_proj_model.proj.bias": torch.randn(4 * text),
+        "ip_adapter_proj_model.norm.weight": torch.ones(text),
+        "ip_adapter_proj_model.norm.bias": torch.zeros(text),
+    }
+    for block in range(config["num_layers"]):
+        for side in ("k", "v"):
+            name = f"double_blocks.{block}.processor.ip_adapter_double_stream_{side}_proj"
+            state |= {f"{name}.weight": torch.randn(inner, text), f"{name}.bias": torch.randn(inner)}
+    save_file(state, folder / "ip-adapter.safetensors")
+    return folder
+
+
+def save_flux2_klein(folder: Path, *, distilled: bool = True) -> Path:
+    """Flux.2 [klein]: f8 VAE with 32 latent channels, Qwen3 texts (layers 9, 18 and 27 are read), three blocks."""
+    torch.manual_seed(7)
+    text_encoder = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=514, hidden_size=8, intermediate_size=16, num_hidden_layers=27, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=8,
+        )
+    )  # fmt: skip
+    letters = list(bytes_to_unicode().values())
+    tokens = [*letters, "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Qwen2Tokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=1024)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=128, num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=3 * 8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    picture_vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 16, 16), norm_num_groups=8, latent_channels=32, layers_per_block=1, sample_size=64
+    )  # fmt: skip
+    Flux2KleinPipeline(
+        vae=picture_vae, transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), is_distilled=distilled,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 def save_motion_adapter(folder: Path, *, conv_in_channels: int | None = 9) -> Path:
     """Motion modules for `save_stable_diffusion`; PIA-type with nine input channels unless told otherwise."""
     torch.manual_seed(3)
@@ -190,24 +292,72 @@ def save_motion_adapter(folder: Path, *, conv_in_channels: int | None = 9) -> Pa
     return folder
 
 
+WAN_TRANSFORMER = {
+    "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12, "out_channels": 16, "text_dim": 32,
+    "freq_dim": 32, "ffn_dim": 32, "num_layers": 2, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads",
+    "rope_max_seq_len": 32,
+}  # fmt: skip
+
+
+def wan_parts() -> dict[str, Any]:
+    """What every Wan pipeline has beside its transformer."""
+    return {
+        "vae": AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
+        "text_encoder": UMT5EncoderModel(umt5_config()), "tokenizer": t5_tokenizer(),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }  # fmt: skip
+
+
+def save_wan_text(folder: Path) -> Path:
+    """Wan 2.1 text-to-video."""
+    torch.manual_seed(9)
+    WanPipeline(transformer=WanTransformer3DModel(in_channels=16, **WAN_TRANSFORMER), **wan_parts()).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def save_wan_vace(folder: Path) -> Path:
+    """Wan 2.1 VACE, one of two layers with a control branch."""
+    torch.manual_seed(10)
+    transformer = WanVACETransformer3DModel(in_channels=16, vace_layers=[0], vace_in_channels=96, **WAN_TRANSFORMER)
+    parts = wan_parts()
+    # Strong enough that what a random VAE sees of a picture, and the texts, can be seen in the clip.
+    with torch.no_grad():
+        parts["vae"].quant_conv.weight *= 50
+        for layer in (transformer.vace_blocks[0].proj_out, *(block.attn2.to_v for block in transformer.blocks)):
+            layer.weight *= 5
+    WanVACEPipeline(transformer=transformer, **parts).save_pretrained(folder)
+    return folder
+
+
 def save_wan(folder: Path, *, last_frame: bool = False) -> Path:
     """Wan 2.1 image-to-video; with `last_frame` the first-and-last-frame variant."""
     torch.manual_seed(4)
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16,
-        text_dim=32, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        image_dim=32, rope_max_seq_len=32, added_kv_proj_dim=24, pos_embed_seq_len=2 * 17 if last_frame else None,
+        in_channels=36, image_dim=32, added_kv_proj_dim=24, pos_embed_seq_len=2 * 17 if last_frame else None,
+        **WAN_TRANSFORMER,
     )  # fmt: skip
-    video_vae = AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
-    text_encoder = UMT5EncoderModel(
-        UMT5Config(vocab_size=128, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
-    )  # fmt: skip
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789,.:;-'"]
     WanImageToVideoPipeline(
-        tokenizer=T5Tokenizer(vocab=pieces, extra_ids=0), text_encoder=text_encoder, vae=video_vae,
-        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        image_encoder=CLIPVisionModel(clip_vision_config()),
+        transformer=transformer, **wan_parts(), image_encoder=CLIPVisionModel(clip_vision_config()),
         image_processor=CLIPImageProcessor(size=32, crop_size=32),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_ltx(folder: Path) -> Path:
+    """LTX-Video 0.9.5: a VAE that folds 32 x 32 pixels and 8 frames into one cell of 8 channels, and denoises last."""
+    torch.manual_seed(8)
+    video_vae = AutoencoderKLLTXVideo(
+        latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5, timestep_conditioning=True,
+    )  # fmt: skip
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16,
+        num_layers=2, caption_channels=TEXT_WIDTH,
+    )  # fmt: skip
+    LTXConditionPipeline(
+        vae=video_vae, transformer=transformer, text_encoder=T5EncoderModel(t5_config()), tokenizer=t5_tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
     ).save_pretrained(folder)  # fmt: skip
     return folder

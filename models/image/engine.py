@@ -1,4 +1,4 @@
-"""One image request on a Stable Diffusion type model: from nothing, from an image, or inside a mask.
+"""Image requests on a Stable Diffusion type model: from nothing, from an image, or inside a mask; alone or in batches.
 
 The three pipelines share one set of weights, one IP-Adapter and one lane. What differs between SD1.5 and SDXL (classes
 and text encoding) is in `stable_diffusion.py` and `stable_diffusion_xl.py`. Knows no job and no artifact.
@@ -6,23 +6,30 @@ and text encoding) is in `stable_diffusion.py` and `stable_diffusion_xl.py`. Kno
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.errors import InvalidRequest
-from models.image.lane import Lane, Progress
-from models.image.latents import encode
+from models.errors import InvalidRequest, ModelError
+from models.image.batch import Batch, Outcome
+from models.image.lane import Lane, Progress, failing_as_ours
+from models.image.latents import encode, pack, unpack
 from models.image.loading import loading, part, renew_scheduler, scheduler
 from models.image.pixels import check_size, decode_covering, decode_mask
 from models.image.prompt_length import unread_note
 from models.image.recent import Recent
 from models.image.reference_adapter import ReferenceAdapter, check_references
-from models.interfaces import ImageRequest, ImageResult, Watcher
+from models.interfaces import ImageRequest, ImageResult, StartLatents, Watcher
+from models.lora import Loras, check_loras
+from models.memory import SECOND_TRY, frugal, twice
 from models.noise import draw_batch, noise_sha256, step_generator
+from models.placement import exact, free_hooks, place
 from models.spec import ImageModelSpec
 
 REMEMBERED_TEXTS = 64
@@ -32,60 +39,152 @@ TextEmbedding = tuple[torch.Tensor, ...]
 
 
 class StableDiffusionEngine(ABC):
-    """An ImageModel over the stock text-to-image, image-to-image and inpainting pipelines of one family."""
+    """A BatchingImageModel over the stock text-to-image, image-to-image and inpainting pipelines of one family."""
 
     def __init__(self, spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> None:
-        """Load the parts `main` and, when the spec takes references, `ip_adapter`. Raises WeightsError."""
+        """Load the parts `main`, `lora-NAME` for each LoRA and, when the spec takes references, `ip_adapter`.
+
+        Raises WeightsError, OutOfMemory, and InvalidRequest for an acceleration that cannot be had.
+        """
         self._spec = spec
         with loading(spec) as dtype:
-            self._text_to_image = self._load(part(spec, folders, "main"), dtype).to(device)
+            self._text_to_image = self._load(part(spec, folders, "main"), dtype)
             self._text_to_image.scheduler = scheduler(spec, self._text_to_image.scheduler)
             self._adapter = self._load_adapter(folders)
+            self._loras = Loras(self._text_to_image, spec, folders)
+            place(self._text_to_image, spec, device)
             self._image_to_image, self._inpaint = self._share(self._text_to_image)
-        for pipeline in (self._text_to_image, self._image_to_image, self._inpaint):
+        self._pipelines = (self._text_to_image, self._image_to_image, self._inpaint)
+        for pipeline in self._pipelines:
             pipeline.set_progress_bar_config(disable=True)
         self._texts: Recent[TextEmbedding] = Recent(REMEMBERED_TEXTS)
         self._lane = Lane(spec.name)
 
     def generate(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        """Make one image. Raises InvalidRequest, Cancelled, InferenceFailed; none of them touches the next call.
+        """Make one image. Raises InvalidRequest, Cancelled, OutOfMemory, InferenceFailed; the next call is not touched.
 
         References need room in the adapter; `start` and `inpaint` exclude each other. The strength decides how many of
-        the `num_inference_steps` run, and adapter begin and end count those that run.
+        the `num_inference_steps` run, and adapter begin and end count those that run. A call that finds no memory is
+        made again with less at once; then a note says so and the steps are reported anew.
         """
         self._check(request)
-        strength = _strength(request)
-        with self._lane.turn(watcher, int(request.num_inference_steps * strength)):
-            return self._generate(request, strength, watcher)
+        with self._lane.turn(watcher, _steps(request)):
+            return twice(
+                lambda: self._make([request], watcher)[0],
+                lambda: self._make_sparingly(request, watcher),
+                self._forget,
+                _asked(request),
+            )
 
-    def _generate(self, request: ImageRequest, strength: float, watcher: Watcher) -> ImageResult:
-        progress = Progress(watcher, self._adapter.before_step if self._adapter else None)
-        noise = draw_batch([request.noise], *self._latent_shape(request))
-        pipeline, inputs = self._task(request, strength, noise)
-        renew_scheduler(pipeline)
+    def batch_key(self, request: ImageRequest) -> str | None:
+        """As BatchingImageModel. What a batch shares: size, steps, guidance, LoRAs, and how the references act."""
+        self._check(request)
+        lonely = request.start or request.inpaint or request.deterministic
+        if lonely or not self._spec.batch_pixels or self._spec.acceleration.cache:
+            return None  # residual caches decide for a whole batch, so its items would change each other
+        shared = request.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "loras"})
+        if request.references:
+            shared["adapter"] = request.adapter.model_dump()
+            shared["references"] = [(reference.role, reference.weight) for reference in request.references]
+        return json.dumps(shared, sort_keys=True)
+
+    def generate_batch(self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]) -> list[Outcome]:
+        """As BatchingImageModel. Noise is bit-equal to each request's alone, pictures are within rounding.
+
+        An invalid or cancelled request does not touch the others. Raises ValueError for requests that may not share a
+        batch: a mistake of the caller's.
+        """
+        batch, keys = Batch(requests, watchers), set()
+        for index, request in enumerate(requests):
+            with batch.judged(index):
+                keys.add(self.batch_key(request))
+                if self._adapter:
+                    self._adapter.check(request.references)
+        valid = batch.live()
+        if len(valid) > 1 and (len(keys) > 1 or None in keys):
+            raise ValueError(f"these requests cannot share a batch: their keys are {keys}")
+        if valid:
+            self._run(batch, requests[valid[0]])
+        return batch.outcomes()
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Hits, misses and entries of what is remembered: `texts` and `references`."""
+        return {"texts": self._texts.stats()} | ({"references": self._adapter.stats()} if self._adapter else {})
+
+    def _run(self, batch: Batch, like: ImageRequest) -> None:
         try:
-            inputs |= self._condition(request)
-            progress.encoded()
-            images = pipeline(
-                **inputs,
-                num_inference_steps=request.num_inference_steps,
-                guidance_scale=request.guidance_scale,
-                generator=step_generator(request.noise),
-                callback_on_step_end=progress,
-                output_type="np",
-            ).images
+            with self._lane.turn(batch, _steps(like)):
+                twice(
+                    lambda: self._make_together(batch),
+                    lambda: self._make_one_by_one(batch),
+                    self._forget,
+                    _asked(like, len(batch.live())),
+                )
+        except ModelError as error:
+            for index in batch.live():
+                batch.settle(index, error.with_traceback(None))
+
+    def _make_together(self, batch: Batch) -> None:
+        running = batch.live()
+        for index, result in zip(running, self._make(batch.requests(), batch), strict=True):
+            batch.settle(index, result)
+
+    def _make_one_by_one(self, batch: Batch) -> None:
+        for index in batch.live():
+            request, watcher = batch.member(index)
+            with batch.judged(index), failing_as_ours(self._spec.name, _asked(request)):
+                watcher.step(0, _steps(request))
+                batch.settle(index, self._make_sparingly(request, watcher))
+
+    def _make_sparingly(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        # A deterministic call keeps its bits: only what was freed is new.
+        with nullcontext() if request.deterministic else frugal(self._text_to_image.vae):
+            result = self._make([request], watcher)[0]
+        return replace(result, notes=(*result.notes, SECOND_TRY))
+
+    def _make(self, requests: Sequence[ImageRequest], watcher: Watcher) -> list[ImageResult]:
+        """One pass; several requests only from noise."""
+        first = requests[0]
+        progress = Progress(watcher, self._adapter.before_step if self._adapter else None)
+        noise = draw_batch([request.noise for request in requests], *self._latent_shape(first))
+        precision = self._text_to_image.vae.dtype
+        try:
+            with exact(self._text_to_image, first.deterministic), self._loras.use(first.loras):
+                pipeline, inputs = self._task(first, noise)
+                renew_scheduler(pipeline)
+                inputs |= self._condition(requests)
+                progress.encoded()
+                images = pipeline(
+                    **inputs,
+                    num_inference_steps=first.num_inference_steps,
+                    guidance_scale=first.guidance_scale,
+                    generator=[step_generator(request.noise) for request in requests],
+                    callback_on_step_end=progress,
+                    output_type="np",
+                ).images
         finally:
-            pipeline.maybe_free_model_hooks()
+            if self._text_to_image.vae.dtype != precision:
+                # SDXL decodes in float32, and a stopped call leaves the VAE there.
+                self._text_to_image.vae.to(precision)
+            free_hooks(*self._pipelines)
             if self._adapter:
                 self._adapter.release()
         seconds, timings = progress.finish()
-        notes = unread_note(self._text_to_image.tokenizer, request.prompt)
-        pixels = (images[0] * 255).round().astype("uint8")
-        return ImageResult(pixels, noise_sha256(noise), seconds, timings, notes)
+        return [
+            ImageResult(
+                (images[index] * 255).round().astype("uint8"),
+                noise_sha256(noise[index]),
+                seconds,
+                timings,
+                unread_note(self._text_to_image.tokenizer, request.prompt),
+                pack(progress.latents[index]) if request.keep_latents and progress.latents is not None else None,
+            )
+            for index, request in enumerate(requests)
+        ]
 
-    def _task(self, request: ImageRequest, strength: float, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
+    def _task(self, request: ImageRequest, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
         """The pipeline that serves the request, and what it starts from."""
-        on_device = noise.to(self._text_to_image.device, self._text_to_image.unet.dtype)
+        on_device = self._on_device(noise)
         size = {"width": request.width, "height": request.height}
         if request.inpaint:
             image = decode_covering(request.inpaint.image, "the image to inpaint", **size)
@@ -93,38 +192,56 @@ class StableDiffusionEngine(ABC):
             mask = decode_mask(request.inpaint.mask, "the mask", **size)
             # The masked image matters to nine-channel UNets only; given as latents, no time is spent on making one.
             start = {"image": clean, "mask_image": mask, "masked_image_latents": clean, "latents": on_device}
-            return self._inpaint, {**size, **start, "strength": strength}
-        if request.start and strength < 1.0:
+            return self._inpaint, {**size, **start, "strength": request.inpaint.strength}
+        if request.start and request.start.strength < 1.0:
             self._image_to_image.start_noise = on_device
-            image = decode_covering(request.start.image, "the start image", **size)
-            return self._image_to_image, {"image": self._clean(image), "strength": strength}
+            return self._image_to_image, {"image": self._start(request), "strength": request.start.strength}
         return self._text_to_image, {**size, "latents": on_device}
+
+    def _start(self, request: ImageRequest) -> torch.Tensor:
+        """Clean latents that the request starts from."""
+        if isinstance(request.start, StartLatents):
+            return self._on_device(unpack(request.start.data, self._latent_shape(request))[None])
+        if request.start is None:
+            raise ValueError("the request starts from nothing")
+        return self._clean(decode_covering(request.start.image, "the start image", request.width, request.height))
 
     def _clean(self, image: Any) -> torch.Tensor:
         return encode(self._text_to_image.vae, self._text_to_image.image_processor.preprocess(image))
 
-    def _condition(self, request: ImageRequest) -> dict[str, Any]:
+    def _on_device(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents.to(self._text_to_image._execution_device, self._text_to_image.unet.dtype)
+
+    def _condition(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         """Embeddings of texts and references; guidance as the stock pipelines decide it."""
-        unet = self._text_to_image.unet
-        guided = request.guidance_scale > 1 and unet.config.time_cond_proj_dim is None
-        inputs = self._text_inputs(request.prompt, request.negative_prompt if guided else None)
+        first, unet = requests[0], self._text_to_image.unet
+        guided = first.guidance_scale > 1 and unet.config.time_cond_proj_dim is None
+        texts = [self._text_inputs(each.prompt, each.negative_prompt if guided else None) for each in requests]
+        inputs: dict[str, Any] = {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
         if self._adapter:
-            inputs["ip_adapter_image_embeds"] = self._adapter.begin(request.references, request.adapter, guided)
+            references = [request.references for request in requests]
+            inputs["ip_adapter_image_embeds"] = self._adapter.begin_batch(references, first.adapter, guided)
         return inputs
 
     def _remember_text(self, text: str) -> TextEmbedding:
-        return self._texts.get(text, lambda: self._embed(text))
+        return self._texts.get(f"{self._loras.key}\n{text}", lambda: self._embed(text))
+
+    def _forget(self) -> None:
+        self._texts.clear()
+        if self._adapter:
+            self._adapter.forget()
 
     def _check(self, request: ImageRequest) -> None:
-        factor = self._text_to_image.vae_scale_factor
-        check_size(self._spec.name, request.width, request.height, self._spec.size_multiple, factor)
-        check_references(self._spec.name, request.references, self._spec.references)
+        spec = self._spec
+        spec.check_pixels(request.width, request.height)
+        check_size(spec.name, request.width, request.height, spec.size_multiple, self._text_to_image.vae_scale_factor)
+        check_references(spec.name, request.references, spec.references)
+        check_loras(spec, request.loras)
         if request.start and request.inpaint:
             raise InvalidRequest("a request has both a start image and an inpainting; give one of them")
-        strength = _strength(request)
-        if int(request.num_inference_steps * strength) < 1:
+        if _steps(request) < 1:
             raise InvalidRequest(
-                f"strength {strength!r} of {request.num_inference_steps} steps runs no step;"
+                f"strength {_strength(request)!r} of {request.num_inference_steps} steps runs no step;"
                 f" use at least {1 / request.num_inference_steps:.3f} or more steps"
             )
 
@@ -163,3 +280,12 @@ def _strength(request: ImageRequest) -> float:
     if request.inpaint:
         return request.inpaint.strength
     return request.start.strength if request.start else 1.0
+
+
+def _steps(request: ImageRequest) -> int:
+    """Steps that run."""
+    return int(request.num_inference_steps * _strength(request))
+
+
+def _asked(request: ImageRequest, count: int = 1) -> str:
+    return f"{count} image{'s' if count > 1 else ''} of {request.width}x{request.height}"

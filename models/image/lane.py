@@ -15,6 +15,7 @@ import torch
 
 from models.errors import InferenceFailed
 from models.interfaces import Watcher
+from models.memory import free_device_memory, is_out_of_memory, out_of_memory
 
 POLL_SECONDS = 0.05
 """How often a waiting call asks whether it was cancelled."""
@@ -31,18 +32,32 @@ class Lane:
     def turn(self, watcher: Watcher, steps: int) -> Iterator[None]:
         """Wait for the lane, then hold it; `watcher` sees step 0 of `steps` while waiting and once before the start.
 
-        Turns what torch raises (device out of memory and the like) into InferenceFailed.
+        What torch raises becomes InferenceFailed, a lack of memory OutOfMemory; what the call held is free then.
         """
         while not self._lock.acquire(timeout=POLL_SECONDS):
             watcher.step(0, steps)
         try:
             watcher.step(0, steps)
-            with torch.inference_mode():
+            with torch.inference_mode(), failing_as_ours(self._model, f"this request to model {self._model!r}"):
                 yield
-        except RuntimeError as error:
-            raise InferenceFailed(f"model {self._model!r} failed: {error}") from error
         finally:
             self._lock.release()
+
+
+@contextmanager
+def failing_as_ours(model: str, asked: str) -> Iterator[None]:
+    """What torch raises becomes InferenceFailed; a lack of memory for what was `asked` becomes OutOfMemory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise InferenceFailed(f"model {model!r} failed: {error}") from error
+        failure = out_of_memory(asked)
+    else:
+        return
+    # Outside of the handler: the traceback held every tensor of the failed call.
+    free_device_memory()
+    raise failure
 
 
 class Progress:
@@ -56,6 +71,8 @@ class Progress:
         self._watcher = watcher
         self._before_step = before_step
         self._marks = [perf_counter()]
+        self.latents: torch.Tensor | None = None
+        """Of the last step: clean ones once the call is over."""
 
     def encoded(self) -> None:
         """Text and images are encoded; denoising starts."""
@@ -64,6 +81,7 @@ class Progress:
     def __call__(self, pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         done, total = index + 1, pipeline.num_timesteps
         self._marks[2] = perf_counter()
+        self.latents = tensors.get("latents")
         self._watcher.step(done, total)
         if self._before_step and done < total:
             self._before_step(done, total)

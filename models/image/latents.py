@@ -1,10 +1,19 @@
-"""Pixels to latents with an `AutoencoderKL`, without chance: the posterior's mode, where pipelines would sample."""
+"""Clean latents of pictures: from pixels with an `AutoencoderKL`, and as bytes that one call hands to another.
+
+Encoding is without chance: the posterior's mode, where pipelines would sample.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from models.errors import InvalidRequest
+
+TENSOR = "latents"
 
 
 def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -16,10 +25,42 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     upcast = dtype == torch.float16 and vae.config.force_upcast
     if upcast:
         vae.to(torch.float32)
-    mode: torch.Tensor = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+    # An offloaded VAE lies on the CPU and works elsewhere.
+    device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or vae.device
+    mode: torch.Tensor = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode()
     if upcast:
         vae.to(dtype)
     return _normalise(vae, mode.to(dtype))
+
+
+def pack(latents: torch.Tensor) -> bytes:
+    """Latents of one picture, (channels, height, width) in latent cells, as a safetensors file in float32."""
+    data: bytes = save({TENSOR: latents.detach().to("cpu", torch.float32).contiguous()})
+    return data
+
+
+def unpack(data: bytes, shape: tuple[int, int, int]) -> torch.Tensor:
+    """The float32 tensor that `pack` packed, on the CPU. Raises InvalidRequest unless it is whole and of `shape`."""
+    try:
+        tensors: dict[str, torch.Tensor] = load(data)
+    except SafetensorError as error:
+        raise InvalidRequest(
+            f"the start latents cannot be read ({error}); give what `keep_latents` returned"
+        ) from error
+    latents = tensors.get(TENSOR)
+    if latents is None or len(tensors) != 1 or latents.dtype != torch.float32:
+        raise InvalidRequest(
+            f"the start latents hold {sorted(tensors)}, not one float32 tensor {TENSOR!r};"
+            " give what `keep_latents` returned"
+        )
+    if latents.shape != shape:
+        raise InvalidRequest(
+            f"the start latents have the shape {tuple(latents.shape)}, but this model at this size starts from {shape};"
+            " use latents of the same model and size, or a start image"
+        )
+    if not bool(latents.isfinite().all()):
+        raise InvalidRequest("the start latents hold values that are not finite; give what `keep_latents` returned")
+    return latents
 
 
 def _normalise(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from models.errors import InvalidRequest, WeightsError
+from models.memory import is_out_of_memory, out_of_memory
 from models.spec import PictureModelSpec
 
 LOCAL = {"local_files_only": True, "use_safetensors": True}
@@ -31,10 +32,11 @@ def part(spec: PictureModelSpec, folders: Mapping[str, Path], name: str) -> Path
 
 @contextmanager
 def loading(spec: PictureModelSpec) -> Iterator[torch.dtype]:
-    """Gives the dtype to load in; keeps the libraries quiet; turns their load errors into WeightsError.
+    """Gives the dtype to load in; keeps the libraries quiet; turns their load errors into errors of ours.
 
     Their progress bars and warnings ("deprecated pipeline", "no torchvision") would tear a live display, and name
-    nothing that a user of a pinned version set could change.
+    nothing that a user of a pinned version set could change. Raises WeightsError for what cannot be loaded,
+    InvalidRequest for a library that the spec asks for and this machine lacks, OutOfMemory.
     """
     libraries = (diffusers_logging, transformers_logging)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
@@ -44,7 +46,11 @@ def loading(spec: PictureModelSpec) -> Iterator[torch.dtype]:
     _ignore_copy_warning()
     try:
         yield getattr(torch, spec.dtype)
+    except ImportError as error:
+        raise InvalidRequest(f"model {spec.name!r} needs a library that is not installed: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"the weights of model {spec.name!r}") from error
         raise WeightsError(
             f"the weights of model {spec.name!r} cannot be loaded: {error}; check them with `admint models verify`"
         ) from error

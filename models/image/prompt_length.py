@@ -10,9 +10,9 @@ def tokens_of(tokenizer: Any, text: str) -> int:
     return len(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
-def unread_note(tokenizer: Any, text: str) -> tuple[str, ...]:
-    """One note when `text` is longer than the text encoder reads, else none."""
-    count, limit = tokens_of(tokenizer, text), int(tokenizer.model_max_length)
+def unread_note(tokenizer: Any, text: str, limit: int | None = None) -> tuple[str, ...]:
+    """One note when `text` is longer than the text encoder reads (`limit`, or what its tokenizer says), else none."""
+    count, limit = tokens_of(tokenizer, text), limit or int(tokenizer.model_max_length)
     if count <= limit:
         return ()
     return (

@@ -46,6 +46,18 @@ class Layer:
     index: int
 
 
+class PreparedReferences:
+    """Pipeline mixin: takes `ip_adapter_image_embeds` as `begin_batch` gives them.
+
+    The stock method repeats one item's references for the whole batch; here every item brings its own.
+    """
+
+    def prepare_ip_adapter_image_embeds(
+        self, image: None, embeddings: list[torch.Tensor], device: torch.device, *args: Any
+    ) -> list[torch.Tensor]:
+        return [embedding.to(device) for embedding in embeddings]
+
+
 class ReferenceAdapter:
     """The IP-Adapter of one pipeline. Not for concurrent calls: `begin`, then `before_step`, then `release`."""
 
@@ -63,8 +75,7 @@ class ReferenceAdapter:
         self._processors = _share_layers(pipeline.unet, slots)
         self._presets = block_presets([layer for layer, _ in self._processors], pipeline.unet.config)
         self._remembered: Recent[tuple[torch.Tensor, torch.Tensor]] = Recent(REMEMBERED_IMAGES)
-        with torch.inference_mode():
-            self._blank = torch.zeros_like(self._encode(Image.new("RGB", (8, 8)))[0])
+        self._blank: torch.Tensor | None = None
         self._scales: dict[Layer, list[float]] = {}
         self._window = (0.0, 1.0)
         self.release()
@@ -75,12 +86,37 @@ class ReferenceAdapter:
         The negative half is what diffusers takes for "no image": zeros, or the encoded black image for adapters that
         read the encoder's hidden states. Raises InvalidRequest for an image that cannot be decoded, before any change.
         """
-        pairs = [self._remember(reference.image, f"reference {n}") for n, reference in enumerate(references, 1)]
-        pairs += [(self._blank, self._blank)] * (self._slots - len(pairs))
-        self._scales = self._scales_of(references, settings)
+        return self.begin_batch([references], settings, guided)
+
+    def begin_batch(
+        self, items: Sequence[Sequence[Reference]], settings: AdapterSettings, guided: bool
+    ) -> list[torch.Tensor]:
+        """As `begin` for items whose references agree in number, roles and weights, which set the scales for all.
+
+        Each tensor has the negative halves of all items before the positive ones, as a pipeline with
+        `PreparedReferences` takes them; for one item that is the stock order too.
+        """
+        slots = zip(*(self._embeddings(references) for references in items), strict=True)
+        self._scales = self._scales_of(items[0], settings)
         self._window = (settings.begin_step_percent, settings.end_step_percent)
         self.before_step(0, 1)
-        return [torch.stack([negative, positive] if guided else [positive]) for positive, negative in pairs]
+        return [
+            torch.stack([*([negative for _, negative in slot] if guided else []), *(positive for positive, _ in slot)])
+            for slot in slots
+        ]
+
+    def check(self, references: Sequence[Reference]) -> None:
+        """Raises InvalidRequest for an image that cannot be decoded, without the device."""
+        for number, reference in enumerate(references, 1):
+            decode(reference.image, f"reference {number}")
+
+    def forget(self) -> None:
+        """Drop the remembered embeddings."""
+        self._remembered.clear()
+
+    def stats(self) -> dict[str, int]:
+        """How often an image was remembered, as `Recent.stats`."""
+        return self._remembered.stats()
 
     def before_step(self, done: int, total: int) -> None:
         """Switch on when step `done` of `total` lies in [begin, end) of the steps that this call runs, else off."""
@@ -104,6 +140,14 @@ class ReferenceAdapter:
             layer: [s if layer in place else 0.0 for s, place in zip(strengths, places, strict=True)] + spare
             for layer, _ in self._processors
         }
+
+    def _embeddings(self, references: Sequence[Reference]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Positive and negative embedding of each slot."""
+        pairs = [self._remember(reference.image, f"reference {n}") for n, reference in enumerate(references, 1)]
+        if self._blank is None:
+            # Only now: a pipeline comes to its device after its adapter is loaded.
+            self._blank = torch.zeros_like(self._encode(Image.new("RGB", (8, 8)))[0])
+        return pairs + [(self._blank, self._blank)] * (self._slots - len(pairs))
 
     def _remember(self, image: EncodedImage, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         return self._remembered.get(image.sha256, lambda: self._encode(decode(image, name)))

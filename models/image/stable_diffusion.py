@@ -10,7 +10,13 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipe
 
 from models.image.engine import StableDiffusionEngine, TextEmbedding
 from models.image.loading import LOCAL
+from models.image.reference_adapter import PreparedReferences
 from models.image.start_noise import NoisedInpaint, NoisedStart
+from models.placement import quantised
+
+
+class TextToImage(PreparedReferences, StableDiffusionPipeline):  # type: ignore[misc]
+    """Stock text-to-image that takes each item's own references in a batch."""
 
 
 class ImageToImage(NoisedStart, StableDiffusionImg2ImgPipeline):  # type: ignore[misc]
@@ -25,13 +31,14 @@ class StableDiffusion(StableDiffusionEngine):
     """ImageModel over SD1.5-type weights."""
 
     def _load(self, folder: Path, dtype: torch.dtype) -> Any:
-        return StableDiffusionPipeline.from_pretrained(
+        return TextToImage.from_pretrained(
             folder,
             dtype=dtype,
             safety_checker=None,
             feature_extractor=None,
             image_encoder=None,
             requires_safety_checker=False,
+            **quantised(self._spec),
             **LOCAL,
         )
 

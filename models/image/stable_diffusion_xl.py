@@ -14,7 +14,13 @@ from diffusers import (
 
 from models.image.engine import StableDiffusionEngine, TextEmbedding
 from models.image.loading import LOCAL
+from models.image.reference_adapter import PreparedReferences
 from models.image.start_noise import NoisedInpaint, NoisedStart
+from models.placement import quantised
+
+
+class TextToImage(PreparedReferences, StableDiffusionXLPipeline):  # type: ignore[misc]
+    """Stock text-to-image that takes each item's own references in a batch."""
 
 
 class ImageToImage(NoisedStart, StableDiffusionXLImg2ImgPipeline):  # type: ignore[misc]
@@ -29,12 +35,13 @@ class StableDiffusionXL(StableDiffusionEngine):
     """ImageModel over SDXL-type weights."""
 
     def _load(self, folder: Path, dtype: torch.dtype) -> Any:
-        return StableDiffusionXLPipeline.from_pretrained(
+        return TextToImage.from_pretrained(
             folder,
             dtype=dtype,
             feature_extractor=None,
             image_encoder=None,
             add_watermarker=False,
+            **quantised(self._spec),
             **LOCAL,
         )
 

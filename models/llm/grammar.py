@@ -48,13 +48,27 @@ class Grammars:
         text = json.dumps(schema)
         key = hashlib.sha256(text.encode()).hexdigest()
         if key not in self._compiled:
-            for problem in _unenforceable(schema):
-                raise InvalidRequest(f"the JSON schema cannot be guaranteed: {problem}")
+            check_schema(schema)
             try:
                 self._compiled[key] = self._compiler.compile_json_schema(text, any_whitespace=False)
             except (RuntimeError, ValueError) as error:
                 raise InvalidRequest(f"the JSON schema cannot be compiled: {error}") from error
         return GrammarMask(self._compiled[key], self._bytes)
+
+
+def check_schema(schema: dict[str, Any]) -> None:
+    """Raises InvalidRequest for a schema of which xgrammar would silently ignore a part."""
+    for problem in _unenforceable(schema):
+        raise InvalidRequest(f"the JSON schema cannot be guaranteed: {problem}")
+
+
+def never_in_json(tokenizer: Any) -> list[int]:
+    """Tokens of a transformers tokenizer that no compact JSON holds though xgrammar lets them through.
+
+    For engines that run xgrammar themselves. Pairs of tokens that are no UTF-8 together are not among them: such an
+    answer parses, and may be a few characters longer than `maxLength` says.
+    """
+    return _TokenBytes(xgrammar.TokenizerInfo.from_huggingface(tokenizer).decoded_vocab).never.tolist()
 
 
 class _TokenBytes:

@@ -7,9 +7,8 @@ and every token is a chance to stop: cancelled, out of time, out of tokens. Know
 from __future__ import annotations
 
 import io
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,11 @@ from transformers import (
 from transformers.utils import logging
 
 from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
-from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Watcher
+from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Watcher, unread
 from models.llm.grammar import Grammars
 from models.llm.sampling import Sampler
+from models.llm.special_tokens import SpecialTokens
+from models.llm.text_pieces import TextPieces
 from models.spec import ChatModelSpec
 
 TOKENS_PER_STEP = 8
@@ -61,9 +62,8 @@ class TransformersChat:
         self._context_tokens = int(model.config.get_text_config().max_position_embeddings)
         self._tokenizer = tokenizer
         self._stop_ids = _stop_ids(self._model, tokenizer)
-        special = _special_tokens(tokenizer)
-        self._forbidden = sorted(set(special.values()) - set(self._stop_ids))
-        self._special_text = re.compile("|".join(re.escape(token) for token in special))
+        self._special = SpecialTokens(tokenizer)
+        self._forbidden = sorted(self._special.ids - set(self._stop_ids))
         width = int(self._model.get_output_embeddings().weight.shape[0])
         self._grammars = Grammars(tokenizer, width, self._stop_ids)
 
@@ -73,7 +73,19 @@ class TransformersChat:
         Raises InvalidRequest (images without vision, prompt beyond the context, a schema that cannot be guaranteed),
         BudgetExceeded (no end within the tokens or the time), Cancelled (from `watcher`), InferenceFailed.
         """
+        result = self.stream(request, watcher, unread)
+        if result.finish_reason == "length":
+            raise BudgetExceeded(self._cut_short(request, result))
+        return result
+
+    def stream(self, request: ChatRequest, watcher: Watcher, write: Callable[[str], None]) -> ChatResult:
+        """As `complete`, token by token to `write`; an answer that ran out of tokens is returned as it is.
+
+        Also raises InvalidRequest for stop strings beside a schema, whose answer they would cut to no JSON.
+        """
         started = time.monotonic()
+        if request.stop and request.json_schema is not None:
+            raise InvalidRequest("'stop' would cut an answer that must be JSON: leave out 'stop' or the schema")
         inputs = self._encode(request.messages)
         prompt_tokens = int(inputs["input_ids"].shape[1])
         limit = min(request.max_tokens, self._context_tokens - prompt_tokens)
@@ -84,12 +96,18 @@ class TransformersChat:
             )
         mask = None if request.json_schema is None else self._grammars.mask(request.json_schema)
         sampler = Sampler(request.seed, request.temperature, request.top_p, self._forbidden, mask)
-        follower = _Follower(request, watcher, prompt_tokens, limit, started)
+        pieces = TextPieces(self._tokenizer, request.stop, write)
+        follower = _Follower(request, watcher, pieces, prompt_tokens, limit, started)
         tokens = self._generate(inputs, sampler, follower, limit)
-        if tokens[-1] not in self._stop_ids:
-            raise BudgetExceeded(self._cut_short(request, prompt_tokens, limit))
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return ChatResult(text, prompt_tokens, len(tokens), time.monotonic() - started)
+        pieces.end()
+        ended = pieces.stopped or tokens[-1] in self._stop_ids
+        return ChatResult(
+            text=pieces.text,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(tokens),
+            seconds=time.monotonic() - started,
+            finish_reason="stop" if ended else "length",
+        )
 
     def _encode(self, messages: tuple[ChatMessage, ...]) -> dict[str, torch.Tensor]:
         if not self._spec.vision and any(message.images for message in messages):
@@ -106,8 +124,7 @@ class TransformersChat:
         return {key: value.to(self._model.device) for key, value in inputs.items()}
 
     def _content(self, message: ChatMessage) -> str | list[dict[str, Any]]:
-        # A special token that a user typed ("<image>", an end-of-turn mark) must stay text and not steer the model.
-        text = self._special_text.sub(lambda match: " ".join(match.group()), message.content)
+        text = self._special.spelled_out(message.content)
         if not self._sees:
             return text
         images = [{"type": "image", "image": _decode(image)} for image in message.images]
@@ -132,23 +149,33 @@ class TransformersChat:
             raise InferenceFailed(f"chat model {self._spec.name!r} failed: {error}") from error
         return [int(token) for token in tokens[0, inputs["input_ids"].shape[1] :]]
 
-    def _cut_short(self, request: ChatRequest, prompt_tokens: int, limit: int) -> str:
-        if limit < request.max_tokens:
+    def _cut_short(self, request: ChatRequest, result: ChatResult) -> str:
+        if result.completion_tokens < request.max_tokens:
             return (
                 f"the answer of {self._spec.name!r} did not end within the context of {self._context_tokens} tokens "
-                f"({prompt_tokens} of them the prompt): shorten the prompt"
+                f"({result.prompt_tokens} of them the prompt): shorten the prompt"
             )
         return (
-            f"the answer of {self._spec.name!r} did not end within max_tokens={limit}: raise max_tokens or ask for less"
+            f"the answer of {self._spec.name!r} did not end within max_tokens={request.max_tokens}: "
+            "raise max_tokens or ask for less"
         )
 
 
 class _Follower:
-    """Stopping criterion that never stops quietly: after each token it tells the watcher and minds the clock."""
+    """Stopping criterion: after each token it writes the text, tells the watcher and minds the clock."""
 
-    def __init__(self, request: ChatRequest, watcher: Watcher, prompt_tokens: int, limit: int, started: float) -> None:
+    def __init__(
+        self,
+        request: ChatRequest,
+        watcher: Watcher,
+        pieces: TextPieces,
+        prompt_tokens: int,
+        limit: int,
+        started: float,
+    ) -> None:
         self._seconds = request.timeout_seconds
         self._watcher = watcher
+        self._pieces = pieces
         self._prompt_tokens = prompt_tokens
         self._limit = limit
         self._deadline = started + request.timeout_seconds
@@ -162,7 +189,8 @@ class _Follower:
                 f"the answer did not end within timeout_seconds={self._seconds:g} ({done} tokens so far): "
                 "raise timeout_seconds or lower max_tokens"
             )
-        return torch.zeros(1, dtype=torch.bool, device=input_ids.device)
+        self._pieces.add(int(input_ids[0, -1]))
+        return torch.full((1,), self._pieces.stopped, dtype=torch.bool, device=input_ids.device)
 
 
 @contextmanager
@@ -209,7 +237,3 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
     own = model.generation_config.eos_token_id
     ids = own if isinstance(own, list) else [own]
     return [int(token) for token in ids if token is not None] or [int(tokenizer.eos_token_id)]
-
-
-def _special_tokens(tokenizer: Any) -> dict[str, int]:
-    return {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -1,52 +1,50 @@
 """Family `animatediff`: motion modules over a Stable Diffusion UNet, started from a keyframe, with IP-Adapter.
 
 The keyframe enters as in PIA (arXiv 2312.13964): the motion adapter brings a `conv_in` of nine channels, which are the
-noisy latents (4), a mask of how closely each frame must follow the keyframe (1), and the keyframe's latents (4). Motion
-adapters without one (plain AnimateDiff) cannot start from a picture and are refused. The camera move is folded into the
-prompt as words.
+noisy latents (4), and what each frame is told of the keyframe (5, see `models.video.keyframe`). Motion adapters without
+one (plain AnimateDiff) cannot start from a picture and are refused. The camera move is folded into the prompt as words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import MotionAdapter, PIAPipeline, StableDiffusionPipeline, UNetMotionModel
-from diffusers.pipelines.deprecated.pia.pipeline_pia import prepare_mask_coef_by_statistics
 
 from models.errors import InvalidRequest
 from models.image.lane import Lane, Progress
-from models.image.latents import encode
 from models.image.loading import LOCAL, loading, part, renew_scheduler, scheduler
 from models.image.pixels import check_size, decode_covering
 from models.image.prompt_length import tokens_of, unread_note
 from models.image.recent import Recent
 from models.image.reference_adapter import ReferenceAdapter, check_references
 from models.interfaces import VideoRequest, VideoResult, Watcher
+from models.lora import Loras, check_loras
+from models.memory import SECOND_TRY, frugal, twice
 from models.noise import draw_batch, noise_sha256, step_generator
+from models.placement import exact, free_hooks, place, quantised
 from models.spec import VideoModelSpec
 from models.video.camera import camera_words
 from models.video.frames import check_frames, to_uint8
+from models.video.keyframe import TOLD
 
-SMALL_MOTION = 0
-"""PIA's `motion_scale`: mask 1, 0.9, 0.85, 0.85, 0.85, then 0.8. The weights of this family are trained with it."""
 REMEMBERED_TEXTS = 64
 
 
 class KeyframePipeline(PIAPipeline):  # type: ignore[misc]
-    """Stock PIA, except that `image` is the keyframe's clean latents: the stock class samples them from the VAE."""
+    """Stock PIA, except that `image` is what each frame is told: the stock class draws its own from the VAE."""
 
     def prepare_masked_condition(
         self, image: torch.Tensor, batch_size: int, num_channels_latents: int, num_frames: int, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask (n, 1, frames, h, w) and keyframe latents (n, 4, frames, h, w); n is 2 under guidance, else 1."""
-        copies = 2 if self.do_classifier_free_guidance else 1
-        coefficients = prepare_mask_coef_by_statistics(num_frames, 0, SMALL_MOTION)
-        mask = image.new_tensor(coefficients).view(1, 1, -1, 1, 1)
-        keyframe = image.unsqueeze(2).expand(copies, -1, num_frames, -1, -1)
-        return mask.expand(copies, 1, -1, *image.shape[-2:]), keyframe
+        told = image.expand(2 if self.do_classifier_free_guidance else 1, -1, -1, -1, -1)
+        return told[:, :1], told[:, 1:]
 
 
 class AnimateDiff:
@@ -66,9 +64,11 @@ class AnimateDiff:
                     " use a PIA-type motion adapter (`conv_in_channels: 9` in its config.json)"
                 )
             self._longest = min(spec.max_frames, motion.config.motion_max_seq_length)
-            self._pipeline = _pipeline(part(spec, folders, "main"), motion, dtype).to(device)
+            self._pipeline = _pipeline(spec, part(spec, folders, "main"), motion, dtype)
             self._pipeline.scheduler = scheduler(spec, self._pipeline.scheduler)
             self._adapter = self._load_adapter(folders)
+            self._loras = Loras(self._pipeline, spec, folders)
+            place(self._pipeline, spec, device)
         self._pipeline.set_progress_bar_config(disable=True)
         self._texts: Recent[torch.Tensor] = Recent(REMEMBERED_TEXTS)
         self._lane = Lane(spec.name)
@@ -80,31 +80,52 @@ class AnimateDiff:
         """
         self._check(request)
         with self._lane.turn(watcher, request.num_inference_steps):
-            return self._generate(request, watcher)
+            return twice(
+                lambda: self._make(request, watcher),
+                lambda: self._make_sparingly(request, watcher),
+                self._forget,
+                f"{request.num_frames} frames of {request.width}x{request.height}",
+            )
 
-    def _generate(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Hits, misses and entries of what is remembered: `texts` and `references`."""
+        return {"texts": self._texts.stats()} | ({"references": self._adapter.stats()} if self._adapter else {})
+
+    def _make_sparingly(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        # A deterministic call keeps its bits: only what was freed is new.
+        with nullcontext() if request.deterministic else frugal(self._pipeline.vae):
+            result = self._make(request, watcher)
+        return replace(result, notes=(*result.notes, SECOND_TRY))
+
+    def _forget(self) -> None:
+        self._texts.clear()
+        if self._adapter:
+            self._adapter.forget()
+
+    def _make(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
         pipeline = self._pipeline
         progress = Progress(watcher, self._adapter.before_step if self._adapter else None)
         factor = pipeline.vae_scale_factor
         noise = draw_batch([request.noise], 4, request.height // factor, request.width // factor, request.num_frames)
         renew_scheduler(pipeline)
         try:
-            inputs = self._condition(request)
-            progress.encoded()
-            frames = pipeline(
-                **inputs,
-                latents=noise.to(pipeline.device, pipeline.unet.dtype),
-                num_frames=request.num_frames,
-                width=request.width,
-                height=request.height,
-                num_inference_steps=request.num_inference_steps,
-                guidance_scale=request.guidance_scale,
-                generator=step_generator(request.noise),
-                callback_on_step_end=progress,
-                output_type="np",
-            ).frames
+            with exact(pipeline, request.deterministic), self._loras.use(request.loras):
+                inputs = self._condition(request)
+                progress.encoded()
+                frames = pipeline(
+                    **inputs,
+                    latents=noise.to(pipeline._execution_device, pipeline.unet.dtype),
+                    num_frames=request.num_frames,
+                    width=request.width,
+                    height=request.height,
+                    num_inference_steps=request.num_inference_steps,
+                    guidance_scale=request.guidance_scale,
+                    generator=step_generator(request.noise),
+                    callback_on_step_end=progress,
+                    output_type="np",
+                ).frames
         finally:
-            pipeline.maybe_free_model_hooks()
+            free_hooks(pipeline)
             if self._adapter:
                 self._adapter.release()
         seconds, timings = progress.finish()
@@ -114,9 +135,11 @@ class AnimateDiff:
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         pipeline = self._pipeline
         guided = request.guidance_scale > 1
+        if request.first_frame is None:
+            raise InvalidRequest(f"model {self._spec.name!r} starts a clip from its keyframe; give first_frame")
         keyframe = decode_covering(request.first_frame, "the first frame", request.width, request.height)
         inputs: dict[str, Any] = {
-            "image": encode(pipeline.vae, pipeline.video_processor.preprocess(keyframe)),
+            "image": TOLD[self._spec.keyframe](pipeline, keyframe, request.camera, request.num_frames),
             "prompt_embeds": self._embed(self._prompt(request)),
         }
         if guided:
@@ -134,10 +157,13 @@ class AnimateDiff:
 
     def _embed(self, text: str) -> torch.Tensor:
         pipeline = self._pipeline
-        return self._texts.get(text, lambda: pipeline.encode_prompt(text, pipeline._execution_device, 1, False)[0])
+        key = f"{self._loras.key}\n{text}"
+        return self._texts.get(key, lambda: pipeline.encode_prompt(text, pipeline._execution_device, 1, False)[0])
 
     def _check(self, request: VideoRequest) -> None:
         spec = self._spec
+        spec.check_pixels(request.width, request.height, request.num_frames)
+        check_loras(spec, request.loras)
         check_size(spec.name, request.width, request.height, spec.size_multiple, self._pipeline.vae_scale_factor)
         check_frames(spec, request.num_frames, spec.frame_multiple, self._longest)
         check_references(spec.name, request.references, spec.references)
@@ -153,7 +179,7 @@ class AnimateDiff:
         return ReferenceAdapter(self._pipeline, folder, spec.adapter_weight_name, spec.image_encoder, spec.references)
 
 
-def _pipeline(folder: Path, motion: Any, dtype: torch.dtype) -> KeyframePipeline:
+def _pipeline(spec: VideoModelSpec, folder: Path, motion: Any, dtype: torch.dtype) -> KeyframePipeline:
     still = StableDiffusionPipeline.from_pretrained(
         folder,
         dtype=dtype,
@@ -161,6 +187,7 @@ def _pipeline(folder: Path, motion: Any, dtype: torch.dtype) -> KeyframePipeline
         feature_extractor=None,
         image_encoder=None,
         requires_safety_checker=False,
+        **quantised(spec),
         **LOCAL,
     )
     # The motion UNet copies what it needs: neither the still UNet nor the adapter stays in memory.

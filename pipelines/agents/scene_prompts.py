@@ -32,6 +32,18 @@ def video_prompt(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
     return f"{_subject(draft, entities)}, {_action(draft, entities)}"
 
 
+def directed_image_prompt(prompt: str, wish: str) -> str:
+    """A picture's prompt with the owner's wish; beyond `MAX_IMAGE_WORDS` the prompt's last clauses give way to it."""
+    clauses = prompt.split(", ")
+    while len(clauses) > 1 and len(f"{' '.join(clauses)} {wish}".split()) > MAX_IMAGE_WORDS:
+        clauses.pop()
+    return ", ".join([*clauses, wish])
+
+
+def directed_video_prompt(prompt: str, wish: str) -> str:
+    return f"{prompt}, {wish}"
+
+
 def look(entity: Entity) -> str:
     """How an entity is drawn: its description, led by its name where the description does not say what it
     is.

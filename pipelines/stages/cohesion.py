@@ -6,7 +6,7 @@ The set of scenes with the best overall score is the result, together with the a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble, overview_question, pair_question
 from pipelines.coherence import derived_seed
@@ -26,6 +26,8 @@ class Fitted:
     scenes: Scenes
     cohesion: Cohesion
     rounds: int
+    judged_in: int
+    """The round in which these very scenes were judged."""
 
 
 async def fit_together(context: StageContext, story: StoryResult, scenes: Scenes) -> Fitted:
@@ -38,8 +40,18 @@ async def fit_together(context: StageContext, story: StoryResult, scenes: Scenes
         if cohesion.overall_cohesion_score >= agents.cohesion_at or cohesion_round == agents.cohesion_rounds:
             break
         scenes = await _rewrite(context, story, scenes, cohesion, cohesion_round)
-    best, cohesion = max(judged, key=lambda one: one[1].overall_cohesion_score)
-    return Fitted(scenes=best, cohesion=cohesion, rounds=len(judged))
+    best = max(range(len(judged)), key=lambda index: judged[index][1].overall_cohesion_score)
+    fitting, cohesion = judged[best]
+    return Fitted(scenes=fitting, cohesion=cohesion, rounds=len(judged), judged_in=best + 1)
+
+
+async def judge_revised(context: StageContext, story: StoryResult, fitted: Fitted, scenes: Scenes) -> Fitted:
+    """The analysis of `scenes`, which the owner had revised after they were made to fit: judged, not rewritten again.
+
+    Pairs of scenes that stayed the same keep their answers.
+    """
+    cohesion = await _judge(context, story, scenes, fitted.judged_in)
+    return replace(fitted, scenes=scenes, cohesion=cohesion)
 
 
 async def _judge(context: StageContext, story: StoryResult, scenes: Scenes, cohesion_round: int) -> Cohesion:

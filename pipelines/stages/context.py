@@ -7,10 +7,11 @@ Plain and frozen. Knows no engine and no store: `finish` is all that a stage see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.brief import Brief, Framework
+from pipelines.direction import Direction
 from pipelines.recipe import Recipe
 from pipelines.steps import Finish
 from pipelines.timing import SceneSlot
@@ -35,6 +36,8 @@ class StageContext:
     image_model: ImageModelSpec
     video_model: VideoModelSpec
     finish: Finish
+    direction: Direction = field(default_factory=Direction)
+    """What the owner decided since the generation was asked for."""
 
     @property
     def framework(self) -> Framework:

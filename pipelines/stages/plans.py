@@ -14,8 +14,8 @@ from pipelines.timeline import Timeline, choose_transition, plan_timeline
 
 
 def scene_references(brief: Brief, state: RunState) -> tuple[BriefReference, ...]:
-    """The references that bind: the brief's own, else those the run made."""
-    return brief.references or state.references or ()
+    """The references that bind: what the `reference_image` stage left when it ran, else the brief's own."""
+    return brief.references if state.references is None else state.references
 
 
 def coherence_plans(brief: Brief, state: RunState, scenes: ScenesResult) -> tuple[ScenePlan, ...]:

@@ -1,5 +1,4 @@
-"""The reference image stage: draws the product once from its description, for briefs that bring no image of
-it.
+"""The reference image stage: draws the product once from its description, unless its owner brings images.
 
 The drawn image then conditions every scene as a user's own would.
 """
@@ -7,11 +6,13 @@ The drawn image then conditions every scene as a user's own would.
 from __future__ import annotations
 
 from models.interfaces import ImageRequest, NoiseSpec
-from pipelines.agents.scene_prompts import image_prompt
+from pipelines.agents.scene_prompts import directed_image_prompt, image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.media import encode_png
+from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
+from pipelines.stages.directed import directed, said
 from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
 from pipelines.story import Entity, SceneDraft, StoryResult
 
@@ -19,19 +20,25 @@ SETTING = "in a photo studio, on a plain background"
 
 
 async def draw_references(context: StageContext, story: StoryResult) -> tuple[BriefReference, ...]:
-    """The brief's references where there are any; else one drawn image per product entity."""
-    if context.brief.references:
-        return context.brief.references
-    products = [entity for entity in story.entities if entity.role == "product"]
-    drawn = [await context.finish(_drawing(context, entity)) for entity in products]
-    return tuple(BriefReference.model_validate(value) for value in drawn)
+    """The brief's references and those uploaded since, where there are any; else the story's product, drawn."""
+    own = (*context.brief.references, *context.direction.references)
+    if own:
+        return own
+    value = await chosen_value(context, "reference", None)
+    if value is None:
+        product = next((entity for entity in story.entities if entity.role == "product"), None)
+        if product is None:
+            return ()
+        value = await context.finish(_drawing(context, product))
+    return (BriefReference.model_validate(value),)
 
 
 def _drawing(context: StageContext, entity: Entity) -> Step:
     spec = context.image_model
     width, height = spec.sizes["1:1"]
     draft = SceneDraft(setting=SETTING, action=entity.name, camera="static", entities=(entity.handle,))
-    settings: Json = {
+    revision = context.direction.revision("reference_image", None)
+    asked: Json = {
         "prompt": image_prompt(draft, (entity,)),
         "width": width,
         "height": height,
@@ -39,7 +46,8 @@ def _drawing(context: StageContext, entity: Entity) -> Step:
         "num_inference_steps": spec.num_inference_steps,
         "guidance_scale": spec.guidance_scale,
     }
-    inputs: Json = {"model": context.fingerprints["image"], "request": settings}
+    settings = directed(asked, revision, directed_image_prompt)
+    inputs: Json = {"model": context.fingerprints["image"], "request": settings, **said(revision)}
 
     async def work(desk: Desk) -> StepOutput:
         result = await desk.image(ImageRequest.model_validate(settings))

@@ -1,4 +1,4 @@
-"""One scene in the making: Scene Writer ⇄ Scene Critic, and the rewrite that the cohesor may ask for."""
+"""One scene in the making: Scene Writer ⇄ Scene Critic, and the rewrite that the cohesor or the owner may ask for."""
 
 from __future__ import annotations
 
@@ -54,6 +54,19 @@ async def rewrite_scene(
     names = ("rewrite", "rewrite-critic")
     written = await _attempt(context, story, number, names, cohesion_round, feedback, before)
     return written.model_copy(update={"iterations": before.iterations + 1})
+
+
+async def revise_scene(context: StageContext, story: StoryResult, number: int, before: WrittenScene) -> WrittenScene:
+    """Scene `number` as its owner had it revised, one draft per revision; `before` when there is none.
+
+    With feedback the writer is shown the draft that it revises, without it only another seed. Raises AgentFailed.
+    """
+    for revision in context.direction.history("scenes", number):
+        wish = " ".join(revision.feedback) or None
+        names = ("revision", "revision-critic")
+        written = await _attempt(context, story, number, names, revision.count, wish, before if wish else None)
+        before = written.model_copy(update={"iterations": before.iterations + 1})
+    return before
 
 
 async def _attempt(

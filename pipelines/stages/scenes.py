@@ -2,7 +2,8 @@
 fit together.
 
 Scene Writer ⇄ Scene Critic per scene (`scene_drafts.py`), the Scene Cohesor over all of them
-(`cohesion.py`), and the prompts of picture and clip from what was agreed.
+(`cohesion.py`), then what the owner had revised, which no agent rewrites any more, and the prompts of picture
+and clip from what was agreed.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pipelines.agents.prompting import draft_lines
 from pipelines.agents.scene_prompts import image_prompt, video_prompt
 from pipelines.agents.video_enhancer import video_enhancement_question
 from pipelines.coherence import derived_seed
-from pipelines.stages.cohesion import Fitted, fit_together
+from pipelines.stages.cohesion import Fitted, fit_together, judge_revised
 from pipelines.stages.consult import consult
 from pipelines.stages.context import StageContext
 from pipelines.stages.fan_out import each_scene
-from pipelines.stages.scene_drafts import WrittenScene, write_scene
+from pipelines.stages.scene_drafts import WrittenScene, revise_scene, write_scene
 from pipelines.story import Scene, ScenesResult, StoryResult
 from pipelines.timing import SceneSlot
 
@@ -33,6 +34,14 @@ async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResul
     if context.recipe.scenes.cohesor:
         fitted = await fit_together(context, story, written)
         written = fitted.scenes
+
+    async def revise(slot: SceneSlot) -> WrittenScene:
+        return await revise_scene(context, story, slot.scene_number, written[slot.scene_number - 1])
+
+    revised = await each_scene(context.slots, revise, limit)
+    if fitted and revised != written:
+        fitted = await judge_revised(context, story, fitted, revised)
+    written = revised
 
     async def finish(slot: SceneSlot) -> Scene:
         return await _finished(context, story, slot, written[slot.scene_number - 1])

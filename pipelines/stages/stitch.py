@@ -17,6 +17,7 @@ from pipelines.clips import Clip, FinalVideo
 from pipelines.errors import NotFound, StepFailed, StorageFailed
 from pipelines.media import FINAL_CRF, decode_clip, encode_jpeg, encode_video
 from pipelines.recipe import Transition
+from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
 from pipelines.steps import Artifacts, Desk, NewTake, Step, StepOutput
 from pipelines.story import Entity, Scene
@@ -50,6 +51,9 @@ async def stitch(
     The thumbnail is the frame in the middle of scene `cover_scene`. Raises StepFailed naming a scene without a clip,
     StorageFailed when the disk is full.
     """
+    value = await chosen_value(context, "video", None)
+    if value is not None:
+        return FinalVideo.model_validate(value)
     numbers = [slot.scene_number for slot in context.slots]
     by_scene = {clip.scene_number: clip for clip in clips}
     for number in numbers:

@@ -21,28 +21,52 @@ from pipelines.story import Critique, Entity, Story, StoryResult, StoryRound
 
 
 async def tell_story(context: StageContext) -> StoryResult:
-    """The story of the brief. Raises AgentFailed.
+    """The story of the brief, as its owner had it revised. Raises AgentFailed.
 
-    Without a critic in the recipe there is one round, approved because nobody is asked.
+    Without a critic in the recipe there is one round, approved because nobody is asked. A revision adds rounds: with
+    feedback it starts from the story that it revises, without it from nothing but another seed.
     """
     entities = await meet_entities(context)
+    rounds = await _rounds(context, entities, 1, None, None)
+    best = _best(rounds)
+    for revision in context.direction.history("story", None):
+        wish = " ".join(revision.feedback) or None
+        later = await _rounds(context, entities, len(rounds) + 1, wish, best.draft if wish else None)
+        rounds, best = (*rounds, *later), _best(later)
+    return story_result(entities, rounds, best)
+
+
+def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
+    """The result whose story is that of the round `chosen`."""
+    return StoryResult(
+        story=chosen.draft,
+        entities=entities,
+        rounds=rounds,
+        chosen_iteration=chosen.iteration,
+        approved=_approved(chosen.critique),
+        text=story_lines(chosen.draft),
+    )
+
+
+async def _rounds(
+    context: StageContext, entities: tuple[Entity, ...], first: int, wish: str | None, previous: Story | None
+) -> tuple[StoryRound, ...]:
+    """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
     agents = context.recipe.story
     rounds: list[StoryRound] = []
-    for iteration in range(1, (agents.max_rounds if agents.critic else 1) + 1):
-        draft = await _draft(context, entities, iteration, rounds[-1] if rounds else None)
+    for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
+        before = rounds[-1] if rounds else None
+        feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
+        draft = await _draft(context, entities, iteration, feedback or None, before.draft if before else previous)
         critique = await _criticise(context, entities, draft, iteration) if agents.critic else None
         rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique))
         if _approved(critique):
             break
-    best = max(rounds, key=lambda one: one.critique.overall_score if one.critique else 0.0)
-    return StoryResult(
-        story=best.draft,
-        entities=entities,
-        rounds=tuple(rounds),
-        chosen_iteration=best.iteration,
-        approved=_approved(best.critique),
-        text=story_lines(best.draft),
-    )
+    return tuple(rounds)
+
+
+def _best(rounds: tuple[StoryRound, ...]) -> StoryRound:
+    return max(rounds, key=lambda one: one.critique.overall_score if one.critique else 0.0)
 
 
 def _approved(critique: Critique | None) -> bool:
@@ -50,7 +74,7 @@ def _approved(critique: Critique | None) -> bool:
 
 
 async def _draft(
-    context: StageContext, entities: tuple[Entity, ...], iteration: int, before: StoryRound | None
+    context: StageContext, entities: tuple[Entity, ...], iteration: int, feedback: str | None, previous: Story | None
 ) -> Story:
     slots = context.slots
     question = story_question(
@@ -59,8 +83,8 @@ async def _draft(
         slots,
         derived_seed(context.seed, "story", "director", iteration),
         iteration,
-        feedback_of(before.critique) if before and before.critique else None,
-        before.draft if before else None,
+        feedback,
+        previous,
     )
     answer = await consult(
         context, f"story/director-{iteration}", question, StoryAnswer, partial(check_story, slots=slots)

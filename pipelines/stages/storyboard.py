@@ -7,11 +7,15 @@ to ask for an image, not how one is made.
 from __future__ import annotations
 
 from models.interfaces import EncodedImage, ImageRequest, Plain, Reference
+from pipelines.agents.scene_prompts import directed_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
 from pipelines.media import encode_png
+from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
+from pipelines.stages.directed import directed, said
 from pipelines.stages.fan_out import each_scene
+from pipelines.stages.sampling import sampling
 from pipelines.steps import Artifacts, Desk, Json, NewTake, Step, StepOutput
 from pipelines.story import Scene
 
@@ -21,7 +25,8 @@ class Keyframe(Plain):
 
     scene_number: int
     artifact: str
-    noise_sha256: str
+    noise_sha256: str | None
+    """None: a picture that the user gave."""
 
 
 async def draw_storyboard(
@@ -33,6 +38,9 @@ async def draw_storyboard(
     """One keyframe per scene, in order. `references` hold artifact hashes."""
 
     async def draw(scene: Scene) -> Keyframe:
+        value = await chosen_value(context, "keyframe", scene.scene_number)
+        if value is not None:
+            return Keyframe.model_validate(value)
         plan = plans[scene.scene_number - 1]
         step = keyframe_step(context, f"storyboard/scene-{scene.scene_number:03d}", scene, plan, references, None)
         return Keyframe.model_validate(await context.finish(step))
@@ -50,22 +58,26 @@ def keyframe_step(
 ) -> Step:
     """The step that draws one keyframe, from pure noise or from the image with artifact hash `start`."""
     spec = context.image_model
-    width, height = spec.sizes[context.brief.aspect_ratio]
+    sample = context.recipe.image
+    width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
     bound = references if plan.use_references else ()
-    settings: Json = {
+    revision = context.direction.revision("storyboard", scene.scene_number)
+    asked: Json = {
         "prompt": scene.image_prompt,
+        "negative_prompt": sample.negative_prompt,
         "width": width,
         "height": height,
         "noise": plan.keyframe_noise.model_dump(),
-        "num_inference_steps": spec.num_inference_steps,
-        "guidance_scale": spec.guidance_scale,
+        **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
+    settings = directed(asked, revision, directed_image_prompt)
     inputs: Json = {
         "model": context.fingerprints["image"],
         "request": settings,
         "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},
+        **said(revision),
     }
 
     async def work(desk: Desk) -> StepOutput:

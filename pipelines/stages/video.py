@@ -1,7 +1,8 @@
 """The video stage: one clip per scene, starting from its keyframe, as long as the timeline needs.
 
 Latent reuse redraws a scene's keyframe from the last frame of the scene before; chaining starts the clip from that very
-frame. Either makes scenes wait for each other; without them all scenes run at once up to the recipe's limit.
+frame. Either makes scenes wait for each other; without them all scenes run at once up to the recipe's limit. A keyframe
+that its owner chose or edited is filmed as it is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import asyncio
 
 from models.interfaces import EncodedImage, Plain, VideoRequest
 from models.spec import CameraMove, VideoModelSpec
+from pipelines.agents.scene_prompts import directed_video_prompt
 from pipelines.brief import BriefReference
 from pipelines.clips import Clip
 from pipelines.coherence import ScenePlan
 from pipelines.media import encode_clip, encode_png, frames_sha256
+from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
+from pipelines.stages.directed import directed, said
 from pipelines.stages.fan_out import each_scene
+from pipelines.stages.sampling import sampling
 from pipelines.stages.storyboard import Keyframe, keyframe_step, read_references
 from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
 from pipelines.story import Scene
@@ -25,8 +30,11 @@ from pipelines.timeline import native_frames
 class ClipOrder(Plain):
     """What one clip needs besides its scene."""
 
-    first_frame: str
+    first_frame: str | None
+    """None: the model makes the clip from the text alone."""
     delivery_frames: int
+    keyframe_ignored: bool = False
+    """There is a keyframe, and the model makes clips from text alone."""
 
 
 async def film(
@@ -37,7 +45,9 @@ async def film(
     keyframes: tuple[Keyframe, ...],
     delivery_frames: tuple[int, ...],
 ) -> tuple[Clip, ...]:
-    """One clip per scene, in order. `delivery_frames` are the frames that the timeline asks of each clip."""
+    """One clip per scene, in order. `keyframes` is empty for models that start without one; `delivery_frames` are the
+    frames that the timeline asks of each clip.
+    """
     ends: dict[int, asyncio.Future[str]] = {
         scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
     }
@@ -45,15 +55,25 @@ async def film(
     async def shoot(scene: Scene) -> Clip:
         index = scene.scene_number - 1
         plan = plans[index]
-        first_frame = keyframes[index].artifact
-        if plan.start_from_scene is not None:
+        first_frame = keyframes[index].artifact if keyframes else None
+        value = await chosen_value(context, "clip", scene.scene_number)
+        if value is not None:
+            ends[scene.scene_number].set_result(value["last_frame"])
+            return Clip.model_validate(value["clip"])
+        free = context.direction.choice("keyframe", scene.scene_number) is None
+        if free and plan.start_from_scene is not None:
             start = await ends[plan.start_from_scene]
             name = f"video/scene-{scene.scene_number:03d}/start"
             redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start))
             first_frame = Keyframe.model_validate(redrawn).artifact
-        if plan.chain_from_scene is not None:
+        if free and plan.chain_from_scene is not None:
             first_frame = await ends[plan.chain_from_scene]
-        order = ClipOrder(first_frame=first_frame, delivery_frames=delivery_frames[index])
+        ignored = first_frame is not None and context.video_model.first_frame == "unused"
+        order = ClipOrder(
+            first_frame=None if ignored else first_frame,
+            delivery_frames=delivery_frames[index],
+            keyframe_ignored=ignored,
+        )
         value = await context.finish(_clip_step(context, scene, plan, references, order))
         ends[scene.scene_number].set_result(value["last_frame"])
         return Clip.model_validate(value["clip"])
@@ -70,37 +90,45 @@ def _clip_step(
     order: ClipOrder,
 ) -> Step:
     spec = context.video_model
-    width, height = spec.sizes[context.brief.aspect_ratio]
+    sample = context.recipe.video
+    width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
     length = native_frames(order.delivery_frames, context.fps, spec)
-    camera = supported_camera(spec, scene.draft.camera)
+    num_frames = sample.num_frames or length.num_frames
+    revision = context.direction.revision("video", scene.scene_number)
+    wanted = (revision.modifications.camera if revision else None) or scene.draft.camera
+    camera = supported_camera(spec, wanted)
     bound = references[: spec.references] if plan.use_references else ()
-    settings: Json = {
+    asked: Json = {
         "prompt": scene.video_prompt,
+        "negative_prompt": sample.negative_prompt,
         "width": width,
         "height": height,
-        "num_frames": length.num_frames,
+        "num_frames": num_frames,
         "camera": camera,
         "noise": plan.clip_noise.model_dump(),
-        "num_inference_steps": spec.num_inference_steps,
-        "guidance_scale": spec.guidance_scale,
+        **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
+    settings = directed(asked, revision, directed_video_prompt)
     inputs: Json = {
         "model": context.fingerprints["video"],
         "request": settings,
         "first_frame": order.first_frame,
         "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
+        **said(revision),
     }
 
     async def work(desk: Desk) -> StepOutput:
-        await _say_what_is_not_as_asked(desk, context, scene, order, camera)
+        await _say_what_is_not_as_asked(desk, context, wanted, order, camera)
         if plan.use_references and len(bound) < len(references):
             text = f"{spec.name!r} takes {len(bound)} of {len(references)} references: the others act by the keyframe"
             await desk.notice("references_left_out", text, "warning")
         request = VideoRequest.model_validate(
             {
                 **settings,
-                "first_frame": EncodedImage(data=desk.artifacts.read(order.first_frame)),
+                "first_frame": None
+                if order.first_frame is None
+                else EncodedImage(data=desk.artifacts.read(order.first_frame)),
                 "references": read_references(desk.artifacts, bound),
             }
         )
@@ -114,7 +142,7 @@ def _clip_step(
         clip = Clip(
             scene_number=scene.scene_number,
             artifact=stored.sha256,
-            num_frames=length.num_frames,
+            num_frames=num_frames,
             native_fps=spec.native_fps,
         )
         provenance = {
@@ -137,14 +165,17 @@ def supported_camera(spec: VideoModelSpec, camera: CameraMove) -> CameraMove:
 
 
 async def _say_what_is_not_as_asked(
-    desk: Desk, context: StageContext, scene: Scene, order: ClipOrder, camera: CameraMove
+    desk: Desk, context: StageContext, wanted: CameraMove, order: ClipOrder, camera: CameraMove
 ) -> None:
     spec = context.video_model
-    if camera != scene.draft.camera:
-        text = f"model {spec.name!r} knows no camera move {scene.draft.camera!r}: the shot is static"
+    if camera != wanted:
+        text = f"model {spec.name!r} knows no camera move {wanted!r}: the shot is static"
         await desk.notice("camera_not_supported", text, "warning")
+    if order.keyframe_ignored:
+        text = f"{spec.name!r} makes clips from text alone: the keyframe does not bind the clip"
+        await desk.notice("keyframe_not_used", text, "warning")
     length = native_frames(order.delivery_frames, context.fps, spec)
-    if length.retimed:
+    if length.retimed and context.recipe.video.num_frames is None:
         seconds = order.delivery_frames / context.fps
         text = f"{length.num_frames} frames, the most that {spec.name!r} makes, are stretched over {seconds:.2f} s"
         await desk.notice("clip_retimed", text)

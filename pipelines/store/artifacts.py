@@ -77,3 +77,11 @@ class LocalArtifacts:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise StorageFailed(f"artifact {sha256!r} was altered on disk: delete {str(self.path(sha256))!r}, resume")
         return data
+
+    def remove(self, sha256: str) -> None:
+        """Delete the file if it is there. Only for one that no row names. Raises StorageFailed."""
+        path = self.path(sha256)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"cannot delete {str(path)!r} ({error.strerror}): make the folder writable") from error

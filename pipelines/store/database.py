@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +24,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pipelines.errors import StorageFailed
 
 BUSY_SECONDS = 30.0
+_SQLITE_MIGRATING = ("journal_mode=WAL", "synchronous=FULL")
+_SQLITE = (*_SQLITE_MIGRATING, "foreign_keys=ON")
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -60,13 +62,22 @@ class Database:
     """An engine and its pool; `close` it in the event loop that used it."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._url = url
+        self._engine = _engine(url, _SQLITE)
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest version. Raises StorageFailed when the database cannot be opened."""
-        with _StorageErrors():
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_upgrade)
+        """Bring the schema to the newest version. Raises StorageFailed when the database cannot be opened.
+
+        SQLite changes a table by copying it and dropping the old one; with foreign keys on, that drop would delete
+        every row that points to it. So migrations run on a connection of their own, without them.
+        """
+        engine = _engine(self._url, _SQLITE_MIGRATING)
+        try:
+            with _StorageErrors():
+                async with engine.begin() as connection:
+                    await connection.run_sync(_upgrade)
+        finally:
+            await engine.dispose()
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -96,19 +107,19 @@ class _StorageErrors:
             raise StorageFailed(f"the database refused: {error.orig}. Free disk space or repair it, then resume")
 
 
-def _engine(url: str) -> AsyncEngine:
+def _engine(url: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     if not url.startswith("sqlite"):
         return create_async_engine(url, pool_pre_ping=True)
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "connect", partial(_configure_sqlite, pragmas))
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
 
 
-def _configure_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+def _configure_sqlite(pragmas: tuple[str, ...], connection: Any, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver must not begin transactions of its own
     cursor: sqlite3.Cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

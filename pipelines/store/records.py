@@ -9,10 +9,12 @@ from pydantic import Field
 
 from models.interfaces import Plain
 from pipelines.brief import Brief
-from pipelines.recipe import Recipe
+from pipelines.direction import Direction
+from pipelines.recipe import Recipe, StageName
 from pipelines.steps import Json, TakeKind
 
-GenerationStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
+GenerationStatus = Literal["pending", "processing", "awaiting_approval", "completed", "failed", "cancelled"]
+ComparisonType = Literal["settings", "prompt"]
 EventKind = Literal[
     "generation_started",
     "generation_completed",
@@ -26,6 +28,14 @@ EventKind = Literal[
     "step_completed",
     "step_reused",
     "notice",
+    "approval_needed",
+    "stage_approved",
+    "regeneration_asked",
+    "take_selected",
+    "edit_asked",
+    "references_uploaded",
+    "generation_resumed",
+    "conversation",
 ]
 Severity = Literal["info", "warning", "error"]
 
@@ -41,11 +51,18 @@ class Generation(Plain):
     """Stage outputs that the user supplied (a storyboard); their stages do not run."""
     manifest: Json
     """Models, revisions, weights fingerprints, library versions: fixed when the generation is created."""
+    direction: Direction
+    """What the owner decided since."""
     status: GenerationStatus
     progress: int
+    current_stage: StageName | None
+    """The stage that runs, waits for approval, or is where the next worker goes on."""
     current_step: str | None
     error_message: str | None
     cancellation_requested: bool
+    generation_group_id: str | None
+    parent_generation_id: str | None
+    """The generation that this one is an edited version of."""
     created_at: datetime
     completed_at: datetime | None
 
@@ -71,6 +88,18 @@ class Event(NewEvent):
     """One row of a generation's log; `seq` counts from 1 without a gap."""
 
     seq: int
+    created_at: datetime
+
+
+class Group(Plain):
+    """Generations made to be compared."""
+
+    id: str
+    user_id: str
+    comparison_type: ComparisonType
+    winner_generation_id: str | None
+    generation_ids: tuple[str, ...]
+    """In the order of their variations."""
     created_at: datetime
 
 

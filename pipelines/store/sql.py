@@ -6,59 +6,68 @@ is checked and the event `seq` allotted: at-least-once work, exactly-once visibl
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.brief import Brief
-from pipelines.errors import Busy, LeaseLost, NotFound
+from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Json, Message, Step, StepOutput
 from pipelines.store.database import Database, unbroken
+from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import Checkpoint, Event, Generation, GenerationStatus, Lease, NewEvent, Take
-from pipelines.store.tables import artifacts, checkpoints, currents, events, generations, messages, takes
+from pipelines.store.stage_rows import StageRows
+from pipelines.store.tables import checkpoints, currents, events, generations, messages, takes
+from pipelines.store.transaction import (
+    append_events,
+    fenced,
+    generation_of,
+    insert_artifacts,
+    insert_generation,
+    insert_messages,
+    insert_takes,
+    locked,
+    now,
+    point,
+)
 
 LEASE_SECONDS = 30.0
 """A lease lives this long without renewal; the engine renews every third of it."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class GenerationStore:
+class GenerationStore(StageRows):
     """Rows of all generations. Every read takes the owner's id: someone else's id is NotFound."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, quota: Quota | None = None) -> None:
+        """`quota` of each owner, checked where generations are created; None: no bound, as on the command line."""
+        super().__init__(database)
+        self._quota = quota
 
     # --- generations ---
 
     @unbroken
-    async def create(self, user_id: str, brief: Brief, recipe: Recipe, given: Json, manifest: Json) -> str:
-        generation_id = str(uuid.uuid4())
+    async def create(
+        self,
+        user_id: str,
+        brief: Brief,
+        recipe: Recipe,
+        given: Json,
+        manifest: Json,
+        parent_generation_id: str | None = None,
+    ) -> str:
+        """A new generation; with a parent it is an edited version of it.
+
+        Raises QuotaExceeded, NotFound for an unknown parent.
+        """
+        if parent_generation_id is not None:
+            await self.get(user_id, parent_generation_id)
         async with self._database.write() as connection:
-            await connection.execute(
-                insert(generations).values(
-                    id=generation_id,
-                    user_id=user_id,
-                    brief=brief.model_dump(mode="json"),
-                    recipe=recipe.model_dump(mode="json"),
-                    given=given,
-                    manifest=manifest,
-                    status="pending",
-                    progress=0,
-                    cancellation_requested=False,
-                    created_at=_now(),
-                    fence=0,
-                    last_seq=0,
-                )
-            )
-        return generation_id
+            await admit_generation(connection, user_id, self._quota)
+            return await insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
 
     @unbroken
     async def get(self, user_id: str, generation_id: str) -> Generation:
@@ -68,7 +77,7 @@ class GenerationStore:
             row = (await connection.execute(query)).first()
         if row is None:
             raise NotFound(f"no generation {generation_id!r}")
-        return _generation(row)
+        return generation_of(row)
 
     @unbroken
     async def list_ids(self, user_id: str) -> tuple[str, ...]:
@@ -82,12 +91,97 @@ class GenerationStore:
             return tuple((await connection.execute(query)).scalars())
 
     @unbroken
-    async def request_cancel(self, user_id: str, generation_id: str) -> None:
+    async def page(
+        self, user_id: str, recipe: str | None, after: str | None, limit: int, newest_first: bool = True
+    ) -> tuple[Generation, ...]:
+        """At most `limit` of the owner's generations, of one recipe if named, past the generation `after`.
+
+        Raises NotFound when `after` is unknown.
+        """
+        query = select(generations).where(generations.c.user_id == user_id)
+        if recipe is not None:
+            query = query.where(generations.c.recipe["name"].as_string() == recipe)
+        if after is not None:
+            query = query.where(_past(await self.get(user_id, after), newest_first))
+        order = (generations.c.created_at, generations.c.id)
+        query = query.order_by(*(column.desc() if newest_first else column for column in order)).limit(limit)
+        return tuple(generation_of(row) for row in await self._rows(query))
+
+    @unbroken
+    async def cancel(self, user_id: str, generation_id: str) -> Generation:
+        """Cancel at once what waits; ask the worker of what runs. A finished generation stays as it is.
+
+        Raises NotFound.
+        """
         await self.get(user_id, generation_id)
         async with self._database.write() as connection:
-            await connection.execute(
-                update(generations).where(generations.c.id == generation_id).values(cancellation_requested=True)
-            )
+            row = await locked(connection, generation_id)
+            values: Json = {}
+            if row.status in ("pending", "awaiting_approval"):
+                await append_events(
+                    connection, row, (NewEvent(kind="generation_cancelled", message="cancelled while it waited"),)
+                )
+                values = {"status": "cancelled", "completed_at": now()}
+            elif row.status == "processing":
+                values = {"cancellation_requested": True}
+            if values:
+                await connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
+        return await self.get(user_id, generation_id)
+
+    @unbroken
+    async def delete(self, user_id: str, generation_id: str) -> None:
+        """Forget a generation and everything recorded for it. Raises NotFound, Busy while it runs."""
+        generation = await self.get(user_id, generation_id)
+        if generation.status == "processing":
+            raise Busy(f"generation {generation_id!r} is running: cancel it first")
+        async with self._database.write() as connection:
+            await connection.execute(delete(generations).where(generations.c.id == generation_id))
+
+    # --- the queue ---
+
+    @unbroken
+    async def count_waiting(self) -> int:
+        """How many generations of all owners wait for a worker."""
+        return int((await self._rows(_count(generations.c.status == "pending")))[0][0])
+
+    @unbroken
+    async def queue_position(self, generation_id: str) -> int | None:
+        """1: the next to be claimed; None when the generation does not wait."""
+        query = select(generations).where(generations.c.id == generation_id, generations.c.status == "pending")
+        rows = await self._rows(query)
+        if not rows:
+            return None
+        before = or_(
+            generations.c.created_at < rows[0].created_at,
+            and_(generations.c.created_at == rows[0].created_at, generations.c.id < generation_id),
+        )
+        return 1 + int((await self._rows(_count(and_(generations.c.status == "pending", before))))[0][0])
+
+    @unbroken
+    async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None:
+        """Take the lease of the generation that waits longest, or whose worker died; None when there is none."""
+        lost = and_(generations.c.status == "processing", generations.c.lease_expires_at < now())
+        query = (
+            select(generations)
+            .where(or_(generations.c.status == "pending", lost))
+            .order_by(generations.c.created_at, generations.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.write() as connection:
+            row = (await connection.execute(query)).first()
+            if row is None:
+                return None
+            lease = await self._take(connection, row, owner)
+        return lease, generation_of(row)
+
+    @unbroken
+    async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of the given generations whose owner asked to stop them."""
+        query = select(generations.c.id).where(
+            generations.c.id.in_(generation_ids), generations.c.cancellation_requested.is_(True)
+        )
+        return tuple(row.id for row in await self._rows(query))
 
     @unbroken
     async def replace_recipe(self, user_id: str, generation_id: str, recipe: Recipe) -> None:
@@ -109,34 +203,37 @@ class GenerationStore:
         Raises Busy while another owner's lease is alive, NotFound.
         """
         async with self._database.write() as connection:
-            row = await self._locked(connection, generation_id)
+            row = await locked(connection, generation_id)
             expires: datetime | None = row.lease_expires_at
-            if expires is not None and expires > _now() and not take_over:
+            if expires is not None and expires > now() and not take_over:
                 raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
-            fence = row.fence + 1
-            await connection.execute(
-                update(generations)
-                .where(generations.c.id == generation_id)
-                .values(
-                    fence=fence,
-                    lease_owner=owner,
-                    lease_expires_at=_now() + timedelta(seconds=LEASE_SECONDS),
-                    status="processing",
-                    error_message=None,
-                    completed_at=None,
-                )
+            return await self._take(connection, row, owner)
+
+    async def _take(self, connection: AsyncConnection, row: Row[Any], owner: str) -> Lease:
+        fence = row.fence + 1
+        await connection.execute(
+            update(generations)
+            .where(generations.c.id == row.id)
+            .values(
+                fence=fence,
+                lease_owner=owner,
+                lease_expires_at=now() + timedelta(seconds=LEASE_SECONDS),
+                status="processing",
+                error_message=None,
+                completed_at=None,
             )
-        return Lease(generation_id=generation_id, owner=owner, fence=fence)
+        )
+        return Lease(generation_id=row.id, owner=owner, fence=fence)
 
     @unbroken
     async def renew(self, lease: Lease) -> bool:
         """Keep the lease for another LEASE_SECONDS. Returns whether the owner asked to cancel. Raises LeaseLost."""
         async with self._database.write() as connection:
-            row = await self._fenced(connection, lease)
+            row = await fenced(connection, lease)
             await connection.execute(
                 update(generations)
                 .where(generations.c.id == lease.generation_id)
-                .values(lease_expires_at=_now() + timedelta(seconds=LEASE_SECONDS))
+                .values(lease_expires_at=now() + timedelta(seconds=LEASE_SECONDS))
             )
         return bool(row.cancellation_requested)
 
@@ -144,16 +241,21 @@ class GenerationStore:
     async def end(
         self, lease: Lease, status: GenerationStatus, event: NewEvent, error_message: str | None = None
     ) -> None:
-        """Leave `processing`: give the lease back and write the closing event. Raises LeaseLost."""
+        """Leave `processing`: give the lease back and write the closing event. Raises LeaseLost.
+
+        A cancel that came while the worker stopped to wait is heeded here, or it would be forgotten.
+        """
         async with self._database.write() as connection:
-            row = await self._fenced(connection, lease)
-            await self._append(connection, row, (event,))
+            row = await fenced(connection, lease)
+            if row.cancellation_requested and status in ("pending", "awaiting_approval"):
+                status, event = "cancelled", NewEvent(kind="generation_cancelled", message="cancelled on request")
+            await append_events(connection, row, (event,))
             values: Json = {
                 "status": status,
                 "lease_owner": None,
                 "lease_expires_at": None,
                 "error_message": error_message,
-                "completed_at": None if status == "pending" else _now(),
+                "completed_at": None if status in ("pending", "awaiting_approval") else now(),
                 "cancellation_requested": False,
             }
             if status == "completed":
@@ -180,7 +282,7 @@ class GenerationStore:
     async def commit_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
         """Checkpoint, artifact rows, takes, messages and event in one transaction. Raises LeaseLost."""
         async with self._database.write() as connection:
-            row = await self._fenced(connection, lease)
+            row = await fenced(connection, lease)
             await connection.execute(
                 insert(checkpoints).values(
                     generation_id=lease.generation_id,
@@ -188,21 +290,21 @@ class GenerationStore:
                     key=step.key,
                     value=output.value,
                     seconds=seconds,
-                    created_at=_now(),
+                    created_at=now(),
                 )
             )
-            await self._insert_artifacts(connection, lease.generation_id, output)
-            for position, take_id in enumerate(await self._insert_takes(connection, lease, step, output)):
-                await self._point(connection, lease.generation_id, output.takes[position], take_id)
-            await self._insert_messages(connection, lease.generation_id, step, output.messages)
-            await self._append(connection, row, (event,))
+            await insert_artifacts(connection, lease.generation_id, output.artifacts)
+            for take, take_id in zip(output.takes, await insert_takes(connection, lease, step, output), strict=True):
+                await point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
+            await insert_messages(connection, lease.generation_id, step.name, output.messages)
+            await append_events(connection, row, (event,))
 
     @unbroken
     async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None:
         """Append events to the log, and move the generation's progress if given. Raises LeaseLost."""
         async with self._database.write() as connection:
-            row = await self._fenced(connection, lease)
-            await self._append(connection, row, new_events)
+            row = await fenced(connection, lease)
+            await append_events(connection, row, new_events)
             values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
             if progress is not None:
                 values["progress"] = progress
@@ -217,6 +319,13 @@ class GenerationStore:
         query = (
             select(events).where(events.c.generation_id == generation_id, events.c.seq > after).order_by(events.c.seq)
         )
+        return tuple(_event(row) for row in await self._rows(query))
+
+    async def milestones(self, generation_id: str) -> tuple[Event, ...]:
+        """The log with only the newest of its progress events: enough to say how far it is, however long it ran."""
+        mine, moves = events.c.generation_id == generation_id, events.c.kind == "step_progress"
+        newest = select(func.max(events.c.seq)).where(mine, moves).scalar_subquery()
+        query = select(events).where(mine, or_(~moves, events.c.seq == newest)).order_by(events.c.seq)
         return tuple(_event(row) for row in await self._rows(query))
 
     async def messages(self, generation_id: str) -> tuple[Message, ...]:
@@ -242,100 +351,21 @@ class GenerationStore:
         )
         return tuple(_checkpoint(row) for row in await self._rows(query))
 
-    # --- inside a transaction ---
-
     @unbroken
     async def _rows(self, query: Any) -> Sequence[Row[Any]]:
         async with self._database.read() as connection:
             return (await connection.execute(query)).all()
 
-    async def _locked(self, connection: AsyncConnection, generation_id: str) -> Row[Any]:
-        query = select(generations).where(generations.c.id == generation_id).with_for_update()
-        row = (await connection.execute(query)).first()
-        if row is None:
-            raise NotFound(f"no generation {generation_id!r}")
-        return row
 
-    async def _fenced(self, connection: AsyncConnection, lease: Lease) -> Row[Any]:
-        row = await self._locked(connection, lease.generation_id)
-        if row.fence != lease.fence or row.lease_owner != lease.owner:
-            raise LeaseLost(f"generation {lease.generation_id!r} was taken over by {row.lease_owner!r}")
-        return row
-
-    async def _append(self, connection: AsyncConnection, row: Row[Any], new: Sequence[NewEvent]) -> None:
-        rows = [
-            {
-                **event.model_dump(mode="json"),
-                "generation_id": row.id,
-                "seq": row.last_seq + index,
-                "created_at": _now(),
-            }
-            for index, event in enumerate(new, start=1)
-        ]
-        await connection.execute(insert(events), rows)
-        await connection.execute(
-            update(generations).where(generations.c.id == row.id).values(last_seq=row.last_seq + len(new))
-        )
-
-    async def _insert_artifacts(self, connection: AsyncConnection, generation_id: str, output: StepOutput) -> None:
-        known = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
-        present = set((await connection.execute(known)).scalars())
-        rows = {
-            stored.sha256: {"generation_id": generation_id, **stored.model_dump()}
-            for stored in output.artifacts
-            if stored.sha256 not in present
-        }
-        if rows:
-            await connection.execute(insert(artifacts), list(rows.values()))
-
-    async def _insert_takes(
-        self, connection: AsyncConnection, lease: Lease, step: Step, output: StepOutput
-    ) -> tuple[str, ...]:
-        ids = tuple(str(uuid.uuid4()) for _ in output.takes)
-        rows = [
-            {
-                "id": take_id,
-                "generation_id": lease.generation_id,
-                "step": step.name,
-                "key": step.key,
-                "position": position,
-                "created_at": _now(),
-                **take.model_dump(mode="json"),
-            }
-            for position, (take_id, take) in enumerate(zip(ids, output.takes, strict=True))
-        ]
-        if rows:
-            await connection.execute(insert(takes), rows)
-        return ids
-
-    async def _point(self, connection: AsyncConnection, generation_id: str, take: Any, take_id: str) -> None:
-        """Make a take the current one of its kind and scene."""
-        where = and_(
-            currents.c.generation_id == generation_id,
-            currents.c.kind == take.kind,
-            currents.c.scene_number == (take.scene_number or 0),
-        )
-        moved = await connection.execute(update(currents).where(where).values(take_id=take_id))
-        if moved.rowcount == 0:
-            await connection.execute(
-                insert(currents).values(
-                    generation_id=generation_id,
-                    kind=take.kind,
-                    scene_number=take.scene_number or 0,
-                    take_id=take_id,
-                )
-            )
-
-    async def _insert_messages(
-        self, connection: AsyncConnection, generation_id: str, step: Step, new: Sequence[Message]
-    ) -> None:
-        rows = [{"generation_id": generation_id, "step": step.name, **message.model_dump()} for message in new]
-        if rows:
-            await connection.execute(insert(messages), rows)
+def _count(where: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).select_from(generations).where(where)
 
 
-def _generation(row: Row[Any]) -> Generation:
-    return Generation(**{name: getattr(row, name) for name in Generation.model_fields})
+def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:
+    """Rows that come after `generation` in the order of `page`."""
+    here = (generations.c.created_at, generations.c.id)
+    there = (generation.created_at, generation.id)
+    return tuple_(*here) < tuple_(*there) if newest_first else tuple_(*here) > tuple_(*there)
 
 
 def _checkpoint(row: Row[Any]) -> Checkpoint:

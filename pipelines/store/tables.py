@@ -4,7 +4,8 @@ Status moves (enforced in `sql.py`, values enforced here):
 
     pending ──claim──> processing ──> completed | failed | cancelled
        ^                   │
-       └──── release ──────┘          (interrupted; `failed` and `cancelled` are claimed again by a resume)
+       ├──── release ──────┤          (interrupted; `failed` and `cancelled` are claimed again by a resume)
+       └── awaiting_approval          (the owner approves or directs; then it is `pending` again)
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ def _generation_id() -> Column[str]:
     return Column("generation_id", String(36), ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True)
 
 
+generation_groups = Table(
+    "generation_groups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("user_id", String(36), nullable=False, index=True),
+    Column("comparison_type", String(16), nullable=False),
+    Column("winner_generation_id", String(36)),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("comparison_type in ('settings', 'prompt')", name="comparison_type"),
+)
+
 _statuses = ", ".join(f"'{status}'" for status in get_args(GenerationStatus))
 
 generations = Table(
@@ -72,8 +84,10 @@ generations = Table(
     Column("recipe", JSON, nullable=False),
     Column("given", JSON, nullable=False),
     Column("manifest", JSON, nullable=False),
-    Column("status", String(16), nullable=False),
+    Column("direction", JSON, nullable=False, server_default="{}"),
+    Column("status", String(32), nullable=False),
     Column("progress", Integer, nullable=False),
+    Column("current_stage", String(16)),
     Column("current_step", String(200)),
     Column("error_message", Text),
     Column("cancellation_requested", Boolean, nullable=False),
@@ -83,6 +97,8 @@ generations = Table(
     Column("lease_expires_at", UtcDateTime),
     Column("fence", Integer, nullable=False),
     Column("last_seq", Integer, nullable=False),
+    Column("generation_group_id", String(36), ForeignKey("generation_groups.id", ondelete="SET NULL"), index=True),
+    Column("parent_generation_id", String(36), ForeignKey("generations.id", ondelete="SET NULL")),
     CheckConstraint(f"status in ({_statuses})", name="status"),
     CheckConstraint("progress between 0 and 100", name="progress"),
 )
@@ -98,6 +114,15 @@ checkpoints = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+stage_outputs = Table(
+    "stage_outputs",
+    metadata,
+    _generation_id(),
+    Column("stage", String(16), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 artifacts = Table(
     "artifacts",
     metadata,
@@ -105,6 +130,16 @@ artifacts = Table(
     Column("sha256", String(64), primary_key=True),
     Column("media_type", String(100), nullable=False),
     Column("size", Integer, nullable=False),
+)
+
+owned_artifacts = Table(
+    "owned_artifacts",
+    metadata,
+    Column("user_id", String(36), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("media_type", String(100), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 takes = Table(

@@ -21,7 +21,7 @@ class ToolDesk:
 
     def __init__(self, deployment: LocalDeployment, scratch: Path) -> None:
         self._models = deployment.models
-        self.notes = deployment.notes
+        self.notes = deployment.described.notes
         self.artifacts = LocalArtifacts(scratch)
         self.chat_model = deployment.models.chat_model
         self.image_model = deployment.models.image_model

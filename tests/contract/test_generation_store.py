@@ -154,7 +154,7 @@ async def test_an_ended_generation_gives_its_lease_back_and_says_why_it_failed(s
 async def test_a_cancel_request_is_seen_at_the_next_renewal_and_cleared_at_the_end(store, generation_id):
     lease = await store.claim(generation_id, "one")
     assert await store.renew(lease) is False
-    await store.request_cancel("anna", generation_id)
+    await store.cancel("anna", generation_id)
     assert await store.renew(lease) is True
     await store.end(lease, "cancelled", EVENT)
     assert (await store.get("anna", generation_id)).cancellation_requested is False

@@ -151,7 +151,7 @@ async def test_a_cancel_request_ends_a_running_generation_as_cancelled(world, mo
     world.models.wait_in_video_call = 1
     run = asyncio.create_task(world.engine().run("anna", generation_id))
     await world.models.waiting.wait()
-    await world.store.request_cancel("anna", generation_id)
+    await world.store.cancel("anna", generation_id)
     with pytest.raises(asyncio.CancelledError):
         await run
     assert (await world.store.get("anna", generation_id)).status == "cancelled"

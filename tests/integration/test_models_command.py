@@ -34,7 +34,7 @@ def test_every_description_pins_a_full_commit_or_says_that_it_does_not():
 
 def test_list_names_every_model_with_its_licence_and_whether_it_is_here(run):
     lines = run("list").stdout.splitlines()
-    rows = {name: next(line for line in lines if name in line) for name in load_model_specs()}
+    rows = {name: next(line for line in lines if f" {name} " in line) for name in load_model_specs()}
     assert "not here" in rows["stable-diffusion-xl"]
     assert "RAIL++-M" in rows["stable-diffusion-xl"]
     assert "remote" in rows["qwen2.5-vl-7b"]

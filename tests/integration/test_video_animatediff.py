@@ -7,10 +7,10 @@ from diffusers import PIAPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from models.errors import Cancelled, InvalidRequest
-from models.image.latents import encode
 from models.interfaces import AdapterSettings, EncodedImage, NoiseSpec, Reference, Unwatched, VideoRequest
 from models.noise import draw, noise_sha256
 from models.registry import load
+from models.video.keyframe import followed, held
 from tests import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
@@ -92,11 +92,34 @@ def test_the_condition_is_the_stock_one_without_its_chance(engine, monkeypatch, 
     monkeypatch.setattr(pipeline, "_guidance_scale", guidance_scale, raising=False)
     options = {"num_frames": 8, "height": 64, "width": 64, "dtype": torch.float32, "device": "cpu", "generator": None}
     with torch.inference_mode():
-        clean = encode(pipeline.vae, pipeline.video_processor.preprocess(picture))
-        mask, keyframe = pipeline.prepare_masked_condition(clean, 1, 4, **options)
+        told = held(pipeline, picture, "static", 8)
+        mask, keyframe = pipeline.prepare_masked_condition(told, 1, 4, **options)
         stock_mask, stock_keyframe = PIAPipeline.prepare_masked_condition(pipeline, picture, 1, 4, **options)
     assert torch.equal(mask, stock_mask)
     assert torch.equal(keyframe, stock_keyframe)
+
+
+def test_a_followed_keyframe_is_told_as_the_moved_camera_sees_it(engine):
+    pipeline, picture = engine._pipeline, tiny_models.opened(tiny_models.png(1))
+    with torch.inference_mode():
+        plain, still, panned = (
+            held(pipeline, picture, "static", 4),
+            *(followed(pipeline, picture, move, 4) for move in ("static", "pan_right")),
+        )
+    assert still.shape == panned.shape == plain.shape == (1, 5, 4, 8, 8)
+    assert torch.allclose(still[:, 1:], plain[:, 1:], atol=1e-4)
+    assert still[:, 0].min() == 1
+    assert torch.allclose(panned[:, :, 0], still[:, :, 0], atol=1e-4)
+    unknown = panned[0, 0, -1] == 0
+    assert unknown[:, -1].all()
+    assert not unknown[:, 0].any()
+    assert (panned[0, 1:, -1][:, unknown] == 0).all()
+
+
+def test_weights_that_follow_the_keyframe_see_the_camera_beyond_its_words(folders, monkeypatch):
+    engine = load(tiny_models.video_spec("animatediff", keyframe="followed"), folders, "cpu")
+    monkeypatch.setattr(engine, "_prompt", lambda request: "a bottle")
+    assert not np.array_equal(generate(engine, camera="push_in"), generate(engine, camera="static"))
 
 
 def test_references_reach_the_clip_with_their_weights(engine):

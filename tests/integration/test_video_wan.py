@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from diffusers import WanImageToVideoPipeline
 
-from models.errors import Cancelled, InvalidRequest
-from models.interfaces import NoiseSpec, Reference, Unwatched, VideoRequest
+from models.errors import Cancelled, InvalidRequest, OutOfMemory
+from models.interfaces import LoraUse, NoiseSpec, Reference, Unwatched, VideoRequest
+from models.memory import SECOND_TRY
 from models.noise import draw, noise_sha256
 from models.registry import load
 from tests import tiny_models
@@ -122,3 +124,66 @@ def test_a_spec_cannot_promise_a_last_frame_that_the_weights_do_not_take(folder)
     engine = load(tiny_models.video_spec("wan", last_frame=True), {"main": folder}, "cpu")
     with pytest.raises(InvalidRequest, match="cannot end on a given frame"):
         generate(engine, last_frame=tiny_models.png(2))
+
+
+# --- accelerations, memory, budget, LoRAs -----------------------------------------------------------------------------
+
+
+def test_a_deterministic_clip_does_not_use_the_cache(engine, folder):
+    cache = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
+    spec = tiny_models.video_spec("wan", frame_multiple=4, acceleration={"cache": cache})
+    cached = load(spec, {"main": folder}, "cpu")
+    plain = generate(engine)
+    assert not np.array_equal(generate(cached), plain)
+    assert np.array_equal(generate(cached, deterministic=True), plain)
+
+
+def test_a_cancelled_clip_leaves_nothing_in_the_cache(folder):
+    cache = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
+    spec = tiny_models.video_spec("wan", frame_multiple=4, acceleration={"cache": cache})
+    cached = load(spec, {"main": folder}, "cpu")
+    before = generate(cached)
+    with pytest.raises(Cancelled):
+        cached.generate(request(prompt="a green mug", noise=NoiseSpec(seed=9)), StopAt(1))
+    assert np.array_equal(generate(cached), before)
+
+
+def test_a_clip_that_finds_no_memory_is_made_again_and_says_so(engine, monkeypatch):
+    vae, tries = engine._pipeline.vae, []
+    decode = vae.decode
+
+    def scarce(latents, **options):
+        tries.append(vae.use_tiling)
+        if not vae.use_tiling:
+            torch.empty(2**50)
+        return decode(latents, **options)
+
+    plain = generate(engine)
+    monkeypatch.setattr(vae, "decode", scarce)
+    result = engine.generate(request(), Unwatched())
+    assert tries == [False, True]
+    assert result.notes == (SECOND_TRY,)
+    assert np.array_equal(result.frames, plain)
+    assert not vae.use_tiling
+
+
+def test_a_clip_that_never_fits_is_refused_by_its_size_and_the_next_is_made(engine, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory, match="no room for 5 frames of 64x64"):
+        patch.setattr(engine._pipeline.vae, "decode", lambda latents, **options: torch.empty(2**50))
+        generate(engine)
+    assert generate(engine).shape == (5, 64, 64, 3)
+
+
+def test_a_clip_over_the_pixel_budget_is_refused_with_the_limit(engine):
+    with pytest.raises(InvalidRequest, match="takes at most 262144 per request"):
+        generate(engine, width=1024, height=1024)
+
+
+def test_an_unlisted_lora_is_refused(engine):
+    with pytest.raises(InvalidRequest, match="has no LoRA 'neon'; it has: none"):
+        generate(engine, loras=(LoraUse(name="neon"),))
+
+
+def test_a_clip_without_its_keyframe_is_refused(engine):
+    with pytest.raises(InvalidRequest, match="give first_frame"):
+        generate(engine, first_frame=None)

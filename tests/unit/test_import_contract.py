@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "configs": {"configs", "pipelines", "models"},
     "serving": {"serving", "pipelines", "models", "quality", "configs"},
 }
-RAY_ALLOWED = (Path("serving/deployments"), Path("benchmarks"))
+RAY_ALLOWED = (Path("serving/deployments"), Path("serving/app.py"), Path("benchmarks"))
 
 
 def modules(package: str) -> list[Path]:

@@ -8,7 +8,7 @@ import pytest
 
 from models import weights
 from models.errors import WeightsError
-from models.spec import ChatModelSpec, WeightSource
+from models.spec import ChatModelSpec, ImageModelSpec, WeightSource
 from models.weights import Library, read_manifest, write_manifest
 
 COMMIT = "a" * 40
@@ -205,3 +205,24 @@ def test_damaged_packaged_weights_ask_for_a_new_installation(root, packaged):
     (packaged / "motion" / "model.safetensors").write_bytes(b"MOTION")
     with pytest.raises(WeightsError, match=r"altered.*install the project again"):
         Library(root).verify(SKETCH)
+
+
+def test_loras_lie_beside_the_other_parts_and_are_checked_alike(root):
+    source = WeightSource(repository="owner/neon", revision=COMMIT)
+    picture = ImageModelSpec(
+        kind="image", name="big", family="stable-diffusion", licence="none", vram_gb=0, sizes={}, references=0,
+        num_inference_steps=1, guidance_scale=1, loras={"neon": source},
+    )  # fmt: skip
+    library, folder = Library(root), root / "big" / "lora-neon"
+    assert not library.present(picture)
+    with pytest.raises(WeightsError, match=r"lora-neon.*admint models pull big"):
+        library.folders(picture)
+    folder.mkdir(parents=True)
+    (folder / "neon.safetensors").write_bytes(b"neon")
+    write_manifest(folder, "owner/neon", COMMIT)
+    assert library.present(picture)
+    assert library.folders(picture) == {"lora-neon": folder}
+    before = library.fingerprint(picture)
+    (folder / "neon.safetensors").write_bytes(b"noon")
+    write_manifest(folder, "owner/neon", COMMIT)
+    assert library.fingerprint(picture) != before

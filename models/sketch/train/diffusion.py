@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler
 from transformers import CLIPTextModel
 
 SNR_CAP = 5.0
+MIDDLE = 0.45
 
 
 def scheduler() -> DDIMScheduler:
@@ -35,17 +36,26 @@ def weights(schedule: DDIMScheduler, timesteps: torch.Tensor) -> torch.Tensor:
     return torch.clamp((SNR_CAP + 1) / (snr + 1), max=1.0)
 
 
+def _triangular(share: torch.Tensor) -> torch.Tensor:
+    """Quantiles of the triangular distribution over 0 to 1 that peaks at `MIDDLE`."""
+    rising = (share * MIDDLE).sqrt()
+    return torch.where(share < MIDDLE, rising, 1 - ((1 - share) * (1 - MIDDLE)).sqrt())
+
+
 def noised(
     schedule: DDIMScheduler, clean: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noisy latents, timesteps (strata over the batch, the noisier the likelier) and the v target.
+    """Noisy latents, timesteps (strata over the batch) and the v target.
 
-    What a prompt decides is decided early: on latents that are a thumbnail, colours show through up to step 400.
+    A third of the timesteps are the likelier the noisier: what a prompt decides is decided early. The others lie around
+    `MIDDLE`, where handles, lids and dials form. With all of the first kind, colours and settings were right after
+    4,600 steps and half of the shapes, of seen combinations too, lacked their small parts.
     """
     count = len(clean)
-    shift = torch.rand((), generator=generator)
-    timesteps = (((torch.arange(count) + shift) / count).sqrt() * 1000).long().clamp(max=999)
-    timesteps = timesteps[torch.randperm(count, generator=generator)]
+    strata = (torch.arange(count) + torch.rand((), generator=generator)) / count
+    strata = strata[torch.randperm(count, generator=generator)]
+    early = torch.rand(count, generator=generator) < 1 / 3
+    timesteps = (torch.where(early, strata.sqrt(), _triangular(strata)) * 1000).long().clamp(max=999)
     noise = torch.randn(clean.shape, generator=generator)
     return (
         schedule.add_noise(clean, noise, timesteps),

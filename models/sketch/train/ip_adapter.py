@@ -18,7 +18,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from models.sketch.train import data, diffusion, loop
-from models.sketch.train.paths import WEIGHTS, as_tensor, squash
+from models.sketch.train.paths import EXPORTS, as_tensor, squash
 from models.sketch.train.thumbnail import encode
 from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import COLOURS, MATERIALS, SHAPES, caption, sample_spec
@@ -110,7 +110,8 @@ def _render_views(product: Product) -> np.ndarray[tuple[int, ...], np.dtype[np.u
 def reference_embeddings(path: Path) -> torch.Tensor:
     """Image embeddings of every product's views: 240 x VIEWS x EMBEDDING, computed once."""
     if not path.exists():
-        encoder = CLIPVisionModelWithProjection.from_pretrained(WEIGHTS / "ip_adapter/image_encoder").eval()
+        folder = EXPORTS / "ip_adapter/image_encoder"
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32).eval()
         with multiprocessing.Pool(2) as pool:
             views = pool.map(_render_views, PRODUCTS)
         torch.save(torch.stack([encoder(squash(as_tensor(v))).image_embeds for v in views]), path)
@@ -143,14 +144,14 @@ class Batches:
 
 
 def export(unet: nn.Module) -> None:
-    save_file(adapter_state(unet), WEIGHTS / "ip_adapter/ip-adapter.safetensors")
+    save_file(adapter_state(unet), EXPORTS / "ip_adapter/ip-adapter.safetensors")
 
 
 def main() -> None:
     args = loop.arguments("ip_adapter", steps=20000, minutes=12)
     tokenizer = load_tokenizer(args.out.parent / "tokenizer")
-    text = CLIPTextModel.from_pretrained(WEIGHTS / "image/text_encoder", dtype=torch.float32).eval()
-    unet = UNet2DConditionModel.from_pretrained(WEIGHTS / "image/unet", torch_dtype=torch.float32)
+    text = CLIPTextModel.from_pretrained(EXPORTS / "image/text_encoder", dtype=torch.float32).eval()
+    unet = UNet2DConditionModel.from_pretrained(EXPORTS / "image/unet", dtype=torch.float32)
     references = reference_embeddings(args.out / "references.pt")
     attach(unet, projection(text, tokenizer, references))
     run = loop.Run(unet, args, lr=5e-4, decay=0.99)
@@ -163,8 +164,10 @@ def main() -> None:
         noisy, timesteps, target = diffusion.noised(schedule, clean, generator)
         with torch.no_grad():
             states = diffusion.hidden_states(text, ids)
-        out = unet(noisy, timesteps, encoder_hidden_states=states, added_cond_kwargs={"image_embeds": [embeds]}).sample
-        return diffusion.loss(schedule, out, target, timesteps), {}
+        told = {"image_embeds": [embeds]}
+        with torch.autocast(args.device.split(":")[0], dtype=torch.bfloat16):
+            out = unet(noisy, timesteps, encoder_hidden_states=states, added_cond_kwargs=told).sample
+        return diffusion.loss(schedule, out.float(), target, timesteps), {}
 
     if not args.export:
         run.train(step)

@@ -15,12 +15,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.sketch.train import data, diffusion, loop
-from models.sketch.train.paths import WEIGHTS, as_tensor
+from models.sketch.train.paths import EXPORTS, as_tensor
 from models.sketch.train.thumbnail import encode
 from models.sketch.train.unet import CHANNELS
 from models.sketch.train.words import load_tokenizer, token_ids
@@ -47,7 +48,7 @@ def adapter() -> MotionAdapter:
 
 def network() -> UNetMotionModel:
     """The image model with motion modules; what the new inputs say counts for nothing at first."""
-    unet = UNet2DConditionModel.from_pretrained(WEIGHTS / "image/unet", torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(EXPORTS / "image/unet", dtype=torch.float32)
     model = UNetMotionModel.from_unet2d(unet, adapter())
     with torch.no_grad():
         model.conv_in.weight[:, 4:] = 0
@@ -57,7 +58,7 @@ def network() -> UNetMotionModel:
 def parts(model: UNetMotionModel) -> tuple[UNet2DConditionModel, MotionAdapter]:
     """The trained model as the two stock parts."""
     state = model.state_dict()
-    config = UNet2DConditionModel.load_config(WEIGHTS / "image/unet")
+    config = UNet2DConditionModel.load_config(EXPORTS / "image/unet")
     unet = UNet2DConditionModel.from_config(config)
     plain = {k: v for k, v in state.items() if "motion_modules" not in k}
     plain["conv_in.weight"] = plain["conv_in.weight"][:, :4]
@@ -104,18 +105,19 @@ def condition(keyframe: NDArray[np.uint8], camera: str, num_frames: int) -> torc
 def export(model: UNetMotionModel) -> None:
     """A Stable Diffusion folder of its own for the trained image layers, and the motion adapter."""
     unet, motion = parts(model)
-    unet.half().save_pretrained(WEIGHTS / "video/unet", safe_serialization=True)
+    unet.half().save_pretrained(EXPORTS / "video/unet", safe_serialization=True)
     for name in ("vae", "text_encoder", "tokenizer", "scheduler", "feature_extractor"):
-        shutil.copytree(WEIGHTS / "image" / name, WEIGHTS / "video" / name, dirs_exist_ok=True)
-    shutil.copy(WEIGHTS / "image/model_index.json", WEIGHTS / "video/model_index.json")
-    motion.half().save_pretrained(WEIGHTS / "motion", safe_serialization=True)
+        shutil.copytree(EXPORTS / "image" / name, EXPORTS / "video" / name, dirs_exist_ok=True)
+    shutil.copy(EXPORTS / "image/model_index.json", EXPORTS / "video/model_index.json")
+    motion.half().save_pretrained(EXPORTS / "motion", safe_serialization=True)
 
 
 def main() -> None:
     args = loop.arguments("motion", steps=20000, minutes=35)
     tokenizer = load_tokenizer(args.out.parent / "tokenizer")
-    text = CLIPTextModel.from_pretrained(WEIGHTS / "image/text_encoder", dtype=torch.float32).eval()
+    text = CLIPTextModel.from_pretrained(EXPORTS / "image/text_encoder", dtype=torch.float32).eval()
     model = network().to(args.device)
+    model.set_attn_processor(AttnProcessor())
     run = loop.Run(model, args, lr=6e-4, decay=0.99)
     schedule = diffusion.scheduler()
     generator = torch.Generator().manual_seed(args.seed + run.step)
@@ -126,8 +128,9 @@ def main() -> None:
         noisy, timesteps, target = diffusion.noised(schedule, clean, generator)
         with torch.no_grad():
             states = diffusion.hidden_states(text, ids).repeat_interleave(clean.shape[2], dim=0)
-        out = model(torch.cat([noisy, told], dim=1), timesteps, encoder_hidden_states=states).sample
-        return diffusion.loss(schedule, out, target, timesteps), {}
+        with torch.autocast(args.device.split(":")[0], dtype=torch.bfloat16):
+            out = model(torch.cat([noisy, told], dim=1), timesteps, encoder_hidden_states=states).sample
+        return diffusion.loss(schedule, out.float(), target, timesteps), {}
 
     if not args.export:
         run.train(step)

@@ -9,7 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from models.sketch.train.data import CACHE
+
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+"""What ships with the project; `release` fills it."""
+EXPORTS = CACHE / "exports"
+"""Finished stages in the same layout, whether they meet their bars or not."""
 
 
 def as_tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:

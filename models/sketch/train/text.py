@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.sketch.train import data
 from models.sketch.train.clip_config import text_config
-from models.sketch.train.paths import WEIGHTS
+from models.sketch.train.paths import EXPORTS
 from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import COLOURS, MATERIALS, SETTINGS, SHAPES, caption, sample_spec
 from models.sketch.world.spec import LIGHTS
@@ -66,8 +66,8 @@ def main() -> None:
     tokenizer = load_tokenizer(data.CACHE / "tokenizer")
     text = CLIPTextModel(text_config(tokenizer))
     print("shapes named rightly:", warm_up(text, tokenizer, args.steps), flush=True)
-    text.eval().save_pretrained(WEIGHTS / "image/text_encoder", safe_serialization=True)
-    tokenizer.save_pretrained(WEIGHTS / "image/tokenizer")
+    text.eval().save_pretrained(EXPORTS / "image/text_encoder", safe_serialization=True)
+    tokenizer.save_pretrained(EXPORTS / "image/tokenizer")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from pipelines.store import account_tables, request_keys  # noqa: F401  (their tables join the metadata)
 from pipelines.store.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)

@@ -1,0 +1,128 @@
+"""Replicas that sleep a fixed time per denoising step, so that cores do not limit: spread, cancel, and slow-down.
+
+The application is the real one (gateway, pipeline, store, handles); only the engine inside the video replicas sleeps.
+Knows no bar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+from ray import serve
+from ray.serve import Application
+
+from benchmarks.serving_http import Http
+from configs.settings import load_model, load_profile
+from models.interfaces import VideoRequest, VideoResult, Watcher
+from models.spec import VideoModelSpec
+from serving.app import IMAGE_CALLS, SCORER_CALLS, VIDEO_CALLS, compose
+from serving.deployments.image import image_deployment
+from serving.deployments.llm import chat_application
+from serving.deployments.picture_replica import PictureReplica
+from serving.deployments.replica_options import replica_options
+from serving.deployments.scorer import scorer_deployment
+from serving.deployments.video import VideoReplica
+
+STEP_SECONDS = 0.25
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class SleepingVideo:
+    """A VideoModel whose steps take STEP_SECONDS and no core."""
+
+    def generate(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        watcher.step(0, request.num_inference_steps)
+        for done in range(1, request.num_inference_steps + 1):
+            time.sleep(STEP_SECONDS)
+            watcher.step(done, request.num_inference_steps)
+        frames = np.zeros((request.num_frames, request.height, request.width, 3), dtype=np.uint8)
+        return VideoResult(frames, "0" * 64, request.num_inference_steps * STEP_SECONDS)
+
+
+class SleepingReplica(VideoReplica):
+    """A video replica around it."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        specs = {"sketch-video": load_model("sketch-video", VideoModelSpec)}
+        self._replica = PictureReplica(specs, lambda spec: SleepingVideo(), None)
+
+
+sleeping_deployment = serve.deployment(SleepingReplica)
+
+
+async def spread(http: Http, scenes: int, steps: int) -> float:
+    """Seconds until `scenes` clips of `steps` steps, asked for at once, are all completed."""
+    started = time.perf_counter()
+    clips = [await http.clip(seed, steps) for seed in range(scenes)]
+    await asyncio.gather(*(_ended(http, clip) for clip in clips))
+    return time.perf_counter() - started
+
+
+async def cancel_seconds(http: Http, client: httpx.AsyncClient) -> float:
+    """From DELETE of a running clip to the moment at which the one that waited for its lane takes its first step."""
+    first, second = await http.clip(1, 200), await http.clip(2, 200)
+    await _started(client, first)
+    await asyncio.sleep(3 * STEP_SECONDS)
+    started = time.perf_counter()
+    (await client.delete(f"/v1/videos/{first}")).raise_for_status()
+    await _started(client, second)
+    seconds = time.perf_counter() - started
+    (await client.delete(f"/v1/videos/{second}")).raise_for_status()
+    await _ended(http, second)
+    return seconds
+
+
+async def clip_beside_polls(http: Http, clients: int) -> dict[str, float]:
+    """Seconds of a clip alone, and of one beside `clients` clients that poll once a second."""
+    alone = await spread(http, 1, 24)
+    stop = asyncio.Event()
+
+    async def client(number: int) -> None:
+        await asyncio.sleep(number / clients)
+        while not stop.is_set():
+            took = await http.poll_seconds("/v1/models")
+            await asyncio.sleep(max(0.0, 1.0 - took))
+
+    polling = [asyncio.create_task(client(number)) for number in range(clients)]
+    beside = await spread(http, 1, 24)
+    stop.set()
+    await asyncio.gather(*polling)
+    return {"alone": alone, "beside": beside, "slowed": beside / alone - 1}
+
+
+async def _started(client: httpx.AsyncClient, clip: str) -> None:
+    """Returns once the clip has taken a step, as a poll every POLL_SECONDS sees it."""
+    while True:
+        video: dict[str, Any] = (await client.get(f"/v1/videos/{clip}")).raise_for_status().json()
+        if video["progress"]:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _ended(http: Http, clip: str) -> None:
+    while True:
+        if await http.status(clip) not in ("queued", "in_progress"):
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def sleeping_application(count: int) -> Application:
+    """The application of the embedded profile, with `count` sleeping video replicas."""
+    profile = load_profile("sketch")
+    serving = profile.serving
+    video = serving.video.model_copy(update={"num_replicas": count, "num_cpus": 0.1})
+    return compose(
+        profile,
+        chat_application(profile),
+        image_deployment.options(**replica_options("Image", serving.image, IMAGE_CALLS)).bind(
+            (profile.image,), profile.device, None
+        ),
+        sleeping_deployment.options(**replica_options("Video", video, VIDEO_CALLS)).bind(),
+        scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(),
+    )

@@ -1,0 +1,53 @@
+"""How the language model of a profile is served: in process, or by vLLM through Ray Serve. Typed data only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from configs.replicas import Count, ReplicaSettings
+from models.interfaces import Plain
+
+
+class LoraServing(Plain):
+    """LoRA adapters of a language model; a request asks for one as `model: "NAME:ADAPTER"`."""
+
+    adapters: Annotated[dict[str, str], Field(min_length=1)]
+    """Folder of each adapter (PEFT format, safetensors) by name, on every node."""
+    max_rank: Literal[8, 16, 32, 64, 128, 256] = 16
+    """The highest rank among them."""
+    max_in_batch: Count = 1
+    """Different adapters in one batch; each takes device memory of its own."""
+
+
+class LanguageSettings(ReplicaSettings):
+    """`num_cpus` and `num_gpus` are those of a replica; with vLLM, of each of its `tensor_parallel_size` workers."""
+
+    engine: Literal["in_process", "vllm"] = "in_process"
+    """`in_process`: transformers, one call at a time, any machine. `vllm`: many calls in one batch."""
+    tensor_parallel_size: Count = 1
+    """Devices that share one replica's weights."""
+    enable_prefix_caching: bool = True
+    """The agents of a generation share long openings: these are computed once."""
+    max_model_len: Count | None = None
+    """Tokens of prompt and answer together; None: the model's own context."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Of one card's memory; None: 0.9 of what `num_gpus` says this replica has of it."""
+    lora: LoraServing | None = None
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further vLLM engine arguments; they win over what is derived from the fields above."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables of the replica and its workers, such as VLLM_CPU_KVCACHE_SPACE (gigabytes) without a GPU."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        only_vllm = set(type(self).model_fields) - set(ReplicaSettings.model_fields) - {"engine"}
+        if self.engine == "in_process" and (given := sorted(self.model_fields_set & only_vllm)):
+            raise ValueError(f"{', '.join(given)}: only with 'engine: vllm'")
+        if self.tensor_parallel_size > 1 and self.num_gpus not in (0.0, 1.0):
+            raise ValueError(
+                f"tensor_parallel_size {self.tensor_parallel_size} needs a whole card per worker: "
+                f"set num_gpus to 1 (got {self.num_gpus:g})"
+            )
+        return self

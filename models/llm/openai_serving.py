@@ -1,0 +1,247 @@
+"""An OpenAI chat completion request as a `ChatRequest`, and a `ChatResult` as the OpenAI answer: plain JSON both.
+
+For whoever offers an engine of this package under OpenAI's protocol. A field that an engine cannot honour is refused by
+name rather than ignored; images come as data URLs and are never fetched. Knows no transport and no engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from models.errors import InvalidRequest
+from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, FinishReason, Plain
+from models.spec import ChatModelSpec
+
+Json = dict[str, Any]
+
+IGNORED = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+)
+"""Book-keeping for OpenAI's own service, which changes no answer."""
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "n": (1, None),
+    "frequency_penalty": (0, None),
+    "presence_penalty": (0, None),
+    "logprobs": (False, None),
+    "top_logprobs": (0, None),
+    "logit_bias": ({}, None),
+    "tools": ([], None),
+    "tool_choice": ("none", "auto", None),
+    "parallel_tool_calls": (True, False, None),
+    "modalities": (["text"], None),
+}
+"""What clients send without meaning anything by it; another value is refused."""
+DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
+
+
+@dataclass(frozen=True)
+class ServedChat:
+    """An OpenAI request, read."""
+
+    request: ChatRequest
+    stream: bool
+    include_usage: bool
+
+
+def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
+    """What `body` asks of the model `spec`. Raises InvalidRequest naming the field that cannot be honoured.
+
+    Without `seed` each answer is another one; `timeout_seconds` is the model's own.
+    """
+    for name, values in NEUTRAL.items():
+        if name in body and body[name] not in values:
+            raise InvalidRequest(f"field {name!r} is not supported by model {spec.name!r}: leave it out")
+    fields = {key: value for key, value in body.items() if key not in IGNORED and key not in NEUTRAL}
+    try:
+        asked = _Body.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequest(_first_mistake(error, spec)) from error
+    if asked.model != spec.name:
+        raise InvalidRequest(f"model {asked.model!r}: model {spec.name!r} is served without LoRA adapters here")
+    schema = None if asked.response_format is None else asked.response_format.schema_of_answer()
+    if schema is not None and asked.stop:
+        raise InvalidRequest("field 'stop' would cut an answer that must be JSON: leave out it or 'response_format'")
+    request = ChatRequest(
+        messages=tuple(message.plain(place) for place, message in enumerate(asked.messages)),
+        json_schema=schema,
+        seed=secrets.randbits(63) if asked.seed is None else asked.seed,
+        temperature=spec.temperature if asked.temperature is None else asked.temperature,
+        top_p=1.0 if asked.top_p is None else asked.top_p,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens or spec.max_tokens,
+        stop=asked.stop,
+        timeout_seconds=spec.timeout_seconds,
+    )
+    usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+    return ServedChat(request, stream=bool(asked.stream), include_usage=usage)
+
+
+class Reply:
+    """Builds the answer to one request: chunks of one id, or one completion."""
+
+    def __init__(self, model: str) -> None:
+        self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def opening(self) -> Json:
+        """The chunk before all text."""
+        return self._chunk({"role": "assistant", "content": ""}, None)
+
+    def piece(self, text: str) -> Json:
+        return self._chunk({"content": text}, None)
+
+    def end(self, reason: FinishReason) -> Json:
+        """The last chunk with a choice."""
+        return self._chunk({}, reason)
+
+    def usage(self, result: ChatResult) -> Json:
+        """The chunk after the last one, for who asked `stream_options.include_usage`."""
+        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": _usage(result)}
+
+    def completion(self, result: ChatResult) -> Json:
+        message = {"role": "assistant", "content": result.text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.finish_reason}
+        return {**self._common, "object": "chat.completion", "choices": [choice], "usage": _usage(result)}
+
+    def _chunk(self, delta: Json, reason: FinishReason | None) -> Json:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _usage(result: ChatResult) -> Json:
+    return {
+        "prompt_tokens": result.prompt_tokens,
+        "completion_tokens": result.completion_tokens,
+        "total_tokens": result.prompt_tokens + result.completion_tokens,
+    }
+
+
+# --- the fields of a request ------------------------------------------------------------------------------------------
+
+
+class _ImageUrl(Plain):
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class _TextPart(Plain):
+    type: Literal["text"]
+    text: str
+
+
+class _ImagePart(Plain):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+_Part = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
+_PART: TypeAdapter[_TextPart | _ImagePart] = TypeAdapter(_Part)
+
+
+class _Message(Plain):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | tuple[_Part, ...]
+    name: str | None = None
+    refusal: None = None
+
+    def plain(self, place: int) -> ChatMessage:
+        """Images come before the text, whatever their order was."""
+        role = "system" if self.role == "developer" else self.role
+        if isinstance(self.content, str):
+            return ChatMessage(role=role, content=self.content)
+        texts = [part.text for part in self.content if isinstance(part, _TextPart)]
+        urls = [part.image_url.url for part in self.content if isinstance(part, _ImagePart)]
+        images = tuple(decode_data_url(url, f"messages.{place}.content") for url in urls)
+        return ChatMessage(role=role, content="\n".join(texts), images=images)
+
+
+class _Schema(Plain):
+    name: str = "answer"
+    description: str | None = None
+    json_schema: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class _ResponseFormat(Plain):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return {"type": "object"}
+        if self.json_schema is None:
+            raise InvalidRequest("field 'response_format.json_schema' is missing beside type 'json_schema'")
+        return self.json_schema.json_schema
+
+
+class _StreamOptions(Plain):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value or ()
+
+
+class _Body(Plain):
+    model: str
+    messages: Annotated[tuple[_Message, ...], Field(min_length=1)]
+    response_format: _ResponseFormat | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4), BeforeValidator(_as_list)
+    ] = ()
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+def decode_data_url(url: str, field: str) -> EncodedImage:
+    """The image in a `data:` URL. Raises InvalidRequest naming `field`; nothing is ever fetched."""
+    head = DATA_URL.match(url)
+    if head is None:
+        raise InvalidRequest(
+            f"{field}: images are taken as data:image/png;base64,… (or jpeg, webp), never fetched; got {url[:40]!r}"
+        )
+    try:
+        return EncodedImage(data=base64.b64decode(url[head.end() :], validate=True))
+    except binascii.Error as error:
+        raise InvalidRequest(f"{field}: the image is no base64 ({error}): encode the file's bytes") from error
+
+
+def check_parts(messages: Any) -> None:
+    """For engines that read bodies themselves: no part of a message but text and images as `data:` URLs.
+
+    Those engines would fetch URLs. Raises InvalidRequest naming the part.
+    """
+    for place, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
+        for index, part in enumerate(content if isinstance(content, list) else ()):
+            field = f"messages.{place}.content.{index}"
+            try:
+                known = _PART.validate_python(part)
+            except ValidationError as error:
+                raise InvalidRequest(f"field {field!r}: only text and image_url parts are taken") from error
+            if isinstance(known, _ImagePart):
+                decode_data_url(known.image_url.url, field)
+
+
+def _first_mistake(error: ValidationError, spec: ChatModelSpec) -> str:
+    mistake = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        return f"field {field!r} is not supported by model {spec.name!r}: leave it out"
+    return f"field {field!r}: {mistake['msg']} (got {mistake.get('input')!r:.80})"

@@ -1,0 +1,83 @@
+"""The tables of who may ask: users, their logins, refresh tokens, API keys and tickets, and failed logins.
+
+Secrets are only ever here as hashes. `generations.user_id` has no foreign key to `users`: the command line's own runs
+belong to nobody's account.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from sqlalchemy import JSON, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
+
+from pipelines.store.account_records import Role
+from pipelines.store.tables import UtcDateTime, metadata
+
+
+def _user_id() -> Column[str]:
+    return Column("user_id", String(36), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True)
+
+
+_roles = ", ".join(f"'{role}'" for role in get_args(Role))
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("username", String(64), nullable=False, unique=True),
+    Column("password_hash", String(200), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint(f"role in ({_roles})", name="role"),
+)
+
+logins = Table(
+    "logins",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    _user_id(),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("login_id", String(36), ForeignKey("logins.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("spent_at", UtcDateTime),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    _user_id(),
+    Column("name", String(100), nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _user_id(),
+    Column("scopes", JSON, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("username_hash", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_login_attempts_username_hash_created_at", "username_hash", "created_at"),
+    Index("ix_login_attempts_address_created_at", "address", "created_at"),
+)

@@ -1,0 +1,171 @@
+"""Users and their API keys. Knows hashes only: who hashes, and with what, is the caller's affair.
+
+Disabling a user and setting a password end every login of theirs in the same transaction.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipelines.errors import BadInput, NotFound
+from pipelines.store.account_records import ApiKey, Role, Scope, User
+from pipelines.store.account_tables import api_keys, logins, users
+from pipelines.store.database import Database, unbroken
+from pipelines.store.transaction import now
+
+MAX_KEYS = 50
+"""Keys of one user that are not revoked."""
+
+
+class Accounts:
+    """Rows of users and keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- users ---
+
+    @unbroken
+    async def add_user(self, username: str, password_hash: str, role: Role = "user") -> User:
+        """Raises BadInput when the name is taken."""
+        try:
+            async with self._database.write() as connection:
+                return await _insert(connection, username, password_hash, role)
+        except IntegrityError:
+            raise BadInput(f"user {username!r} exists already: choose another name") from None
+
+    @unbroken
+    async def add_first_user(self, username: str, password_hash: str, role: Role) -> User | None:
+        """The new user; None when there is one already, also one that another process adds at this moment."""
+        try:
+            async with self._database.write() as connection:
+                if await connection.scalar(select(func.count()).select_from(users)):
+                    return None
+                return await _insert(connection, username, password_hash, role)
+        except IntegrityError:
+            return None
+
+    @unbroken
+    async def user(self, username: str) -> User:
+        """Raises NotFound."""
+        found = await self.password_of(username)
+        if found is None:
+            raise NotFound(f"no user {username!r}")
+        return found[0]
+
+    @unbroken
+    async def users(self) -> tuple[User, ...]:
+        """All of them, by name."""
+        async with self._database.read() as connection:
+            return tuple(user_of(row) for row in await connection.execute(select(users).order_by(users.c.username)))
+
+    @unbroken
+    async def password_of(self, username: str) -> tuple[User, str] | None:
+        """The user, also a disabled one, and the hash of their password; None when there is no such user."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(users).where(users.c.username == username))).first()
+        return None if row is None else (user_of(row), row.password_hash)
+
+    @unbroken
+    async def set_disabled(self, username: str, disabled: bool) -> None:
+        """Raises NotFound."""
+        await self._change(username, disabled=disabled)
+
+    @unbroken
+    async def set_password(self, username: str, password_hash: str) -> None:
+        """Raises NotFound."""
+        await self._change(username, password_hash=password_hash)
+
+    @unbroken
+    async def strengthen(self, user_id: str, password_hash: str) -> None:
+        """The same password under newer settings of the hash: no login ends."""
+        async with self._database.write() as connection:
+            await connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+
+    async def _change(self, username: str, **values: Any) -> None:
+        user = await self.user(username)
+        async with self._database.write() as connection:
+            await connection.execute(update(users).where(users.c.id == user.id).values(**values))
+            alive = (logins.c.user_id == user.id) & logins.c.ended_at.is_(None)
+            await connection.execute(update(logins).where(alive).values(ended_at=now()))
+
+    # --- keys ---
+
+    @unbroken
+    async def add_key(
+        self, user_id: str, key_id: str, secret_hash: str, name: str, scopes: tuple[Scope, ...]
+    ) -> ApiKey:
+        """Raises BadInput when the user has MAX_KEYS already."""
+        key = ApiKey(id=key_id, user_id=user_id, name=name, scopes=scopes, created_at=now())
+        async with self._database.write() as connection:
+            # Locks the user, so that keys made at the same moment are counted (PostgreSQL; SQLite has one writer).
+            await connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+            alive = (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
+            if (await connection.scalar(select(func.count()).select_from(api_keys).where(alive)) or 0) >= MAX_KEYS:
+                raise BadInput(f"there are {MAX_KEYS} keys already: revoke one first")
+            row = {**key.model_dump(), "scopes": list(scopes), "secret_hash": secret_hash}
+            await connection.execute(insert(api_keys).values(**row))
+        return key
+
+    @unbroken
+    async def keys(self, user_id: str) -> tuple[ApiKey, ...]:
+        """Those that are not revoked, oldest first."""
+        query = (
+            select(api_keys)
+            .where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
+            .order_by(api_keys.c.created_at, api_keys.c.id)
+        )
+        async with self._database.read() as connection:
+            return tuple(_key(row) for row in await connection.execute(query))
+
+    @unbroken
+    async def revoke_key(self, user_id: str, key_id: str) -> None:
+        """From the next request on nobody asks with it. Raises NotFound, also for someone else's key."""
+        mine = (api_keys.c.id == key_id) & (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
+        async with self._database.write() as connection:
+            changed = await connection.execute(update(api_keys).where(mine).values(revoked_at=now()))
+        if changed.rowcount == 0:
+            raise NotFound(f"no key {key_id!r}")
+
+    @unbroken
+    async def key_holder(self, key_id: str, secret_hash: str) -> tuple[User, ApiKey] | None:
+        """Whose key it is; None when it is unknown or revoked, its secret another, or its user disabled."""
+        query = (
+            select(users, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at.label("key_created_at"))
+            .join(api_keys, api_keys.c.user_id == users.c.id)
+            .where(
+                api_keys.c.id == key_id,
+                # A hash of 256 random bits: comparing it in the database tells a guesser's clock nothing of use.
+                api_keys.c.secret_hash == secret_hash,
+                api_keys.c.revoked_at.is_(None),
+                users.c.disabled.is_(False),
+            )
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        created: datetime = row.key_created_at
+        key = ApiKey(id=key_id, user_id=row.id, name=row.name, scopes=tuple(row.scopes), created_at=created)
+        return user_of(row), key
+
+
+async def _insert(connection: AsyncConnection, username: str, password_hash: str, role: Role) -> User:
+    user = User(id=str(uuid.uuid4()), username=username, role=role, disabled=False, created_at=now())
+    await connection.execute(insert(users).values(**user.model_dump(), password_hash=password_hash))
+    return user
+
+
+def user_of(row: Row[Any]) -> User:
+    """The user in a row that has all columns of `users`."""
+    return User(**{name: getattr(row, name) for name in User.model_fields})
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    return ApiKey(**{name: getattr(row, name) for name in ApiKey.model_fields})

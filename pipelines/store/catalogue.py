@@ -1,0 +1,88 @@
+"""What a server shows of many generations: pages of an owner's list, and where the event logs that are followed stand.
+
+Reads only. Every list is one owner's; `heads` and `log` are for ids that the caller has checked before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+
+from pipelines.store.database import Database, unbroken
+from pipelines.store.records import Event, Generation, GenerationStatus
+from pipelines.store.tables import events, generations
+from pipelines.store.transaction import generation_of
+
+Head = tuple[int, GenerationStatus]
+"""The `seq` of the newest event, and the status."""
+
+
+class Catalogue:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @unbroken
+    async def page(
+        self,
+        user_id: str,
+        limit: int,
+        offset: int,
+        statuses: tuple[GenerationStatus, ...] = (),
+        recipes: tuple[str, ...] = (),
+        text: str | None = None,
+    ) -> tuple[tuple[Generation, ...], int]:
+        """`limit` generations of the owner from `offset` on, newest first, and how many there are.
+
+        Empty filters: all. `text` is looked for in the prompt, whatever its case.
+        """
+        mine = [generations.c.user_id == user_id, *_filters(statuses, recipes, text)]
+        rows = (
+            select(generations)
+            .where(*mine)
+            .order_by(generations.c.created_at.desc(), generations.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        total = select(func.count()).select_from(generations).where(*mine)
+        async with self._database.read() as connection:
+            found = (await connection.execute(rows)).all()
+            count = int((await connection.execute(total)).scalar_one())
+        return tuple(generation_of(row) for row in found), count
+
+    @unbroken
+    async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]:
+        """Of those that exist."""
+        query = select(generations.c.id, generations.c.last_seq, generations.c.status).where(
+            generations.c.id.in_(generation_ids)
+        )
+        async with self._database.read() as connection:
+            return {row.id: (row.last_seq, row.status) for row in (await connection.execute(query)).all()}
+
+    @unbroken
+    async def log(self, generation_id: str, after: int, limit: int) -> tuple[Event, ...]:
+        """At most `limit` events past the `seq` `after`, in order."""
+        query = (
+            select(events)
+            .where(events.c.generation_id == generation_id, events.c.seq > after)
+            .order_by(events.c.seq)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(Event(**{name: getattr(row, name) for name in Event.model_fields}) for row in rows)
+
+
+def _filters(
+    statuses: tuple[GenerationStatus, ...], recipes: tuple[str, ...], text: str | None
+) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if statuses:
+        filters.append(generations.c.status.in_(statuses))
+    if recipes:
+        filters.append(generations.c.recipe["name"].as_string().in_(recipes))
+    if text:
+        prompt: ColumnElement[Any] = generations.c.brief["prompt"].as_string()
+        filters.append(func.lower(prompt).contains(text.lower(), autoescape=True))
+    return filters

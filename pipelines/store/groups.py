@@ -1,0 +1,71 @@
+"""Rows of groups: generations that were made to be compared, and which of them won."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import insert, select, update
+
+from pipelines.brief import Brief
+from pipelines.errors import BadInput, NotFound
+from pipelines.recipe import Recipe
+from pipelines.steps import Json
+from pipelines.store.database import Database, unbroken
+from pipelines.store.records import ComparisonType, Group
+from pipelines.store.tables import generation_groups, generations
+from pipelines.store.transaction import insert_generation, now
+
+
+class GroupStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @unbroken
+    async def start(
+        self, user_id: str, comparison_type: ComparisonType, briefs: tuple[Brief, ...], recipe: Recipe, manifest: Json
+    ) -> Group:
+        """A group of one waiting generation per brief, all of them or none."""
+        group_id = str(uuid.uuid4())
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert(generation_groups).values(
+                    id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
+                )
+            )
+            for brief in briefs:
+                await insert_generation(connection, user_id, brief, recipe, {}, manifest, generation_group_id=group_id)
+        return await self.get(user_id, group_id)
+
+    @unbroken
+    async def get(self, user_id: str, group_id: str) -> Group:
+        """Raises NotFound, also for someone else's group."""
+        mine = (generation_groups.c.id == group_id, generation_groups.c.user_id == user_id)
+        members = (
+            select(generations.c.id)
+            .where(generations.c.generation_group_id == group_id)
+            .order_by(generations.c.created_at, generations.c.id)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(generation_groups).where(*mine))).first()
+            if row is None:
+                raise NotFound(f"no group {group_id!r}")
+            ids = tuple((await connection.execute(members)).scalars())
+        winner = row.winner_generation_id if row.winner_generation_id in ids else None  # it may have been deleted
+        return Group(**{**row._mapping, "winner_generation_id": winner}, generation_ids=ids)
+
+    @unbroken
+    async def choose_winner(self, user_id: str, group_id: str, generation_id: str) -> Group:
+        """Say which finished generation is the best; a later choice replaces it. Raises NotFound, BadInput."""
+        group = await self.get(user_id, group_id)
+        if generation_id not in group.generation_ids:
+            raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
+        async with self._database.write() as connection:
+            status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
+            if (await connection.execute(status)).scalar_one() != "completed":
+                raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
+            await connection.execute(
+                update(generation_groups)
+                .where(generation_groups.c.id == group_id)
+                .values(winner_generation_id=generation_id)
+            )
+        return group.model_copy(update={"winner_generation_id": generation_id})

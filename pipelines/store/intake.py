@@ -1,0 +1,180 @@
+"""Taking orders: a generation or a group, its artifacts and the client's name for the request, in one transaction.
+
+So a request that is sent twice, also by a client that saw the first one fail half way, is carried out once. Knows no
+HTTP: what names and fingerprints are made of is the caller's business.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipelines.brief import Brief
+from pipelines.errors import KeyReused, NotFound
+from pipelines.recipe import Recipe
+from pipelines.steps import Json, StoredArtifact
+from pipelines.store.database import Database, unbroken
+from pipelines.store.quotas import Quota, admit_generation
+from pipelines.store.records import ComparisonType
+from pipelines.store.request_keys import RequestKey, request_keys
+from pipelines.store.tables import generation_groups, generations
+from pipelines.store.transaction import insert_artifacts, insert_generation, now
+
+Keys = tuple[RequestKey, ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A checked generation. `artifacts` are those that its brief names; they live as long as it does."""
+
+    brief: Brief
+    recipe: Recipe
+    given: Json
+    manifest: Json
+    artifacts: tuple[StoredArtifact, ...] = ()
+    parent_generation_id: str | None = None
+    """The owner's generation that this one is an edited version of."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The id of what came of an order; `repeated` when an earlier request had ordered it."""
+
+    id: str
+    repeated: bool
+
+
+class Intake:
+    def __init__(self, database: Database, quota: Quota | None = None) -> None:
+        """`quota` of each owner; None: no bound."""
+        self._database = database
+        self._quota = quota
+
+    @unbroken
+    async def generation(self, user_id: str, order: Order, keys: Keys = ()) -> Accepted:
+        """A new row that waits for a worker, or the one that an earlier request with one of `keys` made.
+
+        Raises QuotaExceeded, KeyReused, NotFound for an unknown parent.
+        """
+        try:
+            return await self._generation(user_id, order, keys)
+        except IntegrityError:  # the same request arrived twice at once: the other one was first
+            return await self._generation(user_id, order, keys)
+
+    @unbroken
+    async def group(
+        self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys = ()
+    ) -> Accepted:
+        """A group of one waiting generation per order, all of them or none. Raises QuotaExceeded, KeyReused."""
+        try:
+            return await self._group(user_id, comparison_type, orders, keys)
+        except IntegrityError:
+            return await self._group(user_id, comparison_type, orders, keys)
+
+    @unbroken
+    async def known(self, user_id: str, keys: Keys) -> str | None:
+        """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
+        async with self._database.read() as connection:
+            return await _known(connection, user_id, keys)
+
+    @unbroken
+    async def find(self, user_id: str, name: str) -> str:
+        """The generation that a request of this name made. Raises NotFound."""
+        query = select(request_keys.c.generation_id).where(
+            request_keys.c.user_id == user_id, request_keys.c.name == name, request_keys.c.generation_id.is_not(None)
+        )
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).scalar()
+        if found is None:
+            raise NotFound(f"no generation {name.partition(':')[2]!r}")
+        return str(found)
+
+    async def _generation(self, user_id: str, order: Order, keys: Keys) -> Accepted:
+        async with self._database.write() as connection:
+            known = await _known(connection, user_id, keys)
+            if known is not None:
+                return Accepted(known, repeated=True)
+            generation_id = await self._insert(connection, user_id, order, None)
+            await _note(connection, user_id, keys, generation_id=generation_id)
+        return Accepted(generation_id, repeated=False)
+
+    async def _group(
+        self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys
+    ) -> Accepted:
+        async with self._database.write() as connection:
+            known = await _known(connection, user_id, keys)
+            if known is not None:
+                return Accepted(known, repeated=True)
+            group_id = str(uuid.uuid4())
+            await connection.execute(
+                insert(generation_groups).values(
+                    id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
+                )
+            )
+            for order in orders:
+                await self._insert(connection, user_id, order, group_id)
+            await _note(connection, user_id, keys, generation_group_id=group_id)
+        return Accepted(group_id, repeated=False)
+
+    async def _insert(self, connection: AsyncConnection, user_id: str, order: Order, group_id: str | None) -> str:
+        await admit_generation(connection, user_id, self._quota)
+        await _check_parent(connection, user_id, order.parent_generation_id)
+        generation_id = await insert_generation(
+            connection,
+            user_id,
+            order.brief,
+            order.recipe,
+            order.given,
+            order.manifest,
+            order.parent_generation_id,
+            group_id,
+        )
+        await insert_artifacts(connection, generation_id, order.artifacts)
+        return generation_id
+
+
+async def _known(connection: AsyncConnection, user_id: str, keys: Keys) -> str | None:
+    """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
+    for key in keys:
+        query = select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name == key.name)
+        row = (await connection.execute(query)).first()
+        if row is None:
+            continue
+        if row.fingerprint != key.fingerprint:
+            raise KeyReused(f"{key.name.partition(':')[2]!r} named an earlier request with another body: use a new one")
+        return str(row.generation_id or row.generation_group_id)
+    return None
+
+
+async def _note(
+    connection: AsyncConnection,
+    user_id: str,
+    keys: Keys,
+    generation_id: str | None = None,
+    generation_group_id: str | None = None,
+) -> None:
+    rows = [
+        {
+            "user_id": user_id,
+            "name": key.name,
+            "fingerprint": key.fingerprint,
+            "generation_id": generation_id,
+            "generation_group_id": generation_group_id,
+            "created_at": now(),
+        }
+        for key in keys
+    ]
+    if rows:
+        await connection.execute(insert(request_keys), rows)
+
+
+async def _check_parent(connection: AsyncConnection, user_id: str, parent: str | None) -> None:
+    if parent is None:
+        return
+    query = select(generations.c.id).where(generations.c.id == parent, generations.c.user_id == user_id)
+    if (await connection.execute(query)).first() is None:
+        raise NotFound(f"no generation {parent!r}")

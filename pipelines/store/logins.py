@@ -1,0 +1,133 @@
+"""Logins: each a family of refresh tokens that replace one another, and the tickets that stand in for a header.
+
+    open ──> token 1 ──rotate──> token 2 ──rotate──> …      a spent token that comes again ends the whole login
+
+Tokens and tickets are hashes here. A lost answer to `rotate` costs its owner a new login: there is no grace period,
+because within one a thief and the owner cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import timedelta
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipelines.store.account_records import Scope, User
+from pipelines.store.account_tables import logins, refresh_tokens, tickets, users
+from pipelines.store.accounts import user_of
+from pipelines.store.database import Database, unbroken
+from pipelines.store.transaction import now
+
+logger = logging.getLogger(__name__)
+
+
+class Logins:
+    """Rows of logins and tickets."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @unbroken
+    async def open(self, user_id: str, token_hash: str, days: float) -> str:
+        """A new login with its first refresh token; returns its id. `days`: its life, however often it is rotated."""
+        login_id, time = str(uuid.uuid4()), now()
+        async with self._database.write() as connection:
+            await connection.execute(delete(logins).where(logins.c.user_id == user_id, logins.c.expires_at < time))
+            await connection.execute(
+                insert(logins).values(
+                    id=login_id, user_id=user_id, created_at=time, expires_at=time + timedelta(days=days)
+                )
+            )
+            await connection.execute(insert(refresh_tokens).values(hash=token_hash, login_id=login_id))
+        return login_id
+
+    @unbroken
+    async def rotate(self, token_hash: str, next_hash: str) -> tuple[str, User] | None:
+        """Spend a refresh token for its successor. Returns the login's id and its user.
+
+        None when the token is unknown, or its login is over, or its user disabled. A token that was spent before ends
+        its login: two hold it, and one of them is a thief.
+        """
+        spent = update(refresh_tokens).where(refresh_tokens.c.hash == token_hash, refresh_tokens.c.spent_at.is_(None))
+        async with self._database.write() as connection:
+            first_time = (await connection.execute(spent.values(spent_at=now()))).rowcount == 1
+            login_id = await connection.scalar(
+                select(refresh_tokens.c.login_id).where(refresh_tokens.c.hash == token_hash)
+            )
+            if login_id is None:
+                return None
+            if not first_time:
+                logger.warning("login %s ends: a refresh token that was spent came again", login_id)
+                await _end(connection, login_id)
+                return None
+            user = await _holder(connection, login_id)
+            if user is None:
+                return None
+            await connection.execute(insert(refresh_tokens).values(hash=next_hash, login_id=login_id))
+        return login_id, user
+
+    @unbroken
+    async def end(self, login_id: str) -> None:
+        """Its refresh and access tokens are worth nothing from now on. Ending it twice changes nothing."""
+        async with self._database.write() as connection:
+            await _end(connection, login_id)
+
+    @unbroken
+    async def holder(self, login_id: str) -> User | None:
+        """Who is logged in; None when the login is unknown or over, or its user disabled."""
+        async with self._database.read() as connection:
+            return await _holder(connection, login_id)
+
+    # --- tickets ---
+
+    @unbroken
+    async def issue_ticket(self, user_id: str, scopes: tuple[Scope, ...], ticket_hash: str, seconds: float) -> None:
+        """A ticket that is good once, within `seconds`."""
+        time = now()
+        async with self._database.write() as connection:
+            await connection.execute(delete(tickets).where(tickets.c.expires_at < time))
+            await connection.execute(
+                insert(tickets).values(
+                    hash=ticket_hash,
+                    user_id=user_id,
+                    scopes=list(scopes),
+                    expires_at=time + timedelta(seconds=seconds),
+                )
+            )
+
+    @unbroken
+    async def redeem_ticket(self, ticket_hash: str) -> tuple[User, tuple[Scope, ...]] | None:
+        """Whose ticket it is, and it is gone; None when it is unknown, used or too old, or its user disabled."""
+        query = (
+            select(users, tickets.c.scopes)
+            .join(tickets, tickets.c.user_id == users.c.id)
+            .where(tickets.c.hash == ticket_hash, tickets.c.expires_at > now(), users.c.disabled.is_(False))
+        )
+        async with self._database.write() as connection:
+            row = (await connection.execute(query)).first()
+            taken = await connection.execute(delete(tickets).where(tickets.c.hash == ticket_hash))
+        # Of two that come at once, one takes the row away.
+        return None if row is None or taken.rowcount == 0 else (user_of(row), tuple(row.scopes))
+
+
+async def _end(connection: AsyncConnection, login_id: str) -> None:
+    alive = (logins.c.id == login_id) & logins.c.ended_at.is_(None)
+    await connection.execute(update(logins).where(alive).values(ended_at=now()))
+
+
+async def _holder(connection: AsyncConnection, login_id: str) -> User | None:
+    query = (
+        select(users)
+        .join(logins, logins.c.user_id == users.c.id)
+        .where(
+            logins.c.id == login_id,
+            logins.c.ended_at.is_(None),
+            logins.c.expires_at > now(),
+            users.c.disabled.is_(False),
+        )
+    )
+    row = (await connection.execute(query)).first()
+    return None if row is None else user_of(row)

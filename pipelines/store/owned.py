@@ -1,0 +1,74 @@
+"""Which artifacts are whose: those of a user's generations, and those recorded without one (single pictures, uploads).
+
+The artifact folder knows only hashes; whoever serves a file by its hash asks here first. Knows no file.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from pipelines.errors import NotFound
+from pipelines.steps import StoredArtifact
+from pipelines.store.database import Database, unbroken
+from pipelines.store.quotas import Quota, admit_bytes
+from pipelines.store.tables import artifacts, generations, owned_artifacts
+from pipelines.store.transaction import now
+
+
+class OwnedArtifacts:
+    """Rows only; the bytes are in the artifact store, under the same hash."""
+
+    def __init__(self, database: Database, quota: Quota | None = None) -> None:
+        """`quota` of each owner; None: no bound."""
+        self._database = database
+        self._quota = quota
+
+    @unbroken
+    async def check_room(self, user_id: str, size: int) -> None:
+        """Ask before `size` bytes are written to the artifact store. Raises QuotaExceeded."""
+        async with self._database.write() as connection:
+            await admit_bytes(connection, user_id, size, self._quota)
+
+    @unbroken
+    async def record(self, user_id: str, stored: StoredArtifact) -> None:
+        """Say that `stored` belongs to the user. Saying it twice changes nothing. Raises QuotaExceeded."""
+        if await self._loose(user_id, stored.sha256) is not None:
+            return
+        try:
+            async with self._database.write() as connection:
+                await admit_bytes(connection, user_id, stored.size, self._quota)
+                await connection.execute(
+                    insert(owned_artifacts).values(user_id=user_id, created_at=now(), **stored.model_dump())
+                )
+        except IntegrityError:  # another request recorded the same bytes in between
+            return
+
+    @unbroken
+    async def find(self, user_id: str, sha256: str) -> StoredArtifact:
+        """Raises NotFound, also for someone else's artifact."""
+        stored = await self._loose(user_id, sha256) or await self._of_a_generation(user_id, sha256)
+        if stored is None:
+            raise NotFound(f"no artifact {sha256!r}")
+        return stored
+
+    async def _loose(self, user_id: str, sha256: str) -> StoredArtifact | None:
+        table = owned_artifacts
+        return await self._first(
+            select(table.c.sha256, table.c.media_type, table.c.size).where(
+                table.c.user_id == user_id, table.c.sha256 == sha256
+            )
+        )
+
+    async def _of_a_generation(self, user_id: str, sha256: str) -> StoredArtifact | None:
+        return await self._first(
+            select(artifacts.c.sha256, artifacts.c.media_type, artifacts.c.size)
+            .join(generations, generations.c.id == artifacts.c.generation_id)
+            .where(generations.c.user_id == user_id, artifacts.c.sha256 == sha256)
+            .limit(1)
+        )
+
+    async def _first(self, query: Select[tuple[str, str, int]]) -> StoredArtifact | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        return None if row is None else StoredArtifact(sha256=row.sha256, media_type=row.media_type, size=row.size)

@@ -1,0 +1,154 @@
+"""What happens inside one write transaction of the generation store: locks, fences, and the rows of a finished step.
+
+Knows no policy of leases or states: `sql.py` decides, these functions read and write.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipelines.brief import Brief
+from pipelines.errors import LeaseLost, NotFound
+from pipelines.recipe import Recipe
+from pipelines.steps import Json, Message, Step, StepOutput, StoredArtifact, TakeKind
+from pipelines.store.records import Generation, Lease, NewEvent
+from pipelines.store.tables import artifacts, currents, events, generations, messages, takes
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def generation_of(row: Row[Any]) -> Generation:
+    return Generation(**{name: getattr(row, name) for name in Generation.model_fields})
+
+
+async def insert_generation(
+    connection: AsyncConnection,
+    user_id: str,
+    brief: Brief,
+    recipe: Recipe,
+    given: Json,
+    manifest: Json,
+    parent_generation_id: str | None = None,
+    generation_group_id: str | None = None,
+) -> str:
+    """A new row that waits for a worker; returns its id."""
+    generation_id = str(uuid.uuid4())
+    await connection.execute(
+        insert(generations).values(
+            id=generation_id,
+            user_id=user_id,
+            brief=brief.model_dump(mode="json"),
+            recipe=recipe.model_dump(mode="json"),
+            given=given,
+            manifest=manifest,
+            direction={},
+            status="pending",
+            progress=0,
+            cancellation_requested=False,
+            created_at=now(),
+            fence=0,
+            last_seq=0,
+            parent_generation_id=parent_generation_id,
+            generation_group_id=generation_group_id,
+        )
+    )
+    return generation_id
+
+
+async def locked(connection: AsyncConnection, generation_id: str) -> Row[Any]:
+    query = select(generations).where(generations.c.id == generation_id).with_for_update()
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise NotFound(f"no generation {generation_id!r}")
+    return row
+
+
+async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:
+    row = await locked(connection, lease.generation_id)
+    if row.fence != lease.fence or row.lease_owner != lease.owner:
+        raise LeaseLost(f"generation {lease.generation_id!r} was taken over by {row.lease_owner!r}")
+    return row
+
+
+async def append_events(connection: AsyncConnection, row: Row[Any], new: Sequence[NewEvent]) -> None:
+    rows = [
+        {
+            **event.model_dump(mode="json"),
+            "generation_id": row.id,
+            "seq": row.last_seq + index,
+            "created_at": now(),
+        }
+        for index, event in enumerate(new, start=1)
+    ]
+    await connection.execute(insert(events), rows)
+    await connection.execute(
+        update(generations).where(generations.c.id == row.id).values(last_seq=row.last_seq + len(new))
+    )
+
+
+async def insert_artifacts(
+    connection: AsyncConnection, generation_id: str, stored_artifacts: Sequence[StoredArtifact]
+) -> None:
+    known = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
+    present = set((await connection.execute(known)).scalars())
+    rows = {
+        stored.sha256: {"generation_id": generation_id, **stored.model_dump()}
+        for stored in stored_artifacts
+        if stored.sha256 not in present
+    }
+    if rows:
+        await connection.execute(insert(artifacts), list(rows.values()))
+
+
+async def insert_takes(connection: AsyncConnection, lease: Lease, step: Step, output: StepOutput) -> tuple[str, ...]:
+    ids = tuple(str(uuid.uuid4()) for _ in output.takes)
+    rows = [
+        {
+            "id": take_id,
+            "generation_id": lease.generation_id,
+            "step": step.name,
+            "key": step.key,
+            "position": position,
+            "created_at": now(),
+            **take.model_dump(mode="json"),
+        }
+        for position, (take_id, take) in enumerate(zip(ids, output.takes, strict=True))
+    ]
+    if rows:
+        await connection.execute(insert(takes), rows)
+    return ids
+
+
+async def point(
+    connection: AsyncConnection, generation_id: str, kind: TakeKind, scene_number: int | None, take_id: str
+) -> None:
+    """Make a take the current one of its kind and scene."""
+    where = and_(
+        currents.c.generation_id == generation_id,
+        currents.c.kind == kind,
+        currents.c.scene_number == (scene_number or 0),
+    )
+    moved = await connection.execute(update(currents).where(where).values(take_id=take_id))
+    if moved.rowcount == 0:
+        await connection.execute(
+            insert(currents).values(
+                generation_id=generation_id,
+                kind=kind,
+                scene_number=scene_number or 0,
+                take_id=take_id,
+            )
+        )
+
+
+async def insert_messages(connection: AsyncConnection, generation_id: str, step: str, new: Sequence[Message]) -> None:
+    rows = [{"generation_id": generation_id, "step": step, **message.model_dump()} for message in new]
+    if rows:
+        await connection.execute(insert(messages), rows)

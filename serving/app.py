@@ -1,0 +1,59 @@
+"""The composition root: a profile becomes an application of Ray Serve deployments that call each other by handle.
+
+    Gateway ──> Chat, Image, Video, Scorer
+       └─(wake, cancel)─> Pipeline ──> Chat, Image, Video, Scorer
+
+`admint serve` runs what `application` builds; a Serve config file names it as `serving.app:application`.
+"""
+
+from __future__ import annotations
+
+from ray.serve import Application
+
+from configs.settings import Profile, load_profile
+from serving.deployments.gateway import gateway_deployment
+from serving.deployments.image import image_deployment
+from serving.deployments.llm import chat_application
+from serving.deployments.pipeline import pipeline_deployment
+from serving.deployments.replica_options import replica_options
+from serving.deployments.scorer import scorer_deployment
+from serving.deployments.video import video_deployment
+
+IMAGE_CALLS = 16
+"""Calls that one image replica holds: those that may share a batch gather there."""
+VIDEO_CALLS = 1
+"""A clip takes its replica alone: scenes then go to whichever replica is free."""
+SCORER_CALLS = 8
+CONTROL_CALLS = 1000
+"""Gateway and pipeline: their calls wait for others and cost nothing themselves."""
+
+
+def application(arguments: dict[str, str]) -> Application:
+    """The application of the profile `arguments["profile"]`. Raises BadInput for an unknown profile."""
+    return build(load_profile(arguments["profile"]))
+
+
+def build(profile: Profile) -> Application:
+    """Every deployment of a profile, bound together; nothing runs yet."""
+    serving = profile.serving
+    image = image_deployment.options(**replica_options("Image", serving.image, IMAGE_CALLS)).bind(
+        serving.image.offered(profile.image), profile.device, serving.image.memory_gb
+    )
+    video = video_deployment.options(**replica_options("Video", serving.video, VIDEO_CALLS)).bind(
+        serving.video.offered(profile.video), profile.device, serving.video.memory_gb
+    )
+    scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind()
+    return compose(profile, chat_application(profile), image, video, scorer)
+
+
+def compose(
+    profile: Profile, chat: Application, image: Application, video: Application, scorer: Application
+) -> Application:
+    """The pipeline and the gateway over four bound deployments of models."""
+    serving = profile.serving
+    pipeline = pipeline_deployment.options(**replica_options("Pipeline", serving.pipeline, CONTROL_CALLS)).bind(
+        profile.name, serving.pipeline.generations, chat, image, video, scorer
+    )
+    return gateway_deployment.options(**replica_options("Gateway", serving.gateway, CONTROL_CALLS)).bind(
+        profile.name, pipeline, chat, image, video, scorer
+    )

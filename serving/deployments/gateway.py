@@ -1,0 +1,68 @@
+"""The gateway deployment: the FastAPI application of `serving.gateway`, with handles for what it needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from configs.settings import load_model_specs, load_profile
+from serving.ad_planner import profile_ad_planner
+from serving.clip_planner import ProfileClipPlanner
+from serving.deployments.handle_backend import HandleBackend, HandleWorker
+from serving.deployments.handle_models import ModelHandles
+from serving.gateway.ads import open_ads
+from serving.gateway.application import create_app
+from serving.gateway.services import Limits, Services
+from serving.server_auth import server_auth
+from serving.server_store import open_server_store, server_quota
+
+
+@serve.ingress()
+class GatewayReplica:
+    """Answers HTTP for one application."""
+
+    async def __init__(  # type: ignore[misc]
+        self,
+        profile: str,
+        pipeline: DeploymentHandle[Any],
+        chat: DeploymentHandle[Any],
+        image: DeploymentHandle[Any],
+        video: DeploymentHandle[Any],
+        scorer: DeploymentHandle[Any],
+    ) -> None:
+        chosen = load_profile(profile)
+        self._opened = await open_server_store()
+        known = load_model_specs()
+        names = (
+            chosen.chat,
+            *chosen.serving.image.offered(chosen.image),
+            *chosen.serving.video.offered(chosen.video),
+        )
+        handles = ModelHandles(chat, image, video, scorer)
+        self._services = Services(
+            auth=server_auth(self._opened.database),
+            backend=HandleBackend(handles, {name: known[name] for name in names}),
+            store=self._opened.store,
+            owners=self._opened.owners,
+            artifacts=self._opened.artifacts,
+            worker=HandleWorker(pipeline),
+            plan_clip=ProfileClipPlanner(chosen),
+            ads=open_ads(self._opened.database, self._opened.artifacts, profile_ad_planner(chosen), server_quota()),
+            keyframe_model=chosen.image,
+            limits=Limits(
+                waiting_generations=chosen.serving.queue.max_waiting,
+                retry_after_seconds=chosen.serving.queue.retry_after_seconds,
+            ),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._services)
+
+    async def __del__(self) -> None:
+        await self._opened.close()
+
+
+gateway_deployment = serve.deployment(GatewayReplica)

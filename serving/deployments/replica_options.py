@@ -1,0 +1,34 @@
+"""Replica settings as Ray Serve takes them. Knows no deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+
+from configs.replicas import ReplicaSettings
+
+SHUTDOWN_SECONDS = 30.0
+"""A stopped call ends within a denoising step; what it was part of goes on elsewhere."""
+
+
+def replica_options(name: str, settings: ReplicaSettings, max_ongoing_requests: int) -> dict[str, Any]:
+    """Keyword arguments of `Deployment.options`. `max_ongoing_requests` is what one replica takes at once."""
+    options: dict[str, Any] = {
+        "name": name,
+        "ray_actor_options": {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus},
+        "max_ongoing_requests": max_ongoing_requests,
+        "max_queued_requests": settings.max_queued_requests,
+        "backpressure_config": BackpressureConfig(status_code=429, retry_after_s=settings.retry_after_seconds),
+        "graceful_shutdown_timeout_s": SHUTDOWN_SECONDS,
+        # The default of 20 tries hides a wrong folder or setting for many minutes.
+        "max_constructor_retry_count": 3,
+    }
+    if settings.max_replicas is None:
+        return options | {"num_replicas": settings.num_replicas}
+    scaling = AutoscalingConfig(
+        min_replicas=settings.num_replicas,
+        max_replicas=settings.max_replicas,
+        target_ongoing_requests=max(1, max_ongoing_requests // 2),
+    )
+    return options | {"autoscaling_config": scaling}

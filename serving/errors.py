@@ -1,0 +1,52 @@
+"""The error tree of `serving`: what only a server can say. HTTP mapping: `serving/gateway/problems.py`.
+
+ServingError
+├── QueueFull        too many requests wait already; try again after `retry_after` seconds
+├── NotReady         a deployment is still loading, or lost its replicas
+├── PortTaken        the server cannot listen where it was told to
+├── UnsafeSecret     the key that signs tokens is missing, a placeholder, too short, or readable by others
+├── Unauthenticated  no credentials, or none that are good
+└── Forbidden        good credentials that do not reach this far
+"""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Base of everything `serving` raises on purpose."""
+
+
+class QueueFull(ServingError):
+    """The queue before a deployment is full."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        """`retry_after` in seconds."""
+        super().__init__(message, retry_after)
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class NotReady(ServingError):
+    """A deployment is still loading its model, or has no live replica."""
+
+
+class PortTaken(ServingError):
+    """Another process listens on the address."""
+
+
+class UnsafeSecret(ServingError):
+    """The server does not start with such a key: whoever knows it can be any user."""
+
+
+class Unauthenticated(ServingError):
+    """Nobody is known to ask. Why exactly is nobody's business: unknown, expired and revoked answer alike."""
+
+    def __init__(self, message: str = "the access token, API key or ticket is not valid: log in again") -> None:
+        super().__init__(message)
+
+
+class Forbidden(ServingError):
+    """The caller is known and may not do this."""

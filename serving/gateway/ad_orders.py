@@ -1,0 +1,106 @@
+"""A request for an ad as a stored generation: pictures read, the order checked for this server, taken in, and told on.
+
+Nothing is written before everything is checked. Knows no route; the four ways to ask for an ad meet here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipelines.brief import BriefReference
+from pipelines.groups import Variation
+from pipelines.steps import StoredArtifact
+from pipelines.store.intake import Accepted, Keys
+from pipelines.store.records import ComparisonType
+from serving.ad_order import AdOrder
+from serving.gateway.multipart import Upload
+from serving.gateway.queue import check_queue, tell
+from serving.gateway.schemas.generations import GenerationCreate, ReferenceBody
+from serving.gateway.services import Services
+from serving.gateway.uploads import IMAGE_TYPES, Pictures, is_artifact_id
+
+
+class AdDesk:
+    """Takes the orders of one owner."""
+
+    def __init__(self, services: Services, owner: str) -> None:
+        self._services = services
+        self._owner = owner
+        self._pictures = Pictures(services, owner)
+
+    async def take(self, order: AdOrder, references: Sequence[ReferenceBody | Upload | str], keys: Keys) -> Accepted:
+        """A generation that waits for a worker. Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem."""
+        if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
+            return Accepted(known, repeated=True)
+        order, uploads = await self._with_references(order, references)
+        planned = await asyncio.to_thread(self._services.ads.planner.plan, order)
+        await self._admit(uploads)
+        accepted = await self._services.ads.intake.generation(self._owner, planned, keys)
+        await tell(self._services.worker.wake())
+        return accepted
+
+    async def compare(
+        self, order: AdOrder, comparison_type: ComparisonType, variations: tuple[Variation, ...], keys: Keys
+    ) -> Accepted:
+        """A group with one generation per variation. Raises as `take`."""
+        if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
+            return Accepted(known, repeated=True)
+        planner = self._services.ads.planner
+        planned = await asyncio.to_thread(planner.compare, order, comparison_type, variations)
+        await self._admit({})
+        accepted = await self._services.ads.intake.group(self._owner, comparison_type, planned, keys)
+        await tell(self._services.worker.wake())
+        return accepted
+
+    async def _admit(self, uploads: dict[str, bytes]) -> None:
+        """Room in the queue and for the bytes; then they are written, to be named by the generation's rows."""
+        await check_queue(self._services)
+        await self._services.owners.check_room(self._owner, sum(len(data) for data in uploads.values()))
+        for data in uploads.values():
+            await asyncio.to_thread(self._services.artifacts.put, data, "image/png")
+
+    async def _with_references(
+        self, order: AdOrder, pictures: Sequence[ReferenceBody | Upload | str]
+    ) -> tuple[AdOrder, dict[str, bytes]]:
+        """The order with its references, and the bytes of those that are not stored yet, by hash."""
+        references: list[BriefReference] = []
+        artifacts: list[StoredArtifact] = []
+        uploads: dict[str, bytes] = {}
+        for position, picture in enumerate(pictures):
+            asked = picture if isinstance(picture, ReferenceBody) else ReferenceBody(image=picture)
+            param = f"references.{position}"
+            stored, data = await self._read(asked.image, param)
+            if data is not None:
+                uploads[stored.sha256] = data
+            artifacts.append(stored)
+            name = asked.image.filename if isinstance(asked.image, Upload) else f"{param}.png"
+            references.append(
+                BriefReference(
+                    artifact=stored.sha256, role=asked.role, filename=name[:200] or param, weight=asked.weight
+                )
+            )
+        return replace(order, references=tuple(references), artifacts=tuple(artifacts)), uploads
+
+    async def _read(self, source: Upload | str, param: str) -> tuple[StoredArtifact, bytes | None]:
+        if isinstance(source, str) and is_artifact_id(source):
+            await self._pictures.media_type(source, param, IMAGE_TYPES)
+            return await self._services.owners.find(self._owner, source), None
+        data = (await self._pictures.picture(source, param)).data
+        return StoredArtifact(sha256=hashlib.sha256(data).hexdigest(), media_type="image/png", size=len(data)), data
+
+
+def ad_order(body: GenerationCreate) -> AdOrder:
+    """The order in a body of the unified route, references aside."""
+    return AdOrder(
+        recipe=body.recipe,
+        brief={name: getattr(body.brief, name) for name in body.brief.model_fields_set},
+        coherence=body.coherence.given if body.coherence else {},
+        approvals=body.approvals,
+        quality_dimensions=body.quality.dimensions if body.quality else None,
+        storyboard=body.storyboard,
+        use_llm=body.use_llm,
+        parent_generation_id=body.parent_generation_id,
+    )

@@ -1,0 +1,60 @@
+"""The `ip_adapter` object of a request as the references and settings that the models take."""
+
+from __future__ import annotations
+
+from models.interfaces import AdapterSettings, EncodedImage, Reference
+from models.spec import PictureModelSpec
+from serving.gateway.model_checks import check_references
+from serving.gateway.problems import Problem, refuse
+from serving.gateway.schemas.sampling import BLOCKS, IpAdapter, PictureSource
+
+
+def adapter_settings(adapter: IpAdapter | None) -> AdapterSettings:
+    """One weight is the adapter's scale; several weigh the references against a scale of 1."""
+    if adapter is None:
+        return AdapterSettings()
+    return AdapterSettings(
+        scale=1.0 if isinstance(adapter.weight, list) else adapter.weight,
+        blocks=BLOCKS[adapter.method],
+        begin_step_percent=adapter.begin_step_percent,
+        end_step_percent=adapter.end_step_percent,
+    )
+
+
+def check_adapter(spec: PictureModelSpec, adapter: IpAdapter | None, joined: int = 0) -> None:
+    """Raises Problem 422. `joined`: images of the body that act as references beside the adapter's own."""
+    if adapter is None:
+        check_references(spec, joined, "image")
+        return
+    count = len(adapter.images) + joined
+    if adapter.mask is not None:
+        raise Problem(
+            "unsupported",
+            "ip_adapter.mask: no model here limits an adapter to a region; leave it out",
+            "ip_adapter.mask",
+        )
+    if count == 0:
+        refuse("ip_adapter.images", "ip_adapter.images: give at least one image")
+    if isinstance(adapter.weight, list) and len(adapter.weight) != count:
+        text = f"ip_adapter.weight: {len(adapter.weight)} weights for {count} images: give one weight, or one each"
+        refuse("ip_adapter.weight", text)
+    check_references(spec, count, "ip_adapter.images")
+
+
+def sources(adapter: IpAdapter | None) -> list[tuple[str, PictureSource]]:
+    """The adapter's own images with the names of their fields."""
+    images = adapter.images if adapter else []
+    return [(f"ip_adapter.images.{index}", image) for index, image in enumerate(images)]
+
+
+def weights(adapter: IpAdapter | None, count: int) -> list[float]:
+    """Of `count` references, in order."""
+    return adapter.weight if adapter and isinstance(adapter.weight, list) else [1.0] * count
+
+
+def references(adapter: IpAdapter | None, images: list[EncodedImage]) -> tuple[Reference, ...]:
+    role = adapter.role if adapter else "product"
+    return tuple(
+        Reference(image=image, role=role, weight=weight)
+        for image, weight in zip(images, weights(adapter, len(images)), strict=True)
+    )

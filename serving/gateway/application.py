@@ -1,0 +1,82 @@
+"""The gateway: services in, FastAPI application out. Knows neither Ray nor torch; who builds the services does.
+
+RequestIds ─> Measured ─> Gate ─> BodyLimit ─> routes
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from serving.gateway.auth.gate import protect
+from serving.gateway.body_limits import BodyLimit
+from serving.gateway.event_stream import EventStreams
+from serving.gateway.metrics import HttpMetrics, Measured
+from serving.gateway.problems import ErrorResponse, install
+from serving.gateway.request_ids import RequestIds
+from serving.gateway.routes import (
+    artifacts,
+    auth,
+    chat,
+    generations,
+    health,
+    images,
+    interactive,
+    legacy_generations,
+    master_mode,
+    models,
+    scores,
+    session_socket,
+    videos,
+)
+from serving.gateway.services import MEGABYTE, Services
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    422: {"model": ErrorResponse, "description": "The request cannot be served as it is; the message names the limit"},
+    "default": {"model": ErrorResponse, "description": "An error, in the one shape that all of them have"},
+}
+"""What every route may answer besides its own."""
+ROUTES = (
+    health,
+    auth,
+    models,
+    chat,
+    images,
+    videos,
+    scores,
+    artifacts,
+    generations,
+    legacy_generations,
+    master_mode,
+    interactive,
+    session_socket,
+)
+
+
+def create_app(services: Services) -> FastAPI:
+    """One application per call; it starts and closes nothing that it did not make."""
+    streams = EventStreams(services.store, services.ads.catalogue)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        await streams.close()
+
+    app = FastAPI(title="AdMint", version=version("admint"), responses=ERRORS, lifespan=lifespan)
+    app.state.services = services
+    app.state.backend = services.backend
+    app.state.metrics = HttpMetrics()
+    app.state.event_streams = streams
+    install(app)
+    form_bytes = services.limits.video_bytes + MEGABYTE
+    app.add_middleware(BodyLimit, json_bytes=services.limits.json_bytes, form_bytes=form_bytes)
+    protect(app, services.auth)
+    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(RequestIds)
+    for routes in ROUTES:
+        app.include_router(routes.router)
+    return app

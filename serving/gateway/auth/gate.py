@@ -1,0 +1,140 @@
+"""The gate before all routes: whoever asks for anything but a public address must have credentials that are good.
+
+It looks at the connection before any route is chosen, so that a new route, a mounted application and an address that
+does not exist are closed without doing anything. WebSockets are refused before they open, with the same answer.
+
+    Authorization: Bearer <access token | admint_… key>      or, for browsers, ?ticket=… on WebSockets and event streams
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from pipelines.errors import PipelineError
+from serving.errors import Forbidden, ServingError, Unauthenticated
+from serving.gateway.auth.auth import Auth
+from serving.gateway.auth.opaque_tokens import KEY_PREFIX, hashed, read_key
+from serving.gateway.body_limits import BodyLimit
+from serving.gateway.identity import Caller, admit
+from serving.gateway.problems import problem_response
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh", "/docs", "/openapi.json"})
+"""Open to everybody. The API's description holds nothing that the source code does not."""
+METRICS = "/metrics"
+"""Tells how much everybody uses the server: for admins, unless the operator opens it."""
+PUBLIC_BODY_BYTES = 16 * 1024
+"""Nobody who is unknown makes the server hold more than this of a body."""
+EVENT_STREAM = "text/event-stream"
+REFUSED_SOCKET = 1008
+
+
+class Gate:
+    """Middleware that lets nobody in without a caller, and notes who it is (`serving.gateway.identity`)."""
+
+    def __init__(self, app: ASGIApp, auth: Auth) -> None:
+        self._app = app
+        self._public_app = BodyLimit(app, json_bytes=PUBLIC_BODY_BYTES, form_bytes=PUBLIC_BODY_BYTES)
+        self._auth = auth
+        self._public = PUBLIC | {METRICS} if auth.metrics_public else PUBLIC
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in self._public):
+            await self._public_app(scope, receive, send)
+            return
+        try:
+            caller = await self._caller(scope)
+            check_reach(caller, scope)
+        except (ServingError, PipelineError) as error:
+            await _refuse(error, scope, receive, send)
+            return
+        admit(scope, caller)
+        await self._app(scope, receive, send)
+
+    async def _caller(self, scope: AsgiScope) -> Caller:
+        """Raises Unauthenticated, StorageFailed."""
+        connection = HTTPConnection(scope)
+        ticket = _take_ticket(scope)
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            token = token.strip()
+            return await (self._program(token) if token.startswith(KEY_PREFIX) else self._person(token))
+        if ticket is not None and _takes_tickets(connection):
+            return await self._ticket_holder(ticket)
+        raise Unauthenticated(
+            "this address needs `Authorization: Bearer TOKEN`: an access token of POST /api/auth/login, or an API key"
+        )
+
+    async def _person(self, token: str) -> Caller:
+        claims = self._auth.tokens.read(token)
+        user = await self._auth.logins.holder(claims.login_id)
+        if user is None or user.id != claims.user_id:
+            raise Unauthenticated
+        return Caller(user.id, user.username, user.role, ("read", "write"), claims.login_id)
+
+    async def _program(self, text: str) -> Caller:
+        key = read_key(text)
+        found = None if key is None else await self._auth.accounts.key_holder(*key)
+        if found is None:
+            raise Unauthenticated
+        user, known = found
+        return Caller(user.id, user.username, user.role, known.scopes)
+
+    async def _ticket_holder(self, ticket: str) -> Caller:
+        found = await self._auth.logins.redeem_ticket(hashed(ticket))
+        if found is None:
+            raise Unauthenticated
+        user, scopes = found
+        return Caller(user.id, user.username, user.role, scopes)
+
+
+def check_reach(caller: Caller, scope: AsgiScope) -> None:
+    """Raises Forbidden when the caller's scopes or role end before this address."""
+    needed = "read" if scope.get("method") in ("GET", "HEAD", "OPTIONS") else "write"
+    if needed not in caller.scopes:
+        raise Forbidden(f"these credentials have no scope {needed!r}: use a key that has")
+    if scope["path"] == METRICS and caller.role != "admin":
+        raise Forbidden("metrics are for admins: use an admin's key")
+
+
+def protect(app: FastAPI, auth: Auth) -> None:
+    """Put the gate before all of `app`, and say so in its OpenAPI document."""
+    app.add_middleware(Gate, auth=auth)
+    describe = app.openapi
+
+    def openapi() -> dict[str, object]:
+        schema = describe()  # the framework makes it once and keeps it
+        scheme = {"type": "http", "scheme": "bearer", "description": "An access token, or an API key (`admint_…`)"}
+        schema.setdefault("components", {})["securitySchemes"] = {"bearer": scheme}
+        schema["security"] = [{"bearer": []}]
+        for path in PUBLIC & schema["paths"].keys():
+            for operation in schema["paths"][path].values():
+                operation["security"] = []
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _takes_tickets(connection: HTTPConnection) -> bool:
+    if connection.scope["type"] == "websocket":
+        return True
+    return connection.scope["method"] == "GET" and EVENT_STREAM in connection.headers.get("accept", "")
+
+
+def _take_ticket(scope: AsgiScope) -> str | None:
+    """The ticket of the query, which loses it: neither a route nor the server's log of addresses shall see one."""
+    parts = scope.get("query_string", b"").split(b"&")
+    tickets = [part for part in parts if part.startswith(b"ticket=")]
+    if not tickets:
+        return None
+    scope["query_string"] = b"&".join(part for part in parts if part not in tickets)
+    return bytes(tickets[0]).removeprefix(b"ticket=").decode("latin-1")
+
+
+async def _refuse(error: Exception, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": REFUSED_SOCKET})  # the server makes it 403: all it can say
+        return
+    await problem_response(error)(scope, receive, send)

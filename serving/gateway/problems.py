@@ -1,0 +1,235 @@
+"""Every error answer of the gateway, in one shape and in one place.
+
+`{"error": {"message", "type", "param", "code", "details"}}` is what OpenAI clients read and what the project's own
+contract asks for. Domain errors become a status and a code here; routes raise them as they are. A retry of what would
+fail again is forbidden to OpenAI clients by `x-should-retry: false`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from models.errors import BudgetExceeded, Cancelled, InvalidRequest, ModelError, OutOfMemory, WeightsError
+from models.interfaces import Plain
+from pipelines.errors import (
+    BadInput,
+    Busy,
+    KeyReused,
+    NotFound,
+    PipelineError,
+    QuotaExceeded,
+    StorageFailed,
+    TooManyAttempts,
+)
+from quality.errors import UnknownDimension
+from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated
+
+logger = logging.getLogger(__name__)
+
+READY_RETRY_SECONDS = 5
+"""Retry-After of an answer that waits for a deployment to load."""
+EXPECTED = ("not_ready",)
+"""Server errors that are no news: a probe asks every few seconds while models load."""
+CREDENTIALS = "/api/auth/"
+"""Bodies below it hold passwords and tokens: no answer repeats them, not even those in a field of a wrong name."""
+SHOWN_PROBLEMS = 20
+"""Of a body with more mistakes than this, the first ones are named."""
+
+ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
+
+
+class ErrorBody(Plain):
+    message: str
+    """One sentence: what, the value, the remedy."""
+    type: ErrorType
+    param: str | None
+    """The field that must change."""
+    code: str
+    """For programs; the list is in `problems.CODES`."""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class ErrorResponse(Plain):
+    error: ErrorBody
+
+
+CODES: Mapping[str, int] = {
+    "bad_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "invalid_request": 422,
+    "limit_exceeded": 422,
+    "key_reused": 422,
+    "budget_exceeded": 422,
+    "unsupported": 422,
+    "queue_full": 429,
+    "quota_exceeded": 429,
+    "too_many_attempts": 429,
+    "client_closed_request": 499,
+    "internal_error": 500,
+    "inference_failed": 500,
+    "not_ready": 503,
+    "weights_unusable": 503,
+    "storage_failed": 503,
+    "out_of_memory": 507,
+}
+"""Every code with its status. 507: the request is valid, and this server has no room to run it, twice tried."""
+
+
+class Problem(HTTPException):
+    """An error answer. Also an HTTPException, so that the framework passes it on from wherever it is raised."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        param: str | None = None,
+        details: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(CODES[code], message, dict(headers or {}))
+        self.code = code
+        self.message = message
+        self.param = param
+        self.details = details or {}
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What a domain error becomes. `message` replaces one that could tell paths or rows of this machine."""
+
+    code: str
+    headers: Mapping[str, str] | None = None
+    message: str | None = None
+
+
+_FINAL = {"x-should-retry": "false"}
+_MEANINGS: Sequence[tuple[type[Exception], _Meaning]] = (
+    (InvalidRequest, _Meaning("invalid_request")),
+    (BudgetExceeded, _Meaning("budget_exceeded")),
+    (OutOfMemory, _Meaning("out_of_memory", _FINAL)),
+    (WeightsError, _Meaning("weights_unusable", _FINAL)),
+    (Cancelled, _Meaning("client_closed_request")),
+    (ModelError, _Meaning("inference_failed", _FINAL)),
+    (NotReady, _Meaning("not_ready", {"Retry-After": str(READY_RETRY_SECONDS)})),
+    (Unauthenticated, _Meaning("unauthorized", {"WWW-Authenticate": 'Bearer realm="admint"'})),
+    (Forbidden, _Meaning("forbidden")),
+    (ServingError, _Meaning("internal_error", _FINAL)),
+    (UnknownDimension, _Meaning("invalid_request")),
+    (BadInput, _Meaning("invalid_request")),
+    (NotFound, _Meaning("not_found")),
+    (KeyReused, _Meaning("key_reused", _FINAL)),
+    (Busy, _Meaning("conflict", _FINAL)),
+    (StorageFailed, _Meaning("storage_failed", None, "the server could not read or write its store: try again later")),
+    (PipelineError, _Meaning("inference_failed", _FINAL)),
+)
+"""First match wins: children stand before their parents."""
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to any error; what is not known is an internal error, whose text stays in the log."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, QueueFull):
+        return Problem("queue_full", error.message, headers={"Retry-After": str(error.retry_after)})
+    if isinstance(error, TooManyAttempts):
+        return Problem("too_many_attempts", str(error), headers={"Retry-After": str(error.retry_after), **_FINAL})
+    if isinstance(error, QuotaExceeded):
+        details = {"quota": error.quota, "used": error.used, "limit": error.limit}
+        return Problem("quota_exceeded", str(error), details=details, headers=_FINAL)
+    for kind, meaning in _MEANINGS:
+        if isinstance(error, kind):
+            return Problem(meaning.code, meaning.message or str(error), headers=meaning.headers)
+    return Problem("internal_error", "the server failed; its log says why under this request's id", headers=_FINAL)
+
+
+def problem_response(error: Exception) -> JSONResponse:
+    """The response to any error, for code that answers outside a route."""
+    problem, body = problem_of(error), ErrorResponse(error=error_body(error))
+    return JSONResponse(body.model_dump(mode="json"), problem.status_code, headers=problem.headers)
+
+
+def error_body(error: Exception) -> ErrorBody:
+    """What the answer to any error says, for channels that have no status. Logs what the server is to blame for."""
+    problem = problem_of(error)
+    if problem.status_code >= 500 and problem.code not in EXPECTED:
+        logger.error("%s: %s", problem.code, error, exc_info=error)
+    return ErrorBody(
+        message=problem.message,
+        type=_type(problem.status_code),
+        param=problem.param,
+        code=problem.code,
+        details=problem.details,
+    )
+
+
+def invalid_body(error: ValidationError | RequestValidationError, show_values: bool = True) -> Problem:
+    """422 with every mistake of a body or query, and the first one as the message."""
+    mistakes = [_mistake(each, show_values) for each in error.errors()[:SHOWN_PROBLEMS]]
+    first = mistakes[0]
+    return Problem("invalid_request", f"{first['param']}: {first['message']}", first["param"], {"problems": mistakes})
+
+
+def refuse(param: str, message: str, **details: Any) -> NoReturn:
+    """422: `param` cannot be served as it is. `details` hold the limit, when there is one."""
+    raise Problem("limit_exceeded" if details else "invalid_request", message, param, details)
+
+
+def _mistake(error: Mapping[str, Any], show_value: bool) -> dict[str, str]:
+    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    got = f" (got {repr(error.get('input'))[:80]})" if show_value else ""
+    return {"param": ".".join(place) or "body", "message": f"{error['msg']}{got}"}
+
+
+def _type(status: int) -> ErrorType:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+_FRAMEWORK_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    """404, 405 and the like of the framework itself."""
+    if not isinstance(error, HTTPException) or error.status_code not in _FRAMEWORK_CODES:
+        return problem_response(error)
+    message = {
+        404: f"no such address: {request.method} {request.url.path}",
+        405: f"{request.url.path} does not take {request.method}",
+    }.get(error.status_code, str(error.detail))
+    return problem_response(Problem(_FRAMEWORK_CODES[error.status_code], message, headers=error.headers))
+
+
+async def _domain(request: Request, error: Exception) -> JSONResponse:
+    return problem_response(error)
+
+
+async def _validation(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(invalid_body(error, show_values=not request.url.path.startswith(CREDENTIALS)))
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error in this shape. Errors that nobody expected end in `request_ids`."""
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _framework)
+    for kind in (Problem, ModelError, ServingError, PipelineError, UnknownDimension):
+        app.add_exception_handler(kind, _domain)

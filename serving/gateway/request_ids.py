@@ -1,0 +1,78 @@
+"""An id for every request: in its response header, in every log line it causes, and in the log of its error.
+
+Also the outermost place of the application: what no handler expected ends here as an internal error in the one shape.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.gateway.problems import problem_response
+
+HEADER = "x-request-id"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+"""For handlers that have a `RequestIdFilter`."""
+
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+logger = logging.getLogger(__name__)
+
+
+def current_request_id() -> str:
+    """The id of the request that this code serves; `-` outside of one."""
+    return _current.get()
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives every record its `request_id`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = _current.get()
+        return True
+
+
+class RequestIds:
+    """Middleware: takes the caller's `X-Request-ID` where it is harmless, else makes one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
+        token = _current.set(request_id)
+        try:
+            await self._serve(scope, receive, send, request_id)
+        finally:
+            _current.reset(token)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # whatever it is, the caller gets an answer with this id, and the log the reason
+            if status:
+                raise
+            await problem_response(error)(scope, receive, send_with_id)
+        finally:
+            milliseconds = 1000 * (time.perf_counter() - started)
+            logger.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, milliseconds)

@@ -1,0 +1,56 @@
+"""`/healthz`: this process lives. `/readyz`: every deployment has really generated once. `/metrics`: Prometheus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from models.interfaces import Plain
+from serving.gateway.metrics import HttpMetrics
+from serving.gateway.problems import READY_RETRY_SECONDS, ErrorResponse, Problem
+from serving.gateway.services import services
+
+router = APIRouter(tags=["health"])
+
+READY = "ready"
+
+
+class Health(Plain):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Plain):
+    status: Literal["ready"] = "ready"
+    deployments: dict[str, str]
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Answers while the process lives, whatever the models do."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": ErrorResponse, "description": "What is waited for"}})
+async def readyz(request: Request) -> Readiness:
+    """200 when every deployment is ready, else 503 that says what is waited for."""
+    deployments = dict(await services(request).backend.ready())
+    waiting = [f"{name}: {state}" for name, state in deployments.items() if state != READY]
+    if waiting:
+        headers = {"Retry-After": str(READY_RETRY_SECONDS)}
+        raise Problem("not_ready", f"waiting for {'; '.join(waiting)}", None, {"deployments": deployments}, headers)
+    return Readiness(deployments=deployments)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """For Prometheus to scrape."""
+    http: HttpMetrics = request.app.state.metrics
+    used = services(request)
+    text = http.text(await used.backend.counters(), await used.store.count_waiting())
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,83 @@
+"""Answers of `/v1/models`: OpenAI's model object, and what a client must know to ask for what this model can do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from models.interfaces import Plain
+from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
+from serving.gateway.backends import Spec
+
+
+class PictureLimits(Plain):
+    """What an image or video model takes."""
+
+    sizes: dict[str, str]
+    """Default `WIDTHxHEIGHT` by aspect ratio."""
+    size_multiple: int
+    max_pixels: int
+    """Width x height x frames of one request."""
+    max_references: int
+    num_inference_steps: int
+    guidance_scale: float
+    loras: tuple[str, ...]
+    fps: int | None = None
+    max_frames: int | None = None
+    frame_multiple: int | None = None
+    """Frame counts are a multiple of it plus 1; any count when 1."""
+    first_frame: Literal["required", "optional", "unused"] | None = None
+    camera_moves: tuple[str, ...] | None = None
+
+
+class ModelObject(Plain):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    """Not known of local weights; 0."""
+    owned_by: str = "local"
+    kind: Literal["chat", "image", "video"]
+    family: str
+    licence: str
+    vision: bool | None = None
+    """Chat models: whether messages may carry images."""
+    limits: PictureLimits | None = None
+
+
+class ModelList(Plain):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+def model_object(spec: Spec) -> ModelObject:
+    if isinstance(spec, ChatModelSpec):
+        return ModelObject(id=spec.name, kind="chat", family=spec.family, licence=spec.licence, vision=spec.vision)
+    return ModelObject(
+        id=spec.name, kind=spec.kind, family=spec.family, licence=spec.licence, limits=picture_limits(spec)
+    )
+
+
+def picture_limits(spec: ImageModelSpec | VideoModelSpec) -> PictureLimits:
+    common = _common_limits(spec)
+    if isinstance(spec, ImageModelSpec):
+        return common
+    return common.model_copy(
+        update={
+            "fps": spec.native_fps,
+            "max_frames": spec.max_frames,
+            "frame_multiple": spec.frame_multiple,
+            "first_frame": spec.first_frame,
+            "camera_moves": spec.camera_moves,
+        }
+    )
+
+
+def _common_limits(spec: PictureModelSpec) -> PictureLimits:
+    return PictureLimits(
+        sizes={ratio: f"{width}x{height}" for ratio, (width, height) in spec.sizes.items()},
+        size_multiple=spec.size_multiple,
+        max_pixels=spec.pixel_budget(),
+        max_references=spec.references,
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        loras=tuple(spec.loras),
+    )

@@ -1,0 +1,103 @@
+"""What the gateway is built from. The composition root makes one; a test makes another; the routes see no difference.
+
+Seams only: the store, the artifacts and the planner are described as far as the routes use them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.requests import HTTPConnection
+
+from pipelines.brief import Brief
+from pipelines.recipe import Recipe, StageName
+from pipelines.steps import Artifacts, Json, Message, StoredArtifact
+from pipelines.store.records import Event, Generation, Take
+from serving.gateway.ads import Ads
+from serving.gateway.auth.auth import Auth
+from serving.gateway.backends import ModelBackend, Worker
+from serving.video_order import VideoOrder
+
+MEGABYTE = 1024 * 1024
+
+
+class Generations(Protocol):
+    """Rows of generations, each call under its owner's id (`pipelines.store.sql`)."""
+
+    async def create(self, user_id: str, brief: Brief, recipe: Recipe, given: Json, manifest: Json) -> str: ...
+    async def get(self, user_id: str, generation_id: str) -> Generation: ...
+    async def page(
+        self, user_id: str, recipe: str | None, after: str | None, limit: int, newest_first: bool = True
+    ) -> tuple[Generation, ...]: ...
+    async def cancel(self, user_id: str, generation_id: str) -> Generation: ...
+    async def delete(self, user_id: str, generation_id: str) -> None: ...
+    async def queue_position(self, generation_id: str) -> int | None: ...
+    async def count_waiting(self) -> int: ...
+    async def takes(self, generation_id: str) -> tuple[Take, ...]: ...
+    async def milestones(self, generation_id: str) -> tuple[Event, ...]: ...
+    async def messages(self, generation_id: str) -> tuple[Message, ...]: ...
+    async def outputs(self, generation_id: str) -> dict[StageName, Any]: ...
+
+
+class Owners(Protocol):
+    """Whose an artifact is (`pipelines.store.owned`)."""
+
+    async def check_room(self, user_id: str, size: int) -> None: ...
+    async def record(self, user_id: str, stored: StoredArtifact) -> None: ...
+    async def find(self, user_id: str, sha256: str) -> StoredArtifact: ...
+
+
+@dataclass(frozen=True)
+class NewGeneration:
+    """A generation as it is handed to the store."""
+
+    brief: Brief
+    recipe: Recipe
+    given: Json
+    manifest: Json
+
+
+class ClipPlanner(Protocol):
+    """Turns a checked order for one clip into a generation of the recipe `clip`."""
+
+    def __call__(self, order: VideoOrder) -> NewGeneration:
+        """Raises BadInput, WeightsError. May read files: called in a thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one caller can make the server hold."""
+
+    upload_bytes: int = 10 * MEGABYTE
+    """One picture, as it comes."""
+    json_bytes: int = 48 * MEGABYTE
+    """A body that is not multipart: three pictures as base64, and text."""
+    video_bytes: int = 100 * MEGABYTE
+    """A video to be scored."""
+    waiting_generations: int = 100
+    """Generations of all owners that may wait for a worker."""
+    retry_after_seconds: int = 30
+    """What a caller is told who meets a full queue of generations."""
+
+
+@dataclass(frozen=True)
+class Services:
+    auth: Auth
+    backend: ModelBackend
+    store: Generations
+    owners: Owners
+    artifacts: Artifacts
+    worker: Worker
+    plan_clip: ClipPlanner
+    ads: Ads
+    keyframe_model: str
+    """The image model that draws the keyframe of a clip which is given none."""
+    limits: Limits = Limits()
+
+
+def services(connection: HTTPConnection) -> Services:
+    """Those of the application that serves a request or WebSocket."""
+    found: Services = connection.app.state.services
+    return found

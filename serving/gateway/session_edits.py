@@ -1,0 +1,102 @@
+"""Edits of a session's images: ordered, then waited for a while. An edit that takes longer goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from pipelines.directions import EditOrder
+from pipelines.errors import NotFound
+from pipelines.steps import TakeKind
+from pipelines.store.records import Generation
+from serving.gateway.event_stream import EventStreams
+from serving.gateway.problems import Problem
+from serving.gateway.schemas.interactive import Inpainted, InpaintOrder
+from serving.gateway.services import Services
+from serving.gateway.session_references import store_for
+from serving.gateway.session_stages import work_stage
+from serving.gateway.session_views import artifact_url, edit_urls
+from serving.gateway.sessions import Sessions
+from serving.gateway.uploads import Pictures
+
+WAIT_SECONDS = 60.0
+"""Then the call answers that the edit is still at work: proxies cut longer silences."""
+
+
+class SessionEdits:
+    def __init__(self, services: Services, owner: str, sessions: Sessions, streams: EventStreams) -> None:
+        self._services = services
+        self._owner = owner
+        self._sessions = sessions
+        self._streams = streams
+
+    async def inpaint(self, session_id: str, body: InpaintOrder) -> Inpainted:
+        """Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy."""
+        used, directions = self._services, self._services.ads.directions
+        generation = await self._sessions.row(session_id)
+        take_id = await self._image(generation, body.image_id)
+        mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
+        (stored,) = await store_for(used, self._owner, [mask.data])
+        before = await self._sessions.newest_seq(session_id)
+        order = await self._sessions.direct(
+            directions.inpaint(self._owner, session_id, take_id, stored, body.prompt, body.negative_prompt or "")
+        )
+        done = await self._within(session_id, order, before)
+        return await self._answer(session_id, order, done)
+
+    async def _image(self, generation: Generation, image_id: int) -> str:
+        """The take that shows image `image_id` of the current stage, or of the storyboard in a later one."""
+        stage = work_stage(generation)
+        if stage == "story":
+            raise Problem("bad_request", "the session has no images yet: edit them from the stage reference_image on")
+        kind: TakeKind = "reference" if stage == "reference_image" else "keyframe"
+        scene_number = None if kind == "reference" else image_id + 1
+        if kind == "reference" and (generation.brief.references or generation.direction.references):
+            raise Problem("bad_request", "images that you uploaded are not edited here: upload another one")
+        try:
+            if kind == "reference" and image_id > 0:
+                raise NotFound("one reference is drawn")
+            return await self._services.ads.directions.current_take(self._owner, generation.id, kind, scene_number)
+        except NotFound:
+            text = f"image_id {image_id}: stage {stage!r} has no such image; count from 0"
+            raise Problem("bad_request", text, "image_id") from None
+
+    async def _within(self, session_id: str, order: EditOrder, before: int) -> bool:
+        """Whether the edit is made before WAIT_SECONDS are over. Raises Problem when its generation fails."""
+        try:
+            async with (
+                asyncio.timeout(WAIT_SECONDS),
+                aclosing(self._streams.follow(self._owner, session_id, before)) as events,
+            ):
+                async for event in events:
+                    if event is None:
+                        continue
+                    if event.kind == "step_completed" and event.step == order.step:
+                        return True
+                    if event.kind in ("generation_failed", "generation_cancelled"):
+                        raise Problem("inference_failed", f"the edit was not made: {event.message}")
+        except TimeoutError:
+            pass
+        return False
+
+    async def _answer(self, session_id: str, order: EditOrder, done: bool) -> Inpainted:
+        takes = await self._services.store.takes(session_id)
+        original = artifact_url(order.parent.artifact)
+        edited = next((take for take in takes if done and take.step == order.step), None)
+        if edited is None:
+            return Inpainted(
+                session_id=session_id,
+                edited_image_url=None,
+                original_image_url=original,
+                version=order.version,
+                edit_history=edit_urls(takes, order.parent.id),
+                message=f"Version {order.version} is still at work: /ws/{session_id} says when it is there.",
+            )
+        return Inpainted(
+            session_id=session_id,
+            edited_image_url=artifact_url(edited.artifact),
+            original_image_url=original,
+            version=order.version,
+            edit_history=edit_urls(takes, edited.id),
+            message=f"Version {order.version} is there; the original stays.",
+        )

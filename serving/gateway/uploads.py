@@ -1,0 +1,104 @@
+"""Pictures in a request: files, base64 text or artifact ids. What is a stranger's is decoded, checked and written anew.
+
+URLs are refused: this server fetches nothing for a caller. Knows no route and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Callable
+
+from models.interfaces import EncodedImage
+from pipelines.errors import BadInput, NotFound
+from pipelines.steps import StoredArtifact
+from pipelines.uploads import read_mask, read_reference
+from serving.gateway.multipart import Upload
+from serving.gateway.problems import Problem, refuse
+from serving.gateway.services import Services
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+LATENTS_TYPE = "application/x-safetensors"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATA_URL = re.compile(r"data:[^,;]*;base64,")
+
+
+def is_artifact_id(text: str) -> bool:
+    return _SHA256.fullmatch(text) is not None
+
+
+class Pictures:
+    """Reads the pictures of one owner's request."""
+
+    def __init__(self, services: Services, owner: str) -> None:
+        self._services = services
+        self._owner = owner
+
+    async def picture(self, source: Upload | str, param: str) -> EncodedImage:
+        """An RGB PNG, or the artifact as it is. Raises Problem naming `param`: 404, 413, 422."""
+        if isinstance(source, str) and is_artifact_id(source):
+            return EncodedImage(data=await self.artifact(source, param, IMAGE_TYPES))
+        return await self._stranger(source, param, read_reference)
+
+    async def mask(self, source: Upload | str, param: str) -> EncodedImage:
+        """A grey PNG, white = repaint."""
+        if isinstance(source, str) and is_artifact_id(source):
+            source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
+        return await self._stranger(source, param, read_mask)
+
+    async def kept(self, source: Upload | str, param: str) -> str:
+        """The artifact id of the picture: stored and recorded as the owner's, unless it is one already."""
+        if isinstance(source, str) and is_artifact_id(source):
+            await self.media_type(source, param, IMAGE_TYPES)
+            return source
+        picture = await self.picture(source, param)
+        return (await self.keep(picture.data, "image/png")).sha256
+
+    async def keep(self, data: bytes, media_type: str) -> StoredArtifact:
+        """Store `data` as the owner's artifact. Raises QuotaExceeded before anything is written."""
+        await self._services.owners.check_room(self._owner, len(data))
+        stored = await asyncio.to_thread(self._services.artifacts.put, data, media_type)
+        await self._services.owners.record(self._owner, stored)
+        return stored
+
+    async def artifact(self, sha256: str, param: str, types: tuple[str, ...]) -> bytes:
+        """The bytes of the owner's artifact, which must be of one of the media `types`."""
+        await self.media_type(sha256, param, types)
+        return await asyncio.to_thread(self._services.artifacts.read, sha256)
+
+    async def media_type(self, sha256: str, param: str, types: tuple[str, ...]) -> str:
+        """Of the owner's artifact. Raises Problem 404, also for someone else's, and 422 for one of another type."""
+        try:
+            stored = await self._services.owners.find(self._owner, sha256)
+        except NotFound as error:
+            raise Problem("not_found", f"{param}: {error}", param) from None
+        if stored.media_type not in types:
+            refuse(param, f"{param}: artifact {sha256!r} is {stored.media_type}; give one of {', '.join(types)}")
+        return stored.media_type
+
+    async def _stranger(self, source: Upload | str, param: str, read: Callable[[bytes, str], bytes]) -> EncodedImage:
+        upload = source if isinstance(source, Upload) else self._from_text(source, param)
+        if len(upload.data) > self._services.limits.upload_bytes:
+            raise _too_large(param, self._services.limits.upload_bytes)
+        try:
+            return EncodedImage(data=await asyncio.to_thread(read, upload.data, upload.filename or param))
+        except BadInput as error:
+            raise Problem("invalid_request", f"{param}: {error}", param) from None
+
+    def _from_text(self, text: str, param: str) -> Upload:
+        if text.startswith(("http:", "https:", "file:")):
+            refuse(param, f"{param}: URLs are not fetched: send the picture itself, as a file or as base64")
+        body = text[match.end() :] if (match := _DATA_URL.match(text)) else text
+        if len(body) > self._services.limits.upload_bytes * 4 // 3 + 4:
+            raise _too_large(param, self._services.limits.upload_bytes)
+        try:
+            return Upload(param, base64.b64decode(body, validate=True))
+        except (binascii.Error, ValueError):
+            refuse(param, f"{param}: neither an artifact id nor base64 of a picture (got {text[:40]!r})")
+
+
+def _too_large(param: str, limit: int) -> Problem:
+    text = f"{param}: a picture may have at most {limit / 2**20:.0f} MB: scale it down"
+    return Problem("payload_too_large", text, param, {"limit_bytes": limit})

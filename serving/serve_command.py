@@ -1,0 +1,59 @@
+"""`admint serve`: a profile's models, pipeline and HTTP endpoints on Ray Serve, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    profile: Annotated[str | None, typer.Option(help="Which models to serve, and how (configs/profiles).")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster (auto, host:6379); without it Ray runs here.")
+    ] = None,
+) -> None:
+    """Serve a profile over HTTP until Ctrl-C. Running generations wait in the store and go on at the next start."""
+    from configs.settings import Settings, load_profile
+    from serving.app import build
+    from serving.deployments.server import running
+    from serving.model_set import model_set
+
+    chosen = load_profile(profile or Settings().profile)
+    described = model_set(chosen)  # a missing or altered folder is said here, not by a replica
+    for line in asyncio.run(_first_start()):
+        typer.echo(line)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    for note in described.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(
+        f"starting profile {chosen.name!r}: {described.chat.name}, {described.image.name}, {described.video.name}"
+    )
+    with running(build(chosen), host, port, address):
+        typer.echo(
+            f"ready at http://{host}:{port} (OpenAI-compatible under /v1, API description at /docs). Ctrl-C stops."
+        )
+        stop.wait()
+        typer.echo("stopping: running steps end, their generations go on at the next start")
+
+
+async def _first_start() -> tuple[str, ...]:
+    """Brings the store to the newest schema and checks the secret; what to tell when the first account was made."""
+    from serving.first_admin import bootstrap
+    from serving.server_auth import server_auth
+    from serving.server_store import open_server_store
+
+    opened = await open_server_store()
+    try:
+        auth = server_auth(opened.database)
+        made = await bootstrap(auth.accounts, auth.passwords)
+        return made.lines() if made else ()
+    finally:
+        await opened.close()

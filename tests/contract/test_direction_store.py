@@ -1,0 +1,147 @@
+"""What the store must do for directing: one decision is one transaction, and an older database keeps every row."""
+
+import asyncio
+import sqlite3
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from pipelines.decisions.situation import Decision
+from pipelines.errors import BadInput, NotFound
+from pipelines.groups import Variation, vary
+from pipelines.steps import Message
+from pipelines.store.database import Database, sqlite_url
+from pipelines.store.directions import DirectionStore
+from pipelines.store.records import NewEvent
+from pipelines.store.tables import metadata
+from tests.directed_world import BRIEF, RECIPE, migrated, world  # noqa: F401  (fixtures)
+
+ASKED = NewEvent(kind="regeneration_asked", message="anew")
+SAID = (Message(role="user", iteration=1, content="anew"),)
+
+
+@pytest.fixture
+def store(world):  # noqa: F811
+    return DirectionStore(world.store._database)
+
+
+async def test_a_decision_that_cannot_be_written_leaves_nothing_of_itself(world, store):  # noqa: F811
+    generation_id = await world.create()
+    before = await world.get(generation_id)
+
+    def unwritable(situation):
+        return Decision(
+            situation.direction, "storyboard", (ASKED,), SAID, outputs={"storyboard": object()}, forgotten=("video",)
+        )
+
+    with pytest.raises(Exception, match="serializ"):
+        await store.decide("anna", generation_id, unwritable, "direction", False)
+    assert await world.get(generation_id) == before
+    assert await world.log(generation_id) == await world.store.messages(generation_id) == ()
+
+
+async def test_decisions_at_the_same_moment_are_taken_one_after_the_other(world, store):  # noqa: F811
+    generation_id = await world.create()
+    seen = []
+
+    def decide(situation):
+        seen.append(situation.direction.references)
+        return Decision(situation.direction, events=(ASKED,), messages=SAID)
+
+    await asyncio.gather(*(store.decide("anna", generation_id, decide, "chat/1", True) for _ in range(5)))
+    assert len(seen) == 1, "the others found the message in the log"
+    await asyncio.gather(*(store.decide("anna", generation_id, decide, "chat", False) for _ in range(5)))
+    assert [event.seq for event in await world.log(generation_id)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("status", ["awaiting_approval", "pending"])
+async def test_a_cancel_that_comes_while_the_worker_stops_is_not_forgotten(world, status):  # noqa: F811
+    generation_id = await world.create()
+    lease = await world.store.claim(generation_id, "one")
+    await world.store.cancel("anna", generation_id)
+    await world.store.end(lease, status, NewEvent(kind="approval_needed", message="approve"))
+    assert (await world.get(generation_id)).status == "cancelled"
+    assert (await world.log(generation_id))[-1].kind == "generation_cancelled"
+
+
+async def test_someone_elses_generation_and_take_are_unknown(world, store):  # noqa: F811
+    generation_id = await world.create()
+    with pytest.raises(NotFound, match="no generation"):
+        await store.decide("ben", generation_id, lambda situation: Decision(situation.direction), "direction", False)
+    with pytest.raises(NotFound, match="no take"):
+        await store.take("anna", generation_id, "unknown")
+
+
+async def test_a_group_compares_briefs_that_differ_in_one_thing(world):  # noqa: F811
+    variations = (Variation(coherence={"use_seed_control": False}), Variation(coherence={"blend_strength": 0.5}))
+    briefs = vary(BRIEF, "settings", variations)
+    assert {brief.seed for brief in briefs} == {BRIEF.seed}
+    group = await world.groups.start("anna", "settings", briefs, RECIPE, {})
+    members = [await world.get(generation_id) for generation_id in group.generation_ids]
+    assert [one.brief for one in members] == list(briefs)
+    assert {one.generation_group_id for one in members} == {group.id}
+    with pytest.raises(NotFound):
+        await world.groups.get("ben", group.id)
+    with pytest.raises(BadInput, match="has not finished"):
+        await world.groups.choose_winner("anna", group.id, members[1].id)
+    lease = await world.store.claim(members[1].id, "one")
+    await world.store.end(lease, "completed", NewEvent(kind="generation_completed", message="done"))
+    await world.groups.choose_winner("anna", group.id, members[1].id)
+    assert (await world.groups.get("anna", group.id)).winner_generation_id == members[1].id
+
+
+@pytest.mark.parametrize(
+    ("kind", "variations", "message"),
+    [
+        ("prompt", (Variation(prompt="an ad for a cup"),), "2 to 10"),
+        ("prompt", (Variation(prompt="an ad for a cup"), Variation(coherence={})), "2: a comparison of prompts"),
+        ("settings", (Variation(prompt="a"), Variation(coherence={})), "variation 1: a comparison of settings"),
+        ("settings", (Variation(coherence={}), Variation(coherence={})), "variation 2 is the same as variation 1"),
+        ("settings", (Variation(coherence={"blur": 1}), Variation(coherence={})), "variation 1: coherence.blur"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(kind, variations, message):
+    with pytest.raises(BadInput, match=message):
+        vary(BRIEF, kind, variations)
+
+
+async def test_an_older_database_keeps_every_row_and_takes_the_new_status(tmp_path, monkeypatch):
+    path = tmp_path / "store.sqlite"
+    with monkeypatch.context() as patch:
+        upgrade = command.upgrade
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0003"))
+        await migrate(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "insert into generations (id, user_id, brief, recipe, given, manifest, status, progress,"
+            " cancellation_requested, created_at, fence, last_seq)"
+            " values ('g', 'anna', '{}', '{}', '{}', '{}', 'completed', 100, 0, '2026-01-01', 1, 1)"
+        )
+        connection.execute(
+            "insert into events values ('g', 1, 'generation_completed', 'info', null, null, 'done', '{}', '2026-01-01')"
+        )
+    await migrate(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select count(*) from events").fetchone() == (1,)
+        assert connection.execute("select status, direction from generations").fetchall() == [("completed", "{}")]
+        connection.execute("update generations set status = 'awaiting_approval'")
+        with pytest.raises(sqlite3.IntegrityError, match="ck_generations_status"):
+            connection.execute("update generations set status = 'odd'")
+        assert connection.execute("pragma foreign_key_check").fetchall() == []
+
+
+async def test_the_migrations_make_the_schema_that_the_tables_describe(world):  # noqa: F811
+    async with world.store._database.read() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+def _differences(connection):
+    return compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+async def migrate(path):
+    database = Database(sqlite_url(path))
+    await database.migrate()
+    await database.close()

@@ -1,0 +1,89 @@
+"""The queue of the generation store: who is next, who waits where, what a cancel does."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import update
+
+from pipelines.errors import Busy, NotFound
+from pipelines.recipe import Recipe
+from pipelines.store.records import NewEvent
+from pipelines.store.tables import generations
+from tests.contract.test_generation_store import BRIEF, RECIPE, database, store  # noqa: F401  (fixtures)
+
+OTHER = Recipe(name="other", description="", stages=("storyboard",))
+DONE = NewEvent(kind="generation_completed", message="done")
+
+
+@pytest.fixture
+async def three(store):  # noqa: F811
+    return [await store.create("anna", BRIEF, RECIPE, {}, {}) for _ in range(3)]
+
+
+async def test_generations_are_claimed_in_the_order_in_which_they_came(store, three):  # noqa: F811
+    claimed = [await store.claim_next("one") for _ in range(4)]
+    assert [pair[0].generation_id for pair in claimed if pair] == three
+    assert claimed[3] is None
+
+
+async def test_the_position_counts_down_to_one_and_ends_with_the_claim(store, three):  # noqa: F811
+    assert [await store.queue_position(one) for one in three] == [1, 2, 3]
+    await store.claim_next("one")
+    assert [await store.queue_position(one) for one in three] == [None, 1, 2]
+    assert await store.count_waiting() == 2
+
+
+async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not(store, database, three):  # noqa: F811
+    for _ in three:
+        await store.claim_next("one")
+    assert await store.claim_next("two") is None
+    async with database.write() as connection:
+        await connection.execute(
+            update(generations)
+            .where(generations.c.id == three[1])
+            .values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+        )
+    lease, generation = await store.claim_next("two")
+    assert (lease.generation_id, lease.owner, generation.id) == (three[1], "two", three[1])
+
+
+async def test_what_waits_is_cancelled_at_once_and_never_claimed(store, three):  # noqa: F811
+    assert (await store.cancel("anna", three[0])).status == "cancelled"
+    assert (await store.events(three[0]))[-1].kind == "generation_cancelled"
+    lease, _ = await store.claim_next("one")
+    assert lease.generation_id == three[1]
+
+
+async def test_what_runs_is_only_asked_to_stop(store, three):  # noqa: F811
+    await store.claim_next("one")
+    assert (await store.cancel("anna", three[0])).status == "processing"
+    assert await store.cancels_requested(three) == (three[0],)
+
+
+async def test_a_finished_generation_stays_finished_when_it_is_cancelled(store, three):  # noqa: F811
+    lease, _ = await store.claim_next("one")
+    await store.end(lease, "completed", DONE)
+    assert (await store.cancel("anna", three[0])).status == "completed"
+
+
+async def test_pages_are_of_one_owner_and_one_recipe_and_go_on_after_an_id(store, three):  # noqa: F811
+    other = await store.create("anna", BRIEF, OTHER, {}, {})
+    await store.create("ben", BRIEF, RECIPE, {}, {})
+    newest = await store.page("anna", None, None, 10)
+    assert [one.id for one in newest] == [other, *reversed(three)]
+    assert [one.id for one in await store.page("anna", "test", None, 2)] == [three[2], three[1]]
+    assert [one.id for one in await store.page("anna", "test", three[1], 2)] == [three[0]]
+    assert [one.id for one in await store.page("anna", "test", three[0], 5, newest_first=False)] == three[1:]
+    with pytest.raises(NotFound):
+        await store.page("ben", None, three[0], 5)
+
+
+async def test_a_deleted_generation_is_gone_and_a_running_one_is_not_deleted(store, three):  # noqa: F811
+    await store.claim_next("one")
+    with pytest.raises(Busy, match="cancel it first"):
+        await store.delete("anna", three[0])
+    with pytest.raises(NotFound):
+        await store.delete("ben", three[1])
+    await store.delete("anna", three[1])
+    with pytest.raises(NotFound):
+        await store.get("anna", three[1])

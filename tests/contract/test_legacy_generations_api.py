@@ -1,0 +1,185 @@
+"""`/api/generations` over a real server: the contract's original pipeline, its comparisons, qualities and files."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from pipelines.media import decode_clip
+from tests.ad_server import PROMPT, SpeakingServer, until
+
+URL = "/api/generations"
+AD = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with SpeakingServer(tmp_path_factory.mktemp("legacy")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(server):
+    return server.http
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory):
+    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
+        yield server.http
+
+
+@pytest.fixture(scope="module")
+def finished(http):
+    answer = http.post(f"{URL}/generate", json={**AD, "framework": "PAS", "title": "Steel"})
+    assert answer.status_code == 202, answer.text
+    return until(http, answer.json()["generation_id"], "completed")
+
+
+@pytest.fixture(scope="module")
+def waiting(idle):
+    return idle.post(f"{URL}/generate", json=AD).json()["generation_id"]
+
+
+def test_an_ad_is_ordered_and_its_status_polled(http, finished):
+    status = http.get(f"{URL}/{finished['id']}/status").json()
+    assert (status["status"], status["progress"], status["error_message"]) == ("completed", 100, None)
+    assert status["video_url"] == finished["video_url"] == finished["video_path"]
+    detail = http.get(f"{URL}/{finished['id']}").json()
+    assert (detail["framework"], detail["title"], detail["recipe"]) == ("PAS", "Steel", "classic")
+
+
+def test_the_video_its_thumbnail_and_each_clip_can_be_fetched(http, finished):
+    video = http.get(finished["video_url"])
+    assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+    assert len(decode_clip(video.content)) == 9 * 24
+    part = http.get(finished["video_url"], headers={"range": "bytes=0-9"})
+    assert (part.status_code, part.content) == (206, video.content[:10])
+    assert Image.open(io.BytesIO(http.get(finished["thumbnail_url"]).content)).format == "JPEG"
+    for path in finished["temp_clip_paths"]:
+        assert decode_clip(http.get(path).content).shape[0] > 1
+    assert http.get(f"{URL}/{finished['id']}/clips/3").status_code == 409
+
+
+def test_there_is_no_file_before_it_is_made(idle, waiting):
+    for name in ("video", "thumbnail", "clips/1"):
+        answer = idle.get(f"{URL}/{waiting}/{name}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+
+
+def test_quality_says_what_was_measured_and_why_the_rest_was_not(http, finished):
+    report = http.get(f"{URL}/{finished['id']}/quality").json()
+    metrics = report["metrics"]
+    assert metrics["temporal_flickering"] is not None
+    assert {"image_quality_score", "video_quality_score"} <= metrics.keys()
+    assert metrics["image_quality_score"] is None
+    assert "imaging_quality" in report["reasons"]["image_quality_score"]
+    unmeasured = {name for name, value in metrics.items() if value is None}
+    assert unmeasured == set(report["reasons"])
+    rows = [(row["metric_name"], row["scene_number"]) for row in report["quality_metrics"]]
+    assert rows == [("temporal_flickering", 1), ("temporal_flickering", 2), ("temporal_flickering", None)]
+
+
+def test_quality_before_the_end_is_null_with_a_reason(idle, waiting):
+    report = idle.get(f"{URL}/{waiting}/quality").json()
+    assert report["metrics"] == {"image_quality_score": None, "video_quality_score": None}
+    assert "pending" in report["reasons"]["video_quality_score"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"duration": 8}, {"duration": 61}, {"aspect_ratio": "4:3"}, {"framework": "XYZ"}, {"prompt": "  "}]
+)
+def test_bounds_of_the_contract_are_kept(idle, change):
+    answer = idle.post(f"{URL}/generate", json={**AD, **change})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+
+
+def test_defaults_of_coherence_can_be_read(idle):
+    defaults = idle.get(f"{URL}/coherence/settings/defaults").json()
+    assert {name: defaults[name] for name in ("use_seed_control", "use_latent_reuse", "use_ip_adapter")} == {
+        "use_seed_control": True, "use_latent_reuse": False, "use_ip_adapter": True,
+    }  # fmt: skip
+
+
+# --- comparisons ---
+
+
+def parallel(http, kind, *variations):
+    body = {"base_prompt": PROMPT, "duration": 9, "num_scenes": 2, "use_llm": False, "comparison_type": kind}
+    return http.post(f"{URL}/generate/parallel", json={**body, "variations": list(variations)})
+
+
+def test_settings_are_compared_and_a_winner_is_chosen(http):
+    asked = parallel(http, "settings", {"coherence_settings": {}}, {"coherence_settings": {"use_seed_control": False}})
+    assert asked.status_code == 202, asked.text
+    group = asked.json()
+    first, second = group["generation_ids"]
+    early = http.post(f"{URL}/comparison/{group['group_id']}/winner", json={"generation_id": first})
+    assert early.status_code in (200, 400)
+    for one in (first, second):
+        until(http, one, "completed")
+    chosen = http.post(f"{URL}/comparison/{group['group_id']}/winner", json={"generation_id": second})
+    assert chosen.status_code == 200, chosen.text
+    shown = http.get(f"{URL}/comparison/{group['group_id']}").json()
+    assert (shown["winner_generation_id"], shown["comparison_type"]) == (second, "settings")
+    assert [row["coherence_settings"]["use_seed_control"] for row in shown["generations"]] == [True, False]
+    assert {row["seed_value"] for row in shown["generations"]} == {0}
+    assert {row["generation_group_id"] for row in shown["generations"]} == {group["group_id"]}
+
+
+def test_a_group_loses_its_winner_with_it_and_goes_with_its_last_generation(http):
+    group = parallel(http, "prompt", {"prompt": PROMPT}, {"prompt": f"{PROMPT} at night"}).json()
+    first, second = group["generation_ids"]
+    for one in (first, second):
+        until(http, one, "completed")
+    http.post(f"{URL}/comparison/{group['group_id']}/winner", json={"generation_id": first})
+    http.delete(f"{URL}/{first}")
+    left = http.get(f"{URL}/comparison/{group['group_id']}").json()
+    assert (left["winner_generation_id"], [row["id"] for row in left["generations"]]) == (None, [second])
+    http.delete(f"{URL}/{second}")
+    assert http.get(f"{URL}/comparison/{group['group_id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("kind", "variations"),
+    [
+        ("settings", [{"coherence_settings": {}}]),
+        ("settings", [{"coherence_settings": {"seed_value": n}} for n in range(11)]),
+        ("settings", [{"coherence_settings": {}}, {"coherence_settings": {}}]),
+        ("settings", [{"coherence_settings": {}}, {"prompt": PROMPT}]),
+        ("prompt", [{"prompt": PROMPT}, {"coherence_settings": {}}]),
+        ("prompt", [{"prompt": PROMPT}, {"prompt": "short"}]),
+    ],
+)
+def test_a_comparison_that_compares_nothing_is_refused_whole(idle, kind, variations):
+    before = idle.get(URL).json()["total"]
+    answer = parallel(idle, kind, *variations)
+    assert answer.status_code == 422, answer.text
+    assert idle.get(URL).json()["total"] == before
+
+
+def test_a_comparison_ordered_twice_under_one_key_is_one_group(idle):
+    body = {
+        "base_prompt": PROMPT,
+        "comparison_type": "prompt",
+        "variations": [{"prompt": PROMPT}, {"prompt": PROMPT * 2}],
+    }
+    answers = [idle.post(f"{URL}/generate/parallel", json=body, headers={"Idempotency-Key": "pair"}) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+
+
+# --- the rest ---
+
+
+def test_a_list_shows_all_recipes_newest_first(idle, waiting):
+    newest = idle.post("/api/v1/generations", json={"recipe": "express", "brief": AD}).json()["id"]
+    page = idle.get(URL, params={"limit": 1}).json()
+    assert ([row["id"] for row in page["items"]], page["has_more"]) == ([newest], True)
+
+
+def test_an_order_is_cancelled_and_deleted(idle):
+    made = idle.post(f"{URL}/generate", json=AD).json()["generation_id"]
+    assert idle.post(f"{URL}/{made}/cancel").json()["status"] == "cancelled"
+    assert idle.delete(f"{URL}/{made}").json() == {"id": made, "deleted": True}
+    assert idle.get(f"{URL}/{made}/status").status_code == 404

@@ -1,0 +1,107 @@
+"""The real application on Ray Serve with image and video replicas that draw at once, or slowly when told to.
+
+Gateway, pipeline, store, handles, lanes and streams are the real ones; only the engines inside the replicas draw by
+themselves: real pixels from the noise seed, no weights. A file decides the pace, because replicas are other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray import serve
+
+from configs.settings import load_model, load_profile
+from models.errors import InferenceFailed
+from models.interfaces import ImageRequest, ImageResult, VideoRequest, VideoResult, Watcher
+from models.spec import ImageModelSpec, VideoModelSpec
+from serving.app import IMAGE_CALLS, VIDEO_CALLS, compose
+from serving.deployments.call_stream import Failed
+from serving.deployments.coalescer import Coalescer
+from serving.deployments.image import ImageReplica
+from serving.deployments.picture_replica import PictureReplica
+from serving.deployments.replica_options import replica_options
+from serving.deployments.scorer import scorer_deployment
+from serving.deployments.video import VideoReplica
+
+NAMESPACE = "serve"
+SLOW_STEP_SECONDS = 0.2
+
+
+def pace_file() -> Path:
+    """While it exists every step takes SLOW_STEP_SECONDS."""
+    return Path(os.environ["ADMINT_HOME"]) / "slow"
+
+
+class Drawing:
+    """An ImageModel and a VideoModel: one colour that follows from the seed."""
+
+    def generate(self, request: Any, watcher: Watcher) -> Any:
+        for done in range(request.num_inference_steps):
+            watcher.step(done, request.num_inference_steps)
+            if pace_file().exists():
+                time.sleep(SLOW_STEP_SECONDS)
+        watcher.step(request.num_inference_steps, request.num_inference_steps)
+        colour = np.frombuffer(request.noise.seed.to_bytes(8, "little")[:3], dtype=np.uint8)
+        still = np.broadcast_to(colour, (request.height, request.width, 3)).copy()
+        if isinstance(request, ImageRequest):
+            return ImageResult(still, "0" * 64, 0.0)
+        assert isinstance(request, VideoRequest)
+        return VideoResult(np.repeat(still[None], request.num_frames, axis=0), "0" * 64, 0.0)
+
+
+class DrawingImageReplica(ImageReplica):
+    async def __init__(self) -> None:  # type: ignore[misc]
+        specs = {"sketch-image": load_model("sketch-image", ImageModelSpec).model_copy(update={"batch_pixels": 0})}
+        self._replica = PictureReplica(specs, lambda spec: Drawing(), None)
+        self._coalescer = Coalescer(self._run)
+
+
+class DrawingVideoReplica(VideoReplica):
+    async def __init__(self) -> None:  # type: ignore[misc]
+        specs = {"sketch-video": load_model("sketch-video", VideoModelSpec)}
+        self._replica = PictureReplica(specs, lambda spec: Drawing(), None)
+
+
+class SilentChat:
+    """No test here lets an agent speak."""
+
+    async def answer(self, body: dict[str, Any]) -> AsyncIterator[Any]:
+        yield Failed(InferenceFailed(f"nobody talks here: {body}"))
+
+
+def drawing_application(videos: int = 2, video_resources: dict[str, float] | None = None) -> Any:
+    """The embedded profile's application with drawing replicas, `videos` of them for clips.
+
+    `video_resources` are what a video replica asks of its node besides cores.
+    """
+    profile = load_profile("sketch")
+    serving = profile.serving.model_copy(
+        update={
+            "video": profile.serving.video.model_copy(update={"num_replicas": videos}),
+        }
+    )
+    profile = profile.model_copy(update={"serving": serving})
+    image = serve.deployment(DrawingImageReplica).options(**replica_options("Image", serving.image, IMAGE_CALLS))
+    video_options = replica_options("Video", serving.video, VIDEO_CALLS)
+    video_options["ray_actor_options"]["resources"] = video_resources or {}
+    video = serve.deployment(DrawingVideoReplica).options(**video_options)
+    chat = serve.deployment(SilentChat).options(**replica_options("Chat", serving.chat, 1))
+    scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, 1))
+    return compose(profile, chat.bind(), image.bind(), video.bind(), scorer.bind())
+
+
+def replicas(deployment: str) -> list[str]:
+    """Actor names of the live replicas of a deployment."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return sorted(actor["name"] for actor in named if f"#{deployment}#" in actor["name"])
+
+
+def kill_replica(name: str) -> None:
+    """As when its process dies."""
+    ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)

@@ -1,0 +1,128 @@
+"""`admint serve` with the embedded profile, as a user runs it: official client, a killed server, an orderly stop."""
+
+import base64
+import io
+import json
+import time
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.e2e.command import REPOSITORY, admint
+from tests.e2e.server import start_server
+
+REFERENCE = REPOSITORY / "examples" / "water-bottle" / "references"
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(home):
+    server = start_server(home)
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with server.client() as client:
+        yield client
+
+
+def picture(data):
+    return Image.open(io.BytesIO(base64.b64decode(data.b64_json)))
+
+
+def finished(client, video_id):
+    """The video once it has ended; every state on the way."""
+    states = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        video = client.videos.retrieve(video_id)
+        states.append((video.status, video.progress))
+        if video.status not in ("queued", "in_progress"):
+            return video, states
+        time.sleep(0.1)
+    raise AssertionError(f"still {states[-1]} after {PATIENCE_SECONDS} s")
+
+
+def test_the_server_says_what_it_serves_and_that_it_is_ready(server, client):
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    ready = httpx.get(f"{server.url}/readyz")
+    assert ready.status_code == 200, ready.text
+    assert {"sketch-chat", "sketch-image", "sketch-video"} <= {model.id for model in client.models.list()}
+
+
+def test_an_image_comes_back_and_the_same_seed_gives_the_same_one(client):
+    ask = {"model": "sketch-image", "prompt": "a red bottle on a beach", "size": "48x80", "response_format": "b64_json"}
+    one, two = (client.images.generate(**ask, extra_body={"seed": 7}).data[0] for _ in range(2))
+    assert picture(one).size == (48, 80)
+    assert picture(one).tobytes() == picture(two).tobytes()
+
+
+def test_references_edit_an_image(client):
+    files = [(path.name, path.read_bytes(), "image/png") for path in sorted(REFERENCE.iterdir())[:2]]
+    made = client.images.edit(model="sketch-image", image=files, prompt="a bottle in a forest", size="64x64")
+    assert picture(made.data[0]).size == (64, 64)
+
+
+def test_chat_answers_in_the_schema_that_is_asked_for(client):
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}},
+        "required": ["colour"],
+        "additionalProperties": False,
+    }
+    answer = client.chat.completions.create(
+        model="sketch-chat",
+        messages=[{"role": "user", "content": "red or blue?"}],
+        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        max_tokens=60,
+    )
+    assert json.loads(answer.choices[0].message.content) in ({"colour": "red"}, {"colour": "blue"})
+
+
+def test_chat_streams(client):
+    chunks = client.chat.completions.create(
+        model="sketch-chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8, stream=True
+    )
+    assert [chunk for chunk in chunks if chunk.choices][-1].choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_video_is_queued_runs_with_real_progress_and_can_be_downloaded(client):
+    video = client.videos.create(model="sketch-video", prompt="a red bottle on a beach", size="48x80", seconds="1")
+    done, states = finished(client, video.id)
+    assert done.status == "completed", done.error
+    progress = [percent for _, percent in states]
+    assert progress == sorted(progress)
+    assert client.videos.download_content(video.id).read()[4:8] == b"ftyp"
+
+
+def test_a_killed_server_loses_no_video_and_the_next_one_finishes_them(server, client, home):
+    videos = [client.videos.create(model="sketch-video", prompt="a mug", size="48x80", seconds="2") for _ in range(2)]
+    server.kill()
+    again = start_server(home)
+    try:
+        with again.client() as later:
+            assert [finished(later, video.id)[0].status for video in videos] == ["completed", "completed"]
+    finally:
+        code = again.stop()
+    assert code == 0, again.said
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        failed = admint("serve", "--port", str(taken.getsockname()[1]))
+    assert failed.returncode == 2
+    assert "choose another --port" in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,156 @@
+"""Tiny real models on a CUDA device: equal noise, offload, batches, real lack of memory, cancelling, and the pool."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import Cancelled, OutOfMemory
+from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, StartImage, Unwatched, VideoRequest
+from models.pool import ModelPool
+from models.registry import load
+from models.spec import Acceleration, ImageModelSpec
+from tests import tiny_models
+
+CUDA = "cuda:0"
+NEAR = 3
+"""Levels of 255 between devices and between shapes."""
+
+
+def request(**changes):
+    plain = {
+        "prompt": "a red bottle", "negative_prompt": "dark", "width": 64, "height": 64, "noise": NoiseSpec(seed=1),
+        "num_inference_steps": 4, "guidance_scale": 4.0,
+        "references": (Reference(image=tiny_models.png(1), role="product"),),
+    }  # fmt: skip
+    return ImageRequest.model_validate(plain | changes)
+
+
+def difference(one, other):
+    return np.abs(one.astype(int) - other.astype(int)).max()
+
+
+@pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folders(family, tmp_path_factory):
+    root = tmp_path_factory.mktemp(family)
+    xl = family.endswith("xl")
+    main = (tiny_models.save_stable_diffusion_xl if xl else tiny_models.save_stable_diffusion)(root / "main")
+    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+
+
+def spec_of(family, **changes):
+    changes = {"batch_pixels": 8 * 64 * 64} | changes
+    return tiny_models.image_spec(family).model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def engine(family, folders):
+    return load(spec_of(family), folders, CUDA)
+
+
+def test_noise_is_bit_equal_and_the_picture_near_the_cpu_s(family, folders, engine):
+    on_cpu = load(spec_of(family), folders, "cpu").generate(request(), Unwatched())
+    on_gpu = engine.generate(request(), Unwatched())
+    assert on_gpu.noise_sha256 == on_cpu.noise_sha256
+    assert difference(on_gpu.image, on_cpu.image) <= NEAR
+
+
+def test_a_deterministic_call_repeats_its_bits(engine):
+    first, again = (engine.generate(request(deterministic=True), Unwatched()).image for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_items_of_a_batch_are_as_alone(engine):
+    requests = [request(noise=NoiseSpec(seed=seed), prompt=f"bottle {seed}") for seed in range(4)]
+    for one, outcome in zip(requests, engine.generate_batch(requests, [Unwatched()] * 4), strict=True):
+        alone = engine.generate(one, Unwatched())
+        assert outcome.noise_sha256 == alone.noise_sha256
+        assert difference(outcome.image, alone.image) <= NEAR
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential", "group"])
+def test_offload_changes_where_weights_lie_and_not_the_picture(family, folders, engine, offload):
+    offloaded = load(spec_of(family, acceleration=Acceleration(offload=offload)), folders, CUDA)
+    for changes in ({}, {"start": StartImage(image=tiny_models.png(2), strength=0.5)}):
+        plain = engine.generate(request(**changes), Unwatched()).image
+        for _ in range(2):
+            assert difference(offloaded.generate(request(**changes), Unwatched()).image, plain) <= NEAR
+    if offload != "group":
+        assert next(offloaded._text_to_image.vae.parameters()).device.type in ("cpu", "meta")
+
+
+def test_half_precision_gives_a_finite_picture_and_the_vae_keeps_its_precision(family, folders):
+    engine = load(spec_of(family, dtype="float16"), folders, CUDA)
+    for _ in range(2):
+        assert isinstance(engine.generate(request(), Unwatched()), ImageResult)
+        assert engine._text_to_image.vae.dtype == torch.float16
+
+
+def test_a_real_lack_of_memory_is_typed_and_the_next_call_is_served(engine):
+    plain = engine.generate(request(deterministic=True), Unwatched()).image
+    gc.collect()
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    hog = torch.empty(int(free * 0.999), dtype=torch.uint8, device=CUDA)
+    torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / total)
+    try:
+        with pytest.raises(OutOfMemory, match="no room for 1 image of 128x128"):
+            engine.generate(request(width=128, height=128), Unwatched())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        del hog
+    assert np.array_equal(engine.generate(request(deterministic=True), Unwatched()).image, plain)
+
+
+def test_a_cancelled_call_gives_its_memory_back(engine):
+    class Stop:
+        def step(self, done, total):
+            if done == 2:
+                raise Cancelled("enough")
+
+    engine.generate(request(), Unwatched())
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    with pytest.raises(Cancelled):
+        engine.generate(request(), Stop())
+    gc.collect()
+    assert torch.cuda.memory_allocated() <= before
+
+
+def test_the_pool_gives_the_device_memory_of_an_evicted_model_back(family, folders):
+    pool: ModelPool[ImageModelSpec] = ModelPool(lambda spec: load(spec, folders, CUDA), budget_bytes=1)
+    one, other = (spec_of(family, name=name) for name in ("one", "other"))
+    with pool.use(one):
+        pass
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    with pool.use(other):
+        pass
+    gc.collect()
+    assert list(pool.loaded()) == ["other"]
+    assert torch.cuda.memory_allocated() <= before * 1.05
+
+
+@pytest.mark.parametrize("acceleration", [
+    {"offload": "model"}, {"offload": "sequential"}, {"offload": "group"}, {"attention_backend": "_native_math"},
+    {"compile": "regional"}, {"vae_tiling": True},
+], ids=lambda acceleration: "-".join(map(str, acceleration.values())))  # fmt: skip
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, acceleration):
+    folder = tiny_models.save_wan(tmp_path / "wan")
+
+    def film(**acceleration):
+        spec = tiny_models.video_spec("wan", size_multiple=16, frame_multiple=4, acceleration=acceleration)
+        film = VideoRequest(
+            prompt="a red bottle", width=64, height=64, num_frames=5, noise=NoiseSpec(seed=1), num_inference_steps=3,
+            guidance_scale=4.0, first_frame=tiny_models.png(1),
+        )  # fmt: skip
+        return load(spec, {"main": folder}, CUDA).generate(film, Unwatched()).frames
+
+    assert difference(film(**acceleration), film()) <= NEAR

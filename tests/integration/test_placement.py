@@ -1,0 +1,140 @@
+"""Placement of real tiny pipelines: what each acceleration changes, what is refused, and what a deterministic call is.
+
+Offload needs an accelerator: it is tested in `tests/gpu/`.
+"""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, WanImageToVideoPipeline
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+from models.errors import InvalidRequest
+from models.interfaces import NoiseSpec
+from models.noise import draw
+from models.placement import denoisers, exact, free_hooks, place, quantised
+from tests import tiny_models
+
+CACHE = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
+"""So high that every step after the first is skipped: the difference cannot be missed."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_models.save_wan(tmp_path_factory.mktemp("wan"))
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    return tiny_models.save_stable_diffusion(tmp_path_factory.mktemp("sd"))
+
+
+def spec(**acceleration):
+    return tiny_models.video_spec("wan", acceleration=acceleration)
+
+
+def placed(folder, **acceleration):
+    pipeline = WanImageToVideoPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    place(pipeline, spec(**acceleration), "cpu")
+    return pipeline
+
+
+def film(pipeline):
+    noise = draw(NoiseSpec(seed=1), 16, 8, 8, 2)[None]
+    picture = tiny_models.opened(tiny_models.png(5))
+    try:
+        with torch.inference_mode():
+            return pipeline(
+                image=picture, prompt="a red bottle", width=64, height=64, num_frames=5, num_inference_steps=3,
+                guidance_scale=4.0, latents=noise, output_type="np", max_sequence_length=64,
+            ).frames[0]  # fmt: skip
+    finally:
+        free_hooks(pipeline)
+
+
+def test_without_accelerations_the_pipeline_is_plain_diffusers(folder):
+    plain = WanImageToVideoPipeline.from_pretrained(folder, local_files_only=True)
+    plain.set_progress_bar_config(disable=True)
+    assert np.array_equal(film(placed(folder)), film(plain))
+
+
+def test_a_cache_changes_the_clip_and_a_deterministic_call_does_not_use_it(folder):
+    plain, cached = film(placed(folder)), placed(folder, cache=CACHE)
+    first = film(cached)
+    assert not np.array_equal(first, plain)
+    with exact(cached):
+        assert np.array_equal(film(cached), plain)
+    assert np.array_equal(film(cached), first)
+    with exact(cached, wanted=False):
+        assert np.array_equal(film(cached), first)
+
+
+def test_the_caches_come_back_when_a_deterministic_call_fails(folder):
+    cached = placed(folder, cache=CACHE)
+    with pytest.raises(RuntimeError, match="stop"), exact(cached):
+        raise RuntimeError("stop")
+    assert all(denoiser.is_cache_enabled for denoiser in denoisers(cached))
+
+
+def test_a_cache_that_follows_the_timestep_finds_it(folder):
+    cached = placed(folder, cache={"class": "PyramidAttentionBroadcastConfig", "spatial_attention_block_skip_range": 2})
+    assert np.isfinite(film(cached)).all()
+
+
+def test_the_attention_backend_is_set_for_this_model_alone(folder):
+    before = _AttentionBackendRegistry.get_active_backend()[0]
+    pipeline = placed(folder, attention_backend="_native_math")
+    assert _AttentionBackendRegistry.get_active_backend()[0] == before
+    assert np.allclose(film(pipeline), film(placed(folder)), atol=1e-4)
+    used = {
+        module.processor._attention_backend
+        for module in pipeline.transformer.modules()
+        if hasattr(getattr(module, "processor", None), "_attention_backend")
+    }
+    assert {backend.value for backend in used} == {"_native_math"}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # inductor's own
+def test_compiled_blocks_give_the_same_clip_within_rounding(folder):
+    compiled = placed(folder, compile="regional")
+    assert np.allclose(film(compiled), film(placed(folder)), atol=1e-3)
+
+
+def test_vae_tiling_is_switched_on(folder):
+    assert placed(folder, vae_tiling=True).vae.use_tiling
+
+
+@pytest.mark.parametrize(("acceleration", "message"), [
+    ({"cache": {"class": "MagicConfig"}}, r"cache: MagicConfig.*'FirstBlockCacheConfig'"),
+    ({"cache": {"class": "UNet2DConditionModel"}}, "must name a cache of diffusers"),
+    ({"cache": {"class": "FirstBlockCacheConfig", "treshold": 1}}, r"cache: treshold.*takes threshold"),
+    ({"attention_backend": "warp"}, r"attention_backend: warp.*flash, .*native"),
+    ({"attention_backend": "flash_hub"}, r"attention_backend: flash_hub"),
+    ({"attention_backend": "sage"}, r"attention_backend: sage.*install `sageattention"),
+    ({"offload": "model"}, r"offload: model.*this device is 'cpu'"),
+    ({"offload": "sequential"}, r"offload: sequential"),
+    ({"offload": "group"}, r"offload: group"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_refused_by_name(folder, acceleration, message):
+    with pytest.raises(InvalidRequest, match=message) as refused:
+        placed(folder, **acceleration)
+    assert "model 'tiny-wan'" in str(refused.value)
+    assert "YAML" in str(refused.value)
+
+
+@pytest.mark.parametrize("acceleration", [{"cache": CACHE}, {"attention_backend": "native"}])
+def test_a_unet_takes_neither_cache_nor_attention_backend(still, acceleration):
+    pipeline = StableDiffusionPipeline.from_pretrained(still, safety_checker=None, local_files_only=True)
+    with pytest.raises(InvalidRequest, match="UNet2DConditionModel"):
+        place(pipeline, spec(**acceleration), "cpu")
+
+
+@pytest.mark.parametrize(("quantisation", "message"), [
+    ({"bits": 4}, "bits"),
+    ({"quant_backend": "magic", "quant_kwargs": {"a": 1}}, "magic"),
+])  # fmt: skip
+def test_a_quantisation_that_diffusers_does_not_know_is_refused(quantisation, message):
+    with pytest.raises(InvalidRequest, match=message):
+        quantised(spec(quantisation=quantisation))
+    assert quantised(spec()) == {}

@@ -1,0 +1,110 @@
+"""A generation as a video object: what its state shows, and progress from the steps that were really done."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from configs.settings import load_recipe
+from models.interfaces import NoiseSpec
+from pipelines.store.database import Database, sqlite_url
+from pipelines.store.records import Event
+from pipelines.store.sql import GenerationStore
+from serving.gateway.video_views import video_object
+from serving.video_order import VideoOrder, clip_generation
+from tests.gateway_server import VIDEO
+
+THEN = datetime(2026, 11, 23, tzinfo=UTC)
+FRAME = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """One generation as the store gives it back, per first frame."""
+
+    async def rows():
+        database = Database(sqlite_url(tmp_path_factory.mktemp("view") / "store.sqlite"))
+        await database.migrate()
+        store = GenerationStore(database)
+        made = {frame: await store.get("anna", await store.create("anna", *planned(frame))) for frame in (None, FRAME)}
+        await database.close()
+        return made
+
+    return asyncio.run(rows())
+
+
+def planned(first_frame):
+    order = VideoOrder(
+        prompt="a bottle", model=VIDEO.name, size=(80, 48), num_frames=9, noise=NoiseSpec(seed=4),
+        num_inference_steps=4, guidance_scale=3.0, first_frame=first_frame,
+    )  # fmt: skip
+    manifest = {"models": {"video": VIDEO.model_dump(mode="json")}}
+    return (*clip_generation(order, VIDEO, load_recipe("clip")), manifest)
+
+
+@pytest.fixture
+def generation(stored):
+    def row(first_frame=None, status="processing", **changes):
+        return stored[first_frame].model_copy(update={"status": status, **changes})
+
+    return row
+
+
+def event(kind, step=None, seq=1, message="", **data):
+    return Event(kind=kind, step=step, message=message, data=data, seq=seq, created_at=THEN)
+
+
+def progress(row, *events):
+    return video_object(row, events, (), None).progress
+
+
+def test_without_a_given_frame_the_keyframe_counts_as_part_of_the_work(generation):
+    half_keyframe = event("step_progress", "storyboard/scene-001", done=5, total=10)
+    keyframe_done = event("stage_completed", "storyboard")
+    half_clip = event("step_progress", "video/scene-001", done=5, total=10)
+    row = generation()
+    steps = [progress(row), progress(row, half_keyframe), progress(row, keyframe_done, half_clip)]
+    assert steps == [0, 15, 65]  # the stages weigh 20 and 45
+
+
+def test_with_a_given_frame_the_clip_is_all_of_the_work(generation):
+    row = generation(first_frame=FRAME)
+    assert progress(row, event("step_progress", "video/scene-001", done=1, total=4)) == 25
+    assert video_object(row, (), (), None).first_frame == FRAME
+
+
+def test_progress_is_not_complete_before_the_row_says_so(generation):
+    row = generation(first_frame=FRAME)
+    assert progress(row, event("stage_completed", "video")) == 99
+    assert progress(generation(status="completed", progress=100)) == 100
+
+
+def test_a_resumed_generation_counts_anew(generation):
+    row = generation(first_frame=FRAME)
+    moved = event("step_progress", "video/scene-001", done=3, total=4)
+    assert progress(row, moved, event("generation_started")) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [("pending", "queued"), ("processing", "in_progress"), ("completed", "completed"), ("cancelled", "cancelled")],
+)
+def test_states_have_openais_names(generation, status, shown):
+    view = video_object(generation(status=status), (), (), None)
+    assert (view.status, view.error) == (shown, None)
+
+
+def test_a_failure_is_told_and_a_requested_cancel_is_seen_while_it_runs(generation):
+    failed = video_object(generation(status="failed", error_message="no room"), (), (), None)
+    assert failed.error is not None
+    assert failed.error.message == "no room"
+    assert video_object(generation(cancellation_requested=True), (), (), None).cancellation_requested
+    assert not video_object(
+        generation(status="cancelled", cancellation_requested=True), (), (), None
+    ).cancellation_requested
+
+
+def test_size_length_and_notes_are_those_of_the_order(generation):
+    view = video_object(generation(), (event("notice", message="hm"),), (), 3)
+    assert (view.size, view.seconds, view.num_frames, view.fps) == ("80x48", "1.125", 9, 8)
+    assert (view.seed, view.model, view.queue_position, view.notes) == (4, VIDEO.name, 3, ("hm",))
