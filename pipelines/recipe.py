@@ -122,7 +122,7 @@ class Recipe(Plain):
         if not limits.min_seconds <= brief.duration <= limits.max_seconds:
             return (
                 f"duration: must be {limits.min_seconds} to {limits.max_seconds} seconds for recipe {self.name!r} "
-                f"(got {brief.duration})"
+                f"(got '{brief.duration}')"
             )
         if brief.num_scenes is not None and brief.num_scenes < limits.min_scenes:
             return f"num_scenes: must be at least {limits.min_scenes} for recipe {self.name!r} (got {brief.num_scenes})"

@@ -17,8 +17,8 @@ from pipelines.steps import Json
 
 LIBRARIES = ("torch", "diffusers", "transformers", "xgrammar", "av", "numpy", "admint")
 UNTRAINED = (
-    "The sketch weights of {names} are UNTRAINED stand-ins: they show that the pipeline works from end to end, but the "
-    "words and pictures that they make are noise. Use --profile to switch to large open models."
+    "The sketch weights of {names} are UNTRAINED stand-ins: they show that the pipeline works from end to end, but "
+    "what they make is noise. Use --profile to switch to large open models."
 )
 SKETCH = (
     "The sketch models are a small family trained on a rendered toy world (64-pixel products): good for trying the "

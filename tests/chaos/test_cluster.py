@@ -25,6 +25,6 @@ def test_a_generation_finishes_when_a_node_with_a_video_replica_dies(tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["status"], found["error"]) == ("completed", None)
-    assert found["nodes_left"] == 2
+    assert not found["node_lives"]
     assert found["kept"]
     assert set(found["times_finished"].values()) == {1}

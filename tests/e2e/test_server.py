@@ -14,6 +14,8 @@ from tests.e2e.server import start_server
 
 REFERENCE = REPOSITORY / "examples" / "water-bottle" / "references"
 PATIENCE_SECONDS = 240
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+"""OpenAI's own service ends; its client's methods for videos stay what other servers speak."""
 
 
 @pytest.fixture(scope="module")
