@@ -1,6 +1,14 @@
 """Shared by all tiers: one torch thread, because tiny models lose more to waiting threads than they win."""
 
+import os
+import secrets
+
 import pytest
+
+# Ray reads these when it is imported, which tests do that start none. A token of this run's own: Ray would write one
+# into the home folder.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 from tests.ray_session import ray_session as ray_session
 

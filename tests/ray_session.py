@@ -7,7 +7,6 @@ compute. A test deploys with `serve.run(app, name=ITS_OWN, route_prefix=…)` an
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -35,9 +34,6 @@ def ray_session() -> Iterator[RaySession]:
         home = Path(folder) / "home"
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # A token of this run's own: Ray would write one into the home folder.
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
         from ray import serve
 

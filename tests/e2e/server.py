@@ -38,7 +38,7 @@ class Server:
     def kill(self) -> None:
         """As when the machine dies: nothing of it gets a chance to end in order."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.communicate()
 
     def stop(self) -> int:
         """Ctrl-C; returns the exit code."""

@@ -52,13 +52,17 @@ def test_a_file_at_the_limit_is_looked_at(server):
     assert "damaged" in error(edit(server, b"\x89PNG\r\n\x1a\n" + bytes(UPLOAD - 8)), 422, "invalid_request")["message"]
 
 
+def credentials(server):
+    return f"Authorization: Bearer {server.key}\r\n".encode()
+
+
 def test_a_body_without_an_end_is_cut_off_by_its_size_and_not_stored(server):
     """The caller sends chunks for ever; the server answers long before it has them."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as line:
         line.sendall(
             b"POST /v1/images/edits HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n" + credentials(server) + b"\r\n"
         )
         head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
         line.sendall(b"%x\r\n%b\r\n" % (len(head), head))
@@ -74,7 +78,7 @@ def test_an_announced_body_above_the_limit_is_refused_unread(server):
     with socket.create_connection((host, int(port)), timeout=30) as line:
         line.sendall(
             b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 99000000\r\n\r\n"
+            b"Content-Length: 99000000\r\n" + credentials(server) + b"\r\n"
         )
         answer = line.recv(4096)
     assert b"413" in answer.split(b"\r\n")[0]
