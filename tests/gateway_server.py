@@ -225,7 +225,8 @@ async def _run(folder, backend, limits, login_limits, quota, working, started, b
 
 
 def _first(backend, kind):
-    return next(spec for spec in backend.specs.values() if spec.kind == kind)
+    """What the server offers of a kind; a server without one still plans for ours."""
+    return next(spec for spec in (*backend.specs.values(), *SPECS) if spec.kind == kind)
 
 
 def _engine(backend, store, artifacts, generation):
