@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     created once under `home`, for a server whose store is there too."""
     metrics_public: bool = False
     """Whether `/metrics` answers without an admin's key."""
+    lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 30.0
+    """After this time without a word of its worker a generation goes to another one; the same for all processes."""
     generations_per_user: Annotated[int, Field(ge=1)] = 20
     """That wait or run at the same time."""
     stored_gb_per_user: Annotated[float, Field(gt=0)] = 50.0

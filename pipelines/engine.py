@@ -27,7 +27,6 @@ from pipelines.timing import SceneSlot, plan_slots
 
 PULSE_SECONDS = 0.25
 """How often progress is written and a cancel request looked for."""
-RENEW_SECONDS = 10.0
 Progressed = tuple[RunState, Stage | None]
 """What the stages made, and the one that waits for approval."""
 
@@ -35,6 +34,8 @@ Progressed = tuple[RunState, Stage | None]
 class EngineStore(RunStore, Protocol):
     """What the engine needs of the store."""
 
+    @property
+    def lease_seconds(self) -> float: ...
     async def get(self, user_id: str, generation_id: str) -> Generation: ...
     async def claim(self, generation_id: str, owner: str, take_over: bool = False) -> Lease: ...
     async def renew(self, lease: Lease) -> bool: ...
@@ -117,7 +118,7 @@ class Engine:
             raise asyncio.CancelledError
         if events := run.progress_events():
             await self._store.append(run.lease, *events, progress=run.stage.percent if run.stage else None)
-        if time.monotonic() - renewed < RENEW_SECONDS:
+        if time.monotonic() - renewed < self._store.lease_seconds / 3:
             return renewed
         if await self._store.renew(run.lease):
             run.cancel_requested.set()

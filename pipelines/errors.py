@@ -10,6 +10,7 @@ PipelineError
 ├── AgentFailed         an agent never gave a valid answer; retry, or use another model
 ├── StepFailed          a step failed; the generation stops there and can be resumed
 └── StorageFailed       the disk or database refused (full, not writable); free it and resume
+    ├── DatabaseAway    nobody answers there now; ask again a little later, nothing is broken
     └── LeaseLost       another worker took over; this one publishes nothing
 """
 
@@ -78,6 +79,10 @@ class StepFailed(PipelineError):
 
 class StorageFailed(PipelineError):
     """The artifact folder or the database refused a write."""
+
+
+class DatabaseAway(StorageFailed):
+    """The database server does not answer: it restarts, or the network is cut. What was asked may have been done."""
 
 
 class LeaseLost(StorageFailed):

@@ -39,7 +39,8 @@ async def open_server_store() -> ServerStore:
             raise storage_failure(folder, error) from error
     database, quota = Database(server_database()), server_quota()
     await database.migrate()
-    store, owners = GenerationStore(database, quota), OwnedArtifacts(database, quota)
+    store = GenerationStore(database, quota, Settings().lease_seconds)
+    owners = OwnedArtifacts(database, quota)
     return ServerStore(database, store, LocalArtifacts(artifacts), owners)
 
 

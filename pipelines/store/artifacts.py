@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.steps import StoredArtifact
+from pipelines.store.fault_points import reach
 
 
 def sync_folder(folder: Path) -> None:
@@ -28,18 +29,23 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write `path` whole or not at all. Raises StorageFailed when the disk is full or not writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        reach("before_temp_write")
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
+                reach("before_temp_sync")
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
+            reach("before_rename")
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        reach("before_folder_sync")
         sync_folder(path.parent)
+        reach("after_folder_sync")
     except OSError as error:
         raise storage_failure(path, error) from error
 

@@ -17,13 +17,16 @@ from typing import Any, ParamSpec, TypeVar
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pipelines.errors import StorageFailed
+from pipelines.errors import DatabaseAway, StorageFailed
+from pipelines.store.fault_points import reach
 
 BUSY_SECONDS = 30.0
+_CONNECTION_STATES = ("08", "57P")
+"""PostgreSQL's classes of errors: connection exception, and operator intervention (it shuts down, or starts up)."""
 _SQLITE_MIGRATING = ("journal_mode=WAL", "synchronous=FULL")
 _SQLITE = (*_SQLITE_MIGRATING, "foreign_keys=ON")
 Parameters = ParamSpec("Parameters")
@@ -84,6 +87,8 @@ class Database:
         with _StorageErrors():
             async with self._engine.begin() as connection:
                 yield connection
+                reach("before_commit")
+            reach("after_commit")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -97,14 +102,30 @@ class Database:
 
 
 class _StorageErrors:
-    """Turns a database that cannot be read or written into StorageFailed, once for all queries."""
+    """Turns a database that is away, or cannot be read or written, into StorageFailed, once for all queries."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, DBAPIError) and _away(error):
+            raise DatabaseAway(f"the database does not answer: {_first_line(error)}") from error
         if isinstance(error, OperationalError):
             raise StorageFailed(f"the database refused: {error.orig}. Free disk space or repair it, then resume")
+
+
+def _away(error: DBAPIError) -> bool:
+    """Whether it is the connection that failed, and not the query: a server that restarts, or that was never there."""
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError | InterfaceError) or not hasattr(error.orig, "sqlstate"):
+        return False  # SQLite's have no state: its file is there or it is broken
+    state: str | None = error.orig.sqlstate
+    return state is None or state.startswith(_CONNECTION_STATES)
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
 
 
 def _engine(url: str, pragmas: tuple[str, ...]) -> AsyncEngine:

@@ -18,6 +18,7 @@ from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Json, Message, Step, StepOutput
 from pipelines.store.database import Database, unbroken
+from pipelines.store.fault_points import reach
 from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import Checkpoint, Event, Generation, GenerationStatus, Lease, NewEvent, Take
 from pipelines.store.stage_rows import StageRows
@@ -36,16 +37,17 @@ from pipelines.store.transaction import (
 )
 
 LEASE_SECONDS = 30.0
-"""A lease lives this long without renewal; the engine renews every third of it."""
+"""A lease lives this long without renewal, unless a store is told otherwise; the engine renews every third of it."""
 
 
 class GenerationStore(StageRows):
     """Rows of all generations. Every read takes the owner's id: someone else's id is NotFound."""
 
-    def __init__(self, database: Database, quota: Quota | None = None) -> None:
+    def __init__(self, database: Database, quota: Quota | None = None, lease_seconds: float = LEASE_SECONDS) -> None:
         """`quota` of each owner, checked where generations are created; None: no bound, as on the command line."""
         super().__init__(database)
         self._quota = quota
+        self.lease_seconds = lease_seconds
 
     # --- generations ---
 
@@ -217,7 +219,7 @@ class GenerationStore(StageRows):
             .values(
                 fence=fence,
                 lease_owner=owner,
-                lease_expires_at=now() + timedelta(seconds=LEASE_SECONDS),
+                lease_expires_at=self._lease_end(),
                 status="processing",
                 error_message=None,
                 completed_at=None,
@@ -227,15 +229,18 @@ class GenerationStore(StageRows):
 
     @unbroken
     async def renew(self, lease: Lease) -> bool:
-        """Keep the lease for another LEASE_SECONDS. Returns whether the owner asked to cancel. Raises LeaseLost."""
+        """Keep the lease for another `lease_seconds`. Returns whether the owner asked to cancel. Raises LeaseLost."""
         async with self._database.write() as connection:
             row = await fenced(connection, lease)
             await connection.execute(
                 update(generations)
                 .where(generations.c.id == lease.generation_id)
-                .values(lease_expires_at=now() + timedelta(seconds=LEASE_SECONDS))
+                .values(lease_expires_at=self._lease_end())
             )
         return bool(row.cancellation_requested)
+
+    def _lease_end(self) -> datetime:
+        return now() + timedelta(seconds=self.lease_seconds)
 
     @unbroken
     async def end(
@@ -294,6 +299,7 @@ class GenerationStore(StageRows):
                 )
             )
             await insert_artifacts(connection, lease.generation_id, output.artifacts)
+            reach("in_transaction")
             for take, take_id in zip(output.takes, await insert_takes(connection, lease, step, output), strict=True):
                 await point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
             await insert_messages(connection, lease.generation_id, step.name, output.messages)

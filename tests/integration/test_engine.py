@@ -145,8 +145,8 @@ async def test_an_interrupted_run_goes_back_to_pending_and_resumes(world):
     assert (await world.store.get("anna", generation_id)).status == "completed"
 
 
-async def test_a_cancel_request_ends_a_running_generation_as_cancelled(world, monkeypatch):
-    monkeypatch.setattr("pipelines.engine.RENEW_SECONDS", 0.0)
+async def test_a_cancel_request_ends_a_running_generation_as_cancelled(world):
+    world.store.lease_seconds = 0.75
     generation_id = await world.create()
     world.models.wait_in_video_call = 1
     run = asyncio.create_task(world.engine().run("anna", generation_id))
