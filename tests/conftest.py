@@ -10,6 +10,13 @@ import pytest
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
+from tests.databases import database as database
+from tests.databases import database_url as database_url
+from tests.databases import migrated as migrated
+from tests.databases import migrated_postgres as migrated_postgres
+from tests.databases import postgres as postgres
+from tests.databases import postgres_database_url as postgres_database_url
+from tests.databases import sqlite_database_url as sqlite_database_url
 from tests.ray_session import ray_session as ray_session
 
 

@@ -1,6 +1,5 @@
 """An interactive generation over a real SQLite store and real artifacts; agents and models answer at once."""
 
-import asyncio
 import shutil
 
 import numpy as np
@@ -85,20 +84,6 @@ class DirectedWorld:
 
 def reference(stored, role="product"):
     return BriefReference(artifact=stored.sha256, role=role, filename=f"{role}.png")
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    """A database file with the schema and no rows, made once."""
-    path = tmp_path_factory.mktemp("migrated") / "store.sqlite"
-
-    async def migrate():
-        database = Database(sqlite_url(path))
-        await database.migrate()
-        await database.close()
-
-    asyncio.run(migrate())
-    return path
 
 
 @pytest.fixture

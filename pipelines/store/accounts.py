@@ -17,6 +17,7 @@ from pipelines.errors import BadInput, NotFound
 from pipelines.store.account_records import ApiKey, Role, Scope, User
 from pipelines.store.account_tables import api_keys, logins, users
 from pipelines.store.database import Database, unbroken
+from pipelines.store.owner_lock import lock_owner
 from pipelines.store.transaction import now
 
 MAX_KEYS = 50
@@ -104,8 +105,7 @@ class Accounts:
         """Raises BadInput when the user has MAX_KEYS already."""
         key = ApiKey(id=key_id, user_id=user_id, name=name, scopes=scopes, created_at=now())
         async with self._database.write() as connection:
-            # Locks the user, so that keys made at the same moment are counted (PostgreSQL; SQLite has one writer).
-            await connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
+            await lock_owner(connection, user_id)
             alive = (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
             if (await connection.scalar(select(func.count()).select_from(api_keys).where(alive)) or 0) >= MAX_KEYS:
                 raise BadInput(f"there are {MAX_KEYS} keys already: revoke one first")

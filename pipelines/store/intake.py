@@ -166,7 +166,7 @@ async def _note(
             "generation_group_id": generation_group_id,
             "created_at": now(),
         }
-        for key in keys
+        for key in sorted(keys, key=lambda key: key.name)  # one order, or two requests wait for each other
     ]
     if rows:
         await connection.execute(insert(request_keys), rows)

@@ -1,6 +1,6 @@
 """What one user may have: generations in progress, and bytes stored. Checked inside the transaction that adds to it.
 
-Counting and adding in one transaction, under the lock of the user's row, is what makes a quota hold against many
+Counting and adding in one transaction, under the owner's lock, is what makes a quota hold against many
 requests at once. Knows no HTTP; `problems.py` answers QuotaExceeded with 429.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.interfaces import Plain
 from pipelines.errors import QuotaExceeded
-from pipelines.store.account_tables import users
+from pipelines.store.owner_lock import lock_owner
 from pipelines.store.tables import artifacts, generations, owned_artifacts
 
 
@@ -29,7 +29,7 @@ async def admit_generation(connection: AsyncConnection, user_id: str, quota: Quo
     """Raises QuotaExceeded when one more generation, or whatever it will store, is too much. None: no quota."""
     if quota is None:
         return
-    await _lock(connection, user_id)
+    await lock_owner(connection, user_id)
     alive = generations.c.status.in_(("pending", "processing"))
     query = select(func.count()).select_from(generations).where(generations.c.user_id == user_id, alive)
     count = await connection.scalar(query) or 0
@@ -41,13 +41,8 @@ async def admit_generation(connection: AsyncConnection, user_id: str, quota: Quo
 async def admit_bytes(connection: AsyncConnection, user_id: str, size: int, quota: Quota | None) -> None:
     """Raises QuotaExceeded when `size` more bytes are too many. None: no quota."""
     if quota is not None:
-        await _lock(connection, user_id)
+        await lock_owner(connection, user_id)
         await _check_bytes(connection, user_id, quota, size)
-
-
-async def _lock(connection: AsyncConnection, user_id: str) -> None:
-    """PostgreSQL: what this user adds is added one after the other. SQLite has one writer as it is."""
-    await connection.execute(select(users.c.id).where(users.c.id == user_id).with_for_update())
 
 
 async def _check_bytes(connection: AsyncConnection, user_id: str, quota: Quota, size: int) -> None:

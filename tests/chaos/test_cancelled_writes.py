@@ -3,9 +3,8 @@
 import asyncio
 
 from pipelines.store.sql import GenerationStore
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, database
+from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
 
-__all__ = ["database"]  # the fixture
 MOMENTS = [index * 0.0004 for index in range(60)]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import StorageFailed
-from tests.directed_world import migrated, world  # noqa: F401  (fixtures)
+from tests.directed_world import world  # noqa: F401  (fixtures)
 
 WRITES = ("append", "start_stage", "finish_stage", "reuse_step", "commit_step", "end")
 

@@ -1,4 +1,4 @@
-"""Accounts, logins and attempts on the store's database. The database joins by fixture."""
+"""Accounts, logins and attempts on the store's database."""
 
 import asyncio
 
@@ -10,17 +10,16 @@ from pipelines.store.login_attempts import AttemptLimits, LoginAttempts
 from pipelines.store.logins import Logins
 from serving.first_admin import bootstrap
 from serving.gateway.auth.opaque_tokens import hashed, read_key
-from tests.contract.test_generation_store import database  # noqa: F401  (fixture)
 from tests.gateway_users import cheap_passwords
 
 
 @pytest.fixture
-def accounts(database):  # noqa: F811
+def accounts(database):
     return Accounts(database)
 
 
 @pytest.fixture
-def logins(database):  # noqa: F811
+def logins(database):
     return Logins(database)
 
 
@@ -76,7 +75,7 @@ async def test_keys_are_found_by_id_and_hash_together(accounts, anna):
 # --- attempts ---
 
 
-async def test_attempts_are_counted_per_name_and_address_and_forgotten_when_right(database):  # noqa: F811
+async def test_attempts_are_counted_per_name_and_address_and_forgotten_when_right(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=2, address=9))
     for _ in range(2):
         await attempts.begin("anna", "a")
@@ -89,7 +88,7 @@ async def test_attempts_are_counted_per_name_and_address_and_forgotten_when_righ
     await attempts.begin("anna", "a")
 
 
-async def test_an_address_and_a_name_have_bounds_of_their_own(database):  # noqa: F811
+async def test_an_address_and_a_name_have_bounds_of_their_own(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=2, address=3, username=3))
     for name in "abc":
         await attempts.begin(name, "here")
@@ -103,7 +102,7 @@ async def test_an_address_and_a_name_have_bounds_of_their_own(database):  # noqa
     await attempts.begin("anna", "4")
 
 
-async def test_an_attempt_that_was_refused_does_not_make_the_wait_longer(database):  # noqa: F811
+async def test_an_attempt_that_was_refused_does_not_make_the_wait_longer(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=1, address=50))
     await attempts.begin("anna", "a")
     waits = []
@@ -114,14 +113,14 @@ async def test_an_attempt_that_was_refused_does_not_make_the_wait_longer(databas
     assert waits == sorted(waits, reverse=True)
 
 
-async def test_of_many_attempts_at_once_no_more_than_the_limit_pass(database):  # noqa: F811
+async def test_of_many_attempts_at_once_no_more_than_the_limit_pass(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=3))
     tried = await asyncio.gather(*(attempts.begin("anna", "a") for _ in range(12)), return_exceptions=True)
     assert [error for error in tried if error and not isinstance(error, TooManyAttempts)] == []
     assert tried.count(None) <= 3
 
 
-async def test_old_attempts_are_forgotten(database):  # noqa: F811
+async def test_old_attempts_are_forgotten(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=1, window_seconds=0.000001))
     for _ in range(5):
         await attempts.begin("anna", "a")

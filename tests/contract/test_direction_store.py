@@ -16,18 +16,23 @@ from pipelines.store.database import Database, sqlite_url
 from pipelines.store.directions import DirectionStore
 from pipelines.store.records import NewEvent
 from pipelines.store.tables import metadata
-from tests.directed_world import BRIEF, RECIPE, migrated, world  # noqa: F401  (fixtures)
+from tests.directed_world import BRIEF, RECIPE, DirectedWorld
 
 ASKED = NewEvent(kind="regeneration_asked", message="anew")
 SAID = (Message(role="user", iteration=1, content="anew"),)
 
 
 @pytest.fixture
-def store(world):  # noqa: F811
+def world(tmp_path, database):
+    return DirectedWorld(tmp_path, database)
+
+
+@pytest.fixture
+def store(world):
     return DirectionStore(world.store._database)
 
 
-async def test_a_decision_that_cannot_be_written_leaves_nothing_of_itself(world, store):  # noqa: F811
+async def test_a_decision_that_cannot_be_written_leaves_nothing_of_itself(world, store):
     generation_id = await world.create()
     before = await world.get(generation_id)
 
@@ -42,7 +47,7 @@ async def test_a_decision_that_cannot_be_written_leaves_nothing_of_itself(world,
     assert await world.log(generation_id) == await world.store.messages(generation_id) == ()
 
 
-async def test_decisions_at_the_same_moment_are_taken_one_after_the_other(world, store):  # noqa: F811
+async def test_decisions_at_the_same_moment_are_taken_one_after_the_other(world, store):
     generation_id = await world.create()
     seen = []
 
@@ -57,7 +62,7 @@ async def test_decisions_at_the_same_moment_are_taken_one_after_the_other(world,
 
 
 @pytest.mark.parametrize("status", ["awaiting_approval", "pending"])
-async def test_a_cancel_that_comes_while_the_worker_stops_is_not_forgotten(world, status):  # noqa: F811
+async def test_a_cancel_that_comes_while_the_worker_stops_is_not_forgotten(world, status):
     generation_id = await world.create()
     lease = await world.store.claim(generation_id, "one")
     await world.store.cancel("anna", generation_id)
@@ -66,7 +71,7 @@ async def test_a_cancel_that_comes_while_the_worker_stops_is_not_forgotten(world
     assert (await world.log(generation_id))[-1].kind == "generation_cancelled"
 
 
-async def test_someone_elses_generation_and_take_are_unknown(world, store):  # noqa: F811
+async def test_someone_elses_generation_and_take_are_unknown(world, store):
     generation_id = await world.create()
     with pytest.raises(NotFound, match="no generation"):
         await store.decide("ben", generation_id, lambda situation: Decision(situation.direction), "direction", False)
@@ -74,7 +79,7 @@ async def test_someone_elses_generation_and_take_are_unknown(world, store):  # n
         await store.take("anna", generation_id, "unknown")
 
 
-async def test_a_group_compares_briefs_that_differ_in_one_thing(world):  # noqa: F811
+async def test_a_group_compares_briefs_that_differ_in_one_thing(world):
     variations = (Variation(coherence={"use_seed_control": False}), Variation(coherence={"blend_strength": 0.5}))
     briefs = vary(BRIEF, "settings", variations)
     assert {brief.seed for brief in briefs} == {BRIEF.seed}
@@ -132,7 +137,7 @@ async def test_an_older_database_keeps_every_row_and_takes_the_new_status(tmp_pa
         assert connection.execute("pragma foreign_key_check").fetchall() == []
 
 
-async def test_the_migrations_make_the_schema_that_the_tables_describe(world):  # noqa: F811
+async def test_the_migrations_make_the_schema_that_the_tables_describe(world):
     async with world.store._database.read() as connection:
         assert await connection.run_sync(_differences) == []
 

@@ -18,7 +18,6 @@ from pipelines.store.records import NewEvent
 from pipelines.store.sql import GenerationStore
 from serving.gateway import event_stream
 from serving.gateway.event_stream import EventStreams
-from tests.directed_world import migrated as migrated
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 BRIEF = Brief(prompt="an ad for a bottle", duration=9)

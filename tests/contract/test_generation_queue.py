@@ -9,7 +9,7 @@ from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
 from pipelines.store.records import NewEvent
 from pipelines.store.tables import generations
-from tests.contract.test_generation_store import BRIEF, RECIPE, database, store  # noqa: F401  (fixtures)
+from tests.contract.test_generation_store import BRIEF, RECIPE, store  # noqa: F401  (fixtures)
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 DONE = NewEvent(kind="generation_completed", message="done")

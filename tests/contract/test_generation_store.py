@@ -1,4 +1,4 @@
-"""What every database behind the generation store must do. Runs on SQLite; PostgreSQL joins by one more parameter."""
+"""What every database behind the generation store must do. Runs on SQLite and PostgreSQL."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -10,7 +10,6 @@ from pipelines.brief import Brief
 from pipelines.errors import Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
-from pipelines.store.database import Database, sqlite_url
 from pipelines.store.records import NewEvent
 from pipelines.store.sql import GenerationStore
 from pipelines.store.tables import generations
@@ -18,14 +17,6 @@ from pipelines.store.tables import generations
 BRIEF = Brief(prompt="an ad for a steel water bottle", seed=3)
 RECIPE = Recipe(name="test", description="", stages=("storyboard",))
 EVENT = NewEvent(kind="notice", message="hello")
-
-
-@pytest.fixture
-async def database(tmp_path):
-    database = Database(sqlite_url(tmp_path / "store.sqlite"))
-    await database.migrate()
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Taking orders and forgetting them in the store: once per name, under the quota, and no file that others name."""
 
 import asyncio
-import shutil
 
 import pytest
 
@@ -10,14 +9,12 @@ from pipelines.errors import KeyReused, NotFound, QuotaExceeded
 from pipelines.recipe import Recipe
 from pipelines.steps import StoredArtifact
 from pipelines.store.catalogue import Catalogue
-from pipelines.store.database import Database, sqlite_url
 from pipelines.store.disposal import Disposal
 from pipelines.store.intake import Accepted, Intake, Order
 from pipelines.store.owned import OwnedArtifacts
 from pipelines.store.quotas import Quota
 from pipelines.store.request_keys import RequestKey
 from pipelines.store.sql import GenerationStore
-from tests.directed_world import migrated as migrated
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 PICTURES = tuple(StoredArtifact(sha256=letter * 64, media_type="image/png", size=10) for letter in "abc")
@@ -29,14 +26,6 @@ def order(seed=0, artifacts=()):
 
 def key(name="idempotency:one", fingerprint="f"):
     return (RequestKey(name, fingerprint),)
-
-
-@pytest.fixture
-async def database(tmp_path, migrated):
-    shutil.copy(migrated, tmp_path / "store.sqlite")
-    database = Database(sqlite_url(tmp_path / "store.sqlite"))
-    yield database
-    await database.close()
 
 
 @pytest.fixture

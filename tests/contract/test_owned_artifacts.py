@@ -9,7 +9,6 @@ from pipelines.steps import StoredArtifact
 from pipelines.store.owned import OwnedArtifacts
 from tests.contract.test_generation_store import (  # noqa: F401  (fixtures)
     EVENT,
-    database,
     generation_id,
     output,
     step,
@@ -20,7 +19,7 @@ PICTURE = StoredArtifact(sha256="b" * 64, media_type="image/png", size=7)
 
 
 @pytest.fixture
-def owned(database):  # noqa: F811
+def owned(database):
     return OwnedArtifacts(database)
 
 

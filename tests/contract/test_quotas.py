@@ -1,4 +1,4 @@
-"""What one user may have, under many requests at once. The database joins by fixture."""
+"""What one user may have, under many requests at once."""
 
 import asyncio
 
@@ -10,19 +10,19 @@ from pipelines.store.owned import OwnedArtifacts
 from pipelines.store.quotas import Quota
 from pipelines.store.records import NewEvent
 from pipelines.store.sql import GenerationStore
-from tests.contract.test_generation_store import BRIEF, RECIPE, database  # noqa: F401  (fixture)
+from tests.contract.test_generation_store import BRIEF, RECIPE
 
 DONE = NewEvent(kind="generation_completed", message="done")
 QUOTA = Quota(generations=2, stored_bytes=100)
 
 
 @pytest.fixture
-def store(database):  # noqa: F811
+def store(database):
     return GenerationStore(database, QUOTA)
 
 
 @pytest.fixture
-def owners(database):  # noqa: F811
+def owners(database):
     return OwnedArtifacts(database, QUOTA)
 
 
@@ -83,7 +83,7 @@ async def test_of_many_uploads_at_once_no_more_than_the_quota_are_recorded(owner
     assert {type(error) for error in done if error} == {QuotaExceeded}
 
 
-async def test_a_store_without_a_quota_has_no_bound(database):  # noqa: F811
+async def test_a_store_without_a_quota_has_no_bound(database):
     store = GenerationStore(database)
     for _ in range(5):
         await create(store)

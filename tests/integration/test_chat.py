@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import BadInput
-from tests.directed_world import migrated, world  # noqa: F401  (fixtures)
+from tests.directed_world import world  # noqa: F401  (fixtures)
 
 
 async def said(world, generation_id):  # noqa: F811

@@ -7,7 +7,7 @@ from pipelines.direction import Modifications
 from pipelines.directions import edit_history
 from pipelines.errors import BadInput, Busy, NotFound
 from pipelines.media import decode_image, encode_png
-from tests.directed_world import RECIPE, migrated, world  # noqa: F401  (fixtures)
+from tests.directed_world import RECIPE, world  # noqa: F401  (fixtures)
 
 AUTO = RECIPE.model_copy(update={"approvals": ()})
 
