@@ -21,7 +21,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.registry import Stage, wanted_stages
 from pipelines.stages.selection import keep_selected
 from pipelines.stages.state import RunState
-from pipelines.steps import Artifacts, Json
+from pipelines.steps import Artifacts
 from pipelines.store.records import Generation, GenerationStatus, Lease, NewEvent
 from pipelines.timing import SceneSlot, plan_slots
 
@@ -82,7 +82,8 @@ class Engine:
 
     async def run_claimed(self, lease: Lease, generation: Generation, cancel: asyncio.Event | None = None) -> RunState:
         """As `run`, under a lease that the caller took. Setting `cancel` ends it as `cancelled` within one step."""
-        run = Run(self._store, lease, self._models, self._artifacts, cancel or asyncio.Event())
+        cancel = cancel or asyncio.Event()
+        run = Run(self._store, lease, self._models, self._artifacts, cancel, generation.progress)
         work = asyncio.create_task(self._stages(run, generation))
         try:
             await self._attend(run, work)
@@ -116,8 +117,9 @@ class Engine:
         """One beat; returns when the lease was last renewed."""
         if run.cancel_requested.is_set():
             raise asyncio.CancelledError
-        if events := run.progress_events():
-            await self._store.append(run.lease, *events, progress=run.stage.percent if run.stage else None)
+        async with run.in_order:
+            if events := run.progress_events():
+                await self._store.append(run.lease, *events)
         if time.monotonic() - renewed < self._store.lease_seconds / 3:
             return renewed
         if await self._store.renew(run.lease):
@@ -155,13 +157,16 @@ class Engine:
         self, stage: Stage, run: Run, progress: StageProgress, context: StageContext, state: RunState, news: bool
     ) -> RunState:
         if news:
-            began = NewEvent(kind="stage_started", message=stage.describe, step=stage.name, data=progress.place)
-            await run.store.start_stage(run.lease, stage.name, began, progress.percent)
+            async with run.in_order:
+                began = NewEvent(kind="stage_started", message=stage.describe, step=stage.name, data=run.place)
+                await run.store.start_stage(run.lease, stage.name, began)
         state = state.model_copy(update={stage.makes: await stage.run(context, state)})
         output = state.model_dump(mode="json", include={stage.makes})[stage.makes]
         progress.end()
-        done = NewEvent(kind="stage_completed", message=f"{stage.name} finished", step=stage.name, data=progress.place)
-        await run.store.finish_stage(run.lease, stage.name, output, *([done] if news else []))
+        async with run.in_order:
+            message = f"{stage.name} finished"
+            done = NewEvent(kind="stage_completed", message=message, step=stage.name, data=run.place)
+            await run.store.finish_stage(run.lease, stage.name, output, *([done] if news else []))
         return state
 
     def _context(self, run: Run, generation: Generation, given: RunState) -> StageContext:
@@ -182,7 +187,7 @@ class Engine:
 
     async def _fail(self, run: Run, error: Exception) -> None:
         message = " ".join([str(error), *getattr(error, "__notes__", [])])
-        event = NewEvent(kind="generation_failed", message=message, severity="error", data=_place(run))
+        event = NewEvent(kind="generation_failed", message=message, severity="error", data=run.place)
         try:
             await self._store.end(run.lease, "failed", event, message)
         except StorageFailed as second:
@@ -203,11 +208,7 @@ def _ended(run: Run, waiting: Stage | None) -> tuple[GenerationStatus, NewEvent]
     if waiting is None:
         return "completed", NewEvent(kind="generation_completed", message="the ad is finished", data={"progress": 100})
     message = f"{waiting.name}: approve it, or say what to change"
-    return "awaiting_approval", NewEvent(kind="approval_needed", message=message, step=waiting.name, data=_place(run))
-
-
-def _place(run: Run) -> Json:
-    return {} if run.stage is None else run.stage.place
+    return "awaiting_approval", NewEvent(kind="approval_needed", message=message, step=waiting.name, data=run.place)
 
 
 def _cancelled(run: Run) -> tuple[GenerationStatus, NewEvent]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipelines.recipe import Recipe, StageName
 from pipelines.stages.registry import Stage, wanted_stages
-from pipelines.steps import Json, Step
+from pipelines.steps import Step
 
 
 def stage_shares(recipe: Recipe, given: frozenset[str]) -> dict[StageName, tuple[int, int]]:
@@ -36,11 +36,6 @@ class StageProgress:
         """A step has come to `fraction` (0..1); only the steps that are one scene of the stage count."""
         if step.scene_number is not None and step.name == f"{self.stage}/scene-{step.scene_number:03d}":
             self._done[step.name] = max(fraction, self._done.get(step.name, 0.0))
-
-    @property
-    def place(self) -> Json:
-        """Where a generation is, as its events say it."""
-        return {"stage": self.stage, "progress": self.percent}
 
     def end(self) -> None:
         self._ended = True

@@ -52,8 +52,8 @@ class RunStore(Protocol):
         self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
     ) -> None: ...
     async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None: ...
-    async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None: ...
-    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent, progress: int) -> None: ...
+    async def append(self, lease: Lease, *new_events: NewEvent) -> None: ...
+    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent) -> None: ...
     async def finish_stage(self, lease: Lease, stage: StageName, output: Any, *events: NewEvent) -> None: ...
 
 
@@ -111,9 +111,18 @@ class Run:
     """What one worker does for one generation under one lease."""
 
     def __init__(
-        self, store: RunStore, lease: Lease, models: Models, artifacts: Artifacts, cancel: asyncio.Event
+        self,
+        store: RunStore,
+        lease: Lease,
+        models: Models,
+        artifacts: Artifacts,
+        cancel: asyncio.Event,
+        progress: int = 0,
     ) -> None:
-        """`cancel` is set when the owner asked to stop: by this class's users, or through the store."""
+        """`cancel` is set when the owner asked to stop: by this class's users, or through the store.
+
+        `progress` is the percent at which the generation stands.
+        """
         self.store = store
         self.lease = lease
         self.models = models
@@ -121,21 +130,39 @@ class Run:
         self.cancel_requested = cancel
         self.stage: StageProgress | None = None
         """The stage at work; None before the first."""
+        self.in_order = asyncio.Lock()
+        """Held while an event is made and appended, so that the log's percent never falls: of two scenes that move at
+        once, the one that says less could be written last."""
+        self._percent = progress
         self._running: dict[str, StepProgress] = {}
 
     async def finish(self, step: Step) -> Json:
         """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost."""
         known = await self.store.checkpoint(self.lease.generation_id, step)
         if known is not None:
-            self._move(step, 1.0)
-            await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
+            async with self.in_order:
+                self._move(step, 1.0)
+                await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
             return known.value
-        await self.store.append(self.lease, self._event("step_started", step, "started"))
+        async with self.in_order:
+            await self.store.append(self.lease, self._event("step_started", step, "started"))
         output, seconds = await self._work(step)
-        self._move(step, 1.0)
-        done = self._event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
-        await self.store.commit_step(self.lease, step, output, seconds, done)
+        async with self.in_order:
+            self._move(step, 1.0)
+            done = self._event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
+            await self.store.commit_step(self.lease, step, output, seconds, done)
         return output.value
+
+    @property
+    def place(self) -> Json:
+        """Where the generation is, as its events say it; the percent never falls during a run.
+
+        A stage that an earlier run finished is passed again from its begin, so its own percent is no measure.
+        """
+        if self.stage is None:
+            return {}
+        self._percent = max(self._percent, self.stage.percent)
+        return {"stage": self.stage.stage, "progress": self._percent}
 
     async def _work(self, step: Step) -> tuple[StepOutput, float]:
         progress = self._running[step.name] = StepProgress(step)
@@ -180,5 +207,5 @@ class Run:
         message: str,
         **data: float,
     ) -> NewEvent:
-        at = {} if self.stage is None else self.stage.place
-        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data={**at, **data})
+        told: Json = {**self.place, **data}
+        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=told)

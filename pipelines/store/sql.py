@@ -306,14 +306,12 @@ class GenerationStore(StageRows):
             await append_events(connection, row, (event,))
 
     @unbroken
-    async def append(self, lease: Lease, *new_events: NewEvent, progress: int | None = None) -> None:
-        """Append events to the log, and move the generation's progress if given. Raises LeaseLost."""
+    async def append(self, lease: Lease, *new_events: NewEvent) -> None:
+        """Append events to the log. Raises LeaseLost."""
         async with self._database.write() as connection:
             row = await fenced(connection, lease)
             await append_events(connection, row, new_events)
             values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
-            if progress is not None:
-                values["progress"] = progress
             if values:
                 await connection.execute(
                     update(generations).where(generations.c.id == lease.generation_id).values(**values)

@@ -22,7 +22,7 @@ class StageRows:
         self._database = database
 
     @unbroken
-    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent, progress: int) -> None:
+    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent) -> None:
         """Make `stage` the current one. Raises LeaseLost."""
         async with self._database.write() as connection:
             row = await fenced(connection, lease)
@@ -30,7 +30,7 @@ class StageRows:
             await connection.execute(
                 update(generations)
                 .where(generations.c.id == lease.generation_id)
-                .values(current_stage=stage, current_step=stage, progress=progress)
+                .values(current_stage=stage, current_step=stage)
             )
 
     @unbroken

@@ -79,6 +79,7 @@ async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:
 
 
 async def append_events(connection: AsyncConnection, row: Row[Any], new: Sequence[NewEvent]) -> None:
+    """Add `new` to the log, and make the row's progress what the last of them says, if any says it."""
     rows = [
         {
             **event.model_dump(mode="json"),
@@ -89,9 +90,11 @@ async def append_events(connection: AsyncConnection, row: Row[Any], new: Sequenc
         for index, event in enumerate(new, start=1)
     ]
     await connection.execute(insert(events), rows)
-    await connection.execute(
-        update(generations).where(generations.c.id == row.id).values(last_seq=row.last_seq + len(new))
-    )
+    values: Json = {"last_seq": row.last_seq + len(new)}
+    told = [event.data["progress"] for event in new if "progress" in event.data]
+    if told:
+        values["progress"] = told[-1]
+    await connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
 
 
 async def insert_artifacts(

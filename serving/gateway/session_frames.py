@@ -29,8 +29,8 @@ class Frame(Plain):
     """What happened, by the log's own name."""
     stage: SessionStage | None
     progress: int | None
-    """Percent of the whole session when the event was made, where it says so. Of scenes that are made at the same time
-    one may say less than the one before it: show the greatest since the stage began."""
+    """Percent of the whole session when the event was made, where it says so. It falls only when the owner has
+    something made anew."""
     scene_number: int | None
     message: str
     severity: Severity

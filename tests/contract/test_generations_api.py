@@ -228,6 +228,13 @@ def test_several_observers_see_every_event_while_it_runs(http):
     assert expected[-1][1] == "generation_completed"
 
 
+def test_progress_never_falls_while_scenes_are_made_at_once(http, finished):
+    log = http.get(f"{URL}/{finished['id']}/events").json()["items"]
+    told = [event["data"]["progress"] for event in log if "progress" in event["data"]]
+    assert told == sorted(told)
+    assert told[-1] == 100
+
+
 def test_a_stream_goes_on_after_the_last_event_that_was_seen(http, finished):
     whole = stream(http, finished["id"])
     assert stream(http, finished["id"], **{"last-event-id": str(whole[3][0])}) == whole[4:]

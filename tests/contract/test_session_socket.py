@@ -97,9 +97,12 @@ def closing_code(server, session_id, after=None, headers=None):
 def test_a_session_is_directed_from_story_to_complete_over_one_socket(server, client):
     session_id = client.start()["session_id"]
     completed: list[Any] = []
+    told: list[int] = []
     with watching(server, session_id) as watcher:
         while not completed or completed[-1]["stage"] != "complete":
-            completed.append(watcher.until(type="stage_complete")[-1])
+            seen = watcher.until(type="stage_complete")
+            told += [frame["progress"] for frame in seen if frame["progress"] is not None]
+            completed.append(seen[-1])
             if completed[-1]["data"]["awaiting_approval"]:
                 watcher.say("looks good")
     assert [frame["stage"] for frame in completed] == [
@@ -109,6 +112,7 @@ def test_a_session_is_directed_from_story_to_complete_over_one_socket(server, cl
         "reference_image", "storyboard", "video", "complete", None,
     ]  # fmt: skip
     assert completed[-1]["progress"] == 100
+    assert told == sorted(told)  # also past an approval, when finished stages are passed again
     done = client.get(session_id)
     assert done["status"] == "complete"
     assert [entry["role"] for entry in done["conversation_history"]] == ["user", "assistant"] * 4

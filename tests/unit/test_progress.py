@@ -1,7 +1,12 @@
 """Progress: shares of the stages, filled scene by scene."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 from pipelines.progress import StageProgress, stage_shares
 from pipelines.recipe import Recipe
+from pipelines.run import Run
 from pipelines.stages.registry import STAGES
 from pipelines.steps import Step, StepOutput
 
@@ -32,7 +37,7 @@ def test_a_stage_fills_its_share_by_its_scenes_and_never_goes_back():
     assert seen == [20, 30, 30, 30]
     for number in (1, 2):
         progress.move(step(f"video/scene-{number:03d}", number), 1.0)
-    assert progress.place == {"stage": "video", "progress": 60}
+    assert progress.percent == 60
 
 
 def test_a_stage_of_agents_fills_its_share_when_it_ends():
@@ -41,3 +46,31 @@ def test_a_stage_of_agents_fills_its_share_when_it_ends():
     assert progress.percent == 0
     progress.end()
     assert progress.percent == 10
+
+
+class SlowLog:
+    """A store in which no write is done before a later one could overtake it."""
+
+    def __init__(self):
+        self.told = []
+
+    async def checkpoint(self, generation_id, step):
+        return None
+
+    async def append(self, lease, *events):
+        for event in events:
+            for _ in range(20 - len(self.told)):  # the earlier, the slower
+                await asyncio.sleep(0)
+            self.told.append(event.data["progress"])
+
+    async def commit_step(self, lease, step, output, seconds, event):
+        await self.append(lease, event)
+
+
+async def test_events_of_scenes_that_move_at_once_are_written_as_their_percent_grows():
+    log: Any = SlowLog()
+    nobody: Any = SimpleNamespace(generation_id="g", chat_model=None, image_model=None, video_model=None)
+    run = Run(log, nobody, nobody, nobody, asyncio.Event(), progress=25)
+    run.stage = StageProgress(STAGES["video"], (20, 60), scenes=4)
+    await asyncio.gather(*(run.finish(step(f"video/scene-{number:03d}", number)) for number in range(1, 5)))
+    assert log.told == [25, 25, 25, 25, 30, 40, 50, 60]
