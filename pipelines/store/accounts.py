@@ -52,7 +52,6 @@ class Accounts:
         except IntegrityError:
             return None
 
-    @unbroken
     async def user(self, username: str) -> User:
         """Raises NotFound."""
         found = await self.password_of(username)
@@ -60,17 +59,13 @@ class Accounts:
             raise NotFound(f"no user {username!r}")
         return found[0]
 
-    @unbroken
     async def users(self) -> tuple[User, ...]:
         """All of them, by name."""
-        async with self._database.read() as connection:
-            return tuple(user_of(row) for row in await connection.execute(select(users).order_by(users.c.username)))
+        return tuple(user_of(row) for row in await self._database.fetch(select(users).order_by(users.c.username)))
 
-    @unbroken
     async def password_of(self, username: str) -> tuple[User, str] | None:
         """The user, also a disabled one, and the hash of their password; None when there is no such user."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(users).where(users.c.username == username))).first()
+        row = await self._database.fetch_first(select(users).where(users.c.username == username))
         return None if row is None else (user_of(row), row.password_hash)
 
     @unbroken
@@ -113,7 +108,6 @@ class Accounts:
             await connection.execute(insert(api_keys).values(**row))
         return key
 
-    @unbroken
     async def keys(self, user_id: str) -> tuple[ApiKey, ...]:
         """Those that are not revoked, oldest first."""
         query = (
@@ -121,8 +115,7 @@ class Accounts:
             .where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
             .order_by(api_keys.c.created_at, api_keys.c.id)
         )
-        async with self._database.read() as connection:
-            return tuple(_key(row) for row in await connection.execute(query))
+        return tuple(_key(row) for row in await self._database.fetch(query))
 
     @unbroken
     async def revoke_key(self, user_id: str, key_id: str) -> None:
@@ -133,7 +126,6 @@ class Accounts:
         if changed.rowcount == 0:
             raise NotFound(f"no key {key_id!r}")
 
-    @unbroken
     async def key_holder(self, key_id: str, secret_hash: str) -> tuple[User, ApiKey] | None:
         """Whose key it is; None when it is unknown or revoked, its secret another, or its user disabled."""
         query = (
@@ -147,8 +139,7 @@ class Accounts:
                 users.c.disabled.is_(False),
             )
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._database.fetch_first(query)
         if row is None:
             return None
         created: datetime = row.key_created_at

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database
 from pipelines.store.records import Event, Generation, GenerationStatus
 from pipelines.store.tables import events, generations
 from pipelines.store.transaction import generation_of
@@ -23,7 +23,6 @@ class Catalogue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @unbroken
     async def page(
         self,
         user_id: str,
@@ -46,21 +45,16 @@ class Catalogue:
             .offset(offset)
         )
         total = select(func.count()).select_from(generations).where(*mine)
-        async with self._database.read() as connection:
-            found = (await connection.execute(rows)).all()
-            count = int((await connection.execute(total)).scalar_one())
-        return tuple(generation_of(row) for row in found), count
+        found, counted = await self._database.fetch_each(rows, total)
+        return tuple(generation_of(row) for row in found), int(counted[0][0])
 
-    @unbroken
     async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]:
         """Of those that exist."""
         query = select(generations.c.id, generations.c.last_seq, generations.c.status).where(
             generations.c.id.in_(generation_ids)
         )
-        async with self._database.read() as connection:
-            return {row.id: (row.last_seq, row.status) for row in (await connection.execute(query)).all()}
+        return {row.id: (row.last_seq, row.status) for row in await self._database.fetch(query)}
 
-    @unbroken
     async def log(self, generation_id: str, after: int, limit: int) -> tuple[Event, ...]:
         """At most `limit` events past the `seq` `after`, in order."""
         query = (
@@ -69,8 +63,7 @@ class Catalogue:
             .order_by(events.c.seq)
             .limit(limit)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.fetch(query)
         return tuple(Event(**{name: getattr(row, name) for name in Event.model_fields}) for row in rows)
 
 

@@ -46,9 +46,7 @@ class DirectionStore:
         Raises NotFound.
         """
         async with self._database.write() as connection:
-            row = await locked(connection, generation_id)
-            if row.user_id != user_id:
-                raise NotFound(f"no generation {generation_id!r}")
+            row = await locked(connection, generation_id, user_id)
             if once and await _stands(connection, generation_id, step):
                 return generation_of(row)
             situation = Situation(generation_of(row), await _outputs(connection, generation_id))
@@ -58,7 +56,6 @@ class DirectionStore:
                 await append_events(connection, row, events)
             return generation_of(await locked(connection, generation_id))
 
-    @unbroken
     async def take(self, user_id: str, generation_id: str, take_id: str) -> tuple[Take, Json]:
         """A take and the output of the step that made it. Raises NotFound."""
         of_step = and_(
@@ -67,24 +64,22 @@ class DirectionStore:
             checkpoints.c.key == takes.c.key,
         )
         query = _takes(user_id, generation_id).join(checkpoints, of_step).where(takes.c.id == take_id)
-        row = await self._first(query.add_columns(checkpoints.c.value))
+        row = await self._database.fetch_first(query.add_columns(checkpoints.c.value))
         if row is None:
             raise NotFound(f"no take {take_id!r} in generation {generation_id!r}")
         return _take(row), row.value
 
-    @unbroken
     async def current_take(self, user_id: str, generation_id: str, kind: TakeKind, scene_number: int | None) -> str:
         """The id of the current take. Raises NotFound."""
         query = _takes(user_id, generation_id).where(
             currents.c.kind == kind, currents.c.scene_number == (scene_number or 0)
         )
-        row = await self._first(query)
+        row = await self._database.fetch_first(query)
         if row is None:
             of_scene = "" if scene_number is None else f" of scene {scene_number}"
             raise NotFound(f"no {kind}{of_scene} in generation {generation_id!r}")
         return str(row.id)
 
-    @unbroken
     async def count_takes(self, generation_id: str, step_prefix: str) -> int:
         """How many takes the steps whose names begin with `step_prefix` left."""
         query = (
@@ -92,12 +87,7 @@ class DirectionStore:
             .select_from(takes)
             .where(takes.c.generation_id == generation_id, takes.c.step.startswith(step_prefix, autoescape=True))
         )
-        async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
-
-    async def _first(self, query: Any) -> Any:
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).first()
+        return int((await self._database.fetch(query))[0][0])
 
 
 def _takes(user_id: str, generation_id: str) -> Any:

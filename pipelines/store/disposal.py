@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import delete, select, union, update
+from sqlalchemy import CompoundSelect, delete, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipelines.errors import NotFound
 from pipelines.store.database import Database, unbroken
 from pipelines.store.tables import artifacts, generation_groups, generations, owned_artifacts
 from pipelines.store.transaction import locked
@@ -28,31 +27,29 @@ class Disposal:
         Returns the hashes of the files that no row of any owner names any more. Raises NotFound.
         """
         async with self._database.write() as connection:
-            row = await locked(connection, generation_id)
-            if row.user_id != user_id:
-                raise NotFound(f"no generation {generation_id!r}")
+            row = await locked(connection, generation_id, user_id)
             query = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
             hashes = frozenset((await connection.execute(query)).scalars())
             await connection.execute(delete(generations).where(generations.c.id == generation_id))
             if row.generation_group_id is not None:
                 await _leave_group(connection, row.generation_group_id, generation_id)
-            return hashes - await _named(connection, hashes)
+            return hashes - frozenset((await connection.execute(_named(hashes))).scalars())
 
-    @unbroken
     async def named(self, hashes: Collection[str]) -> frozenset[str]:
         """Those of `hashes` that some row names."""
-        async with self._database.read() as connection:
-            return await _named(connection, hashes)
+        return frozenset(row.sha256 for row in await self._database.fetch(_named(hashes)))
 
 
-async def _named(connection: AsyncConnection, hashes: Collection[str]) -> frozenset[str]:
+def _named(hashes: Collection[str]) -> CompoundSelect[str]:
     of_generations = select(artifacts.c.sha256).where(artifacts.c.sha256.in_(hashes))
     loose = select(owned_artifacts.c.sha256).where(owned_artifacts.c.sha256.in_(hashes))
-    return frozenset((await connection.execute(union(of_generations, loose))).scalars())
+    return union(of_generations, loose)
 
 
 async def _leave_group(connection: AsyncConnection, group_id: str, generation_id: str) -> None:
     """A group without generations goes too; one whose winner is gone has none."""
+    # Locked before its members are counted: of two that leave at once, the later one finds nobody there.
+    await connection.execute(select(generation_groups.c.id).where(generation_groups.c.id == group_id).with_for_update())
     members = select(generations.c.id).where(generations.c.generation_group_id == group_id).limit(1)
     if (await connection.execute(members)).first() is None:
         await connection.execute(delete(generation_groups).where(generation_groups.c.id == group_id))

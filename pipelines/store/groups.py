@@ -36,7 +36,6 @@ class GroupStore:
                 await insert_generation(connection, user_id, brief, recipe, {}, manifest, generation_group_id=group_id)
         return await self.get(user_id, group_id)
 
-    @unbroken
     async def get(self, user_id: str, group_id: str) -> Group:
         """Raises NotFound, also for someone else's group."""
         mine = (generation_groups.c.id == group_id, generation_groups.c.user_id == user_id)
@@ -45,11 +44,10 @@ class GroupStore:
             .where(generations.c.generation_group_id == group_id)
             .order_by(generations.c.created_at, generations.c.id)
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(generation_groups).where(*mine))).first()
-            if row is None:
-                raise NotFound(f"no group {group_id!r}")
-            ids = tuple((await connection.execute(members)).scalars())
+        found, rows = await self._database.fetch_each(select(generation_groups).where(*mine), members)
+        if not found:
+            raise NotFound(f"no group {group_id!r}")
+        row, ids = found[0], tuple(row.id for row in rows)
         winner = row.winner_generation_id if row.winner_generation_id in ids else None  # it may have been deleted
         return Group(**{**row._mapping, "winner_generation_id": winner}, generation_ids=ids)
 

@@ -7,9 +7,11 @@ HTTP: what names and fingerprints are made of is the caller's business.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, Select, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,8 +23,8 @@ from pipelines.store.database import Database, unbroken
 from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import ComparisonType
 from pipelines.store.request_keys import RequestKey, request_keys
-from pipelines.store.tables import generation_groups, generations
-from pipelines.store.transaction import insert_artifacts, insert_generation, now
+from pipelines.store.tables import generation_groups
+from pipelines.store.transaction import check_parent, insert_artifacts, insert_generation, now
 
 Keys = tuple[RequestKey, ...]
 
@@ -75,27 +77,23 @@ class Intake:
         except IntegrityError:
             return await self._group(user_id, comparison_type, orders, keys)
 
-    @unbroken
     async def known(self, user_id: str, keys: Keys) -> str | None:
         """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
-        async with self._database.read() as connection:
-            return await _known(connection, user_id, keys)
+        return _made(await self._database.fetch(_named(user_id, keys)), keys)
 
-    @unbroken
     async def find(self, user_id: str, name: str) -> str:
         """The generation that a request of this name made. Raises NotFound."""
         query = select(request_keys.c.generation_id).where(
             request_keys.c.user_id == user_id, request_keys.c.name == name, request_keys.c.generation_id.is_not(None)
         )
-        async with self._database.read() as connection:
-            found = (await connection.execute(query)).scalar()
+        found = await self._database.fetch_first(query)
         if found is None:
             raise NotFound(f"no generation {name.partition(':')[2]!r}")
-        return str(found)
+        return str(found.generation_id)
 
     async def _generation(self, user_id: str, order: Order, keys: Keys) -> Accepted:
         async with self._database.write() as connection:
-            known = await _known(connection, user_id, keys)
+            known = _made((await connection.execute(_named(user_id, keys))).all(), keys)
             if known is not None:
                 return Accepted(known, repeated=True)
             generation_id = await self._insert(connection, user_id, order, None)
@@ -106,7 +104,7 @@ class Intake:
         self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys
     ) -> Accepted:
         async with self._database.write() as connection:
-            known = await _known(connection, user_id, keys)
+            known = _made((await connection.execute(_named(user_id, keys))).all(), keys)
             if known is not None:
                 return Accepted(known, repeated=True)
             group_id = str(uuid.uuid4())
@@ -122,7 +120,7 @@ class Intake:
 
     async def _insert(self, connection: AsyncConnection, user_id: str, order: Order, group_id: str | None) -> str:
         await admit_generation(connection, user_id, self._quota)
-        await _check_parent(connection, user_id, order.parent_generation_id)
+        await check_parent(connection, user_id, order.parent_generation_id)
         generation_id = await insert_generation(
             connection,
             user_id,
@@ -137,11 +135,17 @@ class Intake:
         return generation_id
 
 
-async def _known(connection: AsyncConnection, user_id: str, keys: Keys) -> str | None:
-    """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
+def _named(user_id: str, keys: Keys) -> Select[Any]:
+    """The requests that had one of these names."""
+    names = [key.name for key in keys]
+    return select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name.in_(names))
+
+
+def _made(rows: Sequence[Row[Any]], keys: Keys) -> str | None:
+    """What the first of `keys` that is known made. Raises KeyReused when it asked for something else."""
+    known = {row.name: row for row in rows}
     for key in keys:
-        query = select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name == key.name)
-        row = (await connection.execute(query)).first()
+        row = known.get(key.name)
         if row is None:
             continue
         if row.fingerprint != key.fingerprint:
@@ -170,11 +174,3 @@ async def _note(
     ]
     if rows:
         await connection.execute(insert(request_keys), rows)
-
-
-async def _check_parent(connection: AsyncConnection, user_id: str, parent: str | None) -> None:
-    if parent is None:
-        return
-    query = select(generations.c.id).where(generations.c.id == parent, generations.c.user_id == user_id)
-    if (await connection.execute(query)).first() is None:
-        raise NotFound(f"no generation {parent!r}")

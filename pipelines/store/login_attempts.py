@@ -8,13 +8,17 @@ import hashlib
 from datetime import datetime, timedelta
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, delete, insert, select
+from sqlalchemy import ColumnElement, insert, select
 
 from models.interfaces import Plain
 from pipelines.errors import TooManyAttempts
 from pipelines.store.account_tables import login_attempts
 from pipelines.store.database import Database, unbroken
+from pipelines.store.stale_rows import delete_stale
 from pipelines.store.transaction import now
+
+Bounds = tuple[tuple[ColumnElement[bool], int], ...]
+"""Which attempts, and how many of them may be."""
 
 
 class AttemptLimits(Plain):
@@ -45,11 +49,10 @@ class LoginAttempts:
         name, time = _hash(username), now()
         start = time - timedelta(seconds=self._limits.window_seconds)
         async with self._database.write() as connection:
-            await connection.execute(delete(login_attempts).where(login_attempts.c.created_at < start))
+            await connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
             new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
             inserted = (await connection.execute(new)).inserted_primary_key
-        wait = max([await self._wait(where, limit, time) for where, limit in self._bounds(name, address)])
-        if wait:
+        if wait := await self._wait(self._bounds(name, address), time):
             if inserted is not None:
                 await self._forget(login_attempts.c.id == inserted.id)
             raise TooManyAttempts(wait)
@@ -66,24 +69,24 @@ class LoginAttempts:
 
     async def _forget(self, where: ColumnElement[bool]) -> None:
         async with self._database.write() as connection:
-            await connection.execute(delete(login_attempts).where(where))
+            await connection.execute(delete_stale(login_attempts.c.id, where))
 
-    def _bounds(self, name: str, address: str) -> tuple[tuple[ColumnElement[bool], int], ...]:
+    def _bounds(self, name: str, address: str) -> Bounds:
         return (
             (_at_address(name, address), self._limits.username_at_address),
             (login_attempts.c.address == address, self._limits.address),
             (login_attempts.c.username_hash == name, self._limits.username),
         )
 
-    async def _wait(self, where: ColumnElement[bool], limit: int, time: datetime) -> int:
-        """Seconds until fewer than `limit` attempts are left in the window; 0 when this one may go on."""
-        query = select(login_attempts.c.created_at).where(where).order_by(login_attempts.c.created_at.desc())
-        async with self._database.read() as connection:
-            times = (await connection.execute(query.limit(limit + 1))).scalars().all()
-        if len(times) <= limit:
-            return 0
+    async def _wait(self, bounds: Bounds, time: datetime) -> int:
+        """Seconds until fewer attempts than each limit are left in the window; 0 when this one may go on."""
+        newest = select(login_attempts.c.created_at).order_by(login_attempts.c.created_at.desc())
+        found = await self._database.fetch_each(*(newest.where(where).limit(limit + 1) for where, limit in bounds))
         # The oldest of the `limit` attempts before this one: when it leaves the window, there is room again.
-        free = times[limit] + timedelta(seconds=self._limits.window_seconds)
+        oldest = [rows[limit].created_at for rows, (_, limit) in zip(found, bounds, strict=True) if len(rows) > limit]
+        if not oldest:
+            return 0
+        free = max(oldest) + timedelta(seconds=self._limits.window_seconds)
         return max(1, int((free - time).total_seconds()) + 1)
 
 

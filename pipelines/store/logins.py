@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.store.account_records import Scope, User
 from pipelines.store.account_tables import logins, refresh_tokens, tickets, users
 from pipelines.store.accounts import user_of
 from pipelines.store.database import Database, unbroken
+from pipelines.store.stale_rows import delete_stale
 from pipelines.store.transaction import now
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ class Logins:
         """A new login with its first refresh token; returns its id. `days`: its life, however often it is rotated."""
         login_id, time = str(uuid.uuid4()), now()
         async with self._database.write() as connection:
-            await connection.execute(delete(logins).where(logins.c.user_id == user_id, logins.c.expires_at < time))
+            over = (logins.c.user_id == user_id) & (logins.c.expires_at < time)
+            await connection.execute(delete_stale(logins.c.id, over))
             await connection.execute(
                 insert(logins).values(
                     id=login_id, user_id=user_id, created_at=time, expires_at=time + timedelta(days=days)
@@ -52,22 +55,26 @@ class Logins:
         its login: two hold it, and one of them is a thief.
         """
         spent = update(refresh_tokens).where(refresh_tokens.c.hash == token_hash, refresh_tokens.c.spent_at.is_(None))
+        # The login is locked before its token, in the order in which a login that is deleted takes its tokens along.
+        login = (
+            select(logins.c.id)
+            .join(refresh_tokens, refresh_tokens.c.login_id == logins.c.id)
+            .where(refresh_tokens.c.hash == token_hash)
+            .with_for_update(of=logins)
+        )
         async with self._database.write() as connection:
-            first_time = (await connection.execute(spent.values(spent_at=now()))).rowcount == 1
-            login_id = await connection.scalar(
-                select(refresh_tokens.c.login_id).where(refresh_tokens.c.hash == token_hash)
-            )
+            login_id = await connection.scalar(login)
             if login_id is None:
                 return None
-            if not first_time:
+            if (await connection.execute(spent.values(spent_at=now()))).rowcount == 0:
                 logger.warning("login %s ends: a refresh token that was spent came again", login_id)
                 await _end(connection, login_id)
                 return None
-            user = await _holder(connection, login_id)
-            if user is None:
+            holder = (await connection.execute(_holder(login_id))).first()
+            if holder is None:
                 return None
             await connection.execute(insert(refresh_tokens).values(hash=next_hash, login_id=login_id))
-        return login_id, user
+        return login_id, user_of(holder)
 
     @unbroken
     async def end(self, login_id: str) -> None:
@@ -75,11 +82,10 @@ class Logins:
         async with self._database.write() as connection:
             await _end(connection, login_id)
 
-    @unbroken
     async def holder(self, login_id: str) -> User | None:
         """Who is logged in; None when the login is unknown or over, or its user disabled."""
-        async with self._database.read() as connection:
-            return await _holder(connection, login_id)
+        row = await self._database.fetch_first(_holder(login_id))
+        return None if row is None else user_of(row)
 
     # --- tickets ---
 
@@ -88,7 +94,7 @@ class Logins:
         """A ticket that is good once, within `seconds`."""
         time = now()
         async with self._database.write() as connection:
-            await connection.execute(delete(tickets).where(tickets.c.expires_at < time))
+            await connection.execute(delete_stale(tickets.c.hash, tickets.c.expires_at < time))
             await connection.execute(
                 insert(tickets).values(
                     hash=ticket_hash,
@@ -118,8 +124,9 @@ async def _end(connection: AsyncConnection, login_id: str) -> None:
     await connection.execute(update(logins).where(alive).values(ended_at=now()))
 
 
-async def _holder(connection: AsyncConnection, login_id: str) -> User | None:
-    query = (
+def _holder(login_id: str) -> Select[Any]:
+    """The user who is logged in, if one is."""
+    return (
         select(users)
         .join(logins, logins.c.user_id == users.c.id)
         .where(
@@ -129,5 +136,3 @@ async def _holder(connection: AsyncConnection, login_id: str) -> User | None:
             users.c.disabled.is_(False),
         )
     )
-    row = (await connection.execute(query)).first()
-    return None if row is None else user_of(row)

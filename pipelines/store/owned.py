@@ -5,7 +5,9 @@ The artifact folder knows only hashes; whoever serves a file by its hash asks he
 
 from __future__ import annotations
 
-from sqlalchemy import Select, insert, select
+from typing import Any
+
+from sqlalchemy import Select, insert, select, union_all
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import NotFound
@@ -33,7 +35,7 @@ class OwnedArtifacts:
     @unbroken
     async def record(self, user_id: str, stored: StoredArtifact) -> None:
         """Say that `stored` belongs to the user. Saying it twice changes nothing. Raises QuotaExceeded."""
-        if await self._loose(user_id, stored.sha256) is not None:
+        if await self._database.fetch_first(_loose(user_id, stored.sha256)) is not None:
             return
         try:
             async with self._database.write() as connection:
@@ -44,31 +46,23 @@ class OwnedArtifacts:
         except IntegrityError:  # another request recorded the same bytes in between
             return
 
-    @unbroken
     async def find(self, user_id: str, sha256: str) -> StoredArtifact:
         """Raises NotFound, also for someone else's artifact."""
-        stored = await self._loose(user_id, sha256) or await self._of_a_generation(user_id, sha256)
-        if stored is None:
+        row = await self._database.fetch_first(union_all(_loose(user_id, sha256), _of_generations(user_id, sha256)))
+        if row is None:
             raise NotFound(f"no artifact {sha256!r}")
-        return stored
+        return StoredArtifact(sha256=row.sha256, media_type=row.media_type, size=row.size)
 
-    async def _loose(self, user_id: str, sha256: str) -> StoredArtifact | None:
-        table = owned_artifacts
-        return await self._first(
-            select(table.c.sha256, table.c.media_type, table.c.size).where(
-                table.c.user_id == user_id, table.c.sha256 == sha256
-            )
-        )
 
-    async def _of_a_generation(self, user_id: str, sha256: str) -> StoredArtifact | None:
-        return await self._first(
-            select(artifacts.c.sha256, artifacts.c.media_type, artifacts.c.size)
-            .join(generations, generations.c.id == artifacts.c.generation_id)
-            .where(generations.c.user_id == user_id, artifacts.c.sha256 == sha256)
-            .limit(1)
-        )
+def _loose(user_id: str, sha256: str) -> Select[Any]:
+    table = owned_artifacts
+    mine = (table.c.user_id == user_id, table.c.sha256 == sha256)
+    return select(table.c.sha256, table.c.media_type, table.c.size).where(*mine)
 
-    async def _first(self, query: Select[tuple[str, str, int]]) -> StoredArtifact | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return None if row is None else StoredArtifact(sha256=row.sha256, media_type=row.media_type, size=row.size)
+
+def _of_generations(user_id: str, sha256: str) -> Select[Any]:
+    return (
+        select(artifacts.c.sha256, artifacts.c.media_type, artifacts.c.size)
+        .join(generations, generations.c.id == artifacts.c.generation_id)
+        .where(generations.c.user_id == user_id, artifacts.c.sha256 == sha256)
+    )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.brief import Brief
@@ -25,6 +25,7 @@ from pipelines.store.stage_rows import StageRows
 from pipelines.store.tables import checkpoints, currents, events, generations, messages, takes
 from pipelines.store.transaction import (
     append_events,
+    check_parent,
     fenced,
     generation_of,
     insert_artifacts,
@@ -65,23 +66,19 @@ class GenerationStore(StageRows):
 
         Raises QuotaExceeded, NotFound for an unknown parent.
         """
-        if parent_generation_id is not None:
-            await self.get(user_id, parent_generation_id)
         async with self._database.write() as connection:
+            await check_parent(connection, user_id, parent_generation_id)
             await admit_generation(connection, user_id, self._quota)
             return await insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
 
-    @unbroken
     async def get(self, user_id: str, generation_id: str) -> Generation:
         """Raises NotFound, also for someone else's generation."""
         query = select(generations).where(generations.c.id == generation_id, generations.c.user_id == user_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._database.fetch_first(query)
         if row is None:
             raise NotFound(f"no generation {generation_id!r}")
         return generation_of(row)
 
-    @unbroken
     async def list_ids(self, user_id: str) -> tuple[str, ...]:
         """Ids of the owner's generations, newest first."""
         query = (
@@ -89,10 +86,8 @@ class GenerationStore(StageRows):
             .where(generations.c.user_id == user_id)
             .order_by(generations.c.created_at.desc(), generations.c.id)
         )
-        async with self._database.read() as connection:
-            return tuple((await connection.execute(query)).scalars())
+        return tuple(row.id for row in await self._database.fetch(query))
 
-    @unbroken
     async def page(
         self, user_id: str, recipe: str | None, after: str | None, limit: int, newest_first: bool = True
     ) -> tuple[Generation, ...]:
@@ -107,7 +102,7 @@ class GenerationStore(StageRows):
             query = query.where(_past(await self.get(user_id, after), newest_first))
         order = (generations.c.created_at, generations.c.id)
         query = query.order_by(*(column.desc() if newest_first else column for column in order)).limit(limit)
-        return tuple(generation_of(row) for row in await self._rows(query))
+        return tuple(generation_of(row) for row in await self._database.fetch(query))
 
     @unbroken
     async def cancel(self, user_id: str, generation_id: str) -> Generation:
@@ -115,9 +110,8 @@ class GenerationStore(StageRows):
 
         Raises NotFound.
         """
-        await self.get(user_id, generation_id)
         async with self._database.write() as connection:
-            row = await locked(connection, generation_id)
+            row = await locked(connection, generation_id, user_id)
             values: Json = {}
             if row.status in ("pending", "awaiting_approval"):
                 await append_events(
@@ -126,38 +120,37 @@ class GenerationStore(StageRows):
                 values = {"status": "cancelled", "completed_at": now()}
             elif row.status == "processing":
                 values = {"cancellation_requested": True}
-            if values:
-                await connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
-        return await self.get(user_id, generation_id)
+            if not values:
+                return generation_of(row)
+            await connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
+            return generation_of(await locked(connection, generation_id))
 
     @unbroken
     async def delete(self, user_id: str, generation_id: str) -> None:
         """Forget a generation and everything recorded for it. Raises NotFound, Busy while it runs."""
-        generation = await self.get(user_id, generation_id)
-        if generation.status == "processing":
-            raise Busy(f"generation {generation_id!r} is running: cancel it first")
         async with self._database.write() as connection:
+            if (await locked(connection, generation_id, user_id)).status == "processing":
+                raise Busy(f"generation {generation_id!r} is running: cancel it first")
             await connection.execute(delete(generations).where(generations.c.id == generation_id))
 
     # --- the queue ---
 
-    @unbroken
     async def count_waiting(self) -> int:
         """How many generations of all owners wait for a worker."""
-        return int((await self._rows(_count(generations.c.status == "pending")))[0][0])
+        query = select(func.count()).select_from(generations).where(generations.c.status == "pending")
+        return int((await self._database.fetch(query))[0][0])
 
-    @unbroken
     async def queue_position(self, generation_id: str) -> int | None:
         """1: the next to be claimed; None when the generation does not wait."""
-        query = select(generations).where(generations.c.id == generation_id, generations.c.status == "pending")
-        rows = await self._rows(query)
-        if not rows:
-            return None
-        before = or_(
-            generations.c.created_at < rows[0].created_at,
-            and_(generations.c.created_at == rows[0].created_at, generations.c.id < generation_id),
+        this, before = generations.alias("this"), generations
+        query = (
+            select(func.count())
+            .select_from(
+                this.join(before, tuple_(before.c.created_at, before.c.id) <= tuple_(this.c.created_at, this.c.id))
+            )
+            .where(this.c.id == generation_id, this.c.status == "pending", before.c.status == "pending")
         )
-        return 1 + int((await self._rows(_count(and_(generations.c.status == "pending", before))))[0][0])
+        return int((await self._database.fetch(query))[0][0]) or None
 
     @unbroken
     async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None:
@@ -177,19 +170,18 @@ class GenerationStore(StageRows):
             lease = await self._take(connection, row, owner)
         return lease, generation_of(row)
 
-    @unbroken
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
         """Those of the given generations whose owner asked to stop them."""
         query = select(generations.c.id).where(
             generations.c.id.in_(generation_ids), generations.c.cancellation_requested.is_(True)
         )
-        return tuple(row.id for row in await self._rows(query))
+        return tuple(row.id for row in await self._database.fetch(query))
 
     @unbroken
     async def replace_recipe(self, user_id: str, generation_id: str, recipe: Recipe) -> None:
         """Ask for other stages; steps whose inputs stay the same are not run again. Raises NotFound."""
-        await self.get(user_id, generation_id)
         async with self._database.write() as connection:
+            await locked(connection, generation_id, user_id)
             await connection.execute(
                 update(generations)
                 .where(generations.c.id == generation_id)
@@ -271,7 +263,6 @@ class GenerationStore(StageRows):
 
     # --- steps ---
 
-    @unbroken
     async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None:
         """What this step left behind when it ran with the same inputs, if it did."""
         query = select(checkpoints).where(
@@ -279,8 +270,7 @@ class GenerationStore(StageRows):
             checkpoints.c.step == step.name,
             checkpoints.c.key == step.key,
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._database.fetch_first(query)
         return None if row is None else _checkpoint(row)
 
     @unbroken
@@ -323,19 +313,21 @@ class GenerationStore(StageRows):
         query = (
             select(events).where(events.c.generation_id == generation_id, events.c.seq > after).order_by(events.c.seq)
         )
-        return tuple(_event(row) for row in await self._rows(query))
+        return tuple(_event(row) for row in await self._database.fetch(query))
 
     async def milestones(self, generation_id: str) -> tuple[Event, ...]:
         """The log with only the newest of its progress events: enough to say how far it is, however long it ran."""
         mine, moves = events.c.generation_id == generation_id, events.c.kind == "step_progress"
         newest = select(func.max(events.c.seq)).where(mine, moves).scalar_subquery()
         query = select(events).where(mine, or_(~moves, events.c.seq == newest)).order_by(events.c.seq)
-        return tuple(_event(row) for row in await self._rows(query))
+        return tuple(_event(row) for row in await self._database.fetch(query))
 
     async def messages(self, generation_id: str) -> tuple[Message, ...]:
         query = select(messages).where(messages.c.generation_id == generation_id).order_by(messages.c.id)
         fields = Message.model_fields
-        return tuple(Message(**{name: getattr(row, name) for name in fields}) for row in await self._rows(query))
+        return tuple(
+            Message(**{name: getattr(row, name) for name in fields}) for row in await self._database.fetch(query)
+        )
 
     async def takes(self, generation_id: str) -> tuple[Take, ...]:
         joined = takes.outerjoin(currents, currents.c.take_id == takes.c.id)
@@ -345,7 +337,7 @@ class GenerationStore(StageRows):
             .where(takes.c.generation_id == generation_id)
             .order_by(takes.c.created_at, takes.c.step, takes.c.position)
         )
-        return tuple(_take(row) for row in await self._rows(query))
+        return tuple(_take(row) for row in await self._database.fetch(query))
 
     async def checkpoints(self, generation_id: str) -> tuple[Checkpoint, ...]:
         query = (
@@ -353,16 +345,7 @@ class GenerationStore(StageRows):
             .where(checkpoints.c.generation_id == generation_id)
             .order_by(checkpoints.c.created_at, checkpoints.c.step)
         )
-        return tuple(_checkpoint(row) for row in await self._rows(query))
-
-    @unbroken
-    async def _rows(self, query: Any) -> Sequence[Row[Any]]:
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).all()
-
-
-def _count(where: ColumnElement[bool]) -> Select[int]:
-    return select(func.count()).select_from(generations).where(where)
+        return tuple(_checkpoint(row) for row in await self._database.fetch(query))
 
 
 def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:

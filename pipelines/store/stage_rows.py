@@ -60,9 +60,7 @@ class StageRows:
                 await point(connection, lease.generation_id, take.kind, take.scene_number, take.id)
             await append_events(connection, row, (event,))
 
-    @unbroken
     async def outputs(self, generation_id: str) -> dict[StageName, Any]:
         """What each finished stage made, as JSON of its field of `RunState`."""
         query = select(stage_outputs).where(stage_outputs.c.generation_id == generation_id)
-        async with self._database.read() as connection:
-            return {row.stage: row.value for row in (await connection.execute(query)).all()}
+        return {row.stage: row.value for row in await self._database.fetch(query)}

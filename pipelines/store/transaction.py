@@ -63,12 +63,24 @@ async def insert_generation(
     return generation_id
 
 
-async def locked(connection: AsyncConnection, generation_id: str) -> Row[Any]:
+async def locked(connection: AsyncConnection, generation_id: str, user_id: str | None = None) -> Row[Any]:
+    """The row, locked until the transaction ends. With a `user_id`, someone else's is unknown. Raises NotFound."""
     query = select(generations).where(generations.c.id == generation_id).with_for_update()
+    if user_id is not None:
+        query = query.where(generations.c.user_id == user_id)
     row = (await connection.execute(query)).first()
     if row is None:
         raise NotFound(f"no generation {generation_id!r}")
     return row
+
+
+async def check_parent(connection: AsyncConnection, user_id: str, parent: str | None) -> None:
+    """Raises NotFound when `parent` is named and no generation of the user's."""
+    if parent is None:
+        return
+    query = select(generations.c.id).where(generations.c.id == parent, generations.c.user_id == user_id)
+    if (await connection.execute(query)).first() is None:
+        raise NotFound(f"no generation {parent!r}")
 
 
 async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:

@@ -138,7 +138,7 @@ async def test_an_older_database_keeps_every_row_and_takes_the_new_status(tmp_pa
 
 
 async def test_the_migrations_make_the_schema_that_the_tables_describe(world):
-    async with world.store._database.read() as connection:
+    async with world.store._database.write() as connection:
         assert await connection.run_sync(_differences) == []
 
 

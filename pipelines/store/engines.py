@@ -1,0 +1,96 @@
+"""The two engines behind a database: one for transactions, one that only reads. Each is set up once, per connection.
+
+Reading has an engine of its own because a connection that must be switched to autocommit for each read costs more than
+the read. It is a plain one, used in threads (`reading.py`): through an asynchronous driver a read of one row took four
+times the CPU time on SQLite, which crosses to its thread for every call. Knows no table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_SECONDS = 30.0
+"""How long a statement may wait for another one's lock, and on PostgreSQL run at all."""
+READERS = 8
+"""Reads of one process at the same time."""
+_MIGRATING = ("journal_mode=WAL", "synchronous=FULL")
+_WRITING = (*_MIGRATING, "foreign_keys=ON")
+_READING = ("query_only=ON",)
+_PATIENCE = {"lock_timeout": BUSY_SECONDS, "statement_timeout": BUSY_SECONDS}
+_IDLE = {"idle_in_transaction_session_timeout": 2 * BUSY_SECONDS}
+"""A process that stops inside a transaction, with rows locked, loses it."""
+_SOCKET = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server whose machine vanished is noticed within a minute instead of hours. Seconds, the last one milliseconds."""
+
+
+def writing_engine(url: str) -> AsyncEngine:
+    """Transactions that lock before they read."""
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_pre_ping=True, connect_args=_postgres(**_PATIENCE, **_IDLE))
+    return _locking(create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}), _WRITING)
+
+
+def migrating_engine(url: str) -> AsyncEngine:
+    """As long as it takes; on SQLite without foreign keys.
+
+    SQLite changes a table by copying it and dropping the old one; with foreign keys on, that drop would delete every
+    row that points to it.
+    """
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, connect_args=_postgres())
+    return _locking(create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}), _MIGRATING)
+
+
+def reading_engine(url: str) -> Engine:
+    """Sees committed rows, blocks nobody and cannot write."""
+    address, options = make_url(url), {"pool_size": READERS, "max_overflow": 0, "skip_autocommit_rollback": True}
+    if address.get_backend_name() != "sqlite":
+        arguments = _postgres(**_PATIENCE, default_transaction_read_only="on")
+        return create_engine(address, isolation_level="AUTOCOMMIT", connect_args=arguments, **options)
+    engine = create_engine(
+        _plain(address), isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_SECONDS}, **options
+    )
+    event.listen(engine, "connect", partial(_configure_sqlite, _READING))
+    return engine
+
+
+def _plain(address: URL) -> URL:
+    """The same file, without the asynchronous driver."""
+    return address.set(drivername="sqlite")
+
+
+def _postgres(**settings: float | str) -> dict[str, Any]:
+    """Arguments of a connection: how long to wait for it, and what the server shall heed in it (seconds, or words)."""
+    words = {name: value if isinstance(value, str) else f"{value:.0f}s" for name, value in settings.items()}
+    return {**_SOCKET, "options": " ".join(f"-c {name}={value}" for name, value in words.items())}
+
+
+def _locking(engine: AsyncEngine, pragmas: tuple[str, ...]) -> AsyncEngine:
+    event.listen(engine.sync_engine, "connect", partial(_configure_sqlite, pragmas))
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def _configure_sqlite(pragmas: tuple[str, ...], connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions of its own
+    cursor: sqlite3.Cursor = connection.cursor()
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred transaction that reads first and writes later fails with "database is locked" under WAL.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

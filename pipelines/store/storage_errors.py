@@ -1,0 +1,41 @@
+"""What a database that is away, or that cannot be read or written, becomes: StorageFailed, once for all queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from pipelines.errors import DatabaseAway, StorageFailed
+
+_CONNECTION_STATES = ("08", "57P")
+"""PostgreSQL's classes of errors: connection exception, and operator intervention (it shuts down, or starts up)."""
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raises DatabaseAway, StorageFailed."""
+    try:
+        yield
+    except DBAPIError as error:
+        if _away(error):
+            raise DatabaseAway(f"the database does not answer: {_first_line(error)}") from error
+        if isinstance(error, OperationalError):
+            failure = f"the database refused: {_first_line(error)}. Free disk space or repair it, then resume"
+            raise StorageFailed(failure) from error
+        raise
+
+
+def _away(error: DBAPIError) -> bool:
+    """Whether it is the connection that failed, and not the query: a server that restarts, or that was never there."""
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state: str | None = getattr(error.orig, "sqlstate", "")  # SQLite's have none: its file is there or it is broken
+    return state is None or state.startswith(_CONNECTION_STATES)
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
