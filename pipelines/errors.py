@@ -2,6 +2,7 @@
 
 PipelineError
 ├── BadInput            the caller must change the brief, a file or a flag; nothing was started
+│   └── Unstorable      a text or number that no database holds; take it out
 ├── NotFound            no such generation, step or artifact for this owner
 ├── QuotaExceeded       the owner has as much as they may; wait for a generation to end, or delete something
 ├── TooManyAttempts     too many failed logins; try again after `retry_after` seconds
@@ -27,6 +28,10 @@ class PipelineError(Exception):
 
 class BadInput(PipelineError):
     """The caller must change the brief, a file or a flag. Nothing was started."""
+
+
+class Unstorable(BadInput):
+    """A text holds a NUL character or half of a surrogate pair, or a number is none or too large."""
 
 
 class NotFound(PipelineError):

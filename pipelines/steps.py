@@ -25,6 +25,7 @@ from models.interfaces import (
     VideoResult,
 )
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from quality.score import Score
 
 Json = dict[str, Any]
 TakeKind = Literal["reference", "keyframe", "clip", "video"]
@@ -78,6 +79,7 @@ class StepOutput(Plain):
     artifacts: tuple[StoredArtifact, ...] = ()
     takes: tuple[NewTake, ...] = ()
     messages: tuple[Message, ...] = ()
+    scores: tuple[Score, ...] = ()
 
 
 class Artifacts(Protocol):

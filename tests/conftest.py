@@ -12,6 +12,7 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 from tests.databases import database as database
 from tests.databases import database_url as database_url
+from tests.databases import empty_database_url as empty_database_url
 from tests.databases import migrated as migrated
 from tests.databases import migrated_postgres as migrated_postgres
 from tests.databases import postgres as postgres

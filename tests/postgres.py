@@ -57,7 +57,7 @@ class PostgresServer:
             account = pwd.getpwnam("postgres")
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
-        make = ("initdb", "-D", "data", "-U", USER, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+        make = ("initdb", "-D", "data", "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
         subprocess.run([self._binaries / make[0], *make[1:]], check=True, capture_output=True, **self._as)
 
     # --- the server ---

@@ -38,7 +38,7 @@ def _score_step(name: str, artifact: str, scene_number: int | None, dimensions: 
     async def work(desk: Desk) -> StepOutput:
         data = desk.artifacts.read(artifact)
         measured = [await asyncio.to_thread(measure, dimension, stream_clip(data), DECODER) for dimension in dimensions]
-        scores = [score.model_copy(update={"scene_number": scene_number}) for score in measured]
-        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]})
+        scores = tuple(score.model_copy(update={"scene_number": scene_number}) for score in measured)
+        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]}, scores=scores)
 
     return Step(name=name, inputs=inputs, work=work, scene_number=scene_number)

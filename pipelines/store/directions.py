@@ -15,6 +15,7 @@ from pipelines.decisions.situation import Decision, Situation
 from pipelines.errors import NotFound
 from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, unbroken
+from pipelines.store.metric_rows import retire
 from pipelines.store.records import Generation, NewEvent, Take
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
 from pipelines.store.transaction import (
@@ -146,6 +147,8 @@ async def _write(connection: AsyncConnection, situation: Situation, decision: De
         await connection.execute(
             delete(stage_outputs).where(of_generation, stage_outputs.c.stage.in_(decision.forgotten))
         )
+    if "quality" in decision.forgotten:
+        await retire(connection, generation.id)
     for stage, value in decision.outputs.items():
         await connection.execute(
             update(stage_outputs).where(of_generation, stage_outputs.c.stage == stage).values(value=value)

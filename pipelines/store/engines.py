@@ -15,6 +15,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pipelines.store.storable import checked, serialised
+
 BUSY_SECONDS = 30.0
 """How long a statement may wait for another one's lock, and on PostgreSQL run at all."""
 READERS = 8
@@ -37,9 +39,14 @@ _SOCKET = {
 
 def writing_engine(url: str) -> AsyncEngine:
     """Transactions that lock before they read."""
-    if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_pre_ping=True, connect_args=_postgres(**_PATIENCE, **_IDLE))
-    return _locking(create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}), _WRITING)
+    if url.startswith("sqlite"):
+        arguments = {"timeout": BUSY_SECONDS}
+        engine = _locking(create_async_engine(url, connect_args=arguments, json_serializer=serialised), _WRITING)
+    else:
+        arguments = _postgres(**_PATIENCE, **_IDLE)
+        engine = create_async_engine(url, connect_args=arguments, json_serializer=serialised, pool_pre_ping=True)
+    checked(engine.sync_engine)
+    return engine
 
 
 def migrating_engine(url: str) -> AsyncEngine:
@@ -55,20 +62,26 @@ def migrating_engine(url: str) -> AsyncEngine:
 
 def reading_engine(url: str) -> Engine:
     """Sees committed rows, blocks nobody and cannot write."""
-    address, options = make_url(url), {"pool_size": READERS, "max_overflow": 0, "skip_autocommit_rollback": True}
-    if address.get_backend_name() != "sqlite":
-        arguments = _postgres(**_PATIENCE, default_transaction_read_only="on")
-        return create_engine(address, isolation_level="AUTOCOMMIT", connect_args=arguments, **options)
-    engine = create_engine(
-        _plain(address), isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_SECONDS}, **options
-    )
-    event.listen(engine, "connect", partial(_configure_sqlite, _READING))
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        engine = _reading(address.set(drivername="sqlite"), {"timeout": BUSY_SECONDS})  # not the asynchronous driver
+        event.listen(engine, "connect", partial(_configure_sqlite, _READING))
+        event.listen(engine, "connect", _know_all_letters)
+    else:
+        engine = _reading(address, _postgres(**_PATIENCE, default_transaction_read_only="on"))
+    checked(engine)
     return engine
 
 
-def _plain(address: URL) -> URL:
-    """The same file, without the asynchronous driver."""
-    return address.set(drivername="sqlite")
+def _reading(address: URL, arguments: dict[str, Any]) -> Engine:
+    return create_engine(
+        address,
+        connect_args=arguments,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        pool_size=READERS,
+        max_overflow=0,
+    )
 
 
 def _postgres(**settings: float | str) -> dict[str, Any]:
@@ -89,6 +102,11 @@ def _configure_sqlite(pragmas: tuple[str, ...], connection: Any, _: ConnectionPo
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _know_all_letters(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    """SQLite's own `lower` knows the 26 letters of English only."""
+    connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 
 
 def _begin_immediate(connection: Connection) -> None:

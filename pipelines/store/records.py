@@ -114,6 +114,23 @@ class Take(Plain):
     created_at: datetime
 
 
+class QualityMetric(Plain):
+    """The contract's QualityMetric: one thing that was measured, or why it could not be."""
+
+    id: str
+    generation_id: str
+    scene_number: int | None
+    """None: the finished video."""
+    metric_name: str
+    metric_value: float | None
+    """On the metric's own scale."""
+    reason: str | None
+    """Why there is no value."""
+    model_name: str | None
+    """The learned model behind the value; None for a formula."""
+    created_at: datetime
+
+
 class Checkpoint(Plain):
     step: str
     key: str

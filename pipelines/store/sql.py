@@ -19,6 +19,7 @@ from pipelines.recipe import Recipe
 from pipelines.steps import Json, Message, Step, StepOutput
 from pipelines.store.database import Database, unbroken
 from pipelines.store.fault_points import reach
+from pipelines.store.metric_rows import insert_metrics
 from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import Checkpoint, Event, Generation, GenerationStatus, Lease, NewEvent, Take
 from pipelines.store.stage_rows import StageRows
@@ -275,7 +276,7 @@ class GenerationStore(StageRows):
 
     @unbroken
     async def commit_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
-        """Checkpoint, artifact rows, takes, messages and event in one transaction. Raises LeaseLost."""
+        """Checkpoint, artifact rows, takes, messages, metrics and event in one transaction. Raises LeaseLost."""
         async with self._database.write() as connection:
             row = await fenced(connection, lease)
             await connection.execute(
@@ -293,6 +294,7 @@ class GenerationStore(StageRows):
             for take, take_id in zip(output.takes, await insert_takes(connection, lease, step, output), strict=True):
                 await point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
             await insert_messages(connection, lease.generation_id, step.name, output.messages)
+            await insert_metrics(connection, lease.generation_id, step, output.scores)
             await append_events(connection, row, (event,))
 
     @unbroken

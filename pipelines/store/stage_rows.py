@@ -12,7 +12,8 @@ from sqlalchemy import delete, insert, select, update
 from pipelines.recipe import StageName
 from pipelines.steps import Step
 from pipelines.store.database import Database, unbroken
-from pipelines.store.records import Lease, NewEvent
+from pipelines.store.metric_rows import current_metrics, stand
+from pipelines.store.records import Lease, NewEvent, QualityMetric
 from pipelines.store.tables import generations, stage_outputs, takes
 from pipelines.store.transaction import append_events, fenced, now, point
 
@@ -50,7 +51,7 @@ class StageRows:
 
     @unbroken
     async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None:
-        """Say that `step` was finished before, and make the takes that it left then the current ones again."""
+        """Say that `step` was finished before, and make the takes and metrics that it left then current again."""
         async with self._database.write() as connection:
             row = await fenced(connection, lease)
             query = select(takes).where(
@@ -58,9 +59,15 @@ class StageRows:
             )
             for take in (await connection.execute(query)).all():
                 await point(connection, lease.generation_id, take.kind, take.scene_number, take.id)
+            await stand(connection, lease.generation_id, step)
             await append_events(connection, row, (event,))
 
     async def outputs(self, generation_id: str) -> dict[StageName, Any]:
         """What each finished stage made, as JSON of its field of `RunState`."""
         query = select(stage_outputs).where(stage_outputs.c.generation_id == generation_id)
         return {row.stage: row.value for row in await self._database.fetch(query)}
+
+    async def quality_metrics(self, generation_id: str) -> tuple[QualityMetric, ...]:
+        """What was measured of the generation as it is now, scene by scene, then of the finished video."""
+        rows = await self._database.fetch(current_metrics(generation_id))
+        return tuple(QualityMetric(**row._mapping) for row in rows)

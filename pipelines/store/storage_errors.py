@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 
-from pipelines.errors import DatabaseAway, StorageFailed
+from pipelines.errors import DatabaseAway, StorageFailed, Unstorable
 
 _CONNECTION_STATES = ("08", "57P")
 """PostgreSQL's classes of errors: connection exception, and operator intervention (it shuts down, or starts up)."""
@@ -15,15 +15,23 @@ _CONNECTION_STATES = ("08", "57P")
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises DatabaseAway, StorageFailed."""
+    """Raises DatabaseAway, StorageFailed, Unstorable."""
     try:
         yield
+    except DataError as error:  # PostgreSQL minds the length of a text and the size of an integer, SQLite does not
+        raise Unstorable(f"the database cannot hold a value: {_first_line(error)}") from error
     except DBAPIError as error:
         if _away(error):
             raise DatabaseAway(f"the database does not answer: {_first_line(error)}") from error
         if isinstance(error, OperationalError):
             failure = f"the database refused: {_first_line(error)}. Free disk space or repair it, then resume"
             raise StorageFailed(failure) from error
+        raise
+    except UnicodeEncodeError as error:
+        raise Unstorable(f"a text cannot be stored: {error}") from None
+    except StatementError as error:  # wraps what was raised while a value was made ready
+        if isinstance(error.orig, Unstorable):
+            raise error.orig from None
         raise
 
 

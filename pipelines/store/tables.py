@@ -6,6 +6,19 @@ Status moves (enforced in `sql.py`, values enforced here):
        ^                   │
        ├──── release ──────┤          (interrupted; `failed` and `cancelled` are claimed again by a resume)
        └── awaiting_approval          (the owner approves or directs; then it is `pending` again)
+
+The contract's Generation, GenerationGroup, QualityMetric and User are here under its names. What follows from other
+columns is no column; `serving/gateway/generation_views.py` shows it under the contract's name and meaning:
+
+    title, prompt, duration, aspect_ratio, coherence_settings, seed_value     of `brief`
+    framework, use_llm                                                       of `recipe` and `brief`
+    model                                                                    of `manifest`
+    num_scenes                                                               of `brief`, `recipe` and `manifest`
+    video_path, video_url, thumbnail_url, temp_clip_paths, num_clips         of `takes` and `stage_outputs`
+    llm_specification, scene_plan                                            of `stage_outputs` (story, scenes)
+    llm_conversation_history                                                 the rows of `messages`
+    generation_time_seconds                                                  `completed_at` less `created_at`
+    cost                                                                     always null: the models run here
 """
 
 from __future__ import annotations
@@ -171,6 +184,24 @@ currents = Table(
     Column("kind", String(16), primary_key=True),
     Column("scene_number", Integer, primary_key=True, autoincrement=False),  # 0: the whole generation
     Column("take_id", String(36), ForeignKey("takes.id", ondelete="CASCADE"), nullable=False),
+)
+
+quality_metrics = Table(
+    "quality_metrics",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("generation_id", String(36), ForeignKey("generations.id", ondelete="CASCADE"), nullable=False),
+    Column("scene_number", Integer),
+    Column("metric_name", String(100), nullable=False),
+    Column("metric_value", Float),
+    Column("reason", Text),
+    Column("model_name", String(200)),
+    Column("step", String(200), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("current", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("(metric_value is null) <> (reason is null)", name="value_or_reason"),
+    Index("ix_quality_metrics_generation_id_step", "generation_id", "step"),
 )
 
 messages = Table(

@@ -50,6 +50,7 @@ def generation_detail(
 def group_object(group: Group, generations: Sequence[Generation]) -> GroupObject:
     return GroupObject(
         id=group.id,
+        user_id=group.user_id,
         comparison_type=group.comparison_type,
         winner_generation_id=group.winner_generation_id,
         created_at=group.created_at,

@@ -6,11 +6,10 @@ normalised dimensions, times 100.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from statistics import fmean
 
-from pipelines.store.records import Generation
+from pipelines.store.records import Generation, QualityMetric
 from quality.score import Score
 from serving.gateway.schemas.legacy_generations import QualityMetricObject, QualityReport
 
@@ -26,8 +25,8 @@ SUMMARIES: dict[str, tuple[str, ...]] = {
 """The VBench dimensions that each of the contract's scores is the mean of."""
 
 
-def quality_report(generation: Generation, scores: Sequence[Score]) -> QualityReport:
-    """`scores` as the quality stage left them; none: not measured (yet)."""
+def quality_report(generation: Generation, scores: Sequence[Score], measured: Sequence[QualityMetric]) -> QualityReport:
+    """`scores` as the quality stage left them; none: not measured (yet). `measured`: the rows that stand so far."""
     metrics: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name, dimensions in SUMMARIES.items():
@@ -45,7 +44,7 @@ def quality_report(generation: Generation, scores: Sequence[Score]) -> QualityRe
         generation_id=generation.id,
         metrics=metrics,
         reasons=reasons,
-        quality_metrics=[_metric(generation, score, score.raw) for score in scores if score.raw is not None],
+        quality_metrics=[_metric(row, row.metric_value) for row in measured if row.metric_value is not None],
         scores=list(scores),
     )
 
@@ -72,14 +71,5 @@ def _not_scored(generation: Generation) -> str:
     return f"not measured: the generation is {generation.status}"
 
 
-def _metric(generation: Generation, score: Score, value: float) -> QualityMetricObject:
-    name = f"{generation.id}/{score.impl_id}/{score.scene_number}"
-    return QualityMetricObject(
-        id=str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
-        generation_id=generation.id,
-        scene_number=score.scene_number,
-        metric_name=dimension(score),
-        metric_value=value,
-        model_name=score.backbone,
-        created_at=generation.completed_at or generation.created_at,
-    )
+def _metric(row: QualityMetric, value: float) -> QualityMetricObject:
+    return QualityMetricObject(**row.model_dump(exclude={"metric_value", "reason"}), metric_value=value)

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from pipelines.brief import Brief
 from pipelines.recipe import Recipe, StageName
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
-from pipelines.store.records import Event, Generation, Take
+from pipelines.store.records import Event, Generation, QualityMetric, Take
 from serving.gateway.ads import Ads
 from serving.gateway.auth.auth import Auth
 from serving.gateway.backends import ModelBackend, Worker
@@ -38,6 +38,7 @@ class Generations(Protocol):
     async def milestones(self, generation_id: str) -> tuple[Event, ...]: ...
     async def messages(self, generation_id: str) -> tuple[Message, ...]: ...
     async def outputs(self, generation_id: str) -> dict[StageName, Any]: ...
+    async def quality_metrics(self, generation_id: str) -> tuple[QualityMetric, ...]: ...
 
 
 class Owners(Protocol):

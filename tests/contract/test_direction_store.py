@@ -1,21 +1,15 @@
-"""What the store must do for directing: one decision is one transaction, and an older database keeps every row."""
+"""What the store must do for directing: one decision is one transaction."""
 
 import asyncio
-import sqlite3
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from pipelines.decisions.situation import Decision
 from pipelines.errors import BadInput, NotFound
 from pipelines.groups import Variation, vary
 from pipelines.steps import Message
-from pipelines.store.database import Database, sqlite_url
 from pipelines.store.directions import DirectionStore
 from pipelines.store.records import NewEvent
-from pipelines.store.tables import metadata
 from tests.directed_world import BRIEF, RECIPE, DirectedWorld
 
 ASKED = NewEvent(kind="regeneration_asked", message="anew")
@@ -110,43 +104,3 @@ async def test_a_group_compares_briefs_that_differ_in_one_thing(world):
 def test_what_cannot_be_compared_is_refused(kind, variations, message):
     with pytest.raises(BadInput, match=message):
         vary(BRIEF, kind, variations)
-
-
-async def test_an_older_database_keeps_every_row_and_takes_the_new_status(tmp_path, monkeypatch):
-    path = tmp_path / "store.sqlite"
-    with monkeypatch.context() as patch:
-        upgrade = command.upgrade
-        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0003"))
-        await migrate(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "insert into generations (id, user_id, brief, recipe, given, manifest, status, progress,"
-            " cancellation_requested, created_at, fence, last_seq)"
-            " values ('g', 'anna', '{}', '{}', '{}', '{}', 'completed', 100, 0, '2026-01-01', 1, 1)"
-        )
-        connection.execute(
-            "insert into events values ('g', 1, 'generation_completed', 'info', null, null, 'done', '{}', '2026-01-01')"
-        )
-    await migrate(path)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("select count(*) from events").fetchone() == (1,)
-        assert connection.execute("select status, direction from generations").fetchall() == [("completed", "{}")]
-        connection.execute("update generations set status = 'awaiting_approval'")
-        with pytest.raises(sqlite3.IntegrityError, match="ck_generations_status"):
-            connection.execute("update generations set status = 'odd'")
-        assert connection.execute("pragma foreign_key_check").fetchall() == []
-
-
-async def test_the_migrations_make_the_schema_that_the_tables_describe(world):
-    async with world.store._database.write() as connection:
-        assert await connection.run_sync(_differences) == []
-
-
-def _differences(connection):
-    return compare_metadata(MigrationContext.configure(connection), metadata)
-
-
-async def migrate(path):
-    database = Database(sqlite_url(path))
-    await database.migrate()
-    await database.close()

@@ -154,7 +154,8 @@ async def get_quality(request: Request, generation_id: str) -> QualityReport:
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
     scores = (await used.store.outputs(generation_id)).get("quality") or []
-    return quality_report(generation, [Score.model_validate(score) for score in scores])
+    measured = await used.store.quality_metrics(generation_id)
+    return quality_report(generation, [Score.model_validate(score) for score in scores], measured)
 
 
 @router.post("/{generation_id}/cancel")

@@ -230,6 +230,7 @@ class GroupObject(Plain):
     """Generations made to be compared, and the winner once it is chosen."""
 
     id: str
+    user_id: str
     comparison_type: ComparisonType
     winner_generation_id: str | None
     created_at: datetime
