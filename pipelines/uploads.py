@@ -70,7 +70,7 @@ def _decode(data: bytes, name: str, convert: Callable[[Picture], Picture]) -> Pi
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 return convert(upright)
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise BadInput(_too_many_pixels(name)) from None

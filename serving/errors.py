@@ -5,6 +5,7 @@ ServingError
 ├── NotReady         a deployment is still loading, or lost its replicas
 ├── PortTaken        the server cannot listen where it was told to
 ├── UnsafeSecret     the key that signs tokens is missing, a placeholder, too short, or readable by others
+├── Undecodable      an upload that its decoder did not survive: too heavy, endless, or made to crash it
 ├── Unauthenticated  no credentials, or none that are good
 └── Forbidden        good credentials that do not reach this far
 """
@@ -39,6 +40,10 @@ class PortTaken(ServingError):
 
 class UnsafeSecret(ServingError):
     """The server does not start with such a key: whoever knows it can be any user."""
+
+
+class Undecodable(ServingError):
+    """The process that decoded an upload was ended by its limits, or crashed; nothing else was harmed."""
 
 
 class Unauthenticated(ServingError):

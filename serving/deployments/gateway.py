@@ -15,6 +15,7 @@ from serving.deployments.handle_backend import HandleBackend, HandleWorker
 from serving.deployments.handle_models import ModelHandles
 from serving.gateway.ads import open_ads
 from serving.gateway.application import create_app
+from serving.gateway.request_ids import log_with_request_ids
 from serving.gateway.services import Limits, Services
 from serving.server_auth import server_auth
 from serving.server_store import open_server_store, server_quota
@@ -33,6 +34,7 @@ class GatewayReplica:
         video: DeploymentHandle[Any],
         scorer: DeploymentHandle[Any],
     ) -> None:
+        log_with_request_ids()
         chosen = load_profile(profile)
         self._opened = await open_server_store()
         known = load_model_specs()

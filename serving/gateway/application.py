@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 
-from serving.gateway.auth.gate import protect
+from serving.gateway.api_description import TAGS, describe, operation_id
+from serving.gateway.auth.gate import PUBLIC, Gate
 from serving.gateway.body_limits import BodyLimit
 from serving.gateway.event_stream import EventStreams
 from serving.gateway.metrics import HttpMetrics, Measured
@@ -35,11 +35,6 @@ from serving.gateway.routes import (
 )
 from serving.gateway.services import MEGABYTE, Services
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    422: {"model": ErrorResponse, "description": "The request cannot be served as it is; the message names the limit"},
-    "default": {"model": ErrorResponse, "description": "An error, in the one shape that all of them have"},
-}
-"""What every route may answer besides its own."""
 ROUTES = (
     health,
     auth,
@@ -57,6 +52,22 @@ ROUTES = (
 )
 
 
+def described() -> FastAPI:
+    """The routes with their OpenAPI document, over nothing: it can say what it would do, and do none of it."""
+    app = FastAPI(
+        title="AdMint",
+        version=version("admint"),
+        summary="Ads from a brief, on your own machines.",
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        generate_unique_id_function=operation_id,
+        responses={"default": {"model": ErrorResponse}},
+    )
+    for routes in ROUTES:
+        app.include_router(routes.router)
+    describe(app, PUBLIC)
+    return app
+
+
 def create_app(services: Services) -> FastAPI:
     """One application per call; it starts and closes nothing that it did not make."""
     streams = EventStreams(services.store, services.ads.catalogue)
@@ -65,8 +76,10 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         yield
         await streams.close()
+        services.decoders.close()
 
-    app = FastAPI(title="AdMint", version=version("admint"), responses=ERRORS, lifespan=lifespan)
+    app = described()
+    app.router.lifespan_context = lifespan
     app.state.services = services
     app.state.backend = services.backend
     app.state.metrics = HttpMetrics()
@@ -74,9 +87,7 @@ def create_app(services: Services) -> FastAPI:
     install(app)
     form_bytes = services.limits.video_bytes + MEGABYTE
     app.add_middleware(BodyLimit, json_bytes=services.limits.json_bytes, form_bytes=form_bytes)
-    protect(app, services.auth)
+    app.add_middleware(Gate, auth=services.auth)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(RequestIds)
-    for routes in ROUTES:
-        app.include_router(routes.router)
     return app

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest, ModelError, OutOfMemory, WeightsError
 from models.interfaces import Plain
@@ -31,7 +32,7 @@ from pipelines.errors import (
     TooManyAttempts,
 )
 from quality.errors import UnknownDimension
-from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated
+from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ CODES: Mapping[str, int] = {
     "key_reused": 422,
     "budget_exceeded": 422,
     "unsupported": 422,
+    "undecodable": 422,
     "queue_full": 429,
     "quota_exceeded": 429,
     "too_many_attempts": 429,
@@ -130,6 +132,7 @@ _MEANINGS: Sequence[tuple[type[Exception], _Meaning]] = (
     (NotReady, _Meaning("not_ready", {"Retry-After": str(READY_RETRY_SECONDS)})),
     (Unauthenticated, _Meaning("unauthorized", {"WWW-Authenticate": 'Bearer realm="admint"'})),
     (Forbidden, _Meaning("forbidden")),
+    (Undecodable, _Meaning("undecodable", _FINAL)),
     (ServingError, _Meaning("internal_error", _FINAL)),
     (UnknownDimension, _Meaning("invalid_request")),
     (BadInput, _Meaning("invalid_request")),
@@ -210,11 +213,21 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
     """404, 405 and the like of the framework itself."""
     if not isinstance(error, HTTPException) or error.status_code not in _FRAMEWORK_CODES:
         return problem_response(error)
-    message = {
-        404: f"no such address: {request.method} {request.url.path}",
-        405: f"{request.url.path} does not take {request.method}",
-    }.get(error.status_code, str(error.detail))
-    return problem_response(Problem(_FRAMEWORK_CODES[error.status_code], message, headers=error.headers))
+    message, headers = str(error.detail), error.headers
+    if error.status_code == 404:
+        message = f"no such address: {request.method} {request.url.path}"
+    if error.status_code == 405:
+        allowed = _allowed(request)
+        message, headers = f"{request.url.path} does not take {request.method}: use {allowed}", {"Allow": allowed}
+    return problem_response(Problem(_FRAMEWORK_CODES[error.status_code], message, headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address. The framework names only those of the first route that has its pattern."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    pattern = next(route.path for route in routes if route.path_regex.match(request.scope["path"]))
+    methods = [method for route in routes if route.path == pattern for method in route.methods or ()]
+    return ", ".join(sorted(methods))
 
 
 async def _domain(request: Request, error: Exception) -> JSONResponse:
@@ -224,6 +237,11 @@ async def _domain(request: Request, error: Exception) -> JSONResponse:
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    unread = any(each["loc"] == ("body",) and each["type"] != "missing" for each in error.errors())
+    if unread and not media_type.endswith(("/json", "+json")):
+        text = f"Content-Type must be application/json (got {media_type[:80]!r})"
+        return problem_response(Problem("unsupported_media_type", text))
     return problem_response(invalid_body(error, show_values=not request.url.path.startswith(CREDENTIALS)))
 
 

@@ -20,6 +20,10 @@ HEADER = "x-request-id"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 """For handlers that have a `RequestIdFilter`."""
 
+LOGGERS = ("serving", "pipelines")
+"""What the gateway's process logs of its own."""
+SWITCHING_PROTOCOLS = 101
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 logger = logging.getLogger(__name__)
@@ -45,7 +49,7 @@ class RequestIds:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
@@ -62,8 +66,9 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _STARTS:
+                status = message.get("status", SWITCHING_PROTOCOLS)
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
@@ -75,4 +80,17 @@ class RequestIds:
             await problem_response(error)(scope, receive, send_with_id)
         finally:
             milliseconds = 1000 * (time.perf_counter() - started)
-            logger.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, milliseconds)
+            method = scope.get("method", "WEBSOCKET")
+            logger.info("%s %s %d %.1f ms", method, scope["path"], status, milliseconds)
+
+
+def log_with_request_ids() -> None:
+    """Let this process write what the server logs, each line with the id of its request. Once per process."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.addFilter(RequestIdFilter())
+    for name in LOGGERS:
+        ours = logging.getLogger(name)
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False

@@ -5,7 +5,7 @@ Seams only: the store, the artifacts and the planner are described as far as the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
@@ -17,6 +17,7 @@ from pipelines.store.records import Event, Generation, QualityMetric, Take
 from serving.gateway.ads import Ads
 from serving.gateway.auth.auth import Auth
 from serving.gateway.backends import ModelBackend, Worker
+from serving.gateway.decoders import Decoders
 from serving.video_order import VideoOrder
 
 MEGABYTE = 1024 * 1024
@@ -96,6 +97,8 @@ class Services:
     keyframe_model: str
     """The image model that draws the keyframe of a clip which is given none."""
     limits: Limits = Limits()
+    decoders: Decoders = field(default_factory=Decoders)
+    """Closed with the application."""
 
 
 def services(connection: HTTPConnection) -> Services:

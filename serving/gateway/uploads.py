@@ -9,12 +9,12 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable
 
 from models.interfaces import EncodedImage
 from pipelines.errors import BadInput, NotFound
 from pipelines.steps import StoredArtifact
-from pipelines.uploads import read_mask, read_reference
+from serving.errors import Undecodable
+from serving.gateway.decoders import Job
 from serving.gateway.multipart import Upload
 from serving.gateway.problems import Problem, refuse
 from serving.gateway.services import Services
@@ -40,13 +40,13 @@ class Pictures:
         """An RGB PNG, or the artifact as it is. Raises Problem naming `param`: 404, 413, 422."""
         if isinstance(source, str) and is_artifact_id(source):
             return EncodedImage(data=await self.artifact(source, param, IMAGE_TYPES))
-        return await self._stranger(source, param, read_reference)
+        return await self._stranger(source, param, "reference")
 
     async def mask(self, source: Upload | str, param: str) -> EncodedImage:
         """A grey PNG, white = repaint."""
         if isinstance(source, str) and is_artifact_id(source):
             source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
-        return await self._stranger(source, param, read_mask)
+        return await self._stranger(source, param, "mask")
 
     async def kept(self, source: Upload | str, param: str) -> str:
         """The artifact id of the picture: stored and recorded as the owner's, unless it is one already."""
@@ -78,14 +78,16 @@ class Pictures:
             refuse(param, f"{param}: artifact {sha256!r} is {stored.media_type}; give one of {', '.join(types)}")
         return stored.media_type
 
-    async def _stranger(self, source: Upload | str, param: str, read: Callable[[bytes, str], bytes]) -> EncodedImage:
+    async def _stranger(self, source: Upload | str, param: str, job: Job) -> EncodedImage:
         upload = source if isinstance(source, Upload) else self._from_text(source, param)
         if len(upload.data) > self._services.limits.upload_bytes:
             raise _too_large(param, self._services.limits.upload_bytes)
         try:
-            return EncodedImage(data=await asyncio.to_thread(read, upload.data, upload.filename or param))
+            return EncodedImage(data=await self._services.decoders.read(job, upload.data, upload.filename or param))
         except BadInput as error:
             raise Problem("invalid_request", f"{param}: {error}", param) from None
+        except Undecodable as error:
+            raise Problem("undecodable", f"{param}: {error}", param) from None
 
     def _from_text(self, text: str, param: str) -> Upload:
         if text.startswith(("http:", "https:", "file:")):

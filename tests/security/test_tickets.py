@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from serving.gateway.auth.gate import protect
+from serving.gateway.auth.gate import Gate
 from serving.gateway.auth.opaque_tokens import hashed, new_token
 from serving.gateway.identity import caller
 from serving.gateway.request_ids import RequestIds
@@ -49,7 +49,7 @@ def anna(server):
 @pytest.fixture(scope="module")
 def room(server):
     app, queries = FastAPI(), []
-    protect(app, server.services.auth)
+    app.add_middleware(Gate, auth=server.services.auth)
     app.add_middleware(RequestIds)
 
     @app.websocket("/ws")

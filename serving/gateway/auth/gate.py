@@ -8,7 +8,6 @@ does not exist are closed without doing anything. WebSockets are refused before 
 
 from __future__ import annotations
 
-from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -97,24 +96,6 @@ def check_reach(caller: Caller, scope: AsgiScope) -> None:
         raise Forbidden(f"these credentials have no scope {needed!r}: use a key that has")
     if scope["path"] == METRICS and caller.role != "admin":
         raise Forbidden("metrics are for admins: use an admin's key")
-
-
-def protect(app: FastAPI, auth: Auth) -> None:
-    """Put the gate before all of `app`, and say so in its OpenAPI document."""
-    app.add_middleware(Gate, auth=auth)
-    describe = app.openapi
-
-    def openapi() -> dict[str, object]:
-        schema = describe()  # the framework makes it once and keeps it
-        scheme = {"type": "http", "scheme": "bearer", "description": "An access token, or an API key (`admint_…`)"}
-        schema.setdefault("components", {})["securitySchemes"] = {"bearer": scheme}
-        schema["security"] = [{"bearer": []}]
-        for path in PUBLIC & schema["paths"].keys():
-            for operation in schema["paths"][path].values():
-                operation["security"] = []
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _takes_tickets(connection: HTTPConnection) -> bool:

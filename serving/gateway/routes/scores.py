@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 
 from fastapi import APIRouter, Request
 
 from pipelines.errors import BadInput
-from pipelines.video_uploads import check_video
 from quality.errors import UnknownDimension
 from quality.registry import check_dimension
 from serving.gateway.bodies import FORM_TYPE, JSON_TYPE, body_schema, read_body
@@ -43,7 +41,7 @@ async def _video(request: Request, body: ScoreRequest) -> bytes:
         pictures = Pictures(services(request), owner(request))
         return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",))
     try:
-        await asyncio.to_thread(check_video, body.file.data, body.file.filename)
+        await services(request).decoders.read("video", body.file.data, body.file.filename)
     except BadInput as error:
         refuse("file", str(error))
     return body.file.data
