@@ -7,6 +7,7 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.login_attempts import LoginAttempts
 from pipelines.store.logins import Logins
+from pipelines.store.standing import Standing
 from serving.gateway.auth.access_tokens import AccessTokens
 from serving.gateway.auth.auth import Auth
 from serving.gateway.auth.passwords import Passwords
@@ -21,5 +22,6 @@ def server_auth(database: Database) -> Auth:
         attempts=LoginAttempts(database),
         passwords=Passwords(),
         tokens=AccessTokens(signing_key()),
+        standing=Standing(database),
         metrics_public=Settings().metrics_public,
     )

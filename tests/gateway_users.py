@@ -12,6 +12,7 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.login_attempts import AttemptLimits, LoginAttempts
 from pipelines.store.logins import Logins
+from pipelines.store.standing import Standing
 from serving.gateway.auth.access_tokens import AccessTokens
 from serving.gateway.auth.auth import Auth
 from serving.gateway.auth.opaque_tokens import new_key
@@ -34,6 +35,7 @@ def auth_on(database: Database, limits: AttemptLimits = MANY) -> Auth:
         attempts=LoginAttempts(database, limits),
         passwords=cheap_passwords(),
         tokens=AccessTokens(SIGNING_KEY),
+        standing=Standing(database),
     )
 
 

@@ -13,6 +13,13 @@ Scope = Literal["read", "write"]
 """`read`: GET. `write`: everything else, WebSockets included."""
 
 
+class Credential(Plain):
+    """What somebody proved who they are with, by a name that is no secret: a login, or an API key."""
+
+    kind: Literal["login", "key"]
+    id: str
+
+
 class User(Plain):
     """Somebody who may ask."""
 

@@ -69,6 +69,7 @@ tickets = Table(
     _user_id(),
     Column("scopes", JSON, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Column("credential", String(60), nullable=False),  # `login:ID` or `key:ID`, of whom it was issued to
 )
 
 login_attempts = Table(

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pipelines.store.account_records import Scope, User
+from pipelines.store.account_records import Credential, Scope, User
 from pipelines.store.account_tables import logins, refresh_tokens, tickets, users
 from pipelines.store.accounts import user_of
 from pipelines.store.database import Database, unbroken
@@ -90,8 +90,10 @@ class Logins:
     # --- tickets ---
 
     @unbroken
-    async def issue_ticket(self, user_id: str, scopes: tuple[Scope, ...], ticket_hash: str, seconds: float) -> None:
-        """A ticket that is good once, within `seconds`."""
+    async def issue_ticket(
+        self, user_id: str, credential: Credential, scopes: tuple[Scope, ...], ticket_hash: str, seconds: float
+    ) -> None:
+        """A ticket that is good once, within `seconds`; what it opens lasts as long as `credential`."""
         time = now()
         async with self._database.write() as connection:
             await connection.execute(delete_stale(tickets.c.hash, tickets.c.expires_at < time))
@@ -101,14 +103,15 @@ class Logins:
                     user_id=user_id,
                     scopes=list(scopes),
                     expires_at=time + timedelta(seconds=seconds),
+                    credential=f"{credential.kind}:{credential.id}",
                 )
             )
 
     @unbroken
-    async def redeem_ticket(self, ticket_hash: str) -> tuple[User, tuple[Scope, ...]] | None:
+    async def redeem_ticket(self, ticket_hash: str) -> tuple[User, Credential, tuple[Scope, ...]] | None:
         """Whose ticket it is, and it is gone; None when it is unknown, used or too old, or its user disabled."""
         query = (
-            select(users, tickets.c.scopes)
+            select(users, tickets.c.scopes, tickets.c.credential)
             .join(tickets, tickets.c.user_id == users.c.id)
             .where(tickets.c.hash == ticket_hash, tickets.c.expires_at > now(), users.c.disabled.is_(False))
         )
@@ -116,7 +119,10 @@ class Logins:
             row = (await connection.execute(query)).first()
             taken = await connection.execute(delete(tickets).where(tickets.c.hash == ticket_hash))
         # Of two that come at once, one takes the row away.
-        return None if row is None or taken.rowcount == 0 else (user_of(row), tuple(row.scopes))
+        if row is None or taken.rowcount == 0:
+            return None
+        kind, _, name = row.credential.partition(":")
+        return user_of(row), Credential(kind=kind, id=name), tuple(row.scopes)
 
 
 async def _end(connection: AsyncConnection, login_id: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 from starlette.types import Scope as AsgiScope
 
-from pipelines.store.account_records import Role, Scope
+from pipelines.store.account_records import Credential, Role, Scope
 
 _KEY = "admint.caller"
 
@@ -23,6 +23,8 @@ class Caller:
     username: str
     role: Role
     scopes: tuple[Scope, ...]
+    credential: Credential
+    """What a stream of theirs ends with; of a ticket, what it was issued for."""
     login_id: str | None = None
     """The login that the access token is of; None for API keys and tickets."""
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pipelines.errors import BadInput, NotFound, TooManyAttempts
+from pipelines.store.account_records import Credential
 from pipelines.store.accounts import Accounts
 from pipelines.store.login_attempts import AttemptLimits, LoginAttempts
 from pipelines.store.logins import Logins
@@ -54,9 +55,10 @@ async def test_of_many_rotations_of_one_token_at_once_one_succeeds_and_the_login
 
 
 async def test_a_ticket_is_redeemed_once_by_many_at_once(logins, anna):
-    await logins.issue_ticket(anna.id, ("read",), hashed("ticket"), 30)
+    credential = Credential(kind="login", id="a login")
+    await logins.issue_ticket(anna.id, credential, ("read",), hashed("ticket"), 30)
     redeemed = await asyncio.gather(*(logins.redeem_ticket(hashed("ticket")) for _ in range(5)))
-    assert [each for each in redeemed if each] == [(anna, ("read",))]
+    assert [each for each in redeemed if each] == [(anna, credential, ("read",))]
 
 
 async def test_keys_are_found_by_id_and_hash_together(accounts, anna):

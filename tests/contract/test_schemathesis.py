@@ -1,4 +1,4 @@
-"""Schemathesis against a running server's own OpenAPI document: whatever is sent, no server error, no undescribed answer.
+"""Schemathesis against a running server's own OpenAPI document: whatever is sent, every answer is one that it tells of.
 
 Bounded and repeatable: a fixed seed, a few random cases per operation besides the systematic ones, nothing kept between
 runs. The server has lived: a finished ad, a session that waits and a comparison are there for the ids to name.
@@ -38,7 +38,11 @@ def lived_in(tmp_path_factory):
     with SpeakingServer(folder) as server:
         made = server.http.post("/api/v1/generations", json={"recipe": "express", "brief": BRIEF}).json()
         session = server.http.post("/api/v1/interactive/start", json={"prompt": PROMPT, "target_duration": 9}).json()
-        body = {"base_prompt": PROMPT, "comparison_type": "prompt", "variations": [{"prompt": PROMPT}, {"prompt": PROMPT * 2}]}
+        body = {
+            "base_prompt": PROMPT,
+            "comparison_type": "prompt",
+            "variations": [{"prompt": PROMPT}, {"prompt": PROMPT * 2}],
+        }
         answer = server.http.post("/api/generations/generate/parallel", json=body)
         assert answer.status_code == 202, answer.text
         group = answer.json()
@@ -91,7 +95,7 @@ def configuration(lived_in, tmp_path_factory):
         'headers = { Prefer = "respond-async" }',  # nobody works here: whoever waits for the end, waits for ever
         "[[operations]]",
         'include-operation-id = "health_readyz"',
-        "checks = { not_a_server_error = { expected-statuses = [\"2xx\", \"4xx\", 503] } }",
+        'checks = { not_a_server_error = { expected-statuses = ["2xx", "4xx", 503] } }',
     ]
     path = tmp_path_factory.mktemp("configuration") / "schemathesis.toml"
     path.write_text("\n".join(lines))
@@ -100,10 +104,11 @@ def configuration(lived_in, tmp_path_factory):
 
 def fuzz(server, configuration, *arguments):
     """Runs the command as a user would. Fails with its report."""
+    program = Path(sys.executable).with_name("schemathesis")
     command = [
-        str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(configuration), "run", f"{server.url}/openapi.json",
-        "--seed", str(SEED), "--max-examples", str(CASES), "--generation-database", "none", "--no-shrink", "--no-color",
-        "--warnings", "off", "--continue-on-failure", "--request-timeout", "30", *arguments,
+        str(program), "--config-file", str(configuration), "run", f"{server.url}/openapi.json", "--seed", str(SEED),
+        "--max-examples", str(CASES), "--generation-database", "none", "--no-shrink", "--no-color", "--warnings", "off",
+        "--continue-on-failure", "--request-timeout", "30", *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=configuration.parent, timeout=900)
     if done.returncode:

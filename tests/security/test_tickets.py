@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from pipelines.store.account_records import Credential
 from serving.gateway.auth.gate import Gate
 from serving.gateway.auth.opaque_tokens import hashed, new_token
 from serving.gateway.identity import caller
@@ -139,8 +140,9 @@ def test_an_old_ticket_and_that_of_a_disabled_user_open_nothing(room, server):
     server.call(new_user(auth, "late"))
     user = server.call(auth.accounts.user("late"))
     old, fresh = new_token(), new_token()
-    server.call(auth.logins.issue_ticket(user.id, ("read", "write"), hashed(old), -1))
+    login = Credential(kind="login", id=server.call(auth.logins.open(user.id, hashed(new_token()), 1)))
+    server.call(auth.logins.issue_ticket(user.id, login, ("read", "write"), hashed(old), -1))
     assert refused(room, f"?ticket={old}") == 401
-    server.call(auth.logins.issue_ticket(user.id, ("read", "write"), hashed(fresh), 30))
+    server.call(auth.logins.issue_ticket(user.id, login, ("read", "write"), hashed(fresh), 30))
     server.call(auth.accounts.set_disabled("late", True))
     assert refused(room, f"?ticket={fresh}") == 401

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipelines.store.accounts import Accounts
 from pipelines.store.login_attempts import LoginAttempts
 from pipelines.store.logins import Logins
+from pipelines.store.standing import Standing
 from serving.gateway.auth.access_tokens import AccessTokens
 from serving.gateway.auth.passwords import Passwords
 
@@ -18,5 +19,6 @@ class Auth:
     attempts: LoginAttempts
     passwords: Passwords
     tokens: AccessTokens
+    standing: Standing
     metrics_public: bool = False
     """Whether `/metrics` answers everybody, for a network in which only the scraper reaches it."""

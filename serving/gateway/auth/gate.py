@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from pipelines.errors import PipelineError
+from pipelines.store.account_records import Credential
 from serving.errors import Forbidden, ServingError, Unauthenticated
 from serving.gateway.auth.auth import Auth
 from serving.gateway.auth.opaque_tokens import KEY_PREFIX, hashed, read_key
+from serving.gateway.auth.open_streams import REFUSED_SOCKET, OpenStreams
 from serving.gateway.body_limits import BodyLimit
 from serving.gateway.identity import Caller, admit
 from serving.gateway.problems import problem_response
@@ -27,7 +29,6 @@ METRICS = "/metrics"
 PUBLIC_BODY_BYTES = 16 * 1024
 """Nobody who is unknown makes the server hold more than this of a body."""
 EVENT_STREAM = "text/event-stream"
-REFUSED_SOCKET = 1008
 
 
 class Gate:
@@ -37,6 +38,7 @@ class Gate:
         self._app = app
         self._public_app = BodyLimit(app, json_bytes=PUBLIC_BODY_BYTES, form_bytes=PUBLIC_BODY_BYTES)
         self._auth = auth
+        self._streams = OpenStreams(auth.standing)
         self._public = PUBLIC | {METRICS} if auth.metrics_public else PUBLIC
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -50,7 +52,7 @@ class Gate:
             await _refuse(error, scope, receive, send)
             return
         admit(scope, caller)
-        await self._app(scope, receive, send)
+        await self._streams.serve(self._app, caller.credential, scope, receive, send)
 
     async def _caller(self, scope: AsgiScope) -> Caller:
         """Raises Unauthenticated, StorageFailed."""
@@ -71,7 +73,8 @@ class Gate:
         user = await self._auth.logins.holder(claims.login_id)
         if user is None or user.id != claims.user_id:
             raise Unauthenticated
-        return Caller(user.id, user.username, user.role, ("read", "write"), claims.login_id)
+        login = Credential(kind="login", id=claims.login_id)
+        return Caller(user.id, user.username, user.role, ("read", "write"), login, claims.login_id)
 
     async def _program(self, text: str) -> Caller:
         key = read_key(text)
@@ -79,14 +82,14 @@ class Gate:
         if found is None:
             raise Unauthenticated
         user, known = found
-        return Caller(user.id, user.username, user.role, known.scopes)
+        return Caller(user.id, user.username, user.role, known.scopes, Credential(kind="key", id=known.id))
 
     async def _ticket_holder(self, ticket: str) -> Caller:
         found = await self._auth.logins.redeem_ticket(hashed(ticket))
         if found is None:
             raise Unauthenticated
-        user, scopes = found
-        return Caller(user.id, user.username, user.role, scopes)
+        user, credential, scopes = found
+        return Caller(user.id, user.username, user.role, scopes, credential)
 
 
 def check_reach(caller: Caller, scope: AsgiScope) -> None:

@@ -55,7 +55,9 @@ async def ticket(request: Request, response: Response) -> TicketResponse:
     """A ticket for one WebSocket or event stream of a browser, which can set no header there. Good once."""
     response.headers.update(NO_STORE)
     asking, text = caller(request), new_token()
-    await _auth(request).logins.issue_ticket(asking.user_id, asking.scopes, hashed(text), TICKET_SECONDS)
+    await _auth(request).logins.issue_ticket(
+        asking.user_id, asking.credential, asking.scopes, hashed(text), TICKET_SECONDS
+    )
     return TicketResponse(ticket=text, expires_in=TICKET_SECONDS)
 
 

@@ -1,0 +1,116 @@
+"""Open event streams and WebSockets end with the credentials that opened them: logged out, revoked, user disabled.
+
+The gate lets somebody in once; what they opened may stay open for hours. So all credentials behind open streams are
+looked up again together, one query per tick and gateway process. Knows no route: it sees a stream when one begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from fastapi.sse import format_sse_event
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.errors import PipelineError
+from pipelines.store.account_records import Credential
+from serving.errors import Unauthenticated
+from serving.gateway.problems import ErrorResponse, error_body
+
+CHECK_SECONDS = 5.0
+"""A stream outlives its credentials by so much at most."""
+STREAM_ENDED = "stream_ended"
+"""Name of the event that says so in an event stream."""
+REFUSED_SOCKET = 1008
+_REASON = "the credentials of this stream have ended: log in again"
+logger = logging.getLogger(__name__)
+
+
+class Standing(Protocol):
+    """Which credentials still hold (`pipelines.store.standing`)."""
+
+    async def ended(self, credentials: Collection[Credential]) -> frozenset[Credential]: ...
+
+
+class OpenStreams:
+    """Those of one gateway process."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._open: dict[Credential, set[asyncio.Event]] = {}
+        self._check: asyncio.Task[None] | None = None
+
+    async def serve(self, app: ASGIApp, credential: Credential, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run `app`; a stream that it opens is ended in order when `credential` ends."""
+        opened = asyncio.Event()
+
+        async def noting(message: Message) -> None:
+            await send(message)
+            if _opens_stream(message):
+                opened.set()
+
+        async def serving() -> None:
+            await app(scope, receive, noting)
+
+        work = asyncio.create_task(serving())
+        end = asyncio.create_task(self._until_ended(credential, opened))
+        try:
+            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+            is_cut = not work.done()
+        finally:
+            for task in (work, end):
+                task.cancel()
+            await asyncio.wait({work, end})
+        if is_cut:
+            await _say_why(scope, send)
+        else:
+            work.result()
+
+    async def _until_ended(self, credential: Credential, opened: asyncio.Event) -> None:
+        await opened.wait()
+        with self._watched(credential) as ended:
+            await ended.wait()
+
+    @contextmanager
+    def _watched(self, credential: Credential) -> Iterator[asyncio.Event]:
+        ended = asyncio.Event()
+        self._open.setdefault(credential, set()).add(ended)
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._look())
+        try:
+            yield ended
+        finally:
+            self._open[credential].discard(ended)
+            if not self._open[credential]:
+                del self._open[credential]
+
+    async def _look(self) -> None:
+        while self._open:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                gone = await self._standing.ended(tuple(self._open))
+            except PipelineError:  # looked at again; whoever is in stays in meanwhile
+                logger.warning("the credentials of open streams could not be looked at", exc_info=True)
+                continue
+            for credential in gone & self._open.keys():
+                for ended in self._open[credential]:
+                    ended.set()
+
+
+def _opens_stream(message: Message) -> bool:
+    if message["type"] == "http.response.start":
+        return Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
+    return bool(message["type"] == "websocket.accept")
+
+
+async def _say_why(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": REFUSED_SOCKET, "reason": _REASON})
+        return
+    body = ErrorResponse(error=error_body(Unauthenticated(_REASON)))
+    frame = format_sse_event(data_str=body.model_dump_json(), event=STREAM_ENDED)
+    await send({"type": "http.response.body", "body": frame, "more_body": False})
