@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from pipelines.store.account_records import Credential
 from pipelines.store.account_tables import api_keys, logins, users
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database
 from pipelines.store.transaction import now
 
 
@@ -16,7 +16,6 @@ class Standing:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @unbroken
     async def ended(self, credentials: Collection[Credential]) -> frozenset[Credential]:
         """Those of them that are worth nothing any more: logged out, revoked, run out, or of a disabled user."""
         named = {kind: [each.id for each in credentials if each.kind == kind] for kind in ("login", "key")}
@@ -31,7 +30,6 @@ class Standing:
             .join(users, users.c.id == api_keys.c.user_id)
             .where(api_keys.c.id.in_(named["key"]), api_keys.c.revoked_at.is_(None), users.c.disabled.is_(False))
         )
-        async with self._database.read() as connection:
-            good = {Credential(kind="login", id=each) for each in await connection.scalars(good_logins)}
-            good |= {Credential(kind="key", id=each) for each in await connection.scalars(good_keys)}
-        return frozenset(credentials) - good
+        logged_in, keys = await self._database.fetch_each(good_logins, good_keys)
+        good = {Credential(kind="login", id=row.id) for row in logged_in}
+        return frozenset(credentials) - good - {Credential(kind="key", id=row.id) for row in keys}
