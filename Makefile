@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: help demo test check fix serve setup setup-all postgres clean
+.PHONY: help demo test check fix openapi serve setup setup-all postgres clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,9 @@ check: setup-all  ## lint, format, types, import contract, module size (read-onl
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy configs models pipelines quality serving benchmarks tests
 	$(BIN)/python -m pytest -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
+
+openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
+	$(BIN)/python -m serving.gateway > docs/openapi.json
 
 fix: setup-all  ## apply what `check` can repair
 	$(BIN)/ruff check --fix .

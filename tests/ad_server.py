@@ -28,6 +28,11 @@ class Speaker:
         answer = from_schema(request.json_schema, random.Random(request.seed))  # noqa: S311
         return ChatResult(text=json.dumps(answer), prompt_tokens=1, completion_tokens=1, seconds=0.0)
 
+    def stream(self, request, watcher, write):
+        answer = self.complete(request, watcher)
+        write(answer.text)
+        return answer
+
 
 class SpeakingStudios(Studios):
     def chat(self, spec):

@@ -29,6 +29,5 @@ def misbehave(data: bytes, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    decoder_process.CPU_SECONDS = 1  # type: ignore[misc]
-    decoder_process.WALL_SECONDS = 3  # type: ignore[misc]
+    vars(decoder_process).update(CPU_SECONDS=1, WALL_SECONDS=3)
     decoder_process.run({"reference": misbehave})

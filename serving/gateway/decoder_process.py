@@ -110,7 +110,8 @@ def _limit() -> None:
 
 def _until_closed(reader: int) -> bytes:
     """What the fork writes before its time is over; nothing of it when that is too much or comes too late."""
-    until, parts, size = time.monotonic() + WALL_SECONDS, [], 0
+    parts: list[bytes] = []
+    until, size = time.monotonic() + WALL_SECONDS, 0
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while (left := until - time.monotonic()) > 0 and size <= MAX_ANSWER:

@@ -92,7 +92,7 @@ class _Program:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  (our own module)
                 [sys.executable, "-m", module],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for the server, which ends it
