@@ -40,16 +40,16 @@ def _check_video(data: bytes, name: str) -> bytes:
 
 
 JOBS: Mapping[str, Job] = {"reference": read_reference, "mask": read_mask, "video": _check_video}
-_NEEDS = {"video": "av"}
-"""Libraries that only some jobs need, loaded before the first of them."""
+_NEEDS = {"video": ("av", "av.subtitles.stream")}
+"""What only some jobs need, and what it would load later itself: loaded before the first of them."""
 
 
 def answer_all(line: socket.socket, jobs: Mapping[str, Job]) -> None:
     """Answers one request after the other, until the asker is gone."""
     while (request := receive(line)) is not None:
         about, data = request
-        if about["job"] in _NEEDS:
-            importlib.import_module(_NEEDS[about["job"]])
+        for library in _NEEDS.get(about["job"], ()):
+            importlib.import_module(library)
         verdict, result = _in_a_fork(jobs[about["job"]], data, about["name"])
         message = result.decode() if verdict == "refused" else ""
         send(line, {"verdict": verdict, "message": message}, result if verdict == "read" else b"")

@@ -110,7 +110,7 @@ class _Program:
         if about["verdict"] == "stopped":
             raise Undecodable(
                 f"{job} {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB: "
-                "save it again as a plain PNG or JPEG, or scale it down"
+                "save it again in a plain format, or scale it down"
             )
         return result
 

@@ -13,7 +13,6 @@ from serving.gateway.api_description import document_text
 from serving.gateway.application import described
 from serving.gateway.problems import CODES
 from tests.ad_server import SpeakingServer
-from tests.gateway_server import CHAT, IMAGE, VIDEO
 from tests.gateway_users import PASSWORD
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,7 +92,8 @@ def test_the_guides_commands_run_and_leave_no_operation_out(operations, tmp_path
         script.append(f"echo; echo 'block {number}:' >&2")
         script.append(code if language == "bash" else f"export SESSION\npython3 - <<'END'\n{code}END")
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
-    with SpeakingServer(tmp_path_factory.mktemp("server"), specs=(CHAT, IMAGE, VIDEO)) as server:
+    with SpeakingServer(tmp_path_factory.mktemp("server")) as server:
+        server.call(server.backend.warm_up())
         variables = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
             "ADMINT": server.url, "ADMINT_KEY": server.key, "ADMINT_USERNAME": "admin", "ADMINT_PASSWORD": PASSWORD,

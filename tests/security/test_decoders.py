@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import BadInput
-from pipelines.media import decode_image
+from pipelines.media import decode_image, encode_clip
 from pipelines.uploads import read_mask, read_reference
 from serving.errors import QueueFull, Undecodable
 from serving.gateway import decoders as decoders_module
@@ -63,6 +63,11 @@ async def test_every_kind_of_picture_is_read_there_as_here(decoders):
     for name, data in pictures():
         assert await decoders.read("reference", data, name) == read_reference(data, name), name
         assert await decoders.read("mask", data, name) == read_mask(data, name), name
+
+
+async def test_a_video_is_looked_at_there(decoders):
+    clip = encode_clip(np.zeros((9, 48, 64, 3), np.uint8), fps=8)
+    assert await decoders.read("video", clip, "clip.mp4") == b""
 
 
 async def test_a_file_that_cannot_be_used_says_why_and_its_process_goes_on(decoders):

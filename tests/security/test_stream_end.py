@@ -110,6 +110,7 @@ def test_a_websocket_has_its_request_id(server):
     person = Person(server, "numbered", "key")
     headers = bearer(person.key) | {"X-Request-ID": "mine-1"}
     with connect(f"ws{server.url.removeprefix('http')}/ws/{person.session}", additional_headers=headers) as session:
+        assert session.response is not None
         assert session.response.headers["x-request-id"] == "mine-1"
     with event_stream(server, f"/api/v1/generations/{person.session}/events", "", headers):
         pass
