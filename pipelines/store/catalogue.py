@@ -48,6 +48,10 @@ class Catalogue:
         found, counted = await self._database.fetch_each(rows, total)
         return tuple(generation_of(row) for row in found), int(counted[0][0])
 
+    async def pulse(self) -> str:
+        """Another value than before when any log may have grown since. Costs less than looking at one."""
+        return await self._database.pulse()
+
     async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]:
         """Of those that exist."""
         query = select(generations.c.id, generations.c.last_seq, generations.c.status).where(

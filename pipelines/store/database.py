@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.store.engines import migrating_engine, writing_engine
 from pipelines.store.fault_points import reach
+from pipelines.store.pulse import Pulse
 from pipelines.store.reading import Reader, Rows
 from pipelines.store.storage_errors import storage_errors
 
@@ -64,6 +65,7 @@ class Database:
         self._url = url
         self._engine = writing_engine(url)
         self._reader = Reader(url)
+        self._pulse = Pulse(url)
 
     async def migrate(self) -> None:
         """Bring the schema to the newest version; processes that start together do it one after the other.
@@ -100,8 +102,13 @@ class Database:
         """The rows of each query for little more than the price of one. Raises StorageFailed."""
         return await self._reader.rows(*queries)
 
+    async def pulse(self) -> str:
+        """Another value than before when anything was committed since, by whatever process. Raises StorageFailed."""
+        return await self._pulse.beat()
+
     async def close(self) -> None:
         await asyncio.shield(self._engine.dispose())
+        await asyncio.shield(self._pulse.close())
         await asyncio.shield(self._reader.close())
 
 
