@@ -32,6 +32,7 @@ from pipelines.engine import Engine
 from pipelines.lanes import LocalModels
 from pipelines.report.collect import collect
 from pipelines.report.folder import write_report
+from pipelines.scoring import ScoreRequest
 from serving.local_models import deploy
 from serving.tools.reference_files import read_references
 from serving.workspace import OWNER, open_workspace
@@ -73,6 +74,10 @@ class Recorder:
         result = await self.models.video(request, watcher)
         self.calls.append(("video", request, result.seconds, 0))
         return result
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> Any:
+        """Not a call of the three models: what scoring takes counts as ours."""
+        return await self.models.score(request, watcher)
 
 
 async def make_ad(recorder: Recorder, deployment: Any, folder: Path, seed: int) -> float:

@@ -36,11 +36,13 @@ from pipelines.agents.vision import Seen, look_question
 from pipelines.brief import BriefReference
 from pipelines.media import encode_png
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
+from pipelines.scoring import ScoreRequest
 from pipelines.stages.context import StageContext
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
-from pipelines.steps import Step, StoredArtifact
+from pipelines.steps import Json, Step, StoredArtifact
 from pipelines.story import Entity
+from quality.score import Score
 
 CHAT = ChatModelSpec(
     kind="chat", name="sketch-llm", family="transformers", licence="Apache-2.0", vram_gb=0, vision=True, temperature=0.4
@@ -108,7 +110,12 @@ class EvalDesk:
     async def video(self, request: VideoRequest) -> VideoResult:
         raise NotImplementedError("no clip is made here")
 
-    async def notice(self, kind: str, message: str, severity: Literal["info", "warning"] = "info") -> None:
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        raise NotImplementedError("no clip is scored here")
+
+    async def notice(
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+    ) -> None:
         self.retries += kind == "agent_retry"
 
     async def finish(self, step: Step) -> dict[str, Any]:

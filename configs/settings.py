@@ -15,12 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from configs.deployments import ServingSettings
 from models.interfaces import Plain
-from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, Size, VideoModelSpec
+from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, Size, VideoModelSpec
 from pipelines.errors import BadInput, first_problem
 from pipelines.recipe import Recipe
 
 CONFIGS = Path(__file__).parent
-Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
+Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec, ScorerModelSpec)
+AnySpec = ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec
 Data = TypeVar("Data", bound=BaseModel)
 
 
@@ -65,6 +66,8 @@ class Profile(Plain):
     chat: str
     image: str
     video: str
+    scorer: str | None = None
+    """The CLIP model behind the learned quality dimensions; None: they have no value, and say so."""
     device: Literal["cpu", "cuda"]
     lanes: Lanes
     fps: Annotated[int, Field(ge=1, le=60)]
@@ -101,7 +104,7 @@ def server_artifacts() -> Path:
     return (settings.artifacts or settings.home / "server" / "artifacts").expanduser()
 
 
-def load_model_specs() -> dict[str, ChatModelSpec | ImageModelSpec | VideoModelSpec]:
+def load_model_specs() -> dict[str, AnySpec]:
     """Every model that `configs/models/` describes, by name, in alphabetical order."""
     return {path.stem: _model(path) for path in sorted((CONFIGS / "models").glob("*.yaml"))}
 
@@ -118,10 +121,10 @@ def load_model(name: str, kind: type[Kind]) -> Kind:
 
 
 @cache
-def _model(path: Path) -> ChatModelSpec | ImageModelSpec | VideoModelSpec:
+def _model(path: Path) -> AnySpec:
     data = _read(path)
     try:
-        spec: ChatModelSpec | ImageModelSpec | VideoModelSpec = TypeAdapter(ModelSpec).validate_python(data)
+        spec: AnySpec = TypeAdapter(ModelSpec).validate_python(data)
     except ValidationError as error:
         raise BadInput(f"{path.name}: {first_problem(error)}") from None
     return spec

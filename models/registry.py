@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from models.errors import InvalidRequest
 from models.interfaces import ChatModel, ImageModel, VideoModel
-from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, VideoModelSpec
+
+if TYPE_CHECKING:
+    from models.clip import ClipEncoder
 
 FAMILIES: dict[str, str] = {
     "llava": "models.llm.transformers_chat:TransformersChat",
@@ -28,6 +31,7 @@ FAMILIES: dict[str, str] = {
     "wan-text": "models.video.wan_text:WanText",
     "wan-vace": "models.video.wan_vace:WanVACE",
     "ltx": "models.video.ltx:LTX",
+    "clip": "models.clip:ClipEncoder",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
 
@@ -41,9 +45,13 @@ def load(spec: ChatModelSpec, folders: Mapping[str, Path], device: str) -> ChatM
 def load(spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> ImageModel: ...
 @overload
 def load(spec: VideoModelSpec, folders: Mapping[str, Path], device: str) -> VideoModel: ...
+@overload
+def load(spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> ClipEncoder: ...
 
 
-def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel | ImageModel | VideoModel:
+def load(
+    spec: ModelSpec, folders: Mapping[str, Path], device: str
+) -> ChatModel | ImageModel | VideoModel | ClipEncoder:
     """Load the model that `spec` describes.
 
     `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
@@ -59,5 +67,5 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
         )
     module, _, name = FAMILIES[spec.family].partition(":")
     engine: Any = getattr(import_module(module), name)
-    loaded: ChatModel | ImageModel | VideoModel = engine(spec, folders, device)
+    loaded: ChatModel | ImageModel | VideoModel | ClipEncoder = engine(spec, folders, device)
     return loaded

@@ -149,4 +149,12 @@ class VideoModelSpec(PictureModelSpec):
         return self.max_pixels or super().pixel_budget() * self.max_frames
 
 
-ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec, Field(discriminator="kind")]
+class ScorerModelSpec(SpecBase):
+    """A CLIP model: pictures and texts in one space, for the learned quality dimensions."""
+
+    kind: Literal["scorer"]
+    fidelity: Literal["proxy", "toy"] = "proxy"
+    """What its scores are called: a stand-in for the published metric, or those of a toy world's weights."""
+
+
+ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec, Field(discriminator="kind")]

@@ -25,7 +25,10 @@ from models.interfaces import (
     VideoResult,
     Watcher,
 )
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
+from pipelines.scoring import ScoreRequest, score_file
+from quality.encoder import Encoder
+from quality.score import Score
 
 Result = TypeVar("Result")
 
@@ -73,12 +76,14 @@ class Loader(Protocol):
     def chat(self, spec: ChatModelSpec) -> ChatModel: ...
     def image(self, spec: ImageModelSpec) -> ImageModel: ...
     def video(self, spec: VideoModelSpec) -> VideoModel: ...
+    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
 
 
 class LocalModels:
-    """The three models of a profile in this process, loaded when first used.
+    """The models of a profile in this process, loaded when first used.
 
-    `lane_names` says which share a device: models on one lane never run at the same time.
+    `lane_names` says which share a device: models on one lane never run at the same time. Scores are measured in a lane
+    of their own; without `scorer_model` the learned ones have no value.
     """
 
     def __init__(
@@ -88,11 +93,13 @@ class LocalModels:
         video_model: VideoModelSpec,
         loader: Loader,
         lane_names: tuple[str, str, str],
+        scorer_model: ScorerModelSpec | None = None,
     ) -> None:
         self.chat_model = chat_model
         self.image_model = image_model
         self.video_model = video_model
         self._loader = loader
+        self._scorers = Scorers(loader, scorer_model)
         lanes = {name: Lane(name) for name in dict.fromkeys(lane_names)}
         self._lanes = lanes
         self._chat_lane, self._image_lane, self._video_lane = (lanes[name] for name in lane_names)
@@ -121,6 +128,37 @@ class LocalModels:
 
         return await self._video_lane.run(call, watcher)
 
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        return await self._scorers.score(request, watcher)
+
     def close(self) -> None:
+        self._scorers.close()
         for lane in self._lanes.values():
             lane.close()
+
+
+class ScorerLoader(Protocol):
+    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
+
+
+class Scorers:
+    """The quality dimensions in a lane of their own, with an encoder loaded when first needed, if there is one."""
+
+    def __init__(self, loader: ScorerLoader, model: ScorerModelSpec | None) -> None:
+        self._loader = loader
+        self._model = model
+        self._lane = Lane("scorer")
+        self._encoder: Encoder | None = None
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        """One score per dimension, in order. Raises UnknownDimension, ModelError."""
+
+        def call(watcher: Watcher) -> tuple[Score, ...]:
+            if self._encoder is None and self._model is not None:
+                self._encoder = self._loader.scorer(self._model)
+            return score_file(request, self._encoder, watcher)
+
+        return await self._lane.run(call, watcher)
+
+    def close(self) -> None:
+        self._lane.close()

@@ -169,6 +169,14 @@ def _stream_with_pyav(data: bytes) -> Iterator[Pixels]:
             yield frame.to_ndarray(format="rgb24")
 
 
+def clip_rate(data: bytes) -> float:
+    """Frames per second of a clip; only its header is read."""
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        return float(container.streams.video[0].average_rate or 24)
+
+
 def frames_sha256(frames: Frames) -> str:
     """sha256 over shape and raw bytes: the identity of what a model made, before any codec."""
     digest = hashlib.sha256(repr(frames.shape).encode())

@@ -82,6 +82,15 @@ class ClipSettings(SampleSettings):
     """Native frames of every clip; None: what the timeline needs."""
 
 
+class QualityGate(Plain):
+    """What a scene's still and clip must reach. Without minimums there is no gate."""
+
+    minimums: dict[str, Annotated[float, Field(ge=-1000.0, le=1000.0)]] = Field(default_factory=dict, max_length=20)
+    """By quality dimension, on its own scale; measured also when `quality_dimensions` does not name it."""
+    retakes: Annotated[int, Field(ge=0, le=5)] = 1
+    """How often a still or clip below a minimum is made again, each with another seed; the best take stays."""
+
+
 class Recipe(Plain):
     name: str
     description: str
@@ -100,7 +109,16 @@ class Recipe(Plain):
     video: ClipSettings = ClipSettings()
     scene_concurrency: Annotated[int, Field(ge=1, le=64)] = 64
     """Scenes at work at once; the lanes and replicas of the models decide how many of them really run."""
-    quality_dimensions: tuple[str, ...] = ("temporal_flickering",)
+    quality_dimensions: tuple[str, ...] = (
+        "temporal_flickering",
+        "flow_smoothness",
+        "flow_dynamics",
+        "clip_consistency",
+        "text_alignment",
+        "keyframe_alignment",
+    )
+    """All that can be measured here; they cost little beside the making of a clip."""
+    quality_gate: QualityGate = QualityGate()
 
     @model_validator(mode="after")
     def _stages_in_order(self) -> Recipe:

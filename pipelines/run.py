@@ -15,6 +15,7 @@ from models.interfaces import (
     ChatResult,
     ImageRequest,
     ImageResult,
+    Unwatched,
     VideoRequest,
     VideoResult,
     Watcher,
@@ -23,8 +24,10 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import PipelineError, StepFailed
 from pipelines.progress import StageProgress
 from pipelines.recipe import StageName
+from pipelines.scoring import ScoreRequest
 from pipelines.steps import Artifacts, Json, Step, StepOutput
 from pipelines.store.records import Checkpoint, Lease, NewEvent
+from quality.score import Score
 
 PROGRESS_EVENT_SECONDS = 0.5
 """A running step writes at most one progress event in this time."""
@@ -42,6 +45,7 @@ class Models(Protocol):
     async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult: ...
     async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult: ...
     async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult: ...
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]: ...
 
 
 class RunStore(Protocol):
@@ -86,16 +90,19 @@ class StepDesk:
         self.image_model = run.models.image_model
         self.video_model = run.models.video_model
 
-    async def notice(self, kind: str, message: str, severity: Literal["info", "warning"] = "info") -> None:
-        event = NewEvent(
-            kind="notice",
-            message=message,
-            severity=severity,
-            step=self._step.name,
-            scene_number=self._step.scene_number,
-            data={"notice": kind},
-        )
-        await self._run.store.append(self._run.lease, event)
+    async def notice(
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+    ) -> None:
+        async with self._run.in_order:
+            event = NewEvent(
+                kind="notice",
+                message=message,
+                severity=severity,
+                step=self._step.name,
+                scene_number=self._step.scene_number,
+                data={**self._run.place, **(told or {}), "notice": kind},
+            )
+            await self._run.store.append(self._run.lease, event)
 
     async def chat(self, request: ChatRequest) -> ChatResult:
         return await self._run.models.chat(request, self._progress)
@@ -105,6 +112,9 @@ class StepDesk:
 
     async def video(self, request: VideoRequest) -> VideoResult:
         return await self._run.models.video(request, self._progress)
+
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        return await self._run.models.score(request, Unwatched())
 
 
 class Run:

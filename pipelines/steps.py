@@ -25,6 +25,7 @@ from models.interfaces import (
     VideoResult,
 )
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.scoring import ScoreRequest
 from quality.score import Score
 
 Json = dict[str, Any]
@@ -91,8 +92,10 @@ class Artifacts(Protocol):
 
 
 class Notice(Protocol):
-    async def __call__(self, kind: str, message: str, severity: Literal["info", "warning"] = "info") -> None:
-        """Append an event about the running step: a fallback, a retry, a re-timed clip."""
+    async def __call__(
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+    ) -> None:
+        """Append an event about the running step: a fallback, a retry, a re-timed clip; `told` is for programs."""
 
 
 class Desk(Protocol):
@@ -112,6 +115,7 @@ class Desk(Protocol):
     async def chat(self, request: ChatRequest) -> ChatResult: ...
     async def image(self, request: ImageRequest) -> ImageResult: ...
     async def video(self, request: VideoRequest) -> VideoResult: ...
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]: ...
 
 
 StepWork = Callable[[Desk], Awaitable[StepOutput]]

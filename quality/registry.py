@@ -1,23 +1,43 @@
 """The dimensions by name: which can be measured here, and why the others cannot.
 
-A new dimension is one file beside this one and one entry in `DIMENSIONS` (import path of its `measure`), taken out of
+A new dimension is one file beside this one and one entry in `DIMENSIONS`; a dimension of VBench's is then taken out of
 `UNAVAILABLE`. Modules are imported at first use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from importlib import import_module
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal, NamedTuple
 
 from quality.errors import UnknownDimension
 from quality.score import Score
+from quality.shot import Shot
 
-DIMENSIONS: dict[str, str] = {
-    "temporal_flickering": "quality.temporal_flickering",
+Medium = Literal["keyframe", "clip", "video"]
+"""What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts."""
+
+
+class Dimension(NamedTuple):
+    module: str
+    """Import path; its `measure` takes a Shot."""
+    version: int
+    """Of the formula: a value of another version is another measure."""
+    media: tuple[Medium, ...]
+
+
+DIMENSIONS: dict[str, Dimension] = {
+    "temporal_flickering": Dimension("quality.temporal_flickering", 1, ("clip", "video")),
+    "flow_smoothness": Dimension("quality.flow_smoothness", 1, ("clip",)),
+    "flow_dynamics": Dimension("quality.flow_dynamics", 1, ("clip",)),
+    "clip_consistency": Dimension("quality.clip_consistency", 1, ("clip",)),
+    "text_alignment": Dimension("quality.text_alignment", 1, ("clip",)),
+    "keyframe_alignment": Dimension("quality.keyframe_alignment", 1, ("keyframe",)),
 }
+COMPANIONS: dict[str, tuple[str, ...]] = {
+    "clip_consistency": ("text_alignment",),
+}
+"""What is always measured beside a dimension: a similarity says nothing without the alignment."""
 UNAVAILABLE: dict[str, str] = {
     "subject_consistency": "DINO ViT-B/16",
     "background_consistency": "CLIP ViT-B/32",
@@ -45,15 +65,27 @@ def check_dimension(name: str) -> None:
         raise UnknownDimension(f"quality dimension {name!r} is unknown: choose from {known}")
 
 
-def measure(name: str, frames: Iterable[npt.NDArray[np.uint8]], decoder: str) -> Score:
-    """The score of `frames` (RGB uint8, each height x width x 3) in dimension `name`. Raises UnknownDimension.
+def measured_on(medium: Medium, names: Collection[str]) -> tuple[str, ...]:
+    """Those of `names` that are measured on `medium`, with their companions, in the registry's order.
 
-    A dimension that needs weights which are not there gives a score without a value, and the reason.
+    One that cannot be measured at all is kept for clips and video, where its score says why. Raises UnknownDimension.
+    """
+    for name in names:
+        check_dimension(name)
+    wanted = {*names, *(companion for name in names for companion in COMPANIONS.get(name, ()))}
+    here = [name for name, dimension in DIMENSIONS.items() if name in wanted and medium in dimension.media]
+    return (*here, *(name for name in UNAVAILABLE if name in wanted and medium != "keyframe"))
+
+
+def measure(name: str, shot: Shot) -> Score:
+    """The score of `shot` in dimension `name`. Raises UnknownDimension.
+
+    A dimension that cannot be measured gives a score without a value, and the reason.
     """
     check_dimension(name)
     if name in UNAVAILABLE:
         return not_available(name)
-    score: Score = import_module(DIMENSIONS[name]).measure(frames, decoder)
+    score: Score = import_module(DIMENSIONS[name].module).measure(shot)
     return score
 
 

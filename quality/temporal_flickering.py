@@ -9,25 +9,22 @@ with every wanted movement too, and with every cut of a stitched video. Hence `v
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from quality.score import Score
+from quality.shot import Shot
 
 METRIC_ID = "vbench.temporal_flickering"
 IMPL_ID = "temporal_flickering@1"
 NOTE = "no static filter was applied: wanted movement and cuts lower this score too"
 
 
-def measure(frames: Iterable[npt.NDArray[np.uint8]], decoder: str) -> Score:
-    """Score `frames`, each of shape (height, width, 3), RGB 0..255, taken one at a time.
-
-    Fewer than two frames have no change to measure: no value, with the reason. `decoder` is kept in the score.
-    """
-    in_float = (frame.astype(np.float32) for frame in frames)
+def measure(shot: Shot) -> Score:
+    """Takes the frames one at a time. Fewer than two have no change to measure: no value, with the reason."""
+    decoder = shot.decoder
+    in_float = (frame.astype(np.float32) for frame in shot.frames())
     changes = [np.abs(before - after).mean() for before, after in pairwise(in_float)]
     if not changes:
         reason = "needs at least 2 frames"

@@ -40,6 +40,8 @@ class AdOrder:
     approvals: tuple[StageName, ...] | None = None
     """Stages after which the generation waits for its owner; () runs to the end."""
     quality_dimensions: tuple[str, ...] | None = None
+    quality_gate: Mapping[str, Any] | None = None
+    """Fields of `QualityGate`."""
     max_story_rounds: int | None = None
     storyboard: Storyboard | None = None
     """Scenes that are given: no agent writes them."""
@@ -97,6 +99,8 @@ class AdPlanner:
         changes["approvals"] = [stage for stage in STAGE_ORDER if stage in approvals and stage in stages]
         if order.quality_dimensions is not None:
             changes["quality_dimensions"] = order.quality_dimensions
+        if order.quality_gate is not None:
+            changes["quality_gate"] = order.quality_gate
         if order.max_story_rounds is not None:
             changes["story"] = {**recipe.story.model_dump(), "max_rounds": order.max_story_rounds}
         try:

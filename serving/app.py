@@ -42,7 +42,10 @@ def build(profile: Profile) -> Application:
     video = video_deployment.options(**replica_options("Video", serving.video, VIDEO_CALLS)).bind(
         serving.video.offered(profile.video), profile.device, serving.video.memory_gb
     )
-    scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind()
+    scorer_device = profile.device if serving.scorer.num_gpus else "cpu"
+    scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(
+        profile.scorer, scorer_device
+    )
     return compose(profile, chat_application(profile), image, video, scorer)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from configs.settings import Profile, library_root
 from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.registry import load
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
 from models.weights import Library
 from pipelines.lanes import LocalModels
+from quality.encoder import Encoder
 from serving.model_set import ModelSet, model_set
 
 
@@ -29,6 +30,9 @@ class LibraryLoader:
     def video(self, spec: VideoModelSpec) -> VideoModel:
         return load(spec, self.library.folders(spec), self.device)
 
+    def scorer(self, spec: ScorerModelSpec) -> Encoder:
+        return load(spec, self.library.folders(spec), self.device)
+
 
 @dataclass(frozen=True)
 class LocalDeployment:
@@ -45,5 +49,5 @@ def deploy(
     described = model_set(profile, chat, image, video)
     lanes = (profile.lanes.chat, profile.lanes.image, profile.lanes.video)
     loader = LibraryLoader(Library(library_root()), profile.device)
-    models = LocalModels(described.chat, described.image, described.video, loader, lanes)
+    models = LocalModels(described.chat, described.image, described.video, loader, lanes, described.scorer)
     return LocalDeployment(models, described)

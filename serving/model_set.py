@@ -1,4 +1,4 @@
-"""The three models of a generation as its manifest names them: descriptions, fingerprints, and what a user must know.
+"""The models of a generation as its manifest names them: descriptions, fingerprints, and what a user must know.
 
 Says in plain words what these models are. Loads nothing; knows no generation.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from configs.settings import Profile, library_root, load_model
-from models.spec import ChatModelSpec, ImageModelSpec, SpecBase, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
 from models.weights import Library
 from pipelines.steps import Json
 
@@ -37,6 +37,7 @@ class ModelSet:
     """By kind: what step keys depend on."""
     manifest: Json
     notes: tuple[str, ...]
+    scorer: ScorerModelSpec | None = None
 
 
 def model_set(
@@ -47,7 +48,10 @@ def model_set(
     chat_spec = load_model(chat or profile.chat, ChatModelSpec)
     image_spec = load_model(image or profile.image, ImageModelSpec)
     video_spec = load_model(video or profile.video, VideoModelSpec)
-    specs = {"chat": chat_spec, "image": image_spec, "video": video_spec}
+    scorer = None if profile.scorer is None else load_model(profile.scorer, ScorerModelSpec)
+    specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
+    if scorer is not None:
+        specs["scorer"] = scorer
     fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
     notes = _notes(library, tuple(specs.values()))
     manifest: Json = {
@@ -61,7 +65,7 @@ def model_set(
         "fps": profile.fps,
         "notes": list(notes),
     }
-    return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes)
+    return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes, scorer)
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:

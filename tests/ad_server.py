@@ -42,8 +42,8 @@ class SpeakingStudios(Studios):
 class SpeakingServer:
     """`with` it: a gateway as `serve` gives it, with a `Speaker`."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self._loader = SpeakingStudios(Studio())
+    def __init__(self, folder: Path, loader: SpeakingStudios | None = None, **options: Any) -> None:
+        self._loader = loader or SpeakingStudios(Studio())
         self._serving = serve(folder, loader=self._loader, **options)
 
     def __enter__(self):

@@ -16,6 +16,7 @@ from models.errors import InferenceFailed
 from models.interfaces import ChatRequest, ChatResult, ImageResult, VideoResult
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.media import decode_image
+from pipelines.scoring import score_file
 from tests.scripted_desk import agent_of, from_schema
 
 SIZES = {"9:16": (48, 80), "16:9": (80, 48), "1:1": (64, 64)}
@@ -70,6 +71,9 @@ class DrawingModels:
         for index in range(request.num_frames):
             frames[index, :, (index * 2) % request.width] = 255
         return VideoResult(frames=frames, noise_sha256=_hash(request.noise), seconds=0.0)
+
+    async def score(self, request, watcher):
+        return score_file(request, None, watcher)
 
 
 class SpeakingModels(DrawingModels):

@@ -125,6 +125,9 @@ class Studios:
     def video(self, spec):
         return Drawer(self._studio)
 
+    def scorer(self, spec):
+        raise InferenceFailed("nobody scores here")
+
 
 @dataclass
 class Server:
@@ -146,11 +149,14 @@ class Server:
 
 
 @contextmanager
-def serve(folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None):
+def serve(
+    folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
+    scorer=None,
+):  # fmt: skip
     """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own."""
     studio = Studio()
     backend = LocalBackend(
-        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, max_waiting=max_waiting
+        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, max_waiting, scorer
     )
     started: threading.Event = threading.Event()
     box: dict[str, Any] = {}

@@ -85,7 +85,10 @@ class ScriptedDesk:
     async def video(self, request):
         raise NotImplementedError("no agent films")
 
-    async def notice(self, kind, message, severity="info"):
+    async def score(self, request):
+        raise NotImplementedError("no agent scores")
+
+    async def notice(self, kind, message, severity="info", told=None):
         self.notices.append((kind, message, severity))
 
     async def finish(self, step):

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from models.errors import InvalidRequest, WeightsError
 from models.memory import is_out_of_memory, out_of_memory
-from models.spec import PictureModelSpec
+from models.spec import PictureModelSpec, SpecBase
 
 LOCAL = {"local_files_only": True, "use_safetensors": True}
 
@@ -31,7 +31,7 @@ def part(spec: PictureModelSpec, folders: Mapping[str, Path], name: str) -> Path
 
 
 @contextmanager
-def loading(spec: PictureModelSpec) -> Iterator[torch.dtype]:
+def loading(spec: SpecBase) -> Iterator[torch.dtype]:
     """Gives the dtype to load in; keeps the libraries quiet; turns their load errors into errors of ours.
 
     Their progress bars and warnings ("deprecated pipeline", "no torchvision") would tear a live display, and name

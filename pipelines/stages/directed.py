@@ -18,15 +18,23 @@ def directed(request: Json, revision: Revision | None, word: Callable[[str, str]
     if revision is None:
         return request
     changes = revision.modifications
-    prompt = changes.prompt or request["prompt"]
-    if revision.feedback:
-        prompt = word(prompt, ", ".join(line.rstrip(".") for line in revision.feedback))
+    prompt = directed_prompt(request["prompt"], revision, word)
     noise = NoiseSpec.model_validate(request["noise"])
     seed = derived_seed(noise.seed, "revision", revision.count) if changes.seed is None else changes.seed
     changed: Json = {"prompt": prompt, "noise": noise.model_copy(update={"seed": seed}).model_dump()}
     if changes.negative_prompt is not None:
         changed["negative_prompt"] = changes.negative_prompt
     return {**request, **changed}
+
+
+def directed_prompt(prompt: str, revision: Revision | None, word: Callable[[str, str], str]) -> str:
+    """What a picture or clip is asked to show after `revision`."""
+    if revision is None:
+        return prompt
+    prompt = revision.modifications.prompt or prompt
+    if revision.feedback:
+        prompt = word(prompt, ", ".join(line.rstrip(".") for line in revision.feedback))
+    return prompt
 
 
 def said(revision: Revision | None) -> Json:

@@ -1,44 +1,41 @@
-"""The quality stage: the recipe's dimensions for every clip and for the finished video, one step each.
+"""The quality stage: the recipe's dimensions for every still, every clip and the finished video.
 
-Asks `quality` for numbers and stores them as they come; sets no threshold. The dimensions that cannot be measured here
-are listed once, on the finished video, each without a value and with its reason.
+Sets no threshold: the gate does (`gate.py`), while scenes are made, and its scores are found here as finished steps.
+The dimensions that cannot be measured here are listed once, on the finished video, each without a value and with its
+reason.
 """
 
 from __future__ import annotations
 
-import asyncio
-
 from pipelines.clips import Clip, FinalVideo
-from pipelines.media import DECODER, stream_clip
 from pipelines.stages.context import StageContext
-from pipelines.steps import Desk, Step, StepOutput
-from quality.registry import UNAVAILABLE, measure, not_available
+from pipelines.stages.scored import Made, made_clip, made_keyframe, made_scores
+from pipelines.stages.storyboard import Keyframe
+from pipelines.story import Scene
+from quality.registry import UNAVAILABLE, not_available
 from quality.score import Score
 
 
-async def score_video(context: StageContext, clips: tuple[Clip, ...], video: FinalVideo) -> tuple[Score, ...]:
-    """Scores of every clip in order, then of the finished video (`scene_number` None).
+async def score_video(
+    context: StageContext,
+    scenes: tuple[Scene, ...],
+    keyframes: tuple[Keyframe, ...],
+    clips: tuple[Clip, ...],
+    video: FinalVideo,
+) -> tuple[Score, ...]:
+    """Scores scene by scene, of the still and of the clip, then of the finished video (`scene_number` None).
 
     Raises UnknownDimension when the recipe names a dimension that does not exist.
     """
-    dimensions = context.recipe.quality_dimensions
+    by_number = {scene.scene_number: scene for scene in scenes}
+    stills = {keyframe.scene_number: keyframe for keyframe in keyframes}
     scores: list[Score] = []
     for clip in clips:
-        name = f"quality/scene-{clip.scene_number:03d}"
-        value = await context.finish(_score_step(name, clip.artifact, clip.scene_number, dimensions))
-        scores += [Score.model_validate(score) for score in value["scores"]]
-    value = await context.finish(_score_step("quality/final", video.artifact, None, dimensions))
-    scores += [Score.model_validate(score) for score in value["scores"]]
-    return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in dimensions))
-
-
-def _score_step(name: str, artifact: str, scene_number: int | None, dimensions: tuple[str, ...]) -> Step:
-    inputs = {"artifact": artifact, "dimensions": list(dimensions), "decoder": DECODER}
-
-    async def work(desk: Desk) -> StepOutput:
-        data = desk.artifacts.read(artifact)
-        measured = [await asyncio.to_thread(measure, dimension, stream_clip(data), DECODER) for dimension in dimensions]
-        scores = tuple(score.model_copy(update={"scene_number": scene_number}) for score in measured)
-        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]}, scores=scores)
-
-    return Step(name=name, inputs=inputs, work=work, scene_number=scene_number)
+        scene = by_number[clip.scene_number]
+        if clip.scene_number in stills:
+            scores += await made_scores(context, made_keyframe(context, scene, stills[clip.scene_number].artifact))
+        scores += await made_scores(context, made_clip(context, scene, clip.artifact))
+    finished = Made(medium="video", scene_number=None, artifact=video.artifact, prompt=None)
+    scores += await made_scores(context, finished)
+    asked = context.recipe.quality_dimensions
+    return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in asked))

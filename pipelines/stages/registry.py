@@ -87,7 +87,8 @@ async def _stitch(context: StageContext, state: RunState) -> Any:
 
 
 async def _quality(context: StageContext, state: RunState) -> Any:
-    return await score_video(context, _made(state.clips), _made(state.video))
+    scenes = _made(state.scenes).scenes
+    return await score_video(context, scenes, state.keyframes or (), _made(state.clips), _made(state.video))
 
 
 STAGES: dict[StageName, Stage] = {
@@ -99,7 +100,7 @@ STAGES: dict[StageName, Stage] = {
         Stage("storyboard", ("scenes",), "keyframes", 20, "drawing the keyframes", _storyboard),
         Stage("video", ("scenes", "keyframes"), "clips", 45, "filming the clips", _video),
         Stage("stitch", ("scenes", "clips"), "video", 4, "cutting the video", _stitch),
-        Stage("quality", ("clips", "video"), "scores", 1, "scoring", _quality),
+        Stage("quality", ("scenes", "clips", "video"), "scores", 1, "scoring", _quality),
     )
 }
 
@@ -117,7 +118,8 @@ def wanted_stages(recipe: Recipe, given: frozenset[str]) -> tuple[Stage, ...]:
 
 def check_recipe(recipe: Recipe, given: frozenset[str]) -> str | None:
     """What is wrong with a recipe when `given` fields of RunState are supplied; None when it can run."""
-    unknown = [name for name in recipe.quality_dimensions if name not in DIMENSIONS]
+    asked = (*recipe.quality_dimensions, *recipe.quality_gate.minimums)
+    unknown = [name for name in asked if name not in DIMENSIONS]
     if unknown:
         return (
             f"recipe {recipe.name!r} asks for the quality dimension {unknown[0]!r}: choose from {', '.join(DIMENSIONS)}"

@@ -15,7 +15,9 @@ from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
 from pipelines.stages.directed import directed, said
 from pipelines.stages.fan_out import each_scene
+from pipelines.stages.gate import best_take, retake_inputs, retake_name, retaken
 from pipelines.stages.sampling import sampling
+from pipelines.stages.scored import Made, made_keyframe
 from pipelines.steps import Artifacts, Desk, Json, NewTake, Step, StepOutput
 from pipelines.story import Scene
 
@@ -42,8 +44,15 @@ async def draw_storyboard(
         if value is not None:
             return Keyframe.model_validate(value)
         plan = plans[scene.scene_number - 1]
-        step = keyframe_step(context, f"storyboard/scene-{scene.scene_number:03d}", scene, plan, references, None)
-        return Keyframe.model_validate(await context.finish(step))
+        name = f"storyboard/scene-{scene.scene_number:03d}"
+
+        def make(attempt: int) -> Step:
+            return keyframe_step(context, name, scene, plan, references, None, attempt)
+
+        def made(value: Json) -> Made:
+            return made_keyframe(context, scene, value["artifact"])
+
+        return Keyframe.model_validate(await best_take(context, make, made, scene.scene_number))
 
     return await each_scene(scenes, draw, context.recipe.scene_concurrency)
 
@@ -55,8 +64,12 @@ def keyframe_step(
     plan: ScenePlan,
     references: tuple[BriefReference, ...],
     start: str | None,
+    attempt: int = 0,
 ) -> Step:
-    """The step that draws one keyframe, from pure noise or from the image with artifact hash `start`."""
+    """The step that draws one keyframe, from pure noise or from the image with artifact hash `start`.
+
+    `attempt` counts the retakes that the gate asked for.
+    """
     spec = context.image_model
     sample = context.recipe.image
     width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
@@ -71,13 +84,14 @@ def keyframe_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = directed(asked, revision, directed_image_prompt)
+    settings = retaken(directed(asked, revision, directed_image_prompt), attempt)
     inputs: Json = {
         "model": context.fingerprints["image"],
         "request": settings,
         "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},
         **said(revision),
+        **retake_inputs(attempt),
     }
 
     async def work(desk: Desk) -> StepOutput:
@@ -99,7 +113,7 @@ def keyframe_step(
         take = NewTake(kind="keyframe", scene_number=scene.scene_number, artifact=stored.sha256, provenance=provenance)
         return StepOutput(value=keyframe.model_dump(), artifacts=(stored,), takes=(take,))
 
-    return Step(name=name, inputs=inputs, work=work, scene_number=scene.scene_number)
+    return Step(name=retake_name(name, attempt), inputs=inputs, work=work, scene_number=scene.scene_number)
 
 
 def read_references(artifacts: Artifacts, bound: tuple[BriefReference, ...]) -> tuple[Reference, ...]:

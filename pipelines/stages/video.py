@@ -20,7 +20,9 @@ from pipelines.stages.choices import chosen_value
 from pipelines.stages.context import StageContext
 from pipelines.stages.directed import directed, said
 from pipelines.stages.fan_out import each_scene
+from pipelines.stages.gate import best_take, retake_inputs, retake_name, retaken
 from pipelines.stages.sampling import sampling
+from pipelines.stages.scored import Made, made_clip
 from pipelines.stages.storyboard import Keyframe, keyframe_step, read_references
 from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
 from pipelines.story import Scene
@@ -74,7 +76,14 @@ async def film(
             delivery_frames=delivery_frames[index],
             keyframe_ignored=ignored,
         )
-        value = await context.finish(_clip_step(context, scene, plan, references, order))
+
+        def make(attempt: int) -> Step:
+            return _clip_step(context, scene, plan, references, order, attempt)
+
+        def made(value: Json) -> Made:
+            return made_clip(context, scene, value["clip"]["artifact"])
+
+        value = await best_take(context, make, made, scene.scene_number)
         ends[scene.scene_number].set_result(value["last_frame"])
         return Clip.model_validate(value["clip"])
 
@@ -88,6 +97,7 @@ def _clip_step(
     plan: ScenePlan,
     references: tuple[BriefReference, ...],
     order: ClipOrder,
+    attempt: int,
 ) -> Step:
     spec = context.video_model
     sample = context.recipe.video
@@ -109,13 +119,14 @@ def _clip_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = directed(asked, revision, directed_video_prompt)
+    settings = retaken(directed(asked, revision, directed_video_prompt), attempt)
     inputs: Json = {
         "model": context.fingerprints["video"],
         "request": settings,
         "first_frame": order.first_frame,
         "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
         **said(revision),
+        **retake_inputs(attempt),
     }
 
     async def work(desk: Desk) -> StepOutput:
@@ -155,7 +166,7 @@ def _clip_step(
         value = {"clip": clip.model_dump(), "last_frame": last.sha256}
         return StepOutput(value=value, artifacts=(stored, last), takes=(take,))
 
-    name = f"video/scene-{scene.scene_number:03d}"
+    name = retake_name(f"video/scene-{scene.scene_number:03d}", attempt)
     return Step(name=name, inputs=inputs, work=work, scene_number=scene.scene_number)
 
 

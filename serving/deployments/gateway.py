@@ -9,12 +9,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_model_specs, load_profile
+from models.spec import ScorerModelSpec
 from serving.ad_planner import profile_ad_planner
 from serving.clip_planner import ProfileClipPlanner
 from serving.deployments.handle_backend import HandleBackend, HandleWorker
 from serving.deployments.handle_models import ModelHandles
 from serving.gateway.ads import open_ads
 from serving.gateway.application import create_app
+from serving.gateway.backends import Spec
 from serving.gateway.request_ids import log_with_request_ids
 from serving.gateway.services import Limits, Services
 from serving.server_auth import server_auth
@@ -43,10 +45,13 @@ class GatewayReplica:
             *chosen.serving.image.offered(chosen.image),
             *chosen.serving.video.offered(chosen.video),
         )
+        offered: dict[str, Spec] = {
+            name: spec for name in names if not isinstance(spec := known[name], ScorerModelSpec)
+        }
         handles = ModelHandles(chat, image, video, scorer)
         self._services = Services(
             auth=server_auth(self._opened.database),
-            backend=HandleBackend(handles, {name: known[name] for name in names}),
+            backend=HandleBackend(handles, offered),
             store=self._opened.store,
             owners=self._opened.owners,
             artifacts=self._opened.artifacts,

@@ -12,7 +12,8 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from models.interfaces import ImageRequest, ImageResult, VideoRequest, VideoResult, Watcher
+from models.interfaces import ImageRequest, ImageResult, Unwatched, VideoRequest, VideoResult, Watcher
+from pipelines.scoring import ScoreRequest
 from quality.registry import check_dimension
 from quality.score import Score
 from serving.deployments.counters import summed
@@ -45,10 +46,10 @@ class HandleBackend:
         result: VideoResult = await call_replica(self._handles.video, "generate", watcher, model, request)
         return result
 
-    async def score(self, video: bytes, dimensions: tuple[str, ...]) -> tuple[Score, ...]:
-        for name in dimensions:
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        for name in request.dimensions:
             check_dimension(name)
-        scores: tuple[Score, ...] = await self._handles.scorer.score.remote(video, dimensions)
+        scores: tuple[Score, ...] = await call_replica(self._handles.scorer, "score", Unwatched(), request)
         return scores
 
     async def ready(self) -> Mapping[str, str]:

@@ -14,6 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from models.errors import InferenceFailed
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, VideoRequest, VideoResult, Watcher
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.scoring import ScoreRequest
+from quality.score import Score
 from serving.deployments.llm import complete
 from serving.deployments.replica_call import call_replica
 from serving.errors import NotReady, QueueFull
@@ -33,7 +35,7 @@ class ModelHandles:
 
 
 class HandleModels:
-    """Three models of an application."""
+    """Three models of an application, and its scorer."""
 
     def __init__(
         self, handles: ModelHandles, chat_model: ChatModelSpec, image_model: ImageModelSpec, video_model: VideoModelSpec
@@ -54,11 +56,15 @@ class HandleModels:
         result: VideoResult = await _patiently(self._handles.video, watcher, self.video_model.name, request)
         return result
 
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        scores: tuple[Score, ...] = await _patiently(self._handles.scorer, watcher, request, method="score")
+        return scores
 
-async def _patiently(handle: DeploymentHandle[Any], watcher: Watcher, *arguments: Any) -> Any:
+
+async def _patiently(handle: DeploymentHandle[Any], watcher: Watcher, *arguments: Any, method: str = "generate") -> Any:
     while True:
         try:
-            return await call_replica(handle, "generate", watcher, *arguments)
+            return await call_replica(handle, method, watcher, *arguments)
         except QueueFull as full:
             await asyncio.sleep(full.retry_after)
         except NotReady as error:

@@ -1,33 +1,32 @@
-"""The scorer deployment: the quality dimensions over frames of an MP4, in a thread. Knows no threshold."""
+"""The scorer deployment: the quality dimensions of a file, in a thread. Knows no threshold."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from ray import serve
 
-from models.interfaces import Unwatched, Watcher
-from pipelines.lanes import Lane
-from pipelines.media import DECODER, stream_clip
-from quality.registry import measure
+from configs.settings import library_root, load_model
+from models.spec import ScorerModelSpec
+from models.weights import Library
+from pipelines.lanes import Scorers
+from pipelines.scoring import ScoreRequest
 from quality.score import Score
+from serving.deployments.call_stream import CallItem, call_stream
+from serving.local_models import LibraryLoader
 
 
 class ScorerReplica:
-    """Scores one file at a time."""
+    """Scores one file at a time. Without a CLIP `model` the learned dimensions have no value."""
 
-    def __init__(self) -> None:
-        self._lane = Lane("scorer")
+    def __init__(self, model: str | None = None, device: str = "cpu") -> None:
+        spec = None if model is None else load_model(model, ScorerModelSpec)
+        self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
 
-    async def score(self, video: bytes, dimensions: tuple[str, ...]) -> tuple[Score, ...]:
-        """One score per dimension, in order. Raises UnknownDimension."""
-
-        def work(watcher: Watcher) -> tuple[Score, ...]:
-            scores = []
-            for done, name in enumerate(dimensions):
-                watcher.step(done, len(dimensions))
-                scores.append(measure(name, stream_clip(video), DECODER))
-            return tuple(scores)
-
-        return await self._lane.run(work, Unwatched())
+    async def score(self, request: ScoreRequest) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
+        """A step per dimension, then the scores in order, or the ModelError."""
+        async for item in call_stream(lambda watcher: self._scorers.score(request, watcher)):
+            yield item
 
 
 scorer_deployment = serve.deployment(ScorerReplica)

@@ -100,6 +100,7 @@ def ad_order(body: GenerationCreate) -> AdOrder:
         coherence=body.coherence.given if body.coherence else {},
         approvals=body.approvals,
         quality_dimensions=body.quality.dimensions if body.quality else None,
+        quality_gate=body.quality.gate if body.quality else None,
         storyboard=body.storyboard,
         use_llm=body.use_llm,
         parent_generation_id=body.parent_generation_id,

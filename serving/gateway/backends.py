@@ -12,6 +12,7 @@ from pydantic import Field
 
 from models.interfaces import ImageRequest, ImageResult, Plain, VideoRequest, VideoResult, Watcher
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.scoring import ScoreRequest
 from quality.score import Score
 
 Json = dict[str, Any]
@@ -61,8 +62,8 @@ class ModelBackend(Protocol):
         """As `image`."""
         ...
 
-    async def score(self, video: bytes, dimensions: tuple[str, ...]) -> tuple[Score, ...]:
-        """Scores of an MP4 file, one per dimension. Raises UnknownDimension, QueueFull."""
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        """One score per dimension. Raises UnknownDimension, ModelError, QueueFull."""
         ...
 
     async def ready(self) -> Mapping[str, str]:

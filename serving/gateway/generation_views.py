@@ -111,6 +111,8 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "recipe": recipe.name,
         "stages": stages,
         "approvals": recipe.approvals,
+        "quality_dimensions": recipe.quality_dimensions,
+        "quality_gate": recipe.quality_gate,
     }
 
 

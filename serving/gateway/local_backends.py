@@ -22,30 +22,37 @@ from models.interfaces import (
     VideoResult,
     Watcher,
 )
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
-from pipelines.lanes import Lane, Loader
-from pipelines.media import DECODER, encode_png, stream_clip
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
+from pipelines.lanes import Lane, Loader, Scorers
+from pipelines.media import encode_png
+from pipelines.scoring import ScoreRequest
 from pipelines.worker import Worker
-from quality.registry import measure
 from quality.score import Score
 from serving.deployments.counters import CountedSteps, Counters
 from serving.errors import QueueFull
 from serving.gateway.backends import Json, ModelCounters, Spec
 from serving.local_chat import LocalChat
 
-SCORER_LANE = "scorer"
 Result = TypeVar("Result")
 
 
 class LocalBackend:
     """A `ModelBackend` over engines in this process."""
 
-    def __init__(self, specs: Sequence[Spec], loader: Loader, lanes: Mapping[str, str], max_waiting: int) -> None:
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        loader: Loader,
+        lanes: Mapping[str, str],
+        max_waiting: int,
+        scorer: ScorerModelSpec | None = None,
+    ) -> None:
         """`lanes` names the lane of every model; at most `max_waiting` calls of one model wait for it."""
         self.specs: Mapping[str, Spec] = {spec.name: spec for spec in specs}
         self._loader = loader
         self._lane_of = dict(lanes)
-        self._lanes = {name: Lane(name) for name in dict.fromkeys((*lanes.values(), SCORER_LANE))}
+        self._lanes = {name: Lane(name) for name in dict.fromkeys(lanes.values())}
+        self._scorers = Scorers(loader, scorer)
         self._max_waiting = max_waiting
         self._engines: dict[str, Any] = {}
         self._counters = {name: Counters() for name in self.specs}
@@ -78,15 +85,8 @@ class LocalBackend:
         spec = self._spec(model, VideoModelSpec)
         return await self._call(spec, lambda engine, seen: engine.generate(request, seen), watcher)
 
-    async def score(self, video: bytes, dimensions: tuple[str, ...]) -> tuple[Score, ...]:
-        def work(watcher: Watcher) -> tuple[Score, ...]:
-            scores = []
-            for done, name in enumerate(dimensions):
-                watcher.step(done, len(dimensions))
-                scores.append(measure(name, stream_clip(video), DECODER))
-            return tuple(scores)
-
-        return await self._lanes[SCORER_LANE].run(work, Unwatched())
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        return await self._scorers.score(request, Unwatched())
 
     async def warm_up(self) -> None:
         """Load every model and let each make one thing in one step; `ready` tells how it went."""
@@ -106,6 +106,7 @@ class LocalBackend:
 
     def close(self) -> None:
         """Wait for running calls; those that wait are dropped."""
+        self._scorers.close()
         for lane in self._lanes.values():
             lane.close()
 
@@ -196,6 +197,9 @@ class BackendModels:
 
     async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
         return await self._backend.video(self.video_model.name, request, watcher)
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        return await self._backend.score(request)
 
 
 class LocalWorker:

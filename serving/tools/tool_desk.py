@@ -12,7 +12,10 @@ import typer
 
 from configs.settings import Profile
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, VideoRequest, VideoResult
+from pipelines.scoring import ScoreRequest
+from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
+from quality.score import Score
 from serving.local_models import LocalDeployment, deploy
 
 
@@ -29,7 +32,9 @@ class ToolDesk:
         self.task = ""
         """What the progress lines are about."""
 
-    async def notice(self, kind: str, message: str, severity: Literal["info", "warning"] = "info") -> None:
+    async def notice(
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+    ) -> None:
         typer.echo(f"{severity}: {message}", err=True)
 
     async def chat(self, request: ChatRequest) -> ChatResult:
@@ -40,6 +45,9 @@ class ToolDesk:
 
     async def video(self, request: VideoRequest) -> VideoResult:
         return await self._models.video(request, _StepLines(self.task))
+
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        return await self._models.score(request, _Silent())
 
 
 class _Silent:

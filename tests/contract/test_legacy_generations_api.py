@@ -70,14 +70,14 @@ def test_there_is_no_file_before_it_is_made(idle, waiting):
 def test_quality_says_what_was_measured_and_why_the_rest_was_not(http, finished):
     report = http.get(f"{URL}/{finished['id']}/quality").json()
     metrics = report["metrics"]
-    assert metrics["temporal_flickering"] is not None
-    assert {"image_quality_score", "video_quality_score"} <= metrics.keys()
-    assert metrics["image_quality_score"] is None
-    assert "imaging_quality" in report["reasons"]["image_quality_score"]
-    unmeasured = {name for name, value in metrics.items() if value is None}
-    assert unmeasured == set(report["reasons"])
-    rows = [(row["metric_name"], row["scene_number"]) for row in report["quality_metrics"]]
-    assert rows == [("temporal_flickering", 1), ("temporal_flickering", 2), ("temporal_flickering", None)]
+    measured = {"temporal_flickering", "flow_smoothness", "flow_dynamics"}
+    assert {name for name, value in metrics.items() if value is not None} == measured
+    assert set(report["reasons"]) == metrics.keys() - measured
+    for name in ("image_quality_score", "video_quality_score"):
+        assert "no CLIP model" in report["reasons"][name]
+        assert "CLIP" in report["formulas"][name] or "clip" in report["formulas"][name]
+    rows = {(row["metric_name"], row["scene_number"]) for row in report["quality_metrics"]}
+    assert rows == {("temporal_flickering", None), *((name, scene) for name in measured for scene in (1, 2))}
 
 
 def test_quality_before_the_end_is_null_with_a_reason(idle, waiting):

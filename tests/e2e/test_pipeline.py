@@ -13,6 +13,8 @@ from tests.e2e.command import PROMPT, admint, popen, result
 
 QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--seed", "5")
 
+LEARNED = ("clip_consistency", "text_alignment", "keyframe_alignment")
+
 
 def test_the_output_folder_holds_video_thumbnail_report_run_and_every_take(finished):
     folder, _ = finished
@@ -48,7 +50,7 @@ def test_the_result_is_one_json_object_that_names_what_was_made(finished):
 def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(finished):
     folder, _ = finished
     run = json.loads((folder / "run.json").read_text())
-    assert set(run["manifest"]["models"]) == {"chat", "image", "video"}
+    assert set(run["manifest"]["models"]) == {"chat", "image", "video", "scorer"}
     assert run["manifest"]["libraries"]["diffusers"]
     keyframes = [take for take in run["takes"] if take["kind"] == "keyframe"]
     assert all(len(take["provenance"]["noise_sha256"]) == 64 for take in keyframes)
@@ -60,9 +62,11 @@ def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(fin
 def test_scores_that_need_missing_weights_are_null_with_a_reason(finished):
     folder, _ = finished
     scores = json.loads((folder / "run.json").read_text())["scores"]
-    flicker = [score for score in scores if score["metric_id"].endswith("temporal_flickering")]
-    assert flicker and all(0 < score["raw"] <= 1 for score in flicker)
-    others = [score for score in scores if not score["metric_id"].endswith("temporal_flickering")]
+    ours = ("temporal_flickering", "flow_smoothness", "flow_dynamics", *LEARNED)
+    measured = [score for score in scores if score["metric_id"].endswith(ours)]
+    assert measured and all(score["raw"] is not None for score in measured)
+    assert all(score["metric_id"].startswith("toy.") for score in measured if score["metric_id"].endswith(LEARNED))
+    others = [score for score in scores if not score["metric_id"].endswith(ours)]
     assert others and all(score["raw"] is None and score["reason"] for score in others)
 
 

@@ -32,7 +32,7 @@ class TinyModels:
     def _load(self, spec):
         return self.loaded.setdefault(spec.name, load(spec, self._folders, "cpu"))
 
-    image = video = _load
+    image = video = scorer = _load
 
 
 @pytest.fixture(scope="module")

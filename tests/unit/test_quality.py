@@ -1,7 +1,10 @@
+"""Quality dimensions: published formulas on pictures whose answer is known, and a reason where there is no number."""
+
 from __future__ import annotations
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,21 +13,69 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipelines.clips import Clip, FinalVideo
-from pipelines.media import encode_clip
+from pipelines.direction import Direction
+from pipelines.media import encode_clip, encode_png
+from pipelines.recipe import QualityGate
+from pipelines.scoring import score_file
 from pipelines.stages.quality import score_video
+from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
 from quality.errors import UnknownDimension
-from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measure
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measure, measured_on
 from quality.score import Score
+from quality.shot import Shot
 
 
 def grey(*levels):
     return [np.full((8, 12, 3), level, np.uint8) for level in levels]
 
 
+def shot(frames, **fields):
+    return Shot(lambda: frames, "none", **fields)
+
+
+def value(name: str, of: Shot) -> Any:
+    return measure(name, of).raw
+
+
 def flickering(frames):
-    return measure("temporal_flickering", frames, "none")
+    return measure("temporal_flickering", shot(frames))
+
+
+class Colours:
+    """An encoder in which a picture is its mean colour, and a text the colour that it names."""
+
+    name, weights_sha256, dtype, device = "colours", "0" * 64, "float32", "cpu"
+    fidelity: Literal["proxy", "toy"] = "proxy"
+
+    def images(self, frames):
+        means = np.array([frame.reshape(-1, 3).mean(axis=0) for frame in frames], np.float32).reshape(-1, 3)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+    def text(self, text):
+        return np.array([text == name for name in ("red", "green", "blue")], np.float32), len(text) > 20
+
+
+def coloured(*colours):
+    return [np.full((8, 8, 3), colour, np.uint8) for colour in colours]
+
+
+RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+
+
+def square_at(*lefts, size=64):
+    """A bright textured square on grey, at each of `lefts`."""
+    texture = np.random.default_rng(1).integers(120, 256, (24, 24, 3), dtype=np.uint8)
+    frames = []
+    for left in lefts:
+        frame = np.full((size, size, 3), 60, np.uint8)
+        frame[20:44, left : left + 24] = texture
+        frames.append(frame)
+    return frames
+
+
+# --- temporal flickering ---
 
 
 def test_a_still_picture_does_not_flicker():
@@ -54,10 +105,86 @@ def test_a_score_says_that_no_static_filter_was_applied():
     assert score.fidelity == "vbench_like" and "static filter" in score.note
 
 
-def test_sixteen_vbench_dimensions_are_known_and_each_is_measured_or_explained():
-    assert len(DIMENSIONS) + len(UNAVAILABLE) == 16
+# --- by flow ---
+
+
+def test_even_motion_is_smoother_than_a_jump():
+    even = measure("flow_smoothness", shot(square_at(4, 8, 12, 16, 20)))
+    jumping = value("flow_smoothness", shot(square_at(4, 30, 12, 34, 20)))
+    assert even.raw is not None and even.raw > max(0.97, jumping + 0.01)
+    assert (even.fidelity, even.backbone) == ("classical", None)
+
+
+def test_a_still_clip_is_perfectly_smooth_and_does_not_move():
+    still = square_at(8, 8, 8)
+    assert measure("flow_smoothness", shot(still)).raw == pytest.approx(1.0, abs=1e-4)
+    assert measure("flow_dynamics", shot(still, fps=8)).raw == pytest.approx(0.0, abs=1e-3)
+
+
+def test_faster_motion_is_more_dynamic_and_counts_in_pixels_of_a_256_picture():
+    slow, fast = (value("flow_dynamics", shot(square_at(*lefts), fps=8)) for lefts in ((4, 6, 8), (4, 9, 14)))
+    assert slow == pytest.approx(2 * 256 / 64, rel=0.35)
+    assert fast > 1.5 * slow
+
+
+@pytest.mark.parametrize("name", ["flow_smoothness", "flow_dynamics"])
+def test_pictures_too_small_or_too_few_have_a_reason(name):
+    for frames in (grey(1, 2, 3), square_at(4)):
+        score = measure(name, shot(frames))
+        assert score.raw is None and "needs at least" in str(score.reason)
+
+
+# --- by an encoder ---
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [(coloured(RED, RED, RED), 1.0), (coloured(RED, GREEN, BLUE), 0.0), (coloured(RED, GREEN, RED), 0.25)],
+)
+def test_consistency_is_half_to_the_frame_before_and_half_to_the_first(frames, expected):
+    score = measure("clip_consistency", shot(frames, encoder=Colours()))
+    assert score.raw == pytest.approx(expected)
+    assert (score.backbone, score.weights_sha256, score.frames_used) == ("colours", "0" * 64, 3)
+
+
+def test_alignment_is_the_mean_cosine_to_the_prompt_and_of_a_keyframe_to_the_first_frame():
+    frames = coloured(RED, GREEN)
+    asked = shot(frames, encoder=Colours(), prompt="red")
+    assert measure("text_alignment", asked).raw == pytest.approx(0.5)
+    still = measure("keyframe_alignment", asked)
+    assert still.raw == pytest.approx(1.0)
+    assert still.frames_used == 1
+
+
+def test_a_prompt_that_was_cut_is_told():
+    score = measure("text_alignment", shot(coloured(RED), encoder=Colours(), prompt="red " * 10))
+    assert "its end was left out" in str(score.note)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({}, "no CLIP model"), ({"encoder": Colours()}, "needs the prompt")],
+)
+def test_alignment_without_an_encoder_or_a_prompt_has_no_value_but_a_reason(fields, reason):
+    for name in ("text_alignment", "keyframe_alignment"):
+        score = measure(name, shot(coloured(RED), **fields))
+        assert score.raw is None and reason in str(score.reason)
+
+
+def test_scores_of_a_toy_world_have_a_name_of_their_own():
+    toy = Colours()
+    toy.fidelity = "toy"
+    score = measure("clip_consistency", shot(coloured(RED, RED), encoder=toy))
+    assert (score.metric_id, score.fidelity) == ("toy.clip_consistency", "toy")
+
+
+# --- the registry ---
+
+
+def test_the_vbench_dimensions_without_an_implementation_each_have_a_reason():
+    assert len(UNAVAILABLE) == 15
     for name in UNAVAILABLE:
-        score = measure(name, grey(1, 2), "none")
+        score = measure(name, shot(grey(1, 2)))
         assert score.raw is None and "needs weights that are not installed" in str(score.reason)
 
 
@@ -66,10 +193,17 @@ def test_an_unknown_dimension_is_refused_with_the_known_names():
         check_dimension("sharpness")
 
 
+def test_similarity_is_never_measured_without_alignment_beside_it():
+    assert measured_on("clip", ["clip_consistency"]) == ("clip_consistency", "text_alignment")
+
+
 @pytest.mark.parametrize("fields", [{}, {"raw": 0.5, "reason": "both"}])
 def test_a_score_has_a_value_or_a_reason(fields):
     with pytest.raises(ValidationError, match="either a value or a reason"):
         Score(metric_id="vbench.color", impl_id="color@1", **fields)
+
+
+# --- the stage ---
 
 
 @pytest.fixture
@@ -78,11 +212,19 @@ def artifacts(tmp_path):
 
 
 def context_for(artifacts, dimensions, finished):
+    async def score(request):
+        return score_file(request, Colours(), SimpleNamespace(step=lambda done, total: None))
+
     async def finish(step):
         finished.append(step)
-        return (await step.work(SimpleNamespace(artifacts=artifacts))).value
+        return (await step.work(SimpleNamespace(artifacts=artifacts, score=score))).value
 
-    return SimpleNamespace(recipe=SimpleNamespace(quality_dimensions=dimensions), finish=finish)
+    recipe = SimpleNamespace(quality_dimensions=dimensions, quality_gate=QualityGate())
+    return SimpleNamespace(recipe=recipe, finish=finish, direction=Direction(), fingerprints={})
+
+
+def scene(number):
+    return SimpleNamespace(scene_number=number, image_prompt="red", video_prompt="green")
 
 
 def stored(artifacts, *levels):
@@ -90,27 +232,42 @@ def stored(artifacts, *levels):
     return artifacts.put(encode_clip(frames, 8), "video/mp4").sha256
 
 
-async def test_every_clip_and_the_finished_video_are_scored_in_a_step_each(artifacts):
+def finished_video(artifact):
+    return FinalVideo(artifact=artifact, thumbnail="", frames=2, fps=8, width=32, height=32, seconds=0.25)
+
+
+async def test_every_still_and_clip_and_the_finished_video_are_scored_in_a_step_each(artifacts):
     clips = (
         Clip(scene_number=1, artifact=stored(artifacts, 80, 80), num_frames=2, native_fps=8),
         Clip(scene_number=2, artifact=stored(artifacts, 0, 255, 0), num_frames=3, native_fps=8),
     )
-    video = FinalVideo(
-        artifact=stored(artifacts, 80, 80), thumbnail="", frames=2, fps=8, width=32, height=32, seconds=0.25
-    )
+    still = artifacts.put(encode_png(coloured(RED)[0]), "image/png").sha256
+    keyframes = (Keyframe(scene_number=1, artifact=still, noise_sha256=None),)
     steps: list[Step] = []
-    scores = await score_video(context_for(artifacts, ("temporal_flickering",), steps), clips, video)
-    assert [step.name for step in steps] == ["quality/scene-001", "quality/scene-002", "quality/final"]
+    context = context_for(artifacts, ("temporal_flickering", "keyframe_alignment"), steps)
+    scores = await score_video(
+        context, (scene(1), scene(2)), keyframes, clips, finished_video(stored(artifacts, 80, 80))
+    )
+    assert [step.name for step in steps] == [
+        "quality/keyframe-001", "quality/scene-001", "quality/scene-002", "quality/final",
+    ]  # fmt: skip
     measured = [(score.scene_number, score.raw) for score in scores if score.raw is not None]
-    assert measured == [(1, 1.0), (2, pytest.approx(0.0, abs=0.02)), (None, 1.0)]
+    assert measured == [(1, pytest.approx(1.0)), (1, 1.0), (2, pytest.approx(0.0, abs=0.02)), (None, 1.0)]
     missing = {score.metric_id for score in scores if score.reason}
     assert missing == {f"vbench.{name}" for name in UNAVAILABLE}
+    assert {step.name for step in steps if "temporal_flickering@1" in step.inputs["dimensions"]} == {
+        "quality/scene-001", "quality/scene-002", "quality/final",
+    }  # fmt: skip
 
 
 async def test_a_recipe_that_asks_for_a_dimension_without_weights_gets_a_reason_per_scene(artifacts):
     clip = Clip(scene_number=1, artifact=stored(artifacts, 1, 2), num_frames=2, native_fps=8)
-    video = FinalVideo(artifact=clip.artifact, thumbnail="", frames=2, fps=8, width=32, height=32, seconds=0.25)
-    scores = await score_video(context_for(artifacts, ("dynamic_degree",), []), (clip,), video)
+    context = context_for(artifacts, ("dynamic_degree",), [])
+    scores = await score_video(context, (scene(1),), (), (clip,), finished_video(clip.artifact))
     dynamic = [score for score in scores if score.metric_id == "vbench.dynamic_degree"]
     assert [score.scene_number for score in dynamic] == [1, None]
     assert all(score.raw is None and "RAFT" in str(score.reason) for score in dynamic)
+
+
+def test_every_dimension_says_what_it_is_measured_on():
+    assert {medium for dimension in DIMENSIONS.values() for medium in dimension.media} == {"keyframe", "clip", "video"}

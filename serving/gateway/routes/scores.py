@@ -6,6 +6,7 @@ import hashlib
 
 from fastapi import APIRouter, Request
 
+from pipelines import scoring
 from pipelines.errors import BadInput
 from quality.errors import UnknownDimension
 from quality.registry import check_dimension
@@ -32,7 +33,8 @@ async def score(request: Request) -> ScoreList:
         except UnknownDimension as error:
             refuse("dimensions", str(error))
     video = await _video(request, body)
-    scores = await while_connected(request, services(request).backend.score(video, tuple(body.dimensions)))
+    order = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
+    scores = await while_connected(request, services(request).backend.score(order))
     return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
 
 

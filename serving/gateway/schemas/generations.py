@@ -12,7 +12,7 @@ from models.spec import AspectRatio
 from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, Framework
 from pipelines.coherence import CoherenceSettings
 from pipelines.direction import Modifications
-from pipelines.recipe import StageName
+from pipelines.recipe import QualityGate, StageName
 from pipelines.steps import AgentRole, Json, TakeKind
 from pipelines.store.records import ComparisonType, Event, GenerationStatus
 from pipelines.storyboard_file import Storyboard
@@ -58,8 +58,20 @@ class ReferenceBody(Plain):
 
 
 class QualityBody(Plain):
-    dimensions: Annotated[tuple[str, ...], Field(max_length=20)]
-    """Measured on every clip and on the finished video."""
+    """What is measured, and what a scene must reach. What is left out is as the recipe has it."""
+
+    dimensions: Annotated[tuple[str, ...], Field(max_length=20)] | None = None
+    """Each is measured on what it is made for: a scene's still, its clip, the finished video."""
+    minimums: Annotated[dict[str, float], Field(max_length=20)] | None = None
+    """The least value by dimension, on its own scale. A scene below one is made again with another seed."""
+    retakes: Annotated[int, Field(ge=0, le=5)] | None = None
+    """How often at most, for each scene's still and clip; the best take stays."""
+
+    @property
+    def gate(self) -> Json | None:
+        """Fields of `pipelines.recipe.QualityGate`; None: the recipe's own."""
+        given = {name: getattr(self, name) for name in ("minimums", "retakes")}
+        return {name: value for name, value in given.items() if value is not None} or None
 
 
 class CoherenceBody(CoherenceSettings):
@@ -136,6 +148,8 @@ class GenerationObject(Plain):
     stages: tuple[StageName, ...]
     """Those that run in this generation."""
     approvals: tuple[StageName, ...]
+    quality_dimensions: tuple[str, ...]
+    quality_gate: QualityGate
 
 
 class MessageObject(Plain):

@@ -12,7 +12,7 @@ from models.spec import AspectRatio
 from pipelines.brief import Framework
 from pipelines.groups import MAX_VARIATIONS, MIN_VARIATIONS
 from pipelines.store.records import ComparisonType, GenerationStatus
-from quality.score import Score
+from quality.score import Fidelity, Score
 from serving.gateway.schemas.generations import AdPrompt, Brand, CoherenceBody, Title
 
 
@@ -110,8 +110,13 @@ class QualityReport(Plain):
 
     generation_id: str
     metrics: dict[str, float | None]
-    """`image_quality_score` and `video_quality_score` (0 to 100), and every dimension on its own scale."""
+    """`image_quality_score` and `video_quality_score` (0 to 100), and every dimension on its own scale: of the finished
+    video where it is measured as a whole, else the mean over the scenes."""
     reasons: dict[str, str]
+    formulas: dict[str, str]
+    """What the two scores are means of."""
+    fidelity: dict[str, Fidelity]
+    """How near each value is to the published metric; `toy`: by weights that know a toy world only."""
     quality_metrics: list[QualityMetricObject]
     scores: list[Score]
     """The same with everything that must agree before two values may be compared."""

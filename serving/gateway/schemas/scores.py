@@ -19,6 +19,8 @@ class ScoreRequest(Plain):
     """An MP4 of this server, instead of a file."""
     dimensions: Annotated[list[str], Field(min_length=1, max_length=64)] = sorted({*DIMENSIONS, *UNAVAILABLE})
     """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
+    """What the video was asked to show: the alignment dimensions need it."""
 
     @field_validator("dimensions", mode="before")
     @classmethod

@@ -1,0 +1,176 @@
+"""Quality over HTTP: an order names minimums and a budget, retakes are events, and scores are real numbers or reasons.
+
+Pictures and clips are drawn at once; they are scored by the embedded CLIP model and the shipped formulas.
+"""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from configs.settings import load_model
+from models.interfaces import VideoResult
+from models.registry import load
+from models.spec import ScorerModelSpec
+from models.weights import Library
+from pipelines.media import encode_clip
+from tests.ad_server import BRIEF, SpeakingServer, SpeakingStudios, frames, until
+from tests.gateway_server import Drawer, Studio
+
+URL = "/api/v1/generations"
+MEASURED = {
+    "temporal_flickering", "flow_smoothness", "flow_dynamics", "clip_consistency", "text_alignment",
+    "keyframe_alignment",
+}  # fmt: skip
+
+
+class Flickerer(Drawer):
+    """Clips that flicker by an amount which follows from the seed: 0 to 127 of 255."""
+
+    def generate(self, request, watcher):
+        made = super().generate(request, watcher)
+        if isinstance(made, VideoResult):
+            made.frames[...] = 60
+            made.frames[1::2] += np.uint8(hashlib.sha256(str(request.noise.seed).encode()).digest()[0] // 2)
+        return made
+
+
+class Studios(SpeakingStudios):
+    def __init__(self, encoder):
+        super().__init__(Studio())
+        self._encoder = encoder
+
+    def video(self, spec):
+        return Flickerer(self._studio)
+
+    def scorer(self, spec):
+        return self._encoder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    scorer = load_model("sketch-clip", ScorerModelSpec)
+    encoder = load(scorer, Library(tmp_path_factory.mktemp("models")).folders(scorer), "cpu")
+    with SpeakingServer(tmp_path_factory.mktemp("quality"), loader=Studios(encoder), scorer=scorer) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(server):
+    return server.http
+
+
+def finished(http, **quality):
+    order = {"recipe": "express", "brief": BRIEF, "use_llm": False, "quality": quality}
+    answer = http.post(URL, json=order)
+    assert answer.status_code == 202, answer.text
+    return until(http, answer.json()["id"], "completed")
+
+
+@pytest.fixture(scope="module")
+def gated(http):
+    """No clip is steady enough: every scene uses its whole budget."""
+    return finished(http, minimums={"temporal_flickering": 1.0}, retakes=2)
+
+
+def verdicts(http, generation, scene_number):
+    log = http.get(f"{URL}/{generation['id']}/events").json()["items"]
+    return [
+        event
+        for event in log
+        if event["data"].get("notice") == "quality_gate" and event["scene_number"] == scene_number
+    ]
+
+
+def test_the_order_says_what_is_measured_and_what_must_be_reached(gated):
+    assert gated["quality_gate"] == {"minimums": {"temporal_flickering": 1.0}, "retakes": 2}
+    assert set(gated["quality_dimensions"]) == MEASURED
+
+
+def test_every_scene_keeps_its_best_take_and_every_judgement_is_an_event(http, gated):
+    takes = http.get(f"{URL}/{gated['id']}/takes").json()["items"]
+    for number in (1, 2):
+        told = verdicts(http, gated, number)
+        assert [event["data"]["decision"] for event in told] == ["retake"] * 2 + ["budget_spent", "best_take"]
+        scores = {
+            event["data"]["artifact"]: event["data"]["scores"]["temporal_flickering"]
+            for event in told
+            if "scores" in event["data"]
+        }
+        own = [take for take in takes if (take["kind"], take["scene_number"]) == ("clip", number)]
+        assert len(own) == 3
+        (current,) = (take for take in own if take["current"])
+        assert scores[current["artifact"]] == max(scores.values())
+        assert [take["provenance"].get("retake", 0) for take in own] == [0, 1, 2]
+
+
+def test_judgements_are_in_the_event_stream_too(http, gated):
+    with http.stream("GET", f"{URL}/{gated['id']}/events", headers={"accept": "text/event-stream"}) as answer:
+        notices = [frame["data"] for frame in frames(answer) if frame["event"] == "notice"]
+    assert sum('"quality_gate"' in notice for notice in notices) == 8
+
+
+def test_the_report_has_real_numbers_and_says_what_they_are(http, gated):
+    report = http.get(f"/api/generations/{gated['id']}/quality").json()
+    metrics = report["metrics"]
+    assert {name for name, value in metrics.items() if value is not None} == MEASURED | {
+        "image_quality_score", "video_quality_score",
+    }  # fmt: skip
+    parts = [_mean(report, name) for name in ("temporal_flickering", "flow_smoothness", "clip_consistency")]
+    assert metrics["video_quality_score"] == pytest.approx(100 * sum(parts) / 3, abs=0.01)
+    assert metrics["image_quality_score"] == pytest.approx(
+        100 * max(0.0, _mean(report, "keyframe_alignment")), abs=0.01
+    )
+    assert report["fidelity"]["image_quality_score"] == "toy"
+    learned = [score for score in report["scores"] if score["metric_id"] == "toy.clip_consistency"]
+    assert {(score["backbone"], len(score["weights_sha256"])) for score in learned} == {("sketch-clip", 64)}
+    assert {row["model_name"] for row in report["quality_metrics"]} == {None, "sketch-clip"}
+
+
+def _mean(report, name):
+    values = [
+        row["metric_value"] for row in report["quality_metrics"] if row["metric_name"] == name and row["scene_number"]
+    ]
+    return sum(values) / len(values)
+
+
+def test_similarity_is_reported_with_alignment_beside_it(http):
+    made = finished(http, dimensions=["clip_consistency"])
+    metrics = http.get(f"/api/generations/{made['id']}/quality").json()["metrics"]
+    assert metrics["clip_consistency"] is not None
+    assert metrics["text_alignment"] is not None
+
+
+def test_an_empty_list_measures_nothing_and_says_so(http):
+    made = finished(http, dimensions=[])
+    report = http.get(f"/api/generations/{made['id']}/quality").json()
+    assert report["quality_metrics"] == []
+    assert "does not name it" in report["reasons"]["video_quality_score"]
+
+
+@pytest.mark.parametrize(
+    ("quality", "named"),
+    [
+        ({"minimums": {"beauty": 0.5}}, "beauty"),
+        ({"minimums": {"dynamic_degree": 0.5}}, "dynamic_degree"),
+        ({"minimums": {"text_alignment": 1e9}}, "minimums"),
+        ({"retakes": 6}, "retakes"),
+        ({"retakes": -1}, "retakes"),
+        ({"minimum": {}}, "minimum"),
+    ],
+)
+def test_a_gate_that_cannot_be_is_refused(http, quality, named):
+    before = http.get(URL).json()["total"]
+    answer = http.post(URL, json={"recipe": "express", "brief": BRIEF, "quality": quality})
+    assert answer.status_code == 422, answer.text
+    assert named in answer.json()["error"]["message"]
+    assert http.get(URL).json()["total"] == before
+
+
+def test_a_video_is_aligned_with_the_prompt_that_comes_with_it(http):
+    clip = encode_clip(np.random.default_rng(1).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8), 8)
+    fields = {"dimensions": "text_alignment,clip_consistency"}
+    for prompt, missing in (({"prompt": "a red bottle"}, 0), ({}, 1)):
+        answer = http.post("/v1/scores", data={**fields, **prompt}, files={"file": ("c.mp4", clip)})
+        assert answer.status_code == 200, answer.text
+        assert sum(score["raw"] is None for score in answer.json()["data"]) == missing

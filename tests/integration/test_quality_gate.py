@@ -1,0 +1,188 @@
+"""The quality gate over a real store and engine: what is below a minimum is made again, within a budget."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from models.errors import InferenceFailed
+from models.interfaces import VideoResult
+from pipelines.coherence import derived_seed
+from pipelines.errors import StepFailed
+from pipelines.recipe import QualityGate
+from pipelines.scoring import score_file
+from tests.directed_world import RECIPE, world  # noqa: F401  (fixtures)
+from tests.drawing_models import SpeakingModels
+
+FLICKER = {0.6: 102, 0.8: 51, 1.0: 0}
+"""How much a clip's frames change, by the temporal flickering that it then has."""
+
+
+class RedSeen:
+    """An encoder in which a picture is its mean colour and every text is red."""
+
+    name, fidelity, weights_sha256, dtype, device = "red", "proxy", "0" * 64, "float32", "cpu"
+
+    def images(self, frames):
+        means = np.array([frame.reshape(-1, 3).mean(axis=0) for frame in frames], np.float32)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+    def text(self, text):
+        return np.array([1, 0, 0], np.float32), False
+
+
+class UnevenModels(SpeakingModels):
+    """The n-th clip has the n-th of `flickering`, the last ones none; scores by `encoder` if there is one."""
+
+    def __init__(self, *flickering):
+        super().__init__()
+        self.flickering = itertools.chain(flickering, itertools.repeat(1.0))
+        self.encoder = None
+        self.score_with: Exception | None = None
+
+    async def video(self, request, watcher):
+        made = await super().video(request, watcher)
+        frames = np.full_like(made.frames, 60)
+        frames[1::2] += np.uint8(FLICKER[next(self.flickering)])
+        return VideoResult(frames=frames, noise_sha256=made.noise_sha256, seconds=0.0)
+
+    async def score(self, request, watcher):
+        if self.score_with is not None:
+            raise self.score_with
+        return score_file(request, self.encoder, watcher)
+
+
+async def made(world, minimums, retakes, dimensions=()):  # noqa: F811
+    """A generation of two scenes, filmed one after the other, and its id."""
+    gate = QualityGate(minimums=minimums, retakes=retakes)
+    recipe = RECIPE.model_copy(
+        update={"approvals": (), "scene_concurrency": 1, "quality_gate": gate, "quality_dimensions": dimensions}
+    )
+    generation_id = await world.create(recipe)
+    return generation_id, await world.run(generation_id)
+
+
+async def verdicts(world, generation_id, scene_number=None):  # noqa: F811
+    log = await world.log(generation_id)
+    told = [event for event in log if event.data.get("notice") == "quality_gate"]
+    return [event for event in told if scene_number in (None, event.scene_number)]
+
+
+async def clips(world, generation_id, scene_number):  # noqa: F811
+    takes = await world.store.takes(generation_id)
+    return [take for take in takes if (take.kind, take.scene_number) == ("clip", scene_number)]
+
+
+async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_it_is_not(world):  # noqa: F811
+    world.models = UnevenModels(0.6, 1.0)
+    generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=3)
+    assert generation.status == "completed"
+    assert len(world.models.videos) == 3
+    first, second = await clips(world, generation_id, 1)
+    assert (first.current, second.current) == (False, True)
+    seeds = [take.provenance["request"]["noise"]["seed"] for take in (first, second)]
+    assert seeds[1] == derived_seed(seeds[0], "retake", 1)
+    assert (first.provenance.get("retake"), second.provenance["retake"]) == (None, 1)
+    told = await verdicts(world, generation_id, 1)
+    assert [event.data["decision"] for event in told] == ["retake", "passed", "best_take"]
+    assert told[0].severity == "warning"
+    assert told[0].data["missed"] == ["temporal_flickering"]
+    assert told[0].data["scores"]["temporal_flickering"] == pytest.approx(0.6, abs=0.02)
+    assert told[0].data["minimums"] == {"temporal_flickering": 0.9}
+    assert [event.data["decision"] for event in await verdicts(world, generation_id, 2)] == ["passed"]
+    outputs = await world.store.outputs(generation_id)
+    assert outputs["video"][0]["artifact"] == second.artifact
+    scored = [score for score in outputs["quality"] if score["scene_number"] == 1]
+    assert [score["raw"] for score in scored] == [pytest.approx(1.0, abs=0.02)]
+
+
+async def test_when_the_budget_is_spent_the_best_take_stays_and_the_ad_is_finished(world):  # noqa: F811
+    world.models = UnevenModels(0.6, 0.8, 0.6)
+    generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=2)
+    assert generation.status == "completed"
+    takes = await clips(world, generation_id, 1)
+    assert [take.current for take in takes] == [False, True, False]
+    told = await verdicts(world, generation_id, 1)
+    assert [event.data["decision"] for event in told] == ["retake", "retake", "budget_spent", "best_take"]
+    assert (told[-1].data["attempt"], told[-1].data["artifact"]) == (1, takes[1].artifact)
+    assert (await world.store.outputs(generation_id))["video"][0]["artifact"] == takes[1].artifact
+
+
+async def test_without_a_budget_a_clip_is_judged_and_never_made_again(world):  # noqa: F811
+    world.models = UnevenModels(0.6)
+    generation_id, _ = await made(world, {"temporal_flickering": 0.9}, retakes=0)
+    assert [event.data["decision"] for event in await verdicts(world, generation_id, 1)] == ["budget_spent"]
+    assert len(world.models.videos) == 2
+
+
+async def test_a_score_that_cannot_be_computed_neither_passes_nor_costs_a_retake(world):  # noqa: F811
+    world.models = UnevenModels()
+    generation_id, generation = await made(world, {"text_alignment": 0.3}, retakes=2)
+    assert generation.status == "completed"
+    assert len(world.models.videos) == 2
+    told = await verdicts(world, generation_id)
+    assert [(event.data["decision"], event.severity) for event in told] == [("not_judged", "warning")] * 2
+    assert "no CLIP model" in told[0].data["unmeasured"]["text_alignment"]
+    assert told[0].data["scores"] == {"text_alignment": None}
+
+
+async def test_what_was_measured_counts_also_beside_what_was_not(world):  # noqa: F811
+    world.models = UnevenModels(0.6, 1.0)
+    generation_id, _ = await made(world, {"temporal_flickering": 0.9, "text_alignment": 0.3}, retakes=1)
+    told = await verdicts(world, generation_id, 1)
+    assert [event.data["decision"] for event in told] == ["retake", "not_judged", "best_take"]
+    assert (await clips(world, generation_id, 1))[1].current
+
+
+async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(world):  # noqa: F811
+    world.models = UnevenModels()
+    world.models.score_with = InferenceFailed("the scorer is away")
+    generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=2)
+    assert generation.status == "completed"
+    told = await verdicts(world, generation_id)
+    assert {event.data["decision"] for event in told} == {"not_judged"}
+    scores = (await world.store.outputs(generation_id))["quality"]
+    assert all(score["raw"] is None and score["reason"] for score in scores)
+    log = await world.log(generation_id)
+    assert any(event.data.get("notice") == "not_scored" and event.severity == "warning" for event in log)
+
+
+async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(world):  # noqa: F811
+    world.models = UnevenModels()
+    world.models.encoder = RedSeen()
+    generation_id, _ = await made(world, {"keyframe_alignment": 1.1}, retakes=3)
+    told = [event.data for event in await verdicts(world, generation_id, 1)]
+    assert {each["medium"] for each in told} == {"keyframe"}
+    scores = {each["artifact"]: each["scores"]["keyframe_alignment"] for each in told if "scores" in each}
+    takes = [take for take in await world.store.takes(generation_id) if take.kind == "keyframe"]
+    current = next(take for take in takes if take.current and take.scene_number == 1)
+    assert len([take for take in takes if take.scene_number == 1]) == 4
+    assert scores[current.artifact] == max(scores.values())
+    filmed = world.models.videos[0].first_frame.sha256
+    assert filmed == current.artifact
+
+
+async def test_a_run_that_was_interrupted_judges_nothing_twice(world):  # noqa: F811
+    world.models = UnevenModels(0.6, 1.0)
+    world.models.fail_video_calls = {2}
+    gate = QualityGate(minimums={"temporal_flickering": 0.9}, retakes=2)
+    recipe = RECIPE.model_copy(update={"approvals": (), "scene_concurrency": 1, "quality_gate": gate})
+    generation_id = await world.create(recipe)
+    with pytest.raises(StepFailed):
+        await world.run(generation_id)
+    await world.run(generation_id)
+    told = await verdicts(world, generation_id, 1)
+    assert [event.data["decision"] for event in told] == ["retake", "passed", "best_take"]
+    assert len(await clips(world, generation_id, 1)) == 2
+
+
+async def test_what_its_owner_chose_is_not_judged(world):  # noqa: F811
+    world.models = UnevenModels(0.6, 1.0)
+    generation_id, _ = await made(world, {"temporal_flickering": 0.9}, retakes=1)
+    first, _ = await clips(world, generation_id, 1)
+    before = len(await verdicts(world, generation_id))
+    await world.anna.select("anna", generation_id, first.id)
+    generation = await world.run(generation_id)
+    assert generation.status == "completed"
+    assert [take.current for take in await clips(world, generation_id, 1)] == [True, False]
+    assert len(await verdicts(world, generation_id)) == before
