@@ -16,8 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Executable, Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 
+from pipelines.store.commits import transaction_number, was_committed
 from pipelines.store.engines import migrating_engine, writing_engine
 from pipelines.store.fault_points import reach
 from pipelines.store.pulse import Pulse
@@ -82,12 +84,31 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed when the block ends, undone when it raises. Raises StorageFailed."""
+        """A transaction: committed when the block ends, undone when it raises.
+
+        Raises StorageFailed; after DatabaseAway nothing was written, unless the server did not come back in time to
+        say so.
+        """
         with storage_errors():
-            async with self._engine.begin() as connection:
-                yield connection
-                reach("before_commit")
+            async with self._engine.connect() as connection:
+                transaction = await connection.begin()
+                try:
+                    yield connection
+                    reach("before_commit")
+                except BaseException:
+                    await transaction.rollback()
+                    raise
+                await self._commit(connection, transaction)
             reach("after_commit")
+
+    async def _commit(self, connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+        """Raises what the commit raises, unless the server, asked afterwards, says that it was made."""
+        number = await transaction_number(connection)
+        try:
+            await transaction.commit()
+        except DBAPIError as error:
+            if number is None or not error.connection_invalidated or not await was_committed(self._reader, number):
+                raise
 
     async def fetch(self, query: Executable) -> Rows:
         """All rows of a query. Raises StorageFailed."""

@@ -7,6 +7,7 @@ import asyncio
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -52,8 +53,8 @@ class Job:
     alive: bool = False
     cancel: bool = False
     seq: int = 0
-    steps: set = field(default_factory=set)
-    current: dict = field(default_factory=dict)
+    steps: set[tuple[str, str]] = field(default_factory=set)
+    current: dict[str | None, Any] = field(default_factory=dict)
     """Of each step name, the input of the run whose metrics stand; of None, the step and input of the current take."""
 
     def holds(self, lease):
@@ -313,6 +314,10 @@ def _output(scene, given):
 
 
 def check(url_of_example):
+    class Example(StoreMachine):
+        def __init__(self):
+            super().__init__(url_of_example())
+
     bounds = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
@@ -322,7 +327,7 @@ def check(url_of_example):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(lambda: StoreMachine(url_of_example()), settings=bounds)
+    run_state_machine_as_test(Example, settings=bounds)
 
 
 def test_the_store_on_sqlite_does_what_the_model_says(tmp_path, migrated):
