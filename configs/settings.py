@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     secret: SecretStr | None = None
     """What signs the server's access tokens, 32 bytes or more, the same for all its processes; None: a random one,
     created once under `home`, for a server whose store is there too."""
+    api_key: SecretStr | None = None
+    """What the command line asks a server with, instead of a login."""
+    api_key_file: Path | None = None
+    """A file of mode 600 that holds such a key."""
     metrics_public: bool = False
     """Whether `/metrics` answers without an admin's key."""
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 30.0

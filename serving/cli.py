@@ -3,7 +3,8 @@
 Imports nothing heavy: every tool imports what it needs when it runs, so that `--help` answers at once.
 
 Exit codes: 0 done · 2 bad input or flags · 3 a step failed (resumable) · 4 disk or database refused (resumable) ·
-5 model weights missing or altered · 6 another process runs it · 130 interrupted (resumable).
+5 model weights missing or altered · 6 another process runs it · 7 the server cannot be reached, or was lost (what it
+runs goes on) · 130 interrupted (resumable) or cancelled.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 import typer
 
 from serving.deploy_command import deploy
+from serving.jobs_command import attach, cancel, list_jobs
+from serving.login_command import login, logout
 from serving.models_command import app as models_app
 from serving.serve_command import serve
 from serving.tools import enhance, images, pipeline, storyboard, videos
@@ -40,6 +43,11 @@ app.command("enhance-image-prompt")(enhance.enhance_image_prompt)
 app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
 app.command("serve")(serve)
 app.command("deploy")(deploy)
+app.command("login")(login)
+app.command("logout")(logout)
+app.command("attach")(attach)
+app.command("cancel")(cancel)
+app.command("list")(list_jobs)
 app.add_typer(models_app, name="models")
 app.add_typer(users_app, name="users")
 
@@ -80,9 +88,17 @@ def repeat_flags(arguments: list[str]) -> list[str]:
 
 def exit_code(error: Exception) -> int | None:
     """The documented exit code of an error of ours; None for a bug, which keeps its traceback."""
-    from models.errors import InvalidRequest, ModelError, WeightsError
+    from models.errors import Cancelled, InvalidRequest, ModelError, WeightsError
     from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFailed
-    from serving.errors import PortTaken, ServingError, UnsafeSecret
+    from serving.errors import (
+        Forbidden,
+        PortTaken,
+        ServingError,
+        Unauthenticated,
+        Unreachable,
+        UnsafeCredentials,
+        UnsafeSecret,
+    )
 
     codes: tuple[tuple[type[Exception], int], ...] = (
         (BadInput, 2),
@@ -90,6 +106,11 @@ def exit_code(error: Exception) -> int | None:
         (InvalidRequest, 2),
         (PortTaken, 2),
         (UnsafeSecret, 2),
+        (UnsafeCredentials, 2),
+        (Unauthenticated, 2),
+        (Forbidden, 2),
+        (Unreachable, 7),
+        (Cancelled, INTERRUPTED),
         (WeightsError, 5),
         (StorageFailed, 4),
         (Busy, 6),

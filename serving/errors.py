@@ -1,13 +1,15 @@
-"""The error tree of `serving`: what only a server can say. HTTP mapping: `serving/gateway/problems.py`.
+"""The error tree of `serving`: what only a server, or who asks one, can say. HTTP: `serving/gateway/problems.py`.
 
 ServingError
-├── QueueFull        too many requests wait already; try again after `retry_after` seconds
-├── NotReady         a deployment is still loading, or lost its replicas
-├── PortTaken        the server cannot listen where it was told to
-├── UnsafeSecret     the key that signs tokens is missing, a placeholder, too short, or readable by others
-├── Undecodable      an upload that its decoder did not survive: too heavy, endless, or made to crash it
-├── Unauthenticated  no credentials, or none that are good
-└── Forbidden        good credentials that do not reach this far
+├── QueueFull          too many requests wait already; try again after `retry_after` seconds
+├── NotReady           a deployment is still loading, or lost its replicas
+├── PortTaken          the server cannot listen where it was told to
+├── UnsafeSecret       the key that signs tokens is missing, a placeholder, too short, or readable by others
+├── Undecodable        an upload that its decoder did not survive: too heavy, endless, or made to crash it
+├── Unauthenticated    no credentials, or none that are good
+├── Forbidden          good credentials that do not reach this far
+├── Unreachable        the command line cannot reach the server it was told to use, or lost it
+└── UnsafeCredentials  the command line's own file of tokens can be read by others, or is damaged
 """
 
 from __future__ import annotations
@@ -55,3 +57,11 @@ class Unauthenticated(ServingError):
 
 class Forbidden(ServingError):
     """The caller is known and may not do this."""
+
+
+class Unreachable(ServingError):
+    """No connection to the server, or one that broke. What the server was told to do goes on there."""
+
+
+class UnsafeCredentials(ServingError):
+    """The file of tokens is not used as it is: whoever can read it can be its owner."""

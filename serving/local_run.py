@@ -6,9 +6,6 @@ Knows no command-line flag; the tools hand it checked data.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from pipelines.recipe import Recipe
 from pipelines.report.collect import collect
 from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord
-from pipelines.stages.state import RunState
 from pipelines.steps import Json
 from serving.local_models import LocalDeployment, deploy
 from serving.progress_display import Follower, display
@@ -38,15 +34,7 @@ class NewRun:
     given: Json
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run left behind."""
-
-    record: RunRecord
-    state: RunState
-
-
-async def start(folder: Path, order: NewRun) -> Outcome:
+async def start(folder: Path, order: NewRun) -> RunRecord:
     """Run `order` in `folder`. Raises what stopped it; whatever finished stays and can be resumed."""
     deployment = deploy(order.profile)
     try:
@@ -60,7 +48,7 @@ async def start(folder: Path, order: NewRun) -> Outcome:
         deployment.models.close()
 
 
-async def resume(folder: Path, full_pipeline: bool) -> Outcome:
+async def resume(folder: Path, full_pipeline: bool) -> RunRecord:
     """Continue the run in `folder`, to the end of its recipe with `full_pipeline`. Finished steps do not run again."""
     check_resumable(folder)
     async with open_workspace(folder) as workspace:
@@ -91,11 +79,11 @@ def _same_models(folder: Path, then: Json, now: Json) -> None:
             )
 
 
-async def _run(workspace: Workspace, generation_id: str, profile: Profile, deployment: LocalDeployment) -> Outcome:
+async def _run(workspace: Workspace, generation_id: str, profile: Profile, deployment: LocalDeployment) -> RunRecord:
     seen = [event.seq for event in await workspace.store.events(generation_id)]
     after = seen[-1] if seen else 0
     engine = workspace.engine(profile, deployment)
-    with display() as shown, _terminate_like_interrupt():
+    with display() as shown:
         follower = Follower(workspace.store, generation_id, after, shown.show)
         following = asyncio.create_task(follower.follow())
         try:
@@ -107,17 +95,4 @@ async def _run(workspace: Workspace, generation_id: str, profile: Profile, deplo
             await follower.catch_up()
     record = await collect(workspace.store, OWNER, generation_id, state)
     await asyncio.to_thread(write_report, workspace.folder, record, workspace.artifacts)
-    return Outcome(record=record, state=state)
-
-
-@contextlib.contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM stops the run as Ctrl-C does: within one denoising step, resumable."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+    return record

@@ -34,16 +34,15 @@ def new_run(
     coherence: Mapping[str, Any],
     references: list[str],
     storyboard: Path | None,
-    recipe: str | None,
+    recipe: str,
     profile: str | None,
     seed: int,
     stages: Collection[str] | None,
 ) -> tuple[Path, NewRun]:
     """The output folder and the order; `stages` are those of the recipe that run, None all. Raises BadInput."""
-    if output is None:
-        raise BadInput("--output is missing: name a folder for the finished ad, or --resume an earlier one")
+    folder = new_folder(output)
     deployed = load_profile(profile or Settings().profile)
-    chosen = _recipe(recipe or "master", stages)
+    chosen = _recipe(recipe, stages)
     files = read_references(references)
     fields: dict[str, Any] = dict(brief)
     given: Json = {}
@@ -57,8 +56,33 @@ def new_run(
         given=given,
     )
     _check(order)
+    return folder, order
+
+
+def new_folder(output: Path | None) -> Path:
+    """Raises BadInput when none is named, or the one that is cannot take a new ad."""
+    if output is None:
+        raise BadInput("--output is missing: name a folder for the finished ad, or --resume an earlier one")
     check_new(output)
-    return output, order
+    return output
+
+
+def read_board(path: Path, fields: Collection[str]) -> Storyboard:
+    """The storyboard in a file. Raises BadInput, also when `fields` of the brief are given that the file says."""
+    clash = [name for name in FROM_STORYBOARD if name in fields]
+    if clash:
+        flag = "--" + clash[0].replace("_", "-")
+        raise BadInput(f"{flag} and --storyboard exclude each other: the storyboard file says it, edit it there")
+    try:
+        return read_storyboard(path.read_bytes(), path.name)
+    except OSError as error:
+        raise BadInput(f"cannot read storyboard {str(path)!r}: {error.strerror}") from None
+
+
+def check_prompt(fields: Collection[str]) -> None:
+    """Raises BadInput when `fields` of the brief lack the prompt."""
+    if "prompt" not in fields:
+        raise BadInput("--prompt is missing: say what the ad is for, in 10 to 5000 characters")
 
 
 def refuse_with_resume(flags: Collection[str], references: list[str] | None) -> None:
@@ -83,8 +107,7 @@ def _brief(
     files: tuple[ReferenceFile, ...],
     seed: int,
 ) -> Brief:
-    if "prompt" not in fields:
-        raise BadInput("--prompt is missing: say what the ad is for, in 10 to 5000 characters")
+    check_prompt(fields)
     try:
         settings = CoherenceSettings.model_validate({**recipe.coherence.model_dump(), **coherence})
         references = tuple(file.reference for file in files)
@@ -94,14 +117,7 @@ def _brief(
 
 
 def _from_storyboard(path: Path, fields: Mapping[str, Any], profile: Profile) -> tuple[dict[str, Any], Json]:
-    clash = [name for name in FROM_STORYBOARD if name in fields]
-    if clash:
-        flag = "--" + clash[0].replace("_", "-")
-        raise BadInput(f"{flag} and --storyboard exclude each other: the storyboard file says it, edit it there")
-    try:
-        board = read_storyboard(path.read_bytes(), path.name)
-    except OSError as error:
-        raise BadInput(f"cannot read storyboard {str(path)!r}: {error.strerror}") from None
+    board = read_board(path, fields)
     scenes = storyboard_scenes(board, profile.fps, path.name)
     return {**fields, **_board_fields(board)}, {"scenes": scenes.model_dump(mode="json")}
 

@@ -22,6 +22,7 @@ PLAIN_KINDS = frozenset(
         "step_completed",
         "step_reused",
         "notice",
+        "approval_needed",
         "generation_failed",
         "generation_completed",
         "generation_cancelled",
@@ -67,8 +68,12 @@ class PlainDisplay:
 
     def show(self, event: Event) -> None:
         if event.kind in PLAIN_KINDS:
-            sys.stderr.write(line(event) + "\n")
-            sys.stderr.flush()
+            self.say(line(event))
+
+    def say(self, text: str) -> None:
+        """A line that is no event."""
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 class LiveDisplay:
@@ -106,7 +111,11 @@ class LiveDisplay:
         elif event.kind == "generation_completed":
             self._progress.update(self._whole, completed=100, detail="finished")
         elif event.severity != "info":
-            self._progress.console.print(line(event), markup=False, highlight=False)
+            self.say(line(event))
+
+    def say(self, text: str) -> None:
+        """A line above the bars that is no event."""
+        self._progress.console.print(text, markup=False, highlight=False)
 
 
 def display() -> LiveDisplay | PlainDisplay:
@@ -117,5 +126,6 @@ def display() -> LiveDisplay | PlainDisplay:
 def line(event: Event) -> str:
     """An event as one line of text."""
     mark = "" if event.severity == "info" else f"{event.severity}: "
-    place = f"{event.step}: " if event.step else ""
-    return f"{mark}{place}{' '.join(event.message.split())}"
+    text = " ".join(event.message.split())
+    place = f"{event.step}: " if event.step and not text.startswith(f"{event.step}:") else ""
+    return f"{mark}{place}{text}"

@@ -151,7 +151,7 @@ class Server:
 @contextmanager
 def serve(
     folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
-    scorer=None,
+    scorer=None, port=0,
 ):  # fmt: skip
     """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own."""
     studio = Studio()
@@ -162,7 +162,7 @@ def serve(
     box: dict[str, Any] = {}
     thread = threading.Thread(
         target=lambda: asyncio.run(
-            _run(folder, backend, limits or Limits(), login_limits, quota, working, started, box)
+            _run(folder, backend, limits or Limits(), login_limits, quota, working, port, started, box)
         ),
         daemon=True,
     )
@@ -192,7 +192,7 @@ class _Uvicorn(uvicorn.Server):
         self._event.set()
 
 
-async def _run(folder, backend, limits, login_limits, quota, working, started, box):
+async def _run(folder, backend, limits, login_limits, quota, working, port, started, box):
     database = Database(sqlite_url(folder / "store.sqlite"))
     await database.migrate()
     store, artifacts = GenerationStore(database, quota), LocalArtifacts(folder / "artifacts")
@@ -212,7 +212,8 @@ async def _run(folder, backend, limits, login_limits, quota, working, started, b
     )
     # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     server = _Uvicorn(uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5), started)
     box.update(
         url=f"http://127.0.0.1:{listener.getsockname()[1]}",
@@ -248,7 +249,7 @@ def _plan(backend, order):
     spec = backend.specs[order.model]
     brief, recipe, given = clip_generation(order, spec, load_recipe("clip"))
     models = {"image": _first(backend, "image"), "video": spec}
-    manifest = {"models": {kind: each.model_dump(mode="json") for kind, each in models.items()}}
+    manifest = {"fps": 24, "models": {kind: each.model_dump(mode="json") for kind, each in models.items()}, "notes": []}
     return NewGeneration(brief, recipe, given, manifest)
 
 

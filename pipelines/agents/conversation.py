@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import StringConstraints, ValidationError
 
 from models.errors import BudgetExceeded
-from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Plain, Seed
+from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Plain, Seed
+from models.spec import ChatModelSpec
 from pipelines.coherence import derived_seed
 from pipelines.errors import AgentFailed
-from pipelines.steps import AgentRole, Desk, Json
+from pipelines.steps import AgentRole, Artifacts, Json, Notice
 
 MAX_ATTEMPTS = 3
 """One question and two re-asks."""
@@ -79,7 +80,19 @@ def _without_prose(node: Any) -> Any:
     return {key: _without_prose(value) for key, value in node.items() if key not in prose}
 
 
-async def ask(desk: Desk, question: Question, answer_type: type[A], check: Callable[[A], None] | None = None) -> A:
+class ChatDesk(Protocol):
+    """The part of a desk at which an agent is asked."""
+
+    @property
+    def chat_model(self) -> ChatModelSpec: ...
+    @property
+    def artifacts(self) -> Artifacts: ...
+    @property
+    def notice(self) -> Notice: ...
+    async def chat(self, request: ChatRequest) -> ChatResult: ...
+
+
+async def ask(desk: ChatDesk, question: Question, answer_type: type[A], check: Callable[[A], None] | None = None) -> A:
     """Ask until the answer is valid JSON of `answer_type` and passes `check` (which raises ValueError).
 
     An invalid answer is shown to the model together with its error. Raises AgentFailed after `MAX_ATTEMPTS`.
@@ -118,7 +131,7 @@ async def ask(desk: Desk, question: Question, answer_type: type[A], check: Calla
     )
 
 
-def _request(desk: Desk, question: Question, exchange: tuple[ChatMessage, ...], attempt: int) -> ChatRequest:
+def _request(desk: ChatDesk, question: Question, exchange: tuple[ChatMessage, ...], attempt: int) -> ChatRequest:
     model = desk.chat_model
     return ChatRequest(
         messages=exchange,

@@ -8,10 +8,12 @@ from models.interfaces import Plain
 from pipelines.brief import Brief
 from pipelines.clips import FinalVideo
 from pipelines.coherence import ScenePlan
+from pipelines.errors import BadInput
 from pipelines.recipe import Recipe, Transition
 from pipelines.steps import Json, Message
 from pipelines.store.records import Event, GenerationStatus, Take
 from pipelines.story import ScenesResult, StoryResult
+from pipelines.storyboard_file import write_storyboard
 from quality.score import Score
 
 
@@ -47,6 +49,14 @@ class RunRecord(Plain):
     """Models, revisions, weights fingerprints, library versions, settings."""
     notes: tuple[str, ...]
     """Plain words that head the report: what the sketch models are, a fallback, why a run stopped."""
+
+
+def storyboard_of(record: RunRecord) -> bytes:
+    """Its scenes as a storyboard file. Raises BadInput for a run that has none yet."""
+    if record.scenes is None:
+        raise BadInput(f"generation {record.generation_id!r} has no scenes yet: wait until they are written")
+    framework = record.brief.framework or record.recipe.framework
+    return write_storyboard(record.brief, framework, record.scenes, record.fps)
 
 
 def step_timings(events: tuple[Event, ...]) -> tuple[StepTiming, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.interfaces import AdapterSettings, EncodedImage, Reference
+from models.interfaces import AdapterSettings, EncodedImage, Reference, ReferenceRole
 from models.spec import PictureModelSpec
 from serving.gateway.model_checks import check_references
 from serving.gateway.problems import Problem, refuse
@@ -38,6 +38,9 @@ def check_adapter(spec: PictureModelSpec, adapter: IpAdapter | None, joined: int
     if isinstance(adapter.weight, list) and len(adapter.weight) != count:
         text = f"ip_adapter.weight: {len(adapter.weight)} weights for {count} images: give one weight, or one each"
         refuse("ip_adapter.weight", text)
+    if isinstance(adapter.role, list) and len(adapter.role) != count:
+        text = f"ip_adapter.role: {len(adapter.role)} roles for {count} images: give one role, or one each"
+        refuse("ip_adapter.role", text)
     check_references(spec, count, "ip_adapter.images")
 
 
@@ -52,9 +55,15 @@ def weights(adapter: IpAdapter | None, count: int) -> list[float]:
     return adapter.weight if adapter and isinstance(adapter.weight, list) else [1.0] * count
 
 
-def references(adapter: IpAdapter | None, images: list[EncodedImage]) -> tuple[Reference, ...]:
+def roles(adapter: IpAdapter | None, count: int) -> list[ReferenceRole]:
+    """Of `count` references, in order."""
     role = adapter.role if adapter else "product"
+    return role if isinstance(role, list) else [role] * count
+
+
+def references(adapter: IpAdapter | None, images: list[EncodedImage]) -> tuple[Reference, ...]:
+    count = len(images)
     return tuple(
         Reference(image=image, role=role, weight=weight)
-        for image, weight in zip(images, weights(adapter, len(images)), strict=True)
+        for image, role, weight in zip(images, roles(adapter, count), weights(adapter, count), strict=True)
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from models.interfaces import NoiseSpec
 from models.spec import ImageModelSpec, Size, VideoModelSpec
 from pipelines.brief import BriefReference
-from serving.gateway.adapters import adapter_settings, check_adapter, sources, weights
+from serving.gateway.adapters import adapter_settings, check_adapter, roles, sources, weights
 from serving.gateway.backends import Spec
 from serving.gateway.image_orders import SEED_BITS
 from serving.gateway.model_checks import check_loras, check_size, find_model, pick_size
@@ -107,12 +107,11 @@ async def _references(body: VideoCreate, pictures: Pictures) -> tuple[BriefRefer
     adapter = body.ip_adapter
     if adapter is None:
         return ()
-    pairs = zip(sources(adapter), weights(adapter, len(adapter.images)), strict=True)
+    count = len(adapter.images)
+    bound = zip(sources(adapter), roles(adapter, count), weights(adapter, count), strict=True)
     return tuple(
         [
-            BriefReference(
-                artifact=await pictures.kept(source, param), role=adapter.role, filename=param, weight=weight
-            )
-            for (param, source), weight in pairs
+            BriefReference(artifact=await pictures.kept(source, param), role=role, filename=param, weight=weight)
+            for (param, source), role, weight in bound
         ]
     )

@@ -15,6 +15,8 @@ from serving.tools.options import (
     Prompt,
     References,
     Seed,
+    ServerAddress,
+    chosen_server,
     seed_or_random,
     text_of,
 )
@@ -32,16 +34,17 @@ def generate_images(
     negative_prompt: Annotated[str, typer.Option("--negative-prompt")] = "",
     reference_images: References = None,
     profile: ProfileName = None,
+    server: ServerAddress = None,
     seed: Seed = None,
     aspect_ratio: AspectRatio = "1:1",
     as_json: AsJson = False,
 ) -> None:
     """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
-    from configs.settings import Settings, load_profile
     from pipelines.errors import BadInput
+    from serving.client.job import Job
     from serving.tools.reference_files import bound_references
-    from serving.tools.results import print_result, run_to_end
-    from serving.tools.tool_desk import tool_desk
+    from serving.tools.results import NothingKept, print_result, run_to_end
+    from serving.tools.tool_desk import open_desk
 
     text = text_of(prompt)
     if not text.strip():
@@ -50,10 +53,15 @@ def generate_images(
         raise BadInput(f"--count {count!r} must be 1 to 100")
     references = bound_references(reference_images or [])
     root = seed_or_random(seed)
-    with tool_desk(load_profile(profile or Settings().profile), image=model) as desk:
-        work = _draw_all(desk, text, negative_prompt, references, aspect_ratio, root, count, output)
-        images = run_to_end(work, None)
-        notes = desk.notes
+    address = chosen_server(server, profile)
+
+    async def work() -> tuple[list[str], tuple[str, ...]]:
+        async with open_desk(Job(address) if address else None, profile, image=model) as desk:
+            return await _draw_all(
+                desk, text, negative_prompt, references, aspect_ratio, root, count, output
+            ), desk.notes
+
+    images, notes = run_to_end(work(), NothingKept())
     print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)
 
 

@@ -19,6 +19,16 @@ References = Annotated[
     ),
 ]
 ProfileName = Annotated[str | None, typer.Option("--profile", help="Which models to use (configs/profiles).")]
+ServerAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--server", envvar="ADMINT_SERVER", help="Let this server do it: http://HOST:PORT (see admint login)."
+    ),
+]
+KnownServer = Annotated[
+    str | None,
+    typer.Option("--server", envvar="ADMINT_SERVER", help="http://HOST:PORT; that of the last login when left out."),
+]
 RecipeName = Annotated[str, typer.Option("--recipe", help="master, express or classic (configs/recipes).")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same ad. Random when left out, and reported.")]
 Duration = Annotated[int, typer.Option("--duration", help="Seconds of the finished video, 9 to 60.")]
@@ -50,6 +60,18 @@ def seed_or_random(seed: int | None) -> int:
     if not 0 <= seed < 2**63:
         raise BadInput(f"--seed {seed!r} must be 0 to 2**63 - 1")
     return seed
+
+
+def chosen_server(server: str | None, profile: str | None) -> str | None:
+    """The checked address; None: this machine does it. Raises BadInput, also for a profile beside a server."""
+    from pipelines.errors import BadInput
+    from serving.client.connection import server_address
+
+    if not server:
+        return None
+    if profile is not None:
+        raise BadInput(f"--profile {profile!r} chooses models of this machine, and a server has its own: leave it out")
+    return server_address(server)
 
 
 def given_only(**flags: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ goes on with `--resume DIR --full-pipeline`.
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +20,15 @@ from serving.tools.options import (
     ProfileName,
     References,
     Seed,
+    ServerAddress,
+    chosen_server,
     given_only,
     seed_or_random,
     text_of,
 )
 
 if TYPE_CHECKING:
-    from serving.local_run import Outcome
+    from pipelines.report.record import RunRecord
 
 BEFORE_VIDEO = ("story", "scenes", "reference_image", "storyboard")
 
@@ -43,6 +47,7 @@ def pipeline(
     resume: Annotated[Path | None, typer.Option("--resume", help="Continue the run in this folder.")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="master (default), express, classic.")] = None,
     profile: ProfileName = None,
+    server: ServerAddress = None,
     seed: Seed = None,
     duration: Annotated[int | None, typer.Option("--duration", help="Seconds, 9 to 60 (15).")] = None,
     aspect_ratio: AspectRatio = "",
@@ -84,35 +89,113 @@ def pipeline(
         adapter_scale=adapter_scale,
         adapter_blocks=adapter_blocks,
     )
-    from serving.local_run import resume as resume_run
-    from serving.local_run import start
-    from serving.order import new_run, refuse_with_resume
-    from serving.tools.results import print_result, run_to_end
+    from serving.order import refuse_with_resume
+    from serving.tools.results import print_result
 
     if resume is not None:
         others = given_only(output=output, storyboard=storyboard, recipe=recipe, profile=profile, seed=seed)
         refuse_with_resume({**brief, **coherence, **others}, reference_images)
-        folder, work = resume, resume_run(resume, full_pipeline)
+        folder, record = resume, _resume(resume, full_pipeline, server)
     else:
-        folder, order = new_run(
+        order = Order(
             output=output,
             brief=brief,
             coherence=coherence,
             references=reference_images or [],
             storyboard=storyboard,
-            recipe=recipe,
-            profile=profile,
+            recipe=recipe or "master",
             seed=seed_or_random(seed),
-            stages=None if full_pipeline else BEFORE_VIDEO,
+            full=full_pipeline,
         )
-        work = start(folder, order)
-    outcome = run_to_end(work, folder)
-    print_result(summary(folder, outcome), outcome.record.notes, as_json)
+        address = chosen_server(server, profile)
+        folder, record = _on_server(address, order) if address else _here(profile, order)
+    print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
 
 
-def summary(folder: Path, outcome: Outcome) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Order:
+    """A new ad, as the flags say it."""
+
+    output: Path | None
+    brief: dict[str, Any]
+    coherence: dict[str, Any]
+    references: list[str]
+    storyboard: Path | None
+    recipe: str
+    seed: int
+    full: bool
+    """To the finished video, not only to the storyboard."""
+
+
+def _here(profile: str | None, order: Order) -> tuple[Path, RunRecord]:
+    from serving.local_run import start
+    from serving.order import new_run
+    from serving.tools.results import Resumable, run_to_end
+
+    folder, new = new_run(
+        output=order.output,
+        brief=order.brief,
+        coherence=order.coherence,
+        references=order.references,
+        storyboard=order.storyboard,
+        recipe=order.recipe,
+        profile=profile,
+        seed=order.seed,
+        stages=None if order.full else BEFORE_VIDEO,
+    )
+    return folder, run_to_end(start(folder, new), Resumable(folder))
+
+
+def _on_server(server: str, order: Order) -> tuple[Path, RunRecord]:
+    """There it waits after the storyboard, as it would for an owner in a browser, instead of ending with it."""
+    from serving.client.ad_request import ad_request
+    from serving.client.job import Job
+    from serving.client.remote_run import start
+    from serving.order import new_folder
+    from serving.tools.results import run_to_end
+
+    folder = new_folder(order.output)
+    request = ad_request(
+        brief=order.brief,
+        coherence=order.coherence,
+        references=order.references,
+        storyboard=order.storyboard,
+        recipe=order.recipe,
+        seed=order.seed,
+        wait_after=None if order.full else "storyboard",
+    )
+    job = Job(server, folder)
+    return folder, run_to_end(start(job, folder, request), job)
+
+
+def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:
+    """Where the run of `folder` is: on its server, or here."""
+    from pipelines.errors import BadInput
+    from serving.client import remote_run
+    from serving.client.job import Job, read_note
+    from serving.local_run import resume
+    from serving.tools.results import Resumable, run_to_end
+
+    address, note = chosen_server(server, None), read_note(folder)
+    if note is None and address is None:
+        return run_to_end(resume(folder, full_pipeline), Resumable(folder))
+    if note is None or address not in (None, note.server):
+        place = f"on {note.server}" if note else "on this machine, or not at all"
+        raise BadInput(f"the run in {str(folder)!r} was made {place}: leave --server {address} out")
+    job = Job(note.server, folder, note.generation_id)
+    return run_to_end(remote_run.resume(note, folder, full_pipeline), job)
+
+
+def _advice(folder: Path, record: RunRecord) -> tuple[str, ...]:
+    """What to do with a generation that waits."""
+    if record.status != "awaiting_approval":
+        return ()
+    command = f"admint pipeline --resume {shlex.quote(str(folder))} --full-pipeline"
+    return (f"it waits on the server; look at it, then go on with: {command}",)
+
+
+def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
     """What the tool prints, and all of `--json`."""
-    record = outcome.record
     final = folder / "final.mp4"
     return {
         "generation_id": record.generation_id,

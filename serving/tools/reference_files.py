@@ -22,6 +22,8 @@ ROLES: dict[str, ReferenceRole] = {"character": "character", "product": "product
 class ReferenceFile:
     """One checked reference: its PNG bytes and how the brief names it."""
 
+    original: bytes
+    """The file as it is: what a server gets, which checks it by itself."""
     png: bytes
     reference: BriefReference
 
@@ -60,7 +62,7 @@ def _read(role: ReferenceRole, path: Path) -> ReferenceFile:
         raise BadInput(f"cannot read reference image {str(path)!r}: {error.strerror}") from None
     png = read_reference(data, path.name)
     reference = BriefReference(artifact=hashlib.sha256(png).hexdigest(), role=role, filename=path.name)
-    return ReferenceFile(png=png, reference=reference)
+    return ReferenceFile(original=data, png=png, reference=reference)
 
 
 def bound_references(values: list[str]) -> tuple[Reference, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +19,15 @@ from serving.tools.options import (
     RecipeName,
     References,
     Seed,
+    ServerAddress,
+    chosen_server,
     given_only,
     seed_or_random,
     text_of,
 )
+
+if TYPE_CHECKING:
+    from pipelines.report.record import RunRecord
 
 
 def create_storyboard(
@@ -31,6 +37,7 @@ def create_storyboard(
     reference_images: References = None,
     recipe: RecipeName = "master",
     profile: ProfileName = None,
+    server: ServerAddress = None,
     seed: Seed = None,
     duration: Duration = 15,
     aspect_ratio: AspectRatio = "9:16",
@@ -38,35 +45,70 @@ def create_storyboard(
     as_json: AsJson = False,
 ) -> None:
     """Write a storyboard: story and scenes, no pictures. `admint pipeline --storyboard FILE` draws it."""
+    from serving.tools.results import print_result
+
+    brief = given_only(
+        prompt=text_of(prompt),
+        num_scenes=scenes,
+        duration=duration,
+        aspect_ratio=aspect_ratio,
+        framework=framework,
+    )
+    address = chosen_server(server, profile)
+    order = Order(brief, reference_images or [], recipe, seed_or_random(seed))
+    record = _on_server(address, order, output) if address else _here(profile, order, output)
+    written = len(record.scenes.scenes) if record.scenes else 0
+    print_result({"storyboard": str(output), "scenes": written, "seed": order.seed}, record.notes, as_json)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to write."""
+
+    brief: dict[str, Any]
+    references: list[str]
+    recipe: str
+    seed: int
+
+
+def _here(profile: str | None, order: Order, output: Path) -> RunRecord:
+    from pipelines.report.record import storyboard_of
     from pipelines.store.artifacts import write_durably
-    from pipelines.storyboard_file import write_storyboard
     from serving.local_run import start
     from serving.order import new_run
-    from serving.tools.results import print_result, run_to_end
+    from serving.tools.results import NothingKept, run_to_end
 
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-        folder, order = new_run(
+        folder, new = new_run(
             output=Path(scratch) / "run",
-            brief=given_only(
-                prompt=text_of(prompt),
-                num_scenes=scenes,
-                duration=duration,
-                aspect_ratio=aspect_ratio,
-                framework=framework,
-            ),
+            brief=order.brief,
             coherence={},
-            references=reference_images or [],
+            references=order.references,
             storyboard=None,
-            recipe=recipe,
+            recipe=order.recipe,
             profile=profile,
-            seed=seed_or_random(seed),
+            seed=order.seed,
             stages=("story", "scenes"),
         )
-        outcome = run_to_end(start(folder, order), None)
-    brief = order.brief
-    framework_used = brief.framework or order.recipe.framework
-    if outcome.state.scenes is None:
-        raise RuntimeError("the scenes stage ended without scenes")
-    write_durably(output, write_storyboard(brief, framework_used, outcome.state.scenes, order.profile.fps))
-    result = {"storyboard": str(output), "scenes": len(outcome.state.scenes.scenes), "seed": brief.seed}
-    print_result(result, outcome.record.notes, as_json)
+        record = run_to_end(start(folder, new), NothingKept())
+    write_durably(output, storyboard_of(record))
+    return record
+
+
+def _on_server(server: str, order: Order, output: Path) -> RunRecord:
+    from serving.client.ad_request import ad_request
+    from serving.client.job import Job
+    from serving.client.remote_run import write_scenes
+    from serving.tools.results import run_to_end
+
+    request = ad_request(
+        brief=order.brief,
+        coherence={},
+        references=order.references,
+        storyboard=None,
+        recipe=order.recipe,
+        seed=order.seed,
+        wait_after="scenes",
+    )
+    job = Job(server, output)
+    return run_to_end(write_scenes(job, request, output), job)

@@ -1,26 +1,55 @@
-"""A desk for tools that call one model directly, without a generation: notices go to stderr, progress too."""
+"""A desk for tools that call one model directly, without a generation: notices go to stderr, progress too.
+
+The models are this machine's here, or a server's (`serving.client.remote_desk`): the tools see no difference.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import typer
 
-from configs.settings import Profile
-from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, VideoRequest, VideoResult
-from pipelines.scoring import ScoreRequest
+from configs.settings import Profile, Settings, load_profile
+from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest
+from models.spec import ImageModelSpec, VideoModelSpec
+from pipelines.agents.conversation import ChatDesk
+from pipelines.media import encode_clip
 from pipelines.steps import Json
-from pipelines.store.artifacts import LocalArtifacts
-from quality.score import Score
+from pipelines.store.artifacts import LocalArtifacts, write_durably
+from serving.client.job import Job
+from serving.client.remote_desk import remote_desk
 from serving.local_models import LocalDeployment, deploy
+from serving.tools.step_lines import StepLines
 
 
-class ToolDesk:
-    """Satisfies `pipelines.steps.Desk`."""
+class ToolDesk(ChatDesk, Protocol):
+    """What the tools need."""
+
+    task: str
+    """What the progress lines are about."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user must know of these models."""
+        ...
+
+    @property
+    def image_model(self) -> ImageModelSpec: ...
+    @property
+    def video_model(self) -> VideoModelSpec: ...
+    async def image(self, request: ImageRequest) -> ImageResult: ...
+
+    async def film(self, request: VideoRequest, path: Path) -> None:
+        """Make the clip and write it to `path` as MP4."""
+        ...
+
+
+class LocalDesk:
+    """The models of this process."""
 
     def __init__(self, deployment: LocalDeployment, scratch: Path) -> None:
         self._models = deployment.models
@@ -30,7 +59,6 @@ class ToolDesk:
         self.image_model = deployment.models.image_model
         self.video_model = deployment.models.video_model
         self.task = ""
-        """What the progress lines are about."""
 
     async def notice(
         self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
@@ -38,43 +66,37 @@ class ToolDesk:
         typer.echo(f"{severity}: {message}", err=True)
 
     async def chat(self, request: ChatRequest) -> ChatResult:
-        return await self._models.chat(request, _Silent())
+        return await self._models.chat(request, Unwatched())
 
     async def image(self, request: ImageRequest) -> ImageResult:
-        return await self._models.image(request, _StepLines(self.task))
+        return await self._models.image(request, StepLines(self.task))
 
-    async def video(self, request: VideoRequest) -> VideoResult:
-        return await self._models.video(request, _StepLines(self.task))
-
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
-        return await self._models.score(request, _Silent())
+    async def film(self, request: VideoRequest, path: Path) -> None:
+        result = await self._models.video(request, StepLines(self.task))
+        write_durably(path, encode_clip(result.frames, self.video_model.native_fps))
 
 
-class _Silent:
-    def step(self, done: int, total: int) -> None:
-        return None
+@asynccontextmanager
+async def open_desk(
+    job: Job | None, profile: str | None, image: str | None = None, video: str | None = None
+) -> AsyncIterator[ToolDesk]:
+    """Models of the server that `job` names, else of this machine's `profile`; the named ones instead of its own.
 
-
-class _StepLines:
-    """One line a tenth of the way: enough to see that it moves, short enough for a log."""
-
-    def __init__(self, task: str) -> None:
-        self._task = task
-        self._shown = -1
-
-    def step(self, done: int, total: int) -> None:
-        tenth = 10 * done // total
-        if tenth != self._shown:
-            self._shown = tenth
-            typer.echo(f"{self._task}: step {done} of {total}", err=True)
+    Raises BadInput, WeightsError; for a server Unreachable, Unauthenticated, UnsafeCredentials.
+    """
+    if job is not None:
+        async with remote_desk(job, image, video) as remote:
+            yield remote
+        return
+    with _local_desk(load_profile(profile or Settings().profile), image, video) as local:
+        yield local
 
 
 @contextmanager
-def tool_desk(profile: Profile, image: str | None = None, video: str | None = None) -> Iterator[ToolDesk]:
-    """Open the profile's models, or the named ones instead, for one tool. Raises BadInput, WeightsError."""
+def _local_desk(profile: Profile, image: str | None, video: str | None) -> Iterator[LocalDesk]:
     deployment = deploy(profile, image=image, video=video)
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
         try:
-            yield ToolDesk(deployment, Path(scratch))
+            yield LocalDesk(deployment, Path(scratch))
         finally:
             deployment.models.close()

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.tools.options import AsJson, AspectRatio, ProfileName, References, Seed, seed_or_random
+from serving.tools.options import (
+    AsJson,
+    AspectRatio,
+    ProfileName,
+    References,
+    Seed,
+    ServerAddress,
+    chosen_server,
+    seed_or_random,
+)
 
 if TYPE_CHECKING:
-    from models.interfaces import Reference
+    from models.interfaces import Reference, VideoRequest
     from models.spec import Size
     from pipelines.prompts_file import VideoPrompt
     from serving.tools.tool_desk import ToolDesk
@@ -23,18 +32,18 @@ def generate_videos(
     reference_images: References = None,
     model: Annotated[str | None, typer.Option("--model", help="A video model (admint models list).")] = None,
     profile: ProfileName = None,
+    server: ServerAddress = None,
     seed: Seed = None,
     aspect_ratio: AspectRatio = "9:16",
     as_json: AsJson = False,
 ) -> None:
     """Draw a keyframe for every prompt and let it move."""
-    from configs.settings import Settings, load_profile
     from pipelines.errors import BadInput
     from pipelines.prompts_file import read_prompts
+    from serving.client.job import Job
     from serving.tools.reference_files import bound_references
-    from serving.tools.results import print_result, run_to_end
-    from serving.tools.sizes import size_of
-    from serving.tools.tool_desk import tool_desk
+    from serving.tools.results import NothingKept, print_result, run_to_end
+    from serving.tools.tool_desk import open_desk
 
     try:
         items = read_prompts(prompts.read_bytes(), prompts.name)
@@ -42,11 +51,14 @@ def generate_videos(
         raise BadInput(f"cannot read --prompts {str(prompts)!r}: {error.strerror}") from None
     references = bound_references(reference_images or [])
     root = seed_or_random(seed)
-    with tool_desk(load_profile(profile or Settings().profile), video=model) as desk:
-        still = size_of(desk.image_model.sizes, aspect_ratio)
-        moving = size_of(desk.video_model.sizes, aspect_ratio)
-        videos = run_to_end(_film_all(desk, items, references, (still, moving), root, output), None)
-        notes = desk.notes
+    address = chosen_server(server, profile)
+    job = Job(address) if address else None
+
+    async def work() -> tuple[list[str], tuple[str, ...]]:
+        async with open_desk(job, profile, video=model) as desk:
+            return await _film_all(desk, items, references, aspect_ratio, root, output), desk.notes
+
+    videos, notes = run_to_end(work(), job or NothingKept())
     print_result({"output": str(output), "videos": videos, "seed": root}, notes, as_json)
 
 
@@ -54,73 +66,73 @@ async def _film_all(
     desk: ToolDesk,
     items: tuple[VideoPrompt, ...],
     references: tuple[Reference, ...],
-    sizes: tuple[Size, Size],
+    aspect_ratio: str,
     root: int,
     output: Path,
 ) -> list[str]:
+    from pipelines.coherence import derived_seed
     from pipelines.store.artifacts import write_durably
+    from serving.tools.sizes import size_of
 
+    sizes = size_of(desk.image_model.sizes, aspect_ratio), size_of(desk.video_model.sizes, aspect_ratio)
     made: list[dict[str, Any]] = []
     for number, item in enumerate(items, start=1):
         desk.task = f"video {number} of {len(items)}"
-        keyframe, clip, seed = await _film(desk, item, references, sizes, root, number)
         name = f"video-{number:03d}"
+        keyframe = await _draw(desk, item, references, sizes[0], derived_seed(root, "keyframe", number))
         write_durably(output / f"{name}.png", keyframe)
-        write_durably(output / f"{name}.mp4", clip)
+        request = await _clip(desk, item, references, sizes[1], derived_seed(root, "clip", number), keyframe)
+        await desk.film(request, output / f"{name}.mp4")
+        seed = request.noise.seed
         made.append({"file": f"{name}.mp4", "keyframe": f"{name}.png", "prompt": item.prompt, "seed": seed})
     record = {"model": desk.video_model.name, "seed": root, "videos": made}
     write_durably(output / "videos.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
     return [str(output / video["file"]) for video in made]
 
 
-async def _film(
-    desk: ToolDesk,
-    item: VideoPrompt,
-    references: tuple[Reference, ...],
-    sizes: tuple[Size, Size],
-    root: int,
-    number: int,
-) -> tuple[bytes, bytes, int]:
-    """Keyframe PNG, clip MP4 and the clip's seed."""
-    from models.interfaces import EncodedImage, ImageRequest, NoiseSpec, VideoRequest
-    from pipelines.coherence import derived_seed
-    from pipelines.media import encode_clip, encode_png
+async def _draw(desk: ToolDesk, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int) -> bytes:
+    """The keyframe as PNG."""
+    from models.interfaces import ImageRequest, NoiseSpec
+    from pipelines.media import encode_png
+
+    spec = desk.image_model
+    request = ImageRequest(
+        prompt=item.image_prompt or item.prompt,
+        width=size[0],
+        height=size[1],
+        noise=NoiseSpec(seed=seed),
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        references=references[: spec.references],
+    )
+    return encode_png((await desk.image(request)).image)
+
+
+async def _clip(
+    desk: ToolDesk, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int, keyframe: bytes
+) -> VideoRequest:
+    """What to ask of the video model; says what it cannot do as asked."""
+    from models.interfaces import EncodedImage, NoiseSpec, VideoRequest
     from pipelines.stages.video import supported_camera
     from pipelines.timeline import native_frames
 
-    image_spec, video_spec = desk.image_model, desk.video_model
-    still = ImageRequest(
-        prompt=item.image_prompt or item.prompt,
-        width=sizes[0][0],
-        height=sizes[0][1],
-        noise=NoiseSpec(seed=derived_seed(root, "keyframe", number)),
-        num_inference_steps=image_spec.num_inference_steps,
-        guidance_scale=image_spec.guidance_scale,
-        references=references[: image_spec.references],
-    )
-    keyframe = encode_png((await desk.image(still)).image)
-    camera = supported_camera(video_spec, item.camera)
+    spec = desk.video_model
+    camera = supported_camera(spec, item.camera)
     if camera != item.camera:
-        await desk.notice(
-            "camera_not_supported", f"{video_spec.name!r} knows no camera move {item.camera!r}", "warning"
-        )
-    length = native_frames(round(item.seconds * video_spec.native_fps), video_spec.native_fps, video_spec)
+        await desk.notice("camera_not_supported", f"{spec.name!r} knows no camera move {item.camera!r}", "warning")
+    length = native_frames(round(item.seconds * spec.native_fps), spec.native_fps, spec)
     if length.retimed:
-        text = (
-            f"{video_spec.name!r} makes at most {length.num_frames} frames: the clip is shorter than {item.seconds} s"
-        )
+        text = f"{spec.name!r} makes at most {length.num_frames} frames: the clip is shorter than {item.seconds} s"
         await desk.notice("clip_shortened", text, "warning")
-    request = VideoRequest(
+    return VideoRequest(
         prompt=item.prompt,
-        width=sizes[1][0],
-        height=sizes[1][1],
+        width=size[0],
+        height=size[1],
         num_frames=length.num_frames,
         camera=camera,
-        noise=NoiseSpec(seed=derived_seed(root, "clip", number)),
-        num_inference_steps=video_spec.num_inference_steps,
-        guidance_scale=video_spec.guidance_scale,
+        noise=NoiseSpec(seed=seed),
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
         first_frame=EncodedImage(data=keyframe),
-        references=references[: video_spec.references],
+        references=references[: spec.references],
     )
-    result = await desk.video(request)
-    return keyframe, encode_clip(result.frames, video_spec.native_fps), request.noise.seed

@@ -18,17 +18,22 @@ def environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
 
 
-def admint(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def admint(
+    *arguments: str | Path, cwd: Path | None = None, piped: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """`piped` on standard input; `variables` beside those of every command."""
     command = [sys.executable, "-m", "serving", *map(str, arguments)]
+    env = environment() | variables
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=environment(), check=False
+        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=env, input=piped, check=False
     )
 
 
-def popen(*arguments: str | Path) -> subprocess.Popen[str]:
+def popen(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "serving", *map(str, arguments)]
+    env = environment() | variables
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=environment()
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=env
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pipelines.errors import BadInput
+from pipelines.report.record import RunRecord
 from pipelines.store.records import Generation, GenerationStatus
 from serving.gateway import removal
 from serving.gateway.ad_orders import AdDesk, ad_order
@@ -18,6 +19,7 @@ from serving.gateway.idempotency import REPLAYED, IdempotencyKey, request_key
 from serving.gateway.identity import owner
 from serving.gateway.problems import Problem
 from serving.gateway.queue import tell
+from serving.gateway.run_record import run_record
 from serving.gateway.schemas.generations import (
     ApproveBody,
     Conversation,
@@ -110,6 +112,12 @@ async def get_takes(request: Request, generation_id: str) -> TakeList:
     used = services(request)
     await used.store.get(owner(request), generation_id)
     return TakeList(items=[take_object(take) for take in await used.store.takes(generation_id)])
+
+
+@router.get("/{generation_id}/record")
+async def get_record(request: Request, generation_id: str) -> RunRecord:
+    """Everything about it in one object, as far as it is made: what `run.json` of the command line holds."""
+    return await run_record(services(request), owner(request), generation_id)
 
 
 @router.get("/{generation_id}/conversation")

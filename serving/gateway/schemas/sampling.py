@@ -34,8 +34,8 @@ class IpAdapter(Plain):
     """`full`: everything; `style`: look without layout; `composition`: layout without look."""
     begin_step_percent: Unit = 0.0
     end_step_percent: Unit = 1.0
-    role: ReferenceRole = "product"
-    """What the images show."""
+    role: ReferenceRole | Annotated[list[ReferenceRole], Field(min_length=1, max_length=MAX_PICTURES)] = "product"
+    """What the images show: one for all, or one per image in their order."""
     mask: PictureSource | None = None
     """In InvokeAI's vocabulary; refused, because no model here limits an adapter to a region."""
 
