@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,21 @@ def environment() -> dict[str, str]:
 
 
 def admint(
-    *arguments: str | Path, cwd: Path | None = None, piped: str | None = None, **variables: str
+    *arguments: str | Path, cwd: Path | None = None, piped: str | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`piped` on standard input; `variables` beside those of every command."""
+    """`piped` on standard input; `env` beside the variables of every command."""
     command = [sys.executable, "-m", "serving", *map(str, arguments)]
-    env = environment() | variables
+    whole = {**environment(), **(env or {})}
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=env, input=piped, check=False
+        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=whole, input=piped, check=False
     )
 
 
-def popen(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
+def popen(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "serving", *map(str, arguments)]
-    env = environment() | variables
+    whole = {**environment(), **(env or {})}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=env
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=whole
     )
 
 
