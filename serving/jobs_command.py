@@ -137,4 +137,4 @@ def _print_table(rows: tuple[ServedGeneration, ...]) -> None:
         since = f"{row.created_at:%Y-%m-%d %H:%M}"
         table.add_row(row.id, row.status, f"{row.progress} %", row.recipe, since, Text(shown))
     console = Console()
-    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
+    (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)

@@ -39,6 +39,7 @@ from serving.client.refusals import refusal_of
 from serving.client.remote_run import check_outcome
 from serving.client.served_models import served_model
 from serving.client.sse import event_data
+from serving.progress_display import line
 from serving.tools.step_lines import StepLines
 
 METHODS: dict[AdapterBlocks, str] = {"all": "full", "style": "style", "layout": "composition"}
@@ -122,7 +123,10 @@ class RemoteDesk:
             async for event in events:
                 if event.kind == "step_progress":
                     lines.step(event.data["done"], event.data["total"])
+                elif event.kind == "notice":
+                    typer.echo(line(event), err=True)
         check_outcome(await generations.get(video_id))
+        typer.echo(f"{self.task}: filmed", err=True)
 
 
 class _Chat:

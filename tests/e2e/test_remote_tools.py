@@ -145,7 +145,7 @@ def test_videos_are_filmed_there_one_after_another(gateway, env, storyboard, tmp
     assert len(result(made)["videos"]) == 2
     assert (tmp_path / "video-002.mp4").read_bytes()[4:8] == b"ftyp"
     assert json.loads((tmp_path / "videos.json").read_text())["model"] == "filmer"
-    assert "video 2 of 2: step 4 of 4" in made.stderr
+    assert "video 2 of 2: filmed" in made.stderr
 
 
 @pytest.mark.parametrize("tool", ["enhance-image-prompt", "enhance-video-prompt"])
