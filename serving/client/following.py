@@ -6,15 +6,16 @@ itself; ends where the generation ends, or where it waits for its owner.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 import httpx
-from pydantic import ValidationError
 
 from pipelines.store.records import Event
 from serving.client.connection import PASSING, Patience
 from serving.client.generations import ENDED, Generations
+from serving.client.refusals import refusal_of
 from serving.client.sse import event_data
 from serving.errors import ServingError, Unreachable
 
@@ -88,8 +89,11 @@ class Following:
 
 
 def read_event(data: str, server: str) -> Event:
-    """Raises ServingError for what this version cannot read."""
+    """Raises what the server ends a stream for (the login is over), ServingError for what this version cannot read."""
     try:
-        return Event.model_validate_json(data)
-    except ValidationError:
+        content = json.loads(data)
+        if "error" in content:
+            raise refusal_of(server, content["error"])
+        return Event.model_validate(content)
+    except (ValueError, TypeError):  # pydantic's errors are ValueErrors
         raise ServingError(f"{server} sent an event that this version cannot read: {data[:80]!r}") from None

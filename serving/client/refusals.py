@@ -27,6 +27,7 @@ KINDS: Mapping[str, Callable[[str], Exception]] = {
     "limit_exceeded": BadInput,
     "key_reused": BadInput,
     "budget_exceeded": BudgetExceeded,
+    "undecodable": BadInput,
     "unsupported": BadInput,
     "quota_exceeded": ServingError,
     "too_many_attempts": ServingError,

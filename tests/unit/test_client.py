@@ -1,5 +1,6 @@
 """The command line's side of a server: addresses, refusals, events, models, and what is said when it ends early."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -10,11 +11,12 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput, NotFound, StepFailed
 from serving.cli import exit_code
 from serving.client.connection import Patience, server_address
+from serving.client.following import read_event
 from serving.client.job import Job, Note, check_folder, read_note, write_note
 from serving.client.refusals import refusal, refusal_of
 from serving.client.served_models import served_model
 from serving.client.sse import event_data
-from serving.errors import Unreachable
+from serving.errors import ServingError, Unauthenticated, Unreachable
 from serving.gateway.problems import CODES
 from serving.gateway.schemas.models import model_object
 from tests.gateway_server import CHAT, IMAGE, SPECS, VIDEO
@@ -106,6 +108,18 @@ async def test_events_are_read_whatever_stands_between_them():
     heard = []
     assert [data async for data in event_data(lines(), lambda: heard.append(1))] == ['{"a":\n1}', "last"]
     assert len(heard) == 9
+
+
+def test_the_end_of_a_login_in_the_middle_of_a_stream_is_said():
+    ended = {"error": {"message": "the credentials of this stream have ended", "code": "unauthorized"}}
+    with pytest.raises(Unauthenticated, match="admint login"):
+        read_event(json.dumps(ended), SERVER)
+
+
+@pytest.mark.parametrize("data", ["no json", "3", '{"seq": 1, "kind": "unheard_of"}'])
+def test_an_event_that_cannot_be_read_is_our_error(data):
+    with pytest.raises(ServingError, match="cannot read"):
+        read_event(data, SERVER)
 
 
 # --- models ---
