@@ -9,25 +9,29 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
 import httpx
 
 from benchmarks.bare_models import BareModels
+from benchmarks.polling_clients import Crowd, percentile
 from models.interfaces import EncodedImage, ImageRequest, NoiseSpec, VideoRequest
 from models.noise import draw, noise_sha256
 from pipelines.media import encode_png
 from serving.local_models import LocalDeployment
 
-IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 120, 30, 10
+IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 200, 30, 10
 """The first two make calls of five seconds and more here."""
 IMAGE_SIZE, SMALL_SIZE, CLIP_SIZE = (64, 64), (48, 80), (48, 80)
 CLIP_FRAMES = 8
-ROUNDS = 3
+PAIRS = 5
 BURST = 8
-CLIENTS, POLLS = 200, 5
 POLL_SECONDS = 0.02
+UNFINISHED = ("queued", "in_progress")
+GUIDANCE = 3.0
 PROMPT = "a red bottle on a beach"
 
 
@@ -38,19 +42,25 @@ class Http:
         self._client = client
 
     async def image(self, steps: int, size: tuple[int, int], seed: int) -> dict[str, Any]:
-        """The answer for one image, with `wall` seconds."""
+        """The answer for one image."""
         body = {
             "model": "sketch-image",
             "prompt": PROMPT,
             "size": f"{size[0]}x{size[1]}",
             "num_inference_steps": steps,
+            "guidance_scale": GUIDANCE,
             "seed": seed,
             "response_format": "url",
         }
-        started = time.perf_counter()
         answer = await self._client.post("/v1/images/generations", json=body)
-        wall = time.perf_counter() - started
-        return {**answer.raise_for_status().json()["data"][0], "wall": wall}
+        found: dict[str, Any] = answer.raise_for_status().json()["data"][0]
+        return found
+
+    async def image_seconds(self, seed: int) -> float:
+        """From the request to the answer, which comes when the artifact is on disk."""
+        started = time.perf_counter()
+        await self.image(IMAGE_STEPS, IMAGE_SIZE, seed)
+        return time.perf_counter() - started
 
     async def clip(self, seed: int, steps: int = CLIP_STEPS) -> str:
         """The id of a clip that was asked for."""
@@ -61,47 +71,62 @@ class Http:
             "size": f"{CLIP_SIZE[0]}x{CLIP_SIZE[1]}",
             "num_frames": CLIP_FRAMES,
             "num_inference_steps": steps,
+            "guidance_scale": GUIDANCE,
             "seed": seed,
             "input_reference": first,
         }
         answer = await self._client.post("/v1/videos", json=body)
         return str(answer.raise_for_status().json()["id"])
 
-    async def status(self, clip: str) -> str:
-        return str((await self._client.get(f"/v1/videos/{clip}")).raise_for_status().json()["status"])
+    async def view(self, clip: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await self._client.get(f"/v1/videos/{clip}")).raise_for_status().json()
+        return found
+
+    async def until(self, clip: str, reached: Callable[[dict[str, Any]], bool], poll_seconds: float) -> None:
+        """Returns once the clip's state is `reached`, as a client sees it that looks every `poll_seconds`."""
+        while True:
+            if reached(await self.view(clip)):
+                return
+            await asyncio.sleep(poll_seconds)
+
+    async def completed(self, clip: str) -> None:
+        """Raises RuntimeError when the clip ends in another way."""
+        await self.until(clip, lambda view: view["status"] not in UNFINISHED, POLL_SECONDS)
+        if (status := (await self.view(clip))["status"]) != "completed":
+            raise RuntimeError(f"the clip ended as {status}")
 
     async def clip_seconds(self, seed: int) -> float:
-        """From the request to `completed`, as a client that polls sees it."""
+        """From the request to `completed`."""
         started = time.perf_counter()
-        clip = await self.clip(seed)
-        while (status := await self.status(clip)) != "completed":
-            if status not in ("queued", "in_progress"):
-                raise RuntimeError(f"the clip ended as {status}")
-            await asyncio.sleep(POLL_SECONDS)
-        return time.perf_counter() - started
-
-    async def poll_seconds(self, path: str) -> float:
-        started = time.perf_counter()
-        (await self._client.get(path)).raise_for_status()
+        await self.completed(await self.clip(seed))
         return time.perf_counter() - started
 
 
 async def overhead(http: Http, bare: BareModels) -> dict[str, dict[str, float]]:
-    """Seconds of one image and one clip, ours and bare, medians of alternating rounds."""
-    seconds: dict[str, dict[str, list[float]]] = {kind: {"ours": [], "bare": []} for kind in ("image", "clip")}
-    for seed in range(ROUNDS + 1):  # the first round warms both sides
-        seconds["image"]["ours"].append((await http.image(IMAGE_STEPS, IMAGE_SIZE, seed))["wall"])
-        seconds["image"]["bare"].append(bare.seconds("image", image_request(IMAGE_STEPS, IMAGE_SIZE, seed), 0))
-        seconds["clip"]["ours"].append(await http.clip_seconds(seed))
-        seconds["clip"]["bare"].append(bare.seconds("video", clip_request(seed), 0))
-    found = {kind: {side: median(values[1:]) for side, values in sides.items()} for kind, sides in seconds.items()}
-    return {kind: {**sides, "overhead": sides["ours"] / sides["bare"] - 1} for kind, sides in found.items()}
+    """One image and one clip, ours and bare by turns: medians over PAIRS of the seconds, ratios and differences."""
+    return {
+        "image": await _pairs(
+            http.image_seconds,
+            lambda seed: bare.seconds("image", image_request(IMAGE_STEPS, IMAGE_SIZE, seed), 0),
+        ),
+        "clip": await _pairs(http.clip_seconds, lambda seed: bare.seconds("video", clip_request(seed), 0)),
+    }
+
+
+async def _pairs(ours: Callable[[int], Awaitable[float]], bare: Callable[[int], float]) -> dict[str, float]:
+    pairs = [(await ours(seed), bare(seed)) for seed in range(PAIRS + 1)][1:]  # the first one warms both sides
+    return {
+        "ours": median(our for our, _ in pairs),
+        "bare": median(their for _, their in pairs),
+        "overhead": median(our / their for our, their in pairs) - 1,
+        "more_seconds": median(our - their for our, their in pairs),
+    }
 
 
 async def burst(http: Http, bare: BareModels) -> dict[str, Any]:
     """Images of BURST requests at once against the same ones in a serial loop: throughput, and equal noise."""
     together, serial, equal = [], [], True
-    for turn in range(ROUNDS + 1):
+    for turn in range(PAIRS + 1):
         seeds = range(turn * BURST, (turn + 1) * BURST)
         started = time.perf_counter()
         answers = await asyncio.gather(*(http.image(SMALL_STEPS, SMALL_SIZE, seed) for seed in seeds))
@@ -109,33 +134,41 @@ async def burst(http: Http, bare: BareModels) -> dict[str, Any]:
         requests = [image_request(SMALL_STEPS, SMALL_SIZE, seed) for seed in seeds]
         serial.append(sum(bare.seconds("image", request, 0) for request in requests))
         equal &= [answer["noise_sha256"] for answer in answers] == [_noise(request) for request in requests]
-    ours, theirs = median(together[1:]), median(serial[1:])
-    return {"ours": ours, "bare": theirs, "throughput": theirs / ours, "noise_equal": equal}
-
-
-async def polls(http: Http) -> dict[str, float]:
-    """Latencies of CLIENTS clients that poll once a second beside a running clip; and all of them at once."""
-    clip = await http.clip(99, steps=150)
-    paths = ["/v1/models", f"/v1/videos/{clip}"]
-
-    async def client(number: int) -> list[float]:
-        await asyncio.sleep(number / CLIENTS)
-        seconds = []
-        for turn in range(POLLS):
-            took = await http.poll_seconds(paths[(number + turn) % 2])
-            seconds.append(took)
-            await asyncio.sleep(max(0.0, 1.0 - took))
-        return seconds
-
-    spread = sorted(value for values in await asyncio.gather(*map(client, range(CLIENTS))) for value in values)
-    at_once = sorted(await asyncio.gather(*(http.poll_seconds(paths[number % 2]) for number in range(CLIENTS))))
-    running = await http.status(clip)
+    gains = [theirs / ours for ours, theirs in zip(together[1:], serial[1:], strict=True)]
     return {
-        "p50": spread[len(spread) // 2],
-        "p99": spread[int(len(spread) * 0.99)],
-        "at_once_p50": at_once[CLIENTS // 2],
-        "at_once_p99": at_once[int(CLIENTS * 0.99)],
-        "clip_was_running": float(running == "in_progress"),
+        "ours": median(together[1:]),
+        "bare": median(serial[1:]),
+        "throughput": median(gains),
+        "noise_equal": equal,
+    }
+
+
+async def polls(http: Http, url: str, key: str) -> dict[str, float]:
+    """Clips alone and beside a crowd that polls their state and the models, by turns: latencies, and what clips lose.
+
+    Last, all of the crowd ask in one instant while a clip runs.
+    """
+    slowed, latencies, at_once = [], [], []
+    for seed in range(PAIRS + 1):
+        alone = await http.clip_seconds(seed)
+        started = time.perf_counter()
+        clip = await http.clip(seed)
+        async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
+            latencies += await crowd.beside(partial(http.completed, clip))
+        slowed.append((time.perf_counter() - started) / alone - 1)
+        clip = await http.clip(seed)
+        async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
+            at_once += await crowd.at_once()
+        await http.completed(clip)
+    latencies.sort()
+    at_once.sort()
+    return {
+        "requests": len(latencies),
+        "p50": percentile(latencies, 0.5),
+        "p99": percentile(latencies, 0.99),
+        "clip_slowed": median(slowed[1:]),
+        "at_once_p50": percentile(at_once, 0.5),
+        "at_once_p99": percentile(at_once, 0.99),
     }
 
 
@@ -151,7 +184,7 @@ def image_request(steps: int, size: tuple[int, int], seed: int) -> ImageRequest:
         height=size[1],
         noise=NoiseSpec(seed=seed),
         num_inference_steps=steps,
-        guidance_scale=3.0,
+        guidance_scale=GUIDANCE,
     )
 
 
@@ -163,7 +196,7 @@ def clip_request(seed: int) -> VideoRequest:
         num_frames=CLIP_FRAMES,
         noise=NoiseSpec(seed=seed),
         num_inference_steps=CLIP_STEPS,
-        guidance_scale=3.0,
+        guidance_scale=GUIDANCE,
         first_frame=_still(CLIP_SIZE),
     )
 

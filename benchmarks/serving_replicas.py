@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from statistics import median
 
 import httpx
 import numpy as np
 from ray import serve
 from ray.serve import Application
 
-from benchmarks.serving_http import Http
+from benchmarks.polling_clients import Crowd
+from benchmarks.serving_http import UNFINISHED, Http
 from configs.settings import load_model, load_profile
 from models.interfaces import VideoRequest, VideoResult, Watcher
 from models.spec import VideoModelSpec
 from serving.app import IMAGE_CALLS, SCORER_CALLS, VIDEO_CALLS, compose
 from serving.deployments.image import image_deployment
+from serving.deployments.listener import Address
 from serving.deployments.llm import chat_application
 from serving.deployments.picture_replica import PictureReplica
 from serving.deployments.replica_options import replica_options
@@ -29,6 +32,8 @@ from serving.deployments.scorer import scorer_deployment
 from serving.deployments.video import VideoReplica
 
 STEP_SECONDS = 0.25
+CLIP_STEPS = 24
+PAIRS = 3
 POLL_SECONDS = 0.01
 
 
@@ -50,7 +55,7 @@ class SleepingReplica(VideoReplica):
 
     async def __init__(self) -> None:  # type: ignore[misc]
         specs = {"sketch-video": load_model("sketch-video", VideoModelSpec)}
-        self._replica = PictureReplica(specs, lambda spec: SleepingVideo(), None)
+        self._replica = PictureReplica(specs, lambda spec: SleepingVideo(), "cpu", None)
 
 
 sleeping_deployment = serve.deployment(SleepingReplica)
@@ -67,53 +72,41 @@ async def spread(http: Http, scenes: int, steps: int) -> float:
 async def cancel_seconds(http: Http, client: httpx.AsyncClient) -> float:
     """From DELETE of a running clip to the moment at which the one that waited for its lane takes its first step."""
     first, second = await http.clip(1, 200), await http.clip(2, 200)
-    await _started(client, first)
+    await _started(http, first)
     await asyncio.sleep(3 * STEP_SECONDS)
     started = time.perf_counter()
     (await client.delete(f"/v1/videos/{first}")).raise_for_status()
-    await _started(client, second)
+    await _started(http, second)
     seconds = time.perf_counter() - started
     (await client.delete(f"/v1/videos/{second}")).raise_for_status()
     await _ended(http, second)
     return seconds
 
 
-async def clip_beside_polls(http: Http, clients: int) -> dict[str, float]:
-    """Seconds of a clip alone, and of one beside `clients` clients that poll once a second."""
-    alone = await spread(http, 1, 24)
-    stop = asyncio.Event()
-
-    async def client(number: int) -> None:
-        await asyncio.sleep(number / clients)
-        while not stop.is_set():
-            took = await http.poll_seconds("/v1/models")
-            await asyncio.sleep(max(0.0, 1.0 - took))
-
-    polling = [asyncio.create_task(client(number)) for number in range(clients)]
-    beside = await spread(http, 1, 24)
-    stop.set()
-    await asyncio.gather(*polling)
-    return {"alone": alone, "beside": beside, "slowed": beside / alone - 1}
+async def clip_beside_polls(http: Http, url: str, key: str) -> float:
+    """By how much a crowd that polls slows a clip whose steps need no core; the median of PAIRS by turns."""
+    slowed = []
+    for _ in range(PAIRS):
+        alone = await spread(http, 1, CLIP_STEPS)
+        started = time.perf_counter()
+        clip = await http.clip(0, CLIP_STEPS)
+        async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
+            await crowd.beside(partial(_ended, http, clip))
+        slowed.append((time.perf_counter() - started) / alone - 1)
+    return median(slowed)
 
 
-async def _started(client: httpx.AsyncClient, clip: str) -> None:
-    """Returns once the clip has taken a step, as a poll every POLL_SECONDS sees it."""
-    while True:
-        video: dict[str, Any] = (await client.get(f"/v1/videos/{clip}")).raise_for_status().json()
-        if video["progress"]:
-            return
-        await asyncio.sleep(POLL_SECONDS)
+async def _started(http: Http, clip: str) -> None:
+    """Returns once the clip has taken a step."""
+    await http.until(clip, lambda view: bool(view["progress"]), POLL_SECONDS)
 
 
 async def _ended(http: Http, clip: str) -> None:
-    while True:
-        if await http.status(clip) not in ("queued", "in_progress"):
-            return
-        await asyncio.sleep(POLL_SECONDS)
+    await http.until(clip, lambda view: view["status"] not in UNFINISHED, POLL_SECONDS)
 
 
-def sleeping_application(count: int) -> Application:
-    """The application of the embedded profile, with `count` sleeping video replicas."""
+def sleeping_application(count: int, address: Address | None) -> Application:
+    """The application of the embedded profile, with `count` sleeping video replicas; it listens at `address`."""
     profile = load_profile("sketch")
     serving = profile.serving
     video = serving.video.model_copy(update={"num_replicas": count, "num_cpus": 0.1})
@@ -125,4 +118,5 @@ def sleeping_application(count: int) -> Application:
         ),
         sleeping_deployment.options(**replica_options("Video", video, VIDEO_CALLS)).bind(),
         scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(),
+        address,
     )

@@ -13,6 +13,7 @@ from ray.serve import Application
 from configs.settings import Profile, load_profile
 from serving.deployments.gateway import gateway_deployment
 from serving.deployments.image import image_deployment
+from serving.deployments.listener import Address
 from serving.deployments.llm import chat_application
 from serving.deployments.pipeline import pipeline_deployment
 from serving.deployments.replica_options import replica_options
@@ -33,8 +34,11 @@ def application(arguments: dict[str, str]) -> Application:
     return build(load_profile(arguments["profile"]))
 
 
-def build(profile: Profile) -> Application:
-    """Every deployment of a profile, bound together; nothing runs yet."""
+def build(profile: Profile, address: Address | None = None) -> Application:
+    """Every deployment of a profile, bound together; nothing runs yet.
+
+    The gateway listens at `address` itself; None leaves HTTP to Serve's proxies.
+    """
     serving = profile.serving
     image = image_deployment.options(**replica_options("Image", serving.image, IMAGE_CALLS)).bind(
         serving.image.offered(profile.image), profile.device, serving.image.memory_gb
@@ -46,11 +50,16 @@ def build(profile: Profile) -> Application:
     scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(
         profile.scorer, scorer_device
     )
-    return compose(profile, chat_application(profile), image, video, scorer)
+    return compose(profile, chat_application(profile), image, video, scorer, address)
 
 
 def compose(
-    profile: Profile, chat: Application, image: Application, video: Application, scorer: Application
+    profile: Profile,
+    chat: Application,
+    image: Application,
+    video: Application,
+    scorer: Application,
+    address: Address | None = None,
 ) -> Application:
     """The pipeline and the gateway over four bound deployments of models."""
     serving = profile.serving
@@ -58,5 +67,5 @@ def compose(
         profile.name, serving.pipeline.generations, chat, image, video, scorer
     )
     return gateway_deployment.options(**replica_options("Gateway", serving.gateway, CONTROL_CALLS)).bind(
-        profile.name, pipeline, chat, image, video, scorer
+        profile.name, pipeline, chat, image, video, scorer, address
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ def serve(
     """Serve a profile over HTTP until Ctrl-C. Running generations wait in the store and go on at the next start."""
     from configs.settings import Settings, load_profile
     from serving.app import build
+    from serving.deployments.listener import Address
     from serving.deployments.server import running
     from serving.model_set import model_set
 
@@ -36,7 +38,7 @@ def serve(
     typer.echo(
         f"starting profile {chosen.name!r}: {described.chat.name}, {described.image.name}, {described.video.name}"
     )
-    with running(build(chosen), host, port, address):
+    with running(partial(build, chosen), Address(host, port), cluster=address):
         typer.echo(
             f"ready at http://{host}:{port} (OpenAI-compatible under /v1, API description at /docs). Ctrl-C stops."
         )

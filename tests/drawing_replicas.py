@@ -58,14 +58,14 @@ class Drawing:
 class DrawingImageReplica(ImageReplica):
     async def __init__(self) -> None:  # type: ignore[misc]
         specs = {"sketch-image": load_model("sketch-image", ImageModelSpec).model_copy(update={"batch_pixels": 0})}
-        self._replica = PictureReplica(specs, lambda spec: Drawing(), None)
+        self._replica = PictureReplica(specs, lambda spec: Drawing(), "cpu", None)
         self._coalescer = Coalescer(self._run)
 
 
 class DrawingVideoReplica(VideoReplica):
     async def __init__(self) -> None:  # type: ignore[misc]
         specs = {"sketch-video": load_model("sketch-video", VideoModelSpec)}
-        self._replica = PictureReplica(specs, lambda spec: Drawing(), None)
+        self._replica = PictureReplica(specs, lambda spec: Drawing(), "cpu", None)
 
 
 class SilentChat:

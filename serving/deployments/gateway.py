@@ -14,6 +14,7 @@ from serving.ad_planner import profile_ad_planner
 from serving.clip_planner import ProfileClipPlanner
 from serving.deployments.handle_backend import HandleBackend, HandleWorker
 from serving.deployments.handle_models import ModelHandles
+from serving.deployments.listener import Address, Listener
 from serving.gateway.ads import open_ads
 from serving.gateway.application import create_app
 from serving.gateway.backends import Spec
@@ -35,7 +36,9 @@ class GatewayReplica:
         image: DeploymentHandle[Any],
         video: DeploymentHandle[Any],
         scorer: DeploymentHandle[Any],
+        address: Address | None,
     ) -> None:
+        """At `address` if given, and in any case wherever Serve's proxies listen."""
         log_with_request_ids()
         chosen = load_profile(profile)
         self._opened = await open_server_store()
@@ -49,7 +52,7 @@ class GatewayReplica:
             name: spec for name in names if not isinstance(spec := known[name], ScorerModelSpec)
         }
         handles = ModelHandles(chat, image, video, scorer)
-        self._services = Services(
+        services = Services(
             auth=server_auth(self._opened.database),
             backend=HandleBackend(handles, offered),
             store=self._opened.store,
@@ -64,11 +67,20 @@ class GatewayReplica:
                 retry_after_seconds=chosen.serving.queue.retry_after_seconds,
             ),
         )
+        self._app = create_app(services)
+        self._listener = None if address is None else Listener(self._app, address)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services)
+        return self._app
+
+    def check_health(self) -> None:
+        """Serve replaces a replica that nobody can reach."""
+        if self._listener is not None:
+            self._listener.check()
 
     async def __del__(self) -> None:
+        if self._listener is not None:
+            await self._listener.close()
         await self._opened.close()
 
 

@@ -30,7 +30,7 @@ class ImageReplica:
     async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
         library = Library(library_root())
         specs = {name: load_model(name, ImageModelSpec) for name in models}
-        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), memory_gb)
+        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
         self._coalescer: Coalescer[tuple[str, ImageRequest], ImageResult] = Coalescer(self._run)
         for request in one_step_requests(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())

@@ -12,8 +12,8 @@ from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, Watcher
 from models.pool import ModelPool
 from models.spec import ImageModelSpec, VideoModelSpec
-from pipelines.lanes import Lane
 from serving.deployments.counters import Counters
+from serving.deployments.device_lane import device_lane
 from serving.gateway.backends import ModelCounters
 
 Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
@@ -26,10 +26,12 @@ class PictureReplica(Generic[Spec]):
     Of the loaded ones those that fit `memory_gb` stay; None keeps all.
     """
 
-    def __init__(self, specs: Mapping[str, Spec], load: Callable[[Spec], Any], memory_gb: float | None) -> None:
+    def __init__(
+        self, specs: Mapping[str, Spec], load: Callable[[Spec], Any], device: str, memory_gb: float | None
+    ) -> None:
         self._specs: Mapping[str, Spec] = specs
         self._pool: ModelPool[Spec] = ModelPool(load, None if memory_gb is None else round(memory_gb * 2**30))
-        self._lane = Lane("device")
+        self._lane = device_lane(device)
         self.counters = {name: Counters() for name in specs}
         self._waiting = dict.fromkeys(specs, 0)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import serve
+from ray.serve import Application
+from ray.serve.config import ProxyLocation
 
+from serving.deployments.listener import Address
 from serving.errors import PortTaken
 
 APPLICATION = "admint"
@@ -20,33 +23,39 @@ OBJECT_STORE_BYTES = 512 * 2**20
 
 
 @contextmanager
-def running(application: Any, host: str, port: int, address: str | None) -> Iterator[None]:
-    """Serve `application` at `host`:`port` while the context lasts; entered when every deployment is ready.
+def running(build: Callable[[Address | None], Application], address: Address, cluster: str | None) -> Iterator[None]:
+    """Serve what `build` makes at `address` while the context lasts; entered when every deployment is ready.
 
-    `address` of an existing cluster; None starts a Ray on this machine, which ends with the context. Raises PortTaken.
+    `cluster` is the address of an existing Ray: its proxies listen, on every node. None starts a Ray on this machine,
+    which ends with the context; there the application listens itself, at what `build` is given. Raises PortTaken.
     """
-    if address is None:
-        _check_port(host, port)
-    _connect(address)
+    if cluster is None:
+        _check_port(address)
+    _connect(cluster)
     try:
-        serve.start(http_options={"host": host, "port": port})
+        if cluster is None:
+            serve.start(proxy_location=ProxyLocation.Disabled)
+            application = build(address)
+        else:
+            serve.start(http_options={"host": address.host, "port": address.port})
+            application = build(None)
         serve.run(application, name=APPLICATION, route_prefix="/")
         yield
     finally:
-        if address is None:
+        if cluster is None:
             serve.shutdown()
         else:
             serve.delete(APPLICATION)
         ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
+def _connect(cluster: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's own lines would bury the two that a user waits for; its logs are in the session's folder.
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if address is not None:
-        ray.init(address=address, **options)
+    if cluster is not None:
+        ray.init(address=cluster, **options)
         return
     ray.init(
         address="local",
@@ -58,10 +67,11 @@ def _connect(address: str | None) -> None:
     )
 
 
-def _check_port(host: str, port: int) -> None:
+def _check_port(address: Address) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((address.host, address.port))
         except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
+            where = f"{address.host}:{address.port}"
+            raise PortTaken(f"cannot listen on {where} ({error.strerror}): choose another --port") from None

@@ -25,7 +25,7 @@ class VideoReplica:
     async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
         library = Library(library_root())
         specs = {name: load_model(name, VideoModelSpec) for name in models}
-        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), memory_gb)
+        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
         for request in one_step_requests(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
 
