@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.stages.registry import wanted_stages
 from pipelines.store.records import Event, Generation, GenerationStatus, Take
 from serving.gateway.schemas.videos import VideoError, VideoObject, VideoStatus
 
@@ -18,13 +17,13 @@ STATUS: dict[GenerationStatus, VideoStatus] = {
     "cancelled": "cancelled",
 }
 ALMOST = 99
-"""Progress of a clip whose last step is done and whose row does not say so yet."""
+"""The most that a clip shows which is not completed yet."""
 
 
 def video_object(
     generation: Generation, events: Sequence[Event], takes: Sequence[Take], queue_position: int | None
 ) -> VideoObject:
-    """`events`: the milestones, or none while it waits; `takes`: all, or none before it has ended."""
+    """`events`: the milestones, and `takes`: all, or none of both before it has ended."""
     model = generation.manifest["models"]["video"]
     settings = generation.recipe.video
     frames = settings.num_frames or 0
@@ -34,7 +33,7 @@ def video_object(
         id=generation.id,
         model=model["name"],
         status=STATUS[generation.status],
-        progress=_progress(generation, events),
+        progress=generation.progress if generation.status == "completed" else min(ALMOST, generation.progress),
         created_at=int(generation.created_at.timestamp()),
         completed_at=None if generation.completed_at is None else int(generation.completed_at.timestamp()),
         prompt=generation.brief.prompt,
@@ -68,24 +67,3 @@ def _error(generation: Generation) -> VideoError | None:
     if generation.status != "failed":
         return None
     return VideoError(code="generation_failed", message=generation.error_message or "the generation failed")
-
-
-def _progress(generation: Generation, events: Sequence[Event]) -> int:
-    """Percent by the stages' weights and, inside the running stage, by its denoising steps."""
-    if generation.status != "processing":
-        return generation.progress
-    stages = wanted_stages(generation.recipe, frozenset(generation.given))
-    shares: dict[str, float] = {stage.name: 0.0 for stage in stages}
-    for event in events:
-        if event.kind == "generation_started":  # a resumed generation passes its finished stages without a word
-            shares = {name: share if share == 1.0 else 0.0 for name, share in shares.items()}
-        stage = (event.step or "").partition("/")[0]
-        if stage not in shares:
-            continue
-        if event.kind == "stage_completed":
-            shares[stage] = 1.0
-        elif event.kind == "step_progress" and event.data.get("total"):
-            shares[stage] = event.data["done"] / event.data["total"]
-    done = sum(stage.weight * shares[stage.name] for stage in stages)
-    total = sum(stage.weight for stage in stages)
-    return min(ALMOST, round(100 * done / total)) if total else generation.progress

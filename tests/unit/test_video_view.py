@@ -1,4 +1,4 @@
-"""A generation as a video object: what its state shows, and progress from the steps that were really done."""
+"""A generation as a video object: what its state shows."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -54,35 +54,14 @@ def event(kind, step=None, seq=1, message="", **data):
     return Event(kind=kind, step=step, message=message, data=data, seq=seq, created_at=THEN)
 
 
-def progress(row, *events):
-    return video_object(row, events, (), None).progress
+def test_a_given_frame_is_the_first_frame(generation):
+    assert video_object(generation(first_frame=FRAME), (), (), None).first_frame == FRAME
 
 
-def test_without_a_given_frame_the_keyframe_counts_as_part_of_the_work(generation):
-    half_keyframe = event("step_progress", "storyboard/scene-001", done=5, total=10)
-    keyframe_done = event("stage_completed", "storyboard")
-    half_clip = event("step_progress", "video/scene-001", done=5, total=10)
-    row = generation()
-    steps = [progress(row), progress(row, half_keyframe), progress(row, keyframe_done, half_clip)]
-    assert steps == [0, 15, 65]  # the stages weigh 20 and 45
-
-
-def test_with_a_given_frame_the_clip_is_all_of_the_work(generation):
-    row = generation(first_frame=FRAME)
-    assert progress(row, event("step_progress", "video/scene-001", done=1, total=4)) == 25
-    assert video_object(row, (), (), None).first_frame == FRAME
-
-
-def test_progress_is_not_complete_before_the_row_says_so(generation):
-    row = generation(first_frame=FRAME)
-    assert progress(row, event("stage_completed", "video")) == 99
-    assert progress(generation(status="completed", progress=100)) == 100
-
-
-def test_a_resumed_generation_counts_anew(generation):
-    row = generation(first_frame=FRAME)
-    moved = event("step_progress", "video/scene-001", done=3, total=4)
-    assert progress(row, moved, event("generation_started")) == 0
+@pytest.mark.parametrize(("status", "shown"), [("processing", 99), ("completed", 100)])
+def test_progress_is_the_rows_and_not_complete_before_the_clip_is(generation, status, shown):
+    assert video_object(generation(status="processing", progress=42), (), (), None).progress == 42
+    assert video_object(generation(status=status, progress=100), (), (), None).progress == shown
 
 
 @pytest.mark.parametrize(
