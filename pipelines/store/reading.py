@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Executable, Row
@@ -16,21 +17,66 @@ from pipelines.store.storage_errors import storage_errors
 Rows = Sequence[Row[Any]]
 
 
+@dataclass(frozen=True)
+class _Read:
+    queries: Sequence[Executable]
+    found: asyncio.Future[list[Rows]]
+
+
 class Reader:
-    """A caller that is cancelled leaves its read to end by itself: it holds nobody up."""
+    """Reads that are asked for while READERS visits are under way wait together, and go in the next visit.
+
+    So a crowd of callers costs a few visits, not one each: threads that hand the interpreter to each other for every
+    row made 200 callers wait five times as long (measured). Each still sees what was committed before it asked. A
+    caller that is cancelled leaves its read to end by itself: it holds nobody up.
+    """
 
     def __init__(self, url: str) -> None:
         self._engine = reading_engine(url)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._asked: list[_Read] = []
+        self._visits: set[asyncio.Task[None]] = set()
 
     async def rows(self, *queries: Executable) -> list[Rows]:
         """The rows of each query, in order. Between two of them others may write."""
+        read = _Read(queries, asyncio.get_running_loop().create_future())
+        self._asked.append(read)
+        if len(self._visits) < READERS:
+            visit = asyncio.create_task(self._visit())
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
         with storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, queries)
+            return await read.found
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
+
+    async def _visit(self) -> None:
+        while self._asked:
+            reads, self._asked = self._asked, []
+            outcomes = await self._outcomes([read.queries for read in reads])
+            for read, outcome in zip(reads, outcomes, strict=True):
+                if read.found.cancelled():
+                    continue
+                if isinstance(outcome, Exception):
+                    read.found.set_exception(outcome)
+                else:
+                    read.found.set_result(outcome)
+
+    async def _outcomes(self, asked: Sequence[Sequence[Executable]]) -> Sequence[list[Rows] | Exception]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: [self._outcome(queries) for queries in asked]
+            )
+        except RuntimeError as closed:  # by `close`: whoever still waits must hear of it
+            return [closed] * len(asked)
+
+    def _outcome(self, queries: Sequence[Executable]) -> list[Rows] | Exception:
+        try:
+            return self._read(queries)
+        except Exception as error:  # raised where the rows are waited for
+            return error
 
     def _read(self, queries: Sequence[Executable]) -> list[Rows]:
         try:
