@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from pipelines.store.engines import READERS, reading_engine
 from pipelines.store.storage_errors import storage_errors
 
+TOGETHER = 32
+"""Reads of one visit at most: nobody waits for a whole crowd, and a distant server has several visits to work on."""
 Rows = Sequence[Row[Any]]
 
 
@@ -54,7 +56,7 @@ class Reader:
 
     async def _visit(self) -> None:
         while self._asked:
-            reads, self._asked = self._asked, []
+            reads, self._asked = self._asked[:TOGETHER], self._asked[TOGETHER:]
             outcomes = await self._outcomes([read.queries for read in reads])
             for read, outcome in zip(reads, outcomes, strict=True):
                 if read.found.cancelled():
