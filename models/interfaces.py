@@ -144,6 +144,8 @@ class AdapterSettings(Plain):
     blocks: AdapterBlocks = "all"
     begin_step_percent: Unit = 0.0
     end_step_percent: Unit = 1.0
+    mask: EncodedImage | None = None
+    """Where in the picture they act: white there, black elsewhere, grey in between; None: everywhere."""
 
 
 class LoraUse(Plain):

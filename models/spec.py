@@ -84,6 +84,8 @@ class PictureModelSpec(SpecBase):
     guidance_scale: float
     references: Annotated[int, Field(ge=0, le=3)]
     """How many references the family takes with these weights; 0 without an adapter."""
+    reference_mask: bool = False
+    """Whether the family can keep its references to a region of the picture."""
     adapter_weight_name: str = "ip-adapter.safetensors"
     """File in the `ip_adapter` part."""
     image_encoder: str = "image_encoder"

@@ -45,7 +45,7 @@ PICTURES = {**COMMON, "sizes": SIZES, "num_inference_steps": 4, "guidance_scale"
 WEIGHTS = WeightSource(repository="embedded:test", revision="1")
 CHAT = ChatModelSpec(name="talker", kind="chat", vision=False, **COMMON)
 IMAGE = ImageModelSpec(
-    name="painter", kind="image", references=3, max_pixels=128 * 128, **PICTURES,
+    name="painter", kind="image", references=3, reference_mask=True, max_pixels=128 * 128, **PICTURES,
     weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, loras={"toon": WEIGHTS, "ink": WEIGHTS},
 )  # fmt: skip
 MIXER = ImageModelSpec(name="mixer", kind="image", references=3, weights={"main": WEIGHTS}, **PICTURES)

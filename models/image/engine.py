@@ -84,7 +84,9 @@ class StableDiffusionEngine(ABC):
             return None  # residual caches decide for a whole batch, so its items would change each other
         shared = request.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "loras"})
         if request.references:
-            shared["adapter"] = request.adapter.model_dump()
+            mask = request.adapter.mask
+            shared["adapter"] = request.adapter.model_dump(exclude={"mask"})
+            shared["mask"] = mask and mask.sha256
             shared["references"] = [(reference.role, reference.weight) for reference in request.references]
         return json.dumps(shared, sort_keys=True)
 
@@ -221,6 +223,8 @@ class StableDiffusionEngine(ABC):
         if self._adapter:
             references = [request.references for request in requests]
             inputs["ip_adapter_image_embeds"] = self._adapter.begin_batch(references, first.adapter, guided)
+            if first.adapter.mask is not None:
+                self._adapter.keep_to(first.adapter.mask, first.width, first.height)
         return inputs
 
     def _remember_text(self, text: str) -> TextEmbedding:
@@ -235,7 +239,7 @@ class StableDiffusionEngine(ABC):
         spec = self._spec
         spec.check_pixels(request.width, request.height)
         check_size(spec.name, request.width, request.height, spec.size_multiple, self._text_to_image.vae_scale_factor)
-        check_references(spec.name, request.references, spec.references)
+        check_references(spec, request)
         check_loras(spec, request.loras)
         if request.start and request.inpaint:
             raise InvalidRequest("a request has both a start image and an inpainting; give one of them")

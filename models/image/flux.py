@@ -219,7 +219,7 @@ class Flux:
         spec.check_pixels(request.width, request.height)
         factor = self._text_to_image.vae_scale_factor * PATCH
         check_size(spec.name, request.width, request.height, spec.size_multiple, factor)
-        check_references(spec.name, request.references, spec.references)
+        check_references(spec, request)
         check_loras(spec, request.loras)
         if request.references and request.adapter.blocks != "all":
             raise InvalidRequest(

@@ -156,7 +156,7 @@ class Flux2Klein:
         spec, name = self._spec, self._spec.name
         spec.check_pixels(request.width, request.height)
         check_size(name, request.width, request.height, spec.size_multiple, self._pipeline.vae_scale_factor * PATCH)
-        check_references(name, request.references, spec.references)
+        check_references(spec, request)
         check_loras(spec, request.loras)
         if request.start:
             raise InvalidRequest(f"model {name!r} cannot start from an image; give that image as a reference instead")

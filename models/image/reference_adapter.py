@@ -32,7 +32,9 @@ from models.errors import InvalidRequest
 from models.image.loading import LOCAL
 from models.image.pixels import decode
 from models.image.recent import Recent
-from models.interfaces import AdapterBlocks, AdapterSettings, EncodedImage, Reference
+from models.image.region import Region
+from models.interfaces import AdapterBlocks, AdapterSettings, EncodedImage, ImageRequest, Reference, VideoRequest
+from models.spec import PictureModelSpec
 
 REMEMBERED_IMAGES = 32
 
@@ -72,12 +74,14 @@ class ReferenceAdapter:
         )
         self._pipeline = pipeline
         self._slots = slots
-        self._processors = _share_layers(pipeline.unet, slots)
+        places = _share_layers(pipeline.unet, slots)
+        self._processors = [(layer, processor) for layer, processor, _ in places]
         self._presets = block_presets([layer for layer, _ in self._processors], pipeline.unet.config)
         self._remembered: Recent[tuple[torch.Tensor, torch.Tensor]] = Recent(REMEMBERED_IMAGES)
         self._blank: torch.Tensor | None = None
         self._scales: dict[Layer, list[float]] = {}
         self._window = (0.0, 1.0)
+        self._region = Region([attention for _, _, attention in places], slots)
         self.release()
 
     def begin(self, references: Sequence[Reference], settings: AdapterSettings, guided: bool) -> list[torch.Tensor]:
@@ -105,6 +109,13 @@ class ReferenceAdapter:
             for slot in slots
         ]
 
+    def keep_to(self, mask: EncodedImage, width: int, height: int) -> None:
+        """Until `release` the references act under `mask` only, in a picture of `width` x `height`.
+
+        Raises InvalidRequest for a mask that cannot be decoded.
+        """
+        self._region.keep_to(mask, width, height, self._pipeline.vae_scale_factor)
+
     def check(self, references: Sequence[Reference]) -> None:
         """Raises InvalidRequest for an image that cannot be decoded, without the device."""
         for number, reference in enumerate(references, 1):
@@ -126,8 +137,9 @@ class ReferenceAdapter:
             processor.scale = list(self._scales[layer]) if on and self._scales else [0.0] * self._slots
 
     def release(self) -> None:
-        """Forget the call: every scale 0."""
+        """Forget the call: every scale 0, and no region."""
         self._scales = {}
+        self._region.forget()
         self.before_step(0, 1)
 
     def _scales_of(self, references: Sequence[Reference], settings: AdapterSettings) -> dict[Layer, list[float]]:
@@ -159,13 +171,16 @@ class ReferenceAdapter:
         return positive, negative
 
 
-def check_references(model: str, references: Sequence[Reference], limit: int) -> None:
-    """Raises InvalidRequest when the model takes fewer references."""
-    if len(references) > limit:
+def check_references(spec: PictureModelSpec, request: ImageRequest | VideoRequest) -> None:
+    """Raises InvalidRequest when the model takes fewer references, or cannot keep them to a region."""
+    count, limit = len(request.references), spec.references
+    if count > limit:
         raise InvalidRequest(
-            f"model {model!r} takes {limit or 'no'} reference images, but {len(references)} were given; leave some out"
+            f"model {spec.name!r} takes {limit or 'no'} reference images, but {count} were given; leave some out"
             " or choose a model with a reference adapter"
         )
+    if request.adapter.mask is not None and not spec.reference_mask:
+        raise InvalidRequest(f"model {spec.name!r} cannot keep its references to a region; leave out the mask")
 
 
 def block_presets(layers: Sequence[Layer], config: Any) -> dict[AdapterBlocks, frozenset[Layer]]:
@@ -190,18 +205,18 @@ def _blocks(reference: Reference, settings: AdapterSettings) -> AdapterBlocks:
     return "style" if reference.role == "style" and settings.blocks == "all" else settings.blocks
 
 
-def _share_layers(unet: Any, slots: int) -> list[tuple[Layer, Any]]:
-    """List the adapter's layers once per slot; gives the attention processors with their places."""
-    processors = []
+def _share_layers(unet: Any, slots: int) -> list[tuple[Layer, Any, nn.Module]]:
+    """List the adapter's layers once per slot; gives their places, attention processors and attentions."""
+    places = []
     for name, processor in unet.attn_processors.items():
         if isinstance(processor, IPAdapterAttnProcessor | IPAdapterAttnProcessor2_0):
-            processors.append((_layer(name), processor))
+            places.append((_layer(name), processor, unet.get_submodule(name.removesuffix(".processor"))))
             processor.num_tokens = list(processor.num_tokens) * slots
             processor.to_k_ip = nn.ModuleList([processor.to_k_ip[0]] * slots)
             processor.to_v_ip = nn.ModuleList([processor.to_v_ip[0]] * slots)
     projection = unet.encoder_hid_proj.image_projection_layers[0]
     unet.encoder_hid_proj = MultiIPAdapterImageProjection([projection] * slots)
-    return processors
+    return places
 
 
 def _layer(name: str) -> Layer:

@@ -166,7 +166,7 @@ class AnimateDiff:
         check_loras(spec, request.loras)
         check_size(spec.name, request.width, request.height, spec.size_multiple, self._pipeline.vae_scale_factor)
         check_frames(spec, request.num_frames, spec.frame_multiple, self._longest)
-        check_references(spec.name, request.references, spec.references)
+        check_references(spec, request)
         camera_words(spec, request.camera)
         if request.last_frame:
             raise InvalidRequest(f"model {spec.name!r} cannot end on a given frame; leave out last_frame")

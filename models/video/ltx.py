@@ -166,7 +166,7 @@ class LTX:
         multiple = pipeline.vae_spatial_compression_ratio * pipeline.transformer_spatial_patch_size
         check_size(spec.name, request.width, request.height, spec.size_multiple, multiple)
         check_frames(spec, request.num_frames, pipeline.vae_temporal_compression_ratio, spec.max_frames)
-        check_references(spec.name, request.references, spec.references)
+        check_references(spec, request)
         check_loras(spec, request.loras)
         camera_words(spec, request.camera)
         check_given_frames(spec, request)

@@ -152,7 +152,7 @@ class WanEngine(ABC):
         patch = pipeline.vae_scale_factor_spatial * self._transformer().config.patch_size[-1]
         check_size(spec.name, request.width, request.height, spec.size_multiple, SIDE_MULTIPLE, patch)
         check_frames(spec, request.num_frames, pipeline.vae_scale_factor_temporal, spec.max_frames)
-        check_references(spec.name, request.references, spec.references)
+        check_references(spec, request)
         check_loras(spec, request.loras)
         camera_words(spec, request.camera)
 

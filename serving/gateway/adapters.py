@@ -9,8 +9,8 @@ from serving.gateway.problems import Problem, refuse
 from serving.gateway.schemas.sampling import BLOCKS, IpAdapter, PictureSource
 
 
-def adapter_settings(adapter: IpAdapter | None) -> AdapterSettings:
-    """One weight is the adapter's scale; several weigh the references against a scale of 1."""
+def adapter_settings(adapter: IpAdapter | None, mask: EncodedImage | None = None) -> AdapterSettings:
+    """One weight is the adapter's scale; several weigh the references against a scale of 1. `mask`: the adapter's."""
     if adapter is None:
         return AdapterSettings()
     return AdapterSettings(
@@ -18,6 +18,7 @@ def adapter_settings(adapter: IpAdapter | None) -> AdapterSettings:
         blocks=BLOCKS[adapter.method],
         begin_step_percent=adapter.begin_step_percent,
         end_step_percent=adapter.end_step_percent,
+        mask=mask,
     )
 
 
@@ -27,12 +28,9 @@ def check_adapter(spec: PictureModelSpec, adapter: IpAdapter | None, joined: int
         check_references(spec, joined, "image")
         return
     count = len(adapter.images) + joined
-    if adapter.mask is not None:
-        raise Problem(
-            "unsupported",
-            "ip_adapter.mask: no model here limits an adapter to a region; leave it out",
-            "ip_adapter.mask",
-        )
+    if adapter.mask is not None and not spec.reference_mask:
+        text = f"ip_adapter.mask: model {spec.name!r} cannot keep its references to a region; leave it out"
+        raise Problem("unsupported", text, "ip_adapter.mask")
     if count == 0:
         refuse("ip_adapter.images", "ip_adapter.images: give at least one image")
     if isinstance(adapter.weight, list) and len(adapter.weight) != count:

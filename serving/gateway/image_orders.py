@@ -8,7 +8,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from models.interfaces import EncodedImage, ImageRequest, Inpaint, NoiseSpec, Reference, StartImage, StartLatents
+from models.interfaces import (
+    AdapterSettings,
+    EncodedImage,
+    ImageRequest,
+    Inpaint,
+    NoiseSpec,
+    Reference,
+    StartImage,
+    StartLatents,
+)
 from models.spec import ImageModelSpec, Size
 from pipelines.coherence import derived_seed
 from pipelines.media import image_size
@@ -51,7 +60,8 @@ async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictu
     check_adapter(spec, body.ip_adapter)
     adapter_images = [await pictures.picture(source, param) for param, source in sources(body.ip_adapter)]
     start = await _start(body, spec, pictures)
-    return _requests(body, spec, size, references(body.ip_adapter, adapter_images), start=start)
+    adapter = await _adapter(body, pictures)
+    return _requests(body, spec, size, references(body.ip_adapter, adapter_images), adapter, start=start)
 
 
 async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
@@ -68,13 +78,21 @@ async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Picture
     size = pick_size(spec, body.size, await asyncio.to_thread(image_size, images[0].data))
     _check(body, spec, size)
     bound = references(body.ip_adapter, (images if as_references else images[1:]) + adapter_images)
+    adapter = await _adapter(body, pictures)
     if as_references:
-        return _requests(body, spec, size, bound)
+        return _requests(body, spec, size, bound, adapter)
     strength = _strength(body, spec)
     if body.mask is None:
-        return _requests(body, spec, size, bound, start=StartImage(image=images[0], strength=strength))
+        return _requests(body, spec, size, bound, adapter, start=StartImage(image=images[0], strength=strength))
     mask = await pictures.mask(body.mask, "mask")
-    return _requests(body, spec, size, bound, inpaint=await _inpaint(images[0], mask, strength))
+    return _requests(body, spec, size, bound, adapter, inpaint=await _inpaint(images[0], mask, strength))
+
+
+async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings:
+    given = body.ip_adapter
+    if given is None or given.mask is None:
+        return adapter_settings(given)
+    return adapter_settings(given, await pictures.mask(given.mask, "ip_adapter.mask"))
 
 
 def _check(body: ImageGeneration, spec: ImageModelSpec, size: Size) -> None:
@@ -119,6 +137,7 @@ def _requests(
     spec: ImageModelSpec,
     size: Size,
     bound: tuple[Reference, ...],
+    adapter: AdapterSettings,
     start: StartImage | StartLatents | None = None,
     inpaint: Inpaint | None = None,
 ) -> list[ImageRequest]:
@@ -134,7 +153,7 @@ def _requests(
             num_inference_steps=_steps(body, spec),
             guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
             references=bound,
-            adapter=adapter_settings(body.ip_adapter),
+            adapter=adapter,
             start=start,
             inpaint=inpaint,
             loras=body.loras,

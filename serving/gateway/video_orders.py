@@ -12,7 +12,7 @@ from serving.gateway.adapters import adapter_settings, check_adapter, roles, sou
 from serving.gateway.backends import Spec
 from serving.gateway.image_orders import SEED_BITS
 from serving.gateway.model_checks import check_loras, check_size, find_model, pick_size
-from serving.gateway.problems import refuse
+from serving.gateway.problems import Problem, refuse
 from serving.gateway.schemas.videos import VideoCreate
 from serving.gateway.uploads import Pictures
 from serving.video_order import VideoOrder
@@ -26,6 +26,9 @@ async def video_order(
     size = pick_size(spec, body.size)
     frames = frame_count(spec, body)
     _check(body, spec, size, frames)
+    if body.ip_adapter is not None and body.ip_adapter.mask is not None:
+        text = "ip_adapter.mask: a clip keeps its references to no region; draw its first frame with a mask instead"
+        raise Problem("unsupported", text, "ip_adapter.mask")
     if body.first_picture is None and spec.first_frame == "required":
         keyframes = find_model(specs, keyframe_model, ImageModelSpec)
         check_size(keyframes, size)

@@ -152,6 +152,13 @@ def test_one_weight_is_the_adapters_scale(server, client):
     assert (request.adapter.scale, request.adapter.blocks, request.references[0].weight) == (0.4, "all", 1.0)
 
 
+def test_the_adapters_mask_is_white_where_it_was_transparent(server, client):
+    adapter = {"images": [base64.b64encode(png(1)).decode()], "mask": base64.b64encode(holed()).decode()}
+    client.images.generate(model=IMAGE.name, prompt="a bottle", extra_body={"ip_adapter": adapter})
+    mask = Image.open(io.BytesIO(server.studio.requests[-1].adapter.mask.data))
+    assert (mask.getpixel((5, 5)), mask.getpixel((60, 5))) == (255, 0)
+
+
 def test_a_later_image_starts_from_an_earlier_one_by_artifact_id(server, client):
     first = client.images.generate(
         model=IMAGE.name, prompt="a bottle", extra_body={"coherence": {"keep_latents": True}}
@@ -180,7 +187,7 @@ def test_a_later_image_starts_from_an_earlier_one_by_artifact_id(server, client)
         ({"lora": [{"name": "ink"}, {"name": "ink"}]}, "lora", "twice"),
         ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1"),
         ({"ip_adapter": {"images": [], "weight": 1}}, "ip_adapter.images", "at least one"),
-        ({"ip_adapter": {"images": ["AAAA"], "mask": "AAAA"}}, "ip_adapter.mask", "region"),
+        ({"model": "mixer", "ip_adapter": {"images": ["AAAA"], "mask": "AAAA"}}, "ip_adapter.mask", "region"),
         ({"ip_adapter": {"images": ["AAAA"], "method": "style_strong"}}, "ip_adapter.method", "'composition'"),
         ({"ip_adapter": {"images": ["AAAA"], "weight": [1, 1]}}, "ip_adapter.weight", "2 weights for 1"),
         ({"ip_adapter": {"images": ["AAAA"]}}, "ip_adapter.images.0", "not a JPEG, PNG or WebP"),

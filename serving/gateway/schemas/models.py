@@ -18,6 +18,8 @@ class PictureLimits(Plain):
     max_pixels: int
     """Width x height x frames of one request."""
     max_references: int
+    reference_mask: bool
+    """Whether `ip_adapter.mask` can keep the references to a region."""
     num_inference_steps: int
     guidance_scale: float
     loras: tuple[str, ...]
@@ -77,6 +79,7 @@ def _common_limits(spec: PictureModelSpec) -> PictureLimits:
         size_multiple=spec.size_multiple,
         max_pixels=spec.pixel_budget(),
         max_references=spec.references,
+        reference_mask=spec.reference_mask,
         num_inference_steps=spec.num_inference_steps,
         guidance_scale=spec.guidance_scale,
         loras=tuple(spec.loras),

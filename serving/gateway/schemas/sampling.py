@@ -37,7 +37,7 @@ class IpAdapter(Plain):
     role: ReferenceRole | Annotated[list[ReferenceRole], Field(min_length=1, max_length=MAX_PICTURES)] = "product"
     """What the images show: one for all, or one per image in their order."""
     mask: PictureSource | None = None
-    """In InvokeAI's vocabulary; refused, because no model here limits an adapter to a region."""
+    """Where the images act: white or transparent there. Pictures only, and models that say `reference_mask`."""
 
     @model_validator(mode="before")
     @classmethod
