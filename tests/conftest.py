@@ -17,6 +17,7 @@ from tests.databases import migrated as migrated
 from tests.databases import migrated_postgres as migrated_postgres
 from tests.databases import postgres as postgres
 from tests.databases import postgres_database_url as postgres_database_url
+from tests.databases import server_database_url as server_database_url
 from tests.databases import sqlite_database_url as sqlite_database_url
 from tests.ray_session import ray_session as ray_session
 

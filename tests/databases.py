@@ -66,6 +66,18 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     postgres.drop(name)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def server_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database without any table for a server that serves all tests of a module; they run once on each."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path_factory.mktemp("server") / "store.sqlite")
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)

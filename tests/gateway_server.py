@@ -151,10 +151,13 @@ class Server:
 @contextmanager
 def serve(
     folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
-    scorer=None, port=0,
+    scorer=None, port=0, database_url=None,
 ):  # fmt: skip
-    """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own."""
-    studio = Studio()
+    """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own.
+
+    Its store is a SQLite file in `folder`, or another database.
+    """
+    studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
     backend = LocalBackend(
         specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, max_waiting, scorer
     )
@@ -162,7 +165,7 @@ def serve(
     box: dict[str, Any] = {}
     thread = threading.Thread(
         target=lambda: asyncio.run(
-            _run(folder, backend, limits or Limits(), login_limits, quota, working, port, started, box)
+            _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box)
         ),
         daemon=True,
     )
@@ -192,8 +195,8 @@ class _Uvicorn(uvicorn.Server):
         self._event.set()
 
 
-async def _run(folder, backend, limits, login_limits, quota, working, port, started, box):
-    database = Database(sqlite_url(folder / "store.sqlite"))
+async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box):
+    database = Database(url)
     await database.migrate()
     store, artifacts = GenerationStore(database, quota), LocalArtifacts(folder / "artifacts")
     worker = Worker(store, lambda generation: _engine(backend, store, artifacts, generation), "test", 2)

@@ -19,8 +19,8 @@ from pipelines.store.storable import checked, serialised
 
 BUSY_SECONDS = 30.0
 """How long a statement may wait for another one's lock, and on PostgreSQL run at all."""
-READERS = 8
-"""Reads of one process at the same time."""
+READERS, WRITERS = 8, 8
+"""Of one process at the same time; with the pulse it has 17 connections at most, of PostgreSQL's usual 100."""
 _MIGRATING = ("journal_mode=WAL", "synchronous=FULL")
 _WRITING = (*_MIGRATING, "foreign_keys=ON")
 _READING = ("query_only=ON",)
@@ -44,7 +44,14 @@ def writing_engine(url: str) -> AsyncEngine:
         engine = _locking(create_async_engine(url, connect_args=arguments, json_serializer=serialised), _WRITING)
     else:
         arguments = _postgres(**_PATIENCE, **_IDLE)
-        engine = create_async_engine(url, connect_args=arguments, json_serializer=serialised, pool_pre_ping=True)
+        engine = create_async_engine(
+            url,
+            connect_args=arguments,
+            json_serializer=serialised,
+            pool_pre_ping=True,
+            pool_size=WRITERS,
+            max_overflow=0,
+        )
     checked(engine.sync_engine)
     return engine
 

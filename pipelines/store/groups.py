@@ -59,7 +59,10 @@ class GroupStore:
             raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
         async with self._database.write() as connection:
             status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
-            if (await connection.execute(status)).scalar_one() != "completed":
+            found = await connection.scalar(status)
+            if found is None:  # deleted a moment ago
+                raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
+            if found != "completed":
                 raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
             await connection.execute(
                 update(generation_groups)

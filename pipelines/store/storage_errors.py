@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pipelines.errors import DatabaseAway, StorageFailed, Unstorable
 
@@ -27,6 +28,8 @@ def storage_errors() -> Iterator[None]:
             failure = f"the database refused: {_first_line(error)}. Free disk space or repair it, then resume"
             raise StorageFailed(failure) from error
         raise
+    except PoolTimeout as error:
+        raise StorageFailed(f"no connection to the database became free in time: {error}") from error
     except UnicodeEncodeError as error:
         raise Unstorable(f"a text cannot be stored: {error}") from None
     except StatementError as error:  # wraps what was raised while a value was made ready

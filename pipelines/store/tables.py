@@ -92,7 +92,7 @@ generations = Table(
     "generations",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("user_id", String(36), nullable=False, index=True),
+    Column("user_id", String(36), nullable=False),
     Column("brief", JSON, nullable=False),
     Column("recipe", JSON, nullable=False),
     Column("given", JSON, nullable=False),
@@ -114,6 +114,8 @@ generations = Table(
     Column("parent_generation_id", String(36), ForeignKey("generations.id", ondelete="SET NULL")),
     CheckConstraint(f"status in ({_statuses})", name="status"),
     CheckConstraint("progress between 0 and 100", name="progress"),
+    Index("ix_generations_status_created_at_id", "status", "created_at", "id"),  # the queue
+    Index("ix_generations_user_id_created_at_id", "user_id", "created_at", "id"),  # an owner's list
 )
 
 checkpoints = Table(

@@ -1,4 +1,7 @@
-"""`/api/v1/generations` over a real server: ordered once, followed by many, directed, cancelled and deleted."""
+"""`/api/v1/generations` over a real server: ordered once, followed by many, directed, cancelled and deleted.
+
+On SQLite and on PostgreSQL.
+"""
 
 import json
 import threading
@@ -14,8 +17,8 @@ URL = "/api/v1/generations"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("ads")) as server:
+def server(tmp_path_factory, server_database_url):
+    with SpeakingServer(tmp_path_factory.mktemp("ads"), database_url=server_database_url) as server:
         yield server
 
 
