@@ -16,6 +16,7 @@ from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted, Keys
 from pipelines.store.records import ComparisonType
 from serving.ad_order import AdOrder
+from serving.gateway.kept_files import kept_files
 from serving.gateway.multipart import Upload
 from serving.gateway.queue import check_queue, tell
 from serving.gateway.schemas.generations import GenerationCreate, ReferenceBody
@@ -37,8 +38,9 @@ class AdDesk:
             return Accepted(known, repeated=True)
         order, uploads = await self._with_references(order, references)
         planned = await asyncio.to_thread(self._services.ads.planner.plan, order)
-        await self._admit(uploads)
-        accepted = await self._services.ads.intake.generation(self._owner, planned, keys)
+        await check_queue(self._services)
+        async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
+            accepted = await self._services.ads.intake.generation(self._owner, planned, keys)
         await tell(self._services.worker.wake())
         return accepted
 
@@ -50,17 +52,10 @@ class AdDesk:
             return Accepted(known, repeated=True)
         planner = self._services.ads.planner
         planned = await asyncio.to_thread(planner.compare, order, comparison_type, variations)
-        await self._admit({})
+        await check_queue(self._services)
         accepted = await self._services.ads.intake.group(self._owner, comparison_type, planned, keys)
         await tell(self._services.worker.wake())
         return accepted
-
-    async def _admit(self, uploads: dict[str, bytes]) -> None:
-        """Room in the queue and for the bytes; then they are written, to be named by the generation's rows."""
-        await check_queue(self._services)
-        await self._services.owners.check_room(self._owner, sum(len(data) for data in uploads.values()))
-        for data in uploads.values():
-            await asyncio.to_thread(self._services.artifacts.put, data, "image/png")
 
     async def _with_references(
         self, order: AdOrder, pictures: Sequence[ReferenceBody | Upload | str]

@@ -33,11 +33,11 @@ async def remove(used: Services, user: str, generation_id: str) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         generation = await used.store.get(user, generation_id)
     unnamed = await used.ads.disposal.forget(user, generation_id)
-    await _remove_files(used.ads, unnamed)
+    await remove_unnamed(used.ads, unnamed)
 
 
-async def _remove_files(ads: Ads, hashes: frozenset[str]) -> None:
-    """Asked again right before: another generation may have made the very same file since."""
+async def remove_unnamed(ads: Ads, hashes: frozenset[str]) -> None:
+    """The files of those that no row names. Asked right before: a generation may have made the very same file since."""
     if not hashes:
         return
     for sha256 in hashes - await ads.disposal.named(hashes):

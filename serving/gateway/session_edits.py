@@ -10,10 +10,10 @@ from pipelines.errors import NotFound
 from pipelines.steps import TakeKind
 from pipelines.store.records import Generation
 from serving.gateway.event_stream import EventStreams
+from serving.gateway.kept_files import kept_files
 from serving.gateway.problems import Problem
 from serving.gateway.schemas.interactive import Inpainted, InpaintOrder
 from serving.gateway.services import Services
-from serving.gateway.session_references import store_for
 from serving.gateway.session_stages import work_stage
 from serving.gateway.session_views import artifact_url, edit_urls
 from serving.gateway.sessions import Sessions
@@ -36,11 +36,11 @@ class SessionEdits:
         generation = await self._sessions.row(session_id)
         take_id = await self._image(generation, body.image_id)
         mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
-        (stored,) = await store_for(used, self._owner, [mask.data])
         before = await self._sessions.newest_seq(session_id)
-        order = await self._sessions.direct(
-            directions.inpaint(self._owner, session_id, take_id, stored, body.prompt, body.negative_prompt or "")
-        )
+        async with kept_files(used, self._owner, [mask.data], "image/png") as (stored,):
+            order = await self._sessions.direct(
+                directions.inpaint(self._owner, session_id, take_id, stored, body.prompt, body.negative_prompt or "")
+            )
         done = await self._within(session_id, order, before)
         return await self._answer(session_id, order, done)
 

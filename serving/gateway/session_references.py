@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import Request
 
 from pipelines.brief import MAX_REFERENCES, BriefReference
-from pipelines.steps import StoredArtifact
 from serving.gateway.bodies import FORM_TYPE
 from serving.gateway.identity import owner
+from serving.gateway.kept_files import kept_files
 from serving.gateway.multipart import Upload, read_multipart
 from serving.gateway.problems import Problem
 from serving.gateway.schemas.interactive import ReferencesUploaded
-from serving.gateway.services import Services, services
+from serving.gateway.services import services
 from serving.gateway.session_views import reference_images
 from serving.gateway.sessions import Sessions
 from serving.gateway.uploads import Pictures
@@ -27,23 +25,17 @@ async def take_references(request: Request, sessions: Sessions, session_id: str)
     _check_model(generation.manifest["models"]["image"], len(uploads))
     pictures = Pictures(used, user)
     read = [(await pictures.picture(upload, f"images.{index}")).data for index, upload in enumerate(uploads)]
-    stored = await store_for(used, user, read)
-    references = tuple(
-        BriefReference(artifact=one.sha256, role="product", filename=upload.filename[:200] or f"reference-{index}.png")
-        for index, (one, upload) in enumerate(zip(stored, uploads, strict=True), start=1)
-    )
-    await sessions.direct(used.ads.directions.upload_references(user, session_id, references, stored))
+    async with kept_files(used, user, read, "image/png") as stored:
+        references = tuple(
+            BriefReference(artifact=one.sha256, role="product", filename=upload.filename[:200] or f"reference-{index}")
+            for index, (one, upload) in enumerate(zip(stored, uploads, strict=True), start=1)
+        )
+        await sessions.direct(used.ads.directions.upload_references(user, session_id, references, stored))
     return ReferencesUploaded(
         session_id=session_id,
         images=reference_images(references, ()),
         message=f"{len(references)} reference images: they take the place of a drawn one.",
     )
-
-
-async def store_for(used: Services, user: str, files: list[bytes]) -> tuple[StoredArtifact, ...]:
-    """PNG files in the artifact store, for a generation's rows to name. Raises QuotaExceeded before any is written."""
-    await used.owners.check_room(user, sum(len(data) for data in files))
-    return tuple([await asyncio.to_thread(used.artifacts.put, data, "image/png") for data in files])
 
 
 async def _uploads(request: Request, max_bytes: int) -> tuple[Upload, ...]:

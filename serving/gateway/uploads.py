@@ -9,12 +9,14 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 
 from models.interfaces import EncodedImage
 from pipelines.errors import BadInput, NotFound
 from pipelines.steps import StoredArtifact
 from serving.errors import Undecodable
 from serving.gateway.decoders import Job
+from serving.gateway.kept_files import kept_files
 from serving.gateway.multipart import Upload
 from serving.gateway.problems import Problem, refuse
 from serving.gateway.services import Services
@@ -48,19 +50,24 @@ class Pictures:
             source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
         return await self._stranger(source, param, "mask")
 
-    async def kept(self, source: Upload | str, param: str) -> str:
-        """The artifact id of the picture: stored and recorded as the owner's, unless it is one already."""
-        if isinstance(source, str) and is_artifact_id(source):
-            await self.media_type(source, param, IMAGE_TYPES)
-            return source
-        picture = await self.picture(source, param)
-        return (await self.keep(picture.data, "image/png")).sha256
+    async def kept(self, named: Sequence[tuple[str, Upload | str]]) -> list[str]:
+        """The artifact ids of pictures by their params: stored and recorded as the owner's, unless they are already.
+
+        All are read before any is stored.
+        """
+        read: list[str | EncodedImage] = []
+        for param, source in named:
+            if isinstance(source, str) and is_artifact_id(source):
+                await self.media_type(source, param, IMAGE_TYPES)
+                read.append(source)
+            else:
+                read.append(await self.picture(source, param))
+        return [each if isinstance(each, str) else (await self.keep(each.data, "image/png")).sha256 for each in read]
 
     async def keep(self, data: bytes, media_type: str) -> StoredArtifact:
         """Store `data` as the owner's artifact. Raises QuotaExceeded before anything is written."""
-        await self._services.owners.check_room(self._owner, len(data))
-        stored = await asyncio.to_thread(self._services.artifacts.put, data, media_type)
-        await self._services.owners.record(self._owner, stored)
+        async with kept_files(self._services, self._owner, [data], media_type) as (stored,):
+            await self._services.owners.record(self._owner, stored)
         return stored
 
     async def artifact(self, sha256: str, param: str, types: tuple[str, ...]) -> bytes:

@@ -35,6 +35,7 @@ async def video_order(
         check_adapter(keyframes, body.ip_adapter)
     else:
         check_adapter(spec, body.ip_adapter)
+    first_frame, references = await _pictures(body, pictures)
     return VideoOrder(
         prompt=body.prompt,
         model=spec.name,
@@ -49,8 +50,8 @@ async def video_order(
         guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
         negative_prompt=body.negative_prompt,
         camera=body.camera,
-        first_frame=None if body.first_picture is None else await pictures.kept(body.first_picture, "input_reference"),
-        references=await _references(body, pictures),
+        first_frame=first_frame,
+        references=references,
         adapter=adapter_settings(body.ip_adapter),
         loras=body.loras,
         deterministic=body.deterministic,
@@ -106,15 +107,18 @@ def _check(body: VideoCreate, spec: VideoModelSpec, size: Size, frames: int) -> 
         refuse("input_reference", f"input_reference: model {spec.name!r} makes clips from text alone; leave it out")
 
 
-async def _references(body: VideoCreate, pictures: Pictures) -> tuple[BriefReference, ...]:
+async def _pictures(body: VideoCreate, pictures: Pictures) -> tuple[str | None, tuple[BriefReference, ...]]:
+    """The first frame and the references, stored."""
+    first = [] if body.first_picture is None else [("input_reference", body.first_picture)]
     adapter = body.ip_adapter
+    named = [] if adapter is None else sources(adapter)
+    ids = await pictures.kept([*first, *named])
+    first_frame = ids.pop(0) if first else None
     if adapter is None:
-        return ()
+        return first_frame, ()
     count = len(adapter.images)
-    bound = zip(sources(adapter), roles(adapter, count), weights(adapter, count), strict=True)
-    return tuple(
-        [
-            BriefReference(artifact=await pictures.kept(source, param), role=role, filename=param, weight=weight)
-            for (param, source), role, weight in bound
-        ]
+    bound = zip(named, ids, roles(adapter, count), weights(adapter, count), strict=True)
+    return first_frame, tuple(
+        BriefReference(artifact=artifact, role=role, filename=param, weight=weight)
+        for (param, _), artifact, role, weight in bound
     )

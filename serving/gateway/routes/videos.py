@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pipelines.media import encode_jpeg, stream_clip
 from pipelines.store.intake import Order
 from pipelines.store.records import Generation
+from serving.gateway import removal
 from serving.gateway.bodies import FORM_TYPE, JSON_TYPE, body_schema, read_body
 from serving.gateway.byte_ranges import file_response
 from serving.gateway.idempotency import REPLAYED, IdempotencyKey, request_key
@@ -103,7 +104,7 @@ async def delete_video(request: Request, video_id: str) -> VideoDeleted:
     used, user = services(request), owner(request)
     before = await _video(used, user, video_id)
     if before.status not in ("pending", "processing"):
-        await used.store.delete(user, video_id)
+        await removal.remove(used, user, video_id)
         return VideoDeleted(id=video_id, deleted=True, status=STATUS[before.status])
     await used.store.cancel(user, video_id)
     await tell(used.worker.cancel(video_id))
