@@ -155,7 +155,7 @@ def bruno(server):
 @pytest.fixture(scope="module")
 def operations(server):
     """Those of the OpenAPI document, and those that the application keeps out of it."""
-    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
     described = {
         Operation(method.upper(), path) for path, each in paths.items() for method in METHODS if method in each
     }
@@ -204,7 +204,7 @@ def test_the_tables_name_nothing_that_is_gone(operations, sockets):
 
 
 def test_without_credentials_every_address_that_is_not_public_is_401(server, operations):
-    with httpx.Client(base_url=server.url) as stranger:
+    with httpx.Client(base_url=server.url, timeout=60) as stranger:
         wrong = []
         for each in operations:
             answer = each.ask(stranger, dict.fromkeys(each.parameters, "x"))

@@ -35,7 +35,7 @@ class Person:
         self.session = self.post("/api/v1/interactive/start", {"prompt": PROMPT})["session_id"]
 
     def post(self, path, body=None):
-        answer = httpx.post(f"{self.server.url}{path}", json=body, headers=bearer(self.token))
+        answer = httpx.post(f"{self.server.url}{path}", json=body, headers=bearer(self.token), timeout=60)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
 
@@ -47,7 +47,9 @@ class Person:
 
     def end(self):
         if self.way == "key":
-            httpx.delete(f"{self.server.url}/api/auth/keys/{self.key_id}", headers=bearer(self.token))
+            httpx.delete(
+                f"{self.server.url}/api/auth/keys/{self.key_id}", headers=bearer(self.token), timeout=60
+            ).raise_for_status()
         elif self.way == "disabled":
             self.server.call(self.server.services.auth.accounts.set_disabled(self.name, True))
         else:
@@ -59,7 +61,7 @@ WAYS = ("login", "ticket", "key", "disabled")
 
 @contextmanager
 def event_stream(server, path, query, headers):
-    with httpx.stream("GET", f"{server.url}{path}{query}", headers=STREAM | headers, timeout=30) as stream:
+    with httpx.stream("GET", f"{server.url}{path}{query}", headers=STREAM | headers, timeout=60) as stream:
         assert stream.status_code == 200, stream.read()
         yield frames(stream)
 
