@@ -32,6 +32,8 @@ _EMPTY = (
     " for name in select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version'"
     " loop execute format('delete from %I', name); end loop; end $$",
 )
+# A zone of its own: times must read back as they were written, whatever the server's zone is.
+_SETTINGS = ("-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "timezone=Asia/Kolkata")
 _FAST = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
@@ -49,7 +51,15 @@ class PostgresServer:
     def __init__(self, durable: bool = False) -> None:
         """Raises PostgresMissing."""
         self._binaries = _binaries()
-        self._settings = ("-c", "listen_addresses=", "-c", "shared_buffers=32MB", *(() if durable else _FAST))
+        self._settings = (
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "shared_buffers=32MB",
+            "-c",
+            "timezone=Asia/Kolkata",
+            *(() if durable else _FAST),
+        )
         self._folder = Path(tempfile.mkdtemp(prefix="admint-postgres-", dir="/tmp"))
         self._as: dict[str, Any] = {"cwd": self._folder}
         self._process: subprocess.Popen[bytes] | None = None

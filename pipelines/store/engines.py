@@ -48,6 +48,7 @@ def writing_engine(url: str) -> AsyncEngine:
             url,
             connect_args=arguments,
             json_serializer=serialised,
+            isolation_level="READ COMMITTED",  # what row locks are made for, whatever the server's default is
             pool_pre_ping=True,
             pool_size=WRITERS,
             max_overflow=0,

@@ -33,6 +33,7 @@ from pipelines.store.transaction import (
     insert_generation,
     insert_messages,
     insert_takes,
+    lease_time,
     locked,
     now,
     point,
@@ -156,15 +157,15 @@ class GenerationStore(StageRows):
     @unbroken
     async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None:
         """Take the lease of the generation that waits longest, or whose worker died; None when there is none."""
-        lost = and_(generations.c.status == "processing", generations.c.lease_expires_at < now())
-        query = (
-            select(generations)
-            .where(or_(generations.c.status == "pending", lost))
-            .order_by(generations.c.created_at, generations.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
         async with self._database.write() as connection:
+            over = generations.c.lease_expires_at < await lease_time(connection)
+            query = (
+                select(generations)
+                .where(or_(generations.c.status == "pending", and_(generations.c.status == "processing", over)))
+                .order_by(generations.c.created_at, generations.c.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
             row = (await connection.execute(query)).first()
             if row is None:
                 return None
@@ -200,7 +201,7 @@ class GenerationStore(StageRows):
         async with self._database.write() as connection:
             row = await locked(connection, generation_id)
             expires: datetime | None = row.lease_expires_at
-            if expires is not None and expires > now() and not take_over:
+            if expires is not None and not take_over and expires > await lease_time(connection):
                 raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
             return await self._take(connection, row, owner)
 
@@ -212,7 +213,7 @@ class GenerationStore(StageRows):
             .values(
                 fence=fence,
                 lease_owner=owner,
-                lease_expires_at=self._lease_end(),
+                lease_expires_at=await self._lease_end(connection),
                 status="processing",
                 error_message=None,
                 completed_at=None,
@@ -228,12 +229,12 @@ class GenerationStore(StageRows):
             await connection.execute(
                 update(generations)
                 .where(generations.c.id == lease.generation_id)
-                .values(lease_expires_at=self._lease_end())
+                .values(lease_expires_at=await self._lease_end(connection))
             )
         return bool(row.cancellation_requested)
 
-    def _lease_end(self) -> datetime:
-        return now() + timedelta(seconds=self.lease_seconds)
+    async def _lease_end(self, connection: AsyncConnection) -> datetime:
+        return await lease_time(connection) + timedelta(seconds=self.lease_seconds)
 
     @unbroken
     async def end(

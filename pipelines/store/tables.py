@@ -59,7 +59,7 @@ metadata = MetaData(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime; SQLite stores it naive, so the zone is put back on reading."""
+    """An aware UTC datetime. SQLite stores it naive, so the zone is put back; PostgreSQL answers in its own zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -68,7 +68,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
+        if value is None:
+            return None
+        aware: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return aware
 
 
 def _generation_id() -> Column[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.brief import Brief
@@ -23,6 +23,14 @@ from pipelines.store.tables import artifacts, currents, events, generations, mes
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+async def lease_time(connection: AsyncConnection) -> datetime:
+    """The one clock that all workers' leases go by: the server's. Workers on SQLite share their machine's."""
+    if connection.dialect.name != "postgresql":
+        return now()
+    time: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    return time
 
 
 def generation_of(row: Row[Any]) -> Generation:

@@ -100,7 +100,7 @@ class Cut:
 
     async def _ask(self, reader, server, cut):
         while data := await reader.read(65536):
-            if b"COMMIT" in data and self.when is not None:
+            if b"COMMIT\0" in data and self.when is not None:
                 self.cuts += 1
                 if self.when == "before":
                     self.when = None

@@ -1,7 +1,7 @@
 """What every database behind the generation store must do. Runs on SQLite and PostgreSQL."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -10,6 +10,8 @@ from pipelines.brief import Brief
 from pipelines.errors import Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
+from pipelines.store import transaction
+from pipelines.store.database import Database
 from pipelines.store.records import NewEvent
 from pipelines.store.sql import GenerationStore
 from pipelines.store.tables import generations
@@ -149,6 +151,25 @@ async def test_a_cancel_request_is_seen_at_the_next_renewal_and_cleared_at_the_e
     assert await store.renew(lease) is True
     await store.end(lease, "cancelled", EVENT)
     assert (await store.get("anna", generation_id)).cancellation_requested is False
+
+
+async def test_leases_on_postgres_go_by_the_servers_clock_and_not_by_the_workers(postgres_database_url, monkeypatch):
+    database = Database(postgres_database_url)
+    store = GenerationStore(database)
+    generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
+    await store.claim(generation_id, "one")
+    monkeypatch.setattr(transaction, "now", lambda: datetime.now(UTC) + timedelta(hours=1))
+    assert await store.claim_next("a worker whose clock is fast") is None
+    with pytest.raises(Busy):
+        await store.claim(generation_id, "a worker whose clock is fast")
+    await database.close()
+
+
+async def test_times_are_the_same_moment_whatever_the_servers_zone(store, generation_id):
+    before = datetime.now(UTC)
+    created = (await store.get("anna", generation_id)).created_at
+    assert created.tzinfo is UTC
+    assert abs(before - created) < timedelta(minutes=5)
 
 
 async def test_migrating_twice_changes_nothing(database, store, generation_id):
