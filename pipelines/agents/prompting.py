@@ -39,6 +39,11 @@ def draft_lines(draft: SceneDraft) -> str:
     )
 
 
+def note_line(note: str | None) -> tuple[str, ...]:
+    """What the owner said when they approved the stage before."""
+    return (f"Note of the owner: {note}",) if note else ()
+
+
 def feedback_line(feedback: str | None) -> tuple[str, ...]:
     return (f"Feedback: {feedback}",) if feedback else ()
 

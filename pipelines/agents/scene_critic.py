@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.agents.conversation import Question, schema_of
 from pipelines.agents.critique import CritiqueAnswer
 from pipelines.agents.lint import scene_facts
-from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines
+from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines, note_line
 from pipelines.brief import Brief
 from pipelines.story import Entity, SceneDraft, Story
 
@@ -24,8 +24,9 @@ def scene_critique_question(
     draft: SceneDraft,
     seed: int,
     iteration: int = 1,
+    note: str | None = None,
 ) -> Question:
-    """Question about one scene draft; `entities[0]` is the product."""
+    """Question about one scene draft; `entities[0]` is the product, `note` as for the writer."""
     beat = story.beats[scene_number - 1]
     last = scene_number == len(story.beats)
     return Question(
@@ -37,6 +38,7 @@ def scene_critique_question(
                 entity_lines(entities),
                 f"Scene {scene_number} of {len(story.beats)}, purpose: {beat.purpose}",
                 f"Beat, {beat.setting}: {beat.event}",
+                *note_line(note),
                 draft_lines(draft),
                 scene_facts(draft, entities[0], last),
             ]

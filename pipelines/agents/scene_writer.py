@@ -11,7 +11,7 @@ import re
 
 from models.spec import CameraMove
 from pipelines.agents.conversation import Answer, Line, Phrase, Question, schema_of
-from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines, feedback_line
+from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines, feedback_line, note_line
 from pipelines.brief import Brief
 from pipelines.steps import Json
 from pipelines.story import Entity, SceneDraft, Story
@@ -50,8 +50,12 @@ def scene_question(
     iteration: int = 1,
     feedback: str | None = None,
     previous: SceneDraft | None = None,
+    note: str | None = None,
 ) -> Question:
-    """Question for one scene; `camera_moves` are those that the video model understands."""
+    """Question for one scene; `camera_moves` are those that the video model understands.
+
+    `note` is what the owner said when they approved the story.
+    """
     beat = story.beats[scene_number - 1]
     lines = [
         brief_lines(brief),
@@ -67,7 +71,7 @@ def scene_question(
     return Question(
         agent="writer",
         system=SYSTEM,
-        user="\n".join([*lines, *feedback_line(feedback)]),
+        user="\n".join([*lines, *note_line(note), *feedback_line(feedback)]),
         json_schema=_schema(entities, camera_moves),
         seed=seed,
         iteration=iteration,

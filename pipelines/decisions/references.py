@@ -16,19 +16,18 @@ def upload_references(
 ) -> Decision:
     """Take `references` in place of those uploaded before. They act from the stage `reference_image` on.
 
-    Possible while the story is written or waits for approval, and while the references wait: then that stage runs
-    again. Raises BadInput at any other time, and for more than MAX_REFERENCES with the brief's own.
+    Possible while the story is written or waits for approval, as in the contract. Raises BadInput at any other time,
+    and for more than MAX_REFERENCES with the brief's own.
     """
     own = len(situation.generation.brief.references)
     if not references or own + len(references) > MAX_REFERENCES:
         raise BadInput(f"{len(references)} reference images: give 1 to {MAX_REFERENCES - own}")
     if "reference_image" not in situation.stages:
         raise BadInput(f"recipe {situation.generation.recipe.name!r} has no stage 'reference_image' to bring images to")
-    again = situation.waiting_stage == "reference_image"
-    if not (again or _before_references(situation)):
+    if not _before_references(situation):
         raise BadInput(
-            "reference images are taken while the story or the reference image waits for approval; the generation is "
-            f"{situation.generation.status} at {situation.generation.current_stage!r}"
+            "reference images are taken until the story is approved; the generation is "
+            f"{situation.generation.status} at {situation.generation.current_stage!r}: regenerate the story to go back"
         )
     direction = situation.direction.model_copy(update={"references": references})
     event = NewEvent(
@@ -43,7 +42,6 @@ def upload_references(
     )
     return Decision(
         direction.without_choices(("reference_image",), None),
-        continues_at="reference_image" if again else None,
         events=(event,),
         artifacts=tuple(stored),
     )

@@ -79,6 +79,8 @@ async def _attempt(
     before: WrittenScene | None,
 ) -> WrittenScene:
     """One draft and its critique, as the steps `scenes/scene-002/{names}-{iteration}`."""
+    approved = context.direction.approval("story")
+    note = approved.notes if approved else None
     writer, critic = (f"scenes/scene-{number:03d}/{name}-{iteration}" for name in names)
     question = scene_question(
         context.brief,
@@ -90,6 +92,7 @@ async def _attempt(
         iteration,
         feedback,
         before.draft if before else None,
+        note,
     )
     check = partial(check_scene, entities=story.entities)
     draft = (await consult(context, writer, question, SceneAnswer, check)).draft()
@@ -103,6 +106,7 @@ async def _attempt(
         draft,
         derived_seed(context.seed, critic),
         iteration,
+        note,
     )
     judged = (await consult(context, critic, asked, CritiqueAnswer)).judged(context.recipe.scenes.approve_at)
     return WrittenScene(draft=draft, critique=judged, iterations=iteration)

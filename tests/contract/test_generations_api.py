@@ -294,6 +294,21 @@ def test_a_scene_is_made_anew_and_the_first_take_chosen_again(http):
     assert "brighter" in [message["content"] for message in said if message["role"] == "user"]
 
 
+def test_one_take_is_made_anew_and_only_its_scene_changes(http):
+    generation_id = order(http)
+    until(http, generation_id, "completed")
+    before = [current(http, generation_id, "clip", number) for number in (1, 2)]
+    asked = http.post(
+        f"{URL}/{generation_id}/regenerate", json={"take_id": before[0]["id"], "modifications": {"seed": 99}}
+    )
+    assert asked.status_code == 200, asked.text
+    until(http, generation_id, "completed")
+    after = [current(http, generation_id, "clip", number) for number in (1, 2)]
+    assert after[0]["id"] != before[0]["id"]
+    assert after[0]["provenance"]["request"]["noise"]["seed"] == 99
+    assert after[1] == before[1]
+
+
 def current(http, generation_id, kind, scene_number):
     takes = http.get(f"{URL}/{generation_id}/takes").json()["items"]
     return next(t for t in takes if (t["kind"], t["scene_number"], t["current"]) == (kind, scene_number, True))

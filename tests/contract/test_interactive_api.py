@@ -170,6 +170,16 @@ def test_feedback_reaches_the_agents(client, server):
     assert [entry["content"] for entry in seen["conversation_history"]] == ["Put it in a forest."]
 
 
+def test_notes_of_an_approval_reach_the_agents_that_come_next(client, server):
+    session_id = client.reach("story")
+    answer = client.post(session_id, "/approve", stage="story", notes="Keep the bottle in the sun.")
+    assert answer.status_code == 200, answer.text
+    client.wait(session_id)
+    written = asked(server, "writer")
+    assert written
+    assert all("Note of the owner: Keep the bottle in the sun." in question for question in written)
+
+
 def test_one_scene_is_drawn_anew_and_the_others_stay(client, server):
     session_id = client.reach("storyboard")
     before = client.get(session_id)["outputs"]["storyboard"]["images"]
@@ -256,12 +266,14 @@ def test_uploaded_references_take_the_place_of_the_drawn_one(client, server):
     assert used == {(images[1]["path"],)}
 
 
-def test_references_come_too_late_once_the_storyboard_is_drawn(client, board):
+@pytest.mark.parametrize("stage", ["reference_image", "storyboard"])
+def test_references_come_too_late_once_the_story_is_approved(client, board, stage):
     files = {"images": ("bottle.png", png(1).data, "image/png")}
-    before = client.get(board)
-    message = refused(client.http.post(f"/api/v1/interactive/{board}/reference-images/upload", files=files))
-    assert "storyboard" in message
-    assert client.get(board) == before
+    session_id = board if stage == "storyboard" else client.reach(stage)
+    before = client.get(session_id)
+    message = refused(client.http.post(f"/api/v1/interactive/{session_id}/reference-images/upload", files=files))
+    assert stage in message
+    assert client.get(session_id) == before
 
 
 @pytest.mark.parametrize(

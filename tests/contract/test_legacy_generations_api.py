@@ -94,6 +94,25 @@ def test_bounds_of_the_contract_are_kept(idle, change):
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
 
 
+@pytest.mark.parametrize("seconds", [9, 60])
+def test_the_bounds_themselves_are_allowed(idle, seconds):
+    assert idle.post(f"{URL}/generate", json={"prompt": PROMPT, "duration": seconds}).status_code == 202
+
+
+def test_what_an_order_leaves_out_is_as_the_contract_has_it(idle):
+    made = idle.post(f"{URL}/generate", json={"prompt": PROMPT}).json()
+    row = idle.get(f"{URL}/{made['generation_id']}").json()
+    assert (row["duration"], row["aspect_ratio"], row["framework"], row["use_llm"]) == (15, "9:16", "PAS", True)
+    assert (row["status"], row["progress"], row["title"], row["generation_group_id"]) == ("pending", 0, None, None)
+    assert (row["cancellation_requested"], row["completed_at"], row["video_url"]) == (False, None, None)
+
+
+@pytest.mark.parametrize("framework", ["PAS", "BAB", "AIDA"])
+def test_every_framework_of_the_contract_is_taken(idle, framework):
+    made = idle.post(f"{URL}/generate", json={**AD, "framework": framework}).json()
+    assert idle.get(f"{URL}/{made['generation_id']}").json()["framework"] == framework
+
+
 def test_defaults_of_coherence_can_be_read(idle):
     defaults = idle.get(f"{URL}/coherence/settings/defaults").json()
     assert {name: defaults[name] for name in ("use_seed_control", "use_latent_reuse", "use_ip_adapter")} == {
@@ -138,6 +157,13 @@ def test_a_group_loses_its_winner_with_it_and_goes_with_its_last_generation(http
     assert (left["winner_generation_id"], [row["id"] for row in left["generations"]]) == (None, [second])
     http.delete(f"{URL}/{second}")
     assert http.get(f"{URL}/comparison/{group['group_id']}").status_code == 404
+
+
+def test_ten_variations_are_compared_at_once(idle):
+    asked = parallel(idle, "settings", *({"coherence_settings": {"seed_value": number}} for number in range(10)))
+    assert asked.status_code == 202, asked.text
+    shown = idle.get(f"{URL}/comparison/{asked.json()['group_id']}").json()
+    assert [row["seed_value"] for row in shown["generations"]] == list(range(10))
 
 
 @pytest.mark.parametrize(

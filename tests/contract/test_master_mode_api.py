@@ -93,6 +93,56 @@ def test_flags_choose_what_is_made(http):
     assert (scenes["final_video_path"], scenes["video_generation_status"], scenes["scene_videos"]) == (None,) * 3
 
 
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory):
+    """A server whose orders nobody runs."""
+    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
+        yield server.http
+
+
+def test_what_an_order_leaves_out_is_as_the_contract_has_it(idle):
+
+    answer = idle.post(f"{URL}/generate-story", json={"prompt": PROMPT}, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 202, answer.text
+    row = idle.get(f"/api/v1/generations/{answer.json()['generation_id']}").json()
+    assert (row["stages"], row["title"], row["framework"]) == (["story", "scenes"], None, "master_mode")
+    assert row["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"prompt": ""}, 422),
+        ({"max_iterations": "0"}, 422),
+        ({"max_iterations": "11"}, 422),
+        ({"client_generation_id": "a/b"}, 422),
+        ({"tone": "warm"}, 422),
+        ({"title": "x" * 201}, 422),
+    ],
+)
+def test_an_order_outside_of_its_bounds_is_refused_and_nothing_is_stored(idle, fields, status):
+    before = idle.get("/api/v1/generations").json()["total"]
+    answer = idle.post(f"{URL}/generate-story", json={**FORM, **fields}, headers={"Prefer": "respond-async"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, "invalid_request"), answer.text
+    assert idle.get("/api/v1/generations").json()["total"] == before
+
+
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        ([("reference_images", (f"{n}.png", png(n).data)) for n in range(4)], 422),
+        ([("reference_images", ("a.png", b"no picture"))], 422),
+        ([("reference_images", ("a.png", b"\x89PNG" + bytes(10 * 2**20)))], 413),
+    ],
+    ids=["four", "no picture", "too large"],
+)
+def test_uploads_keep_their_limits(idle, files, status):
+    before = idle.get("/api/v1/generations").json()["total"]
+    answer = idle.post(f"{URL}/generate-story", data=FORM, files=files, headers={"Prefer": "respond-async"})
+    assert answer.status_code == status, answer.text
+    assert idle.get("/api/v1/generations").json()["total"] == before
+
+
 def test_a_video_without_scenes_is_refused(http):
     answer = http.post(f"{URL}/generate-story", json={**FORM, "generate_scenes": "false", "generate_videos": "true"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")

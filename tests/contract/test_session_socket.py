@@ -143,6 +143,24 @@ def test_whoever_leaves_and_comes_back_sees_no_gap_and_nothing_twice(server, cli
     assert client.get(session_id)["status"] == "complete"  # nobody's leaving cancelled it
 
 
+def test_a_session_goes_on_across_a_restart_of_the_gateway_without_a_gap(tmp_path):
+    """Client, worker and gateway all go at once; what the client knows is its session and the last `seq` it saw."""
+    with SpeakingServer(tmp_path) as first, first.studio.holding(1):
+        session_id = Client(first.http).start(mode="auto")["session_id"]
+        with watching(first, session_id) as watcher:
+            seen = watcher.until(stage="reference_image")  # its picture is held at the first step
+    with SpeakingServer(tmp_path) as second:
+        with watching(second, session_id, after=seen[-1]["seq"]) as watcher:
+            rest, code = watcher.rest()
+        assert code == 1000
+        seen += rest
+        assert [frame["seq"] for frame in seen] == log(Client(second.http), session_id)
+        assert (seen[-1]["stage"], Client(second.http).get(session_id)["status"]) == ("complete", "complete")
+    assert [frame["seq"] for frame in seen] == list(range(1, len(seen) + 1))
+    told = [frame["progress"] for frame in seen if frame["progress"] is not None]
+    assert told == sorted(told)
+
+
 def test_two_observers_see_the_same(server, board):
     with watching(server, board) as first, watching(server, board) as second:
         first.say("why is it so dark?")

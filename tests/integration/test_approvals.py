@@ -102,10 +102,15 @@ async def test_references_come_too_late_once_the_storyboard_is_drawn(world):  # 
         await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
 
 
-async def test_references_brought_while_the_drawn_one_waits_take_its_place(world):  # noqa: F811
+async def test_references_are_brought_by_going_back_to_the_story_once_one_is_drawn(world):  # noqa: F811
     generation_id = await world.reach("reference_image")
     stored = (world.picture(50),)
+    with pytest.raises(BadInput, match="regenerate the story to go back"):
+        await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
+    await world.anna.regenerate("anna", generation_id, "story")
+    await world.run(generation_id)
     await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
+    await world.anna.approve("anna", generation_id, "story")
     assert (await world.run(generation_id)).current_stage == "reference_image"
     outputs = await world.store.outputs(generation_id)
     assert [one["artifact"] for one in outputs["reference_image"]] == [stored[0].sha256]
@@ -115,7 +120,10 @@ async def test_the_drawn_reference_can_be_chosen_again_after_an_upload(world):  
     generation_id = await world.reach("reference_image")
     drawn = await world.take(generation_id, "reference", None)
     stored = (world.picture(50),)
+    await world.anna.regenerate("anna", generation_id, "story")
+    await world.run(generation_id)
     await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
+    await world.anna.approve("anna", generation_id, "story")
     await world.run(generation_id)
     await world.anna.select("anna", generation_id, drawn.id)
     await world.anna.approve("anna", generation_id, "reference_image")

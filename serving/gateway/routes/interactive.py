@@ -92,7 +92,7 @@ async def regenerate(request: Request, session_id: str, body: Regeneration) -> R
 
 @router.post("/{session_id}/reference-images/upload", openapi_extra=body_schema(ReferenceUpload, (FORM_TYPE,)))
 async def upload_references(request: Request, session_id: str) -> ReferencesUploaded:
-    """Bring up to three images of your own, in place of a drawn reference; during the story stage."""
+    """Bring up to three images of your own, in place of a drawn reference; until the story is approved."""
     return await take_references(request, _sessions(request), session_id)
 
 
