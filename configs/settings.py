@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     """Where model weights live on this machine."""
     profile: str = "sketch"
     database: str | None = None
-    """SQLAlchemy URL of the server's store, such as postgresql+psycopg://…; None: SQLite under `home`."""
+    """Address of the server's store, such as postgresql://USER:PASSWORD@HOST/NAME; None: SQLite under `home`."""
     artifacts: Path | None = None
     """Folder of the server's artifacts, which every node must see; None: under `home`."""
     secret: SecretStr | None = None

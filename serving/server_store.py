@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from configs.settings import Settings, server_artifacts, server_database
+from pipelines.store.address import database_address
 from pipelines.store.artifacts import LocalArtifacts, storage_failure
 from pipelines.store.database import Database
 from pipelines.store.owned import OwnedArtifacts
@@ -27,8 +26,8 @@ class ServerStore:
 
 
 async def open_server_store() -> ServerStore:
-    """Open both, with the newest schema. Raises StorageFailed."""
-    artifacts, url = server_artifacts(), make_url(server_database())
+    """Open both, with the newest schema. Raises StorageFailed, BadInput for an address that is none."""
+    artifacts, url = server_artifacts(), database_address(server_database())
     folders = [artifacts]
     if url.get_backend_name() == "sqlite" and url.database:
         folders.append(Path(url.database).parent)

@@ -11,10 +11,11 @@ import sqlite3
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from pipelines.store.address import database_address
 from pipelines.store.storable import checked, serialised
 
 BUSY_SECONDS = 30.0
@@ -39,13 +40,14 @@ _SOCKET = {
 
 def writing_engine(url: str) -> AsyncEngine:
     """Transactions that lock before they read."""
-    if url.startswith("sqlite"):
+    address = database_address(url)
+    if _is_sqlite(address):
         arguments = {"timeout": BUSY_SECONDS}
-        engine = _locking(create_async_engine(url, connect_args=arguments, json_serializer=serialised), _WRITING)
+        engine = _locking(create_async_engine(address, connect_args=arguments, json_serializer=serialised), _WRITING)
     else:
         arguments = _postgres(**_PATIENCE, **_IDLE)
         engine = create_async_engine(
-            url,
+            address,
             connect_args=arguments,
             json_serializer=serialised,
             isolation_level="READ COMMITTED",  # what row locks are made for, whatever the server's default is
@@ -63,15 +65,16 @@ def migrating_engine(url: str) -> AsyncEngine:
     SQLite changes a table by copying it and dropping the old one; with foreign keys on, that drop would delete every
     row that points to it.
     """
-    if not url.startswith("sqlite"):
-        return create_async_engine(url, connect_args=_postgres())
-    return _locking(create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}), _MIGRATING)
+    address = database_address(url)
+    if _is_sqlite(address):
+        return _locking(create_async_engine(address, connect_args={"timeout": BUSY_SECONDS}), _MIGRATING)
+    return create_async_engine(address, connect_args=_postgres())
 
 
 def reading_engine(url: str) -> Engine:
     """Sees committed rows, blocks nobody and cannot write."""
-    address = make_url(url)
-    if address.get_backend_name() == "sqlite":
+    address = database_address(url)
+    if _is_sqlite(address):
         engine = _reading(address.set(drivername="sqlite"), {"timeout": BUSY_SECONDS})  # not the asynchronous driver
         event.listen(engine, "connect", partial(_configure_sqlite, _READING))
         event.listen(engine, "connect", _know_all_letters)
@@ -79,6 +82,10 @@ def reading_engine(url: str) -> Engine:
         engine = _reading(address, _postgres(**_PATIENCE, default_transaction_read_only="on"))
     checked(engine)
     return engine
+
+
+def _is_sqlite(address: URL) -> bool:
+    return address.get_backend_name() == "sqlite"
 
 
 def _reading(address: URL, arguments: dict[str, Any]) -> Engine:
