@@ -181,7 +181,7 @@ def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:
         return run_to_end(resume(folder, full_pipeline), Resumable(folder))
     if note is None or address not in (None, note.server):
         place = f"on {note.server}" if note else "on this machine, or not at all"
-        raise BadInput(f"the run in {str(folder)!r} was made {place}: leave --server {address} out")
+        raise BadInput(f"the run in {str(folder)!r} was made {place}: leave --server {address} out (and ADMINT_SERVER)")
     job = Job(note.server, folder, note.generation_id)
     return run_to_end(remote_run.resume(note, folder, full_pipeline), job)
 
