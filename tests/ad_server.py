@@ -57,7 +57,7 @@ class SpeakingServer:
 
 def until(client, generation_id, *statuses):
     """Poll until the generation is in one of `statuses`; its detail then."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         row = client.get(f"/api/v1/generations/{generation_id}").json()
         if row["status"] in statuses:

@@ -30,7 +30,7 @@ class Client:
 
     def wait(self, session_id):
         """Poll until the session waits for its owner or has ended; the session then."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             status = self.get(session_id, "/status")
             if status["awaiting_approval"] or status["status"] in ("complete", "error"):
