@@ -1,7 +1,7 @@
 """Keyed coalescing: calls that wait for the same lane and could share one forward pass are run as one batch.
 
 While a batch runs, calls gather; then the one that waited longest goes, and takes along those of its key, in order, up
-to a limit of cost. So nothing waits for company that does not come, but for the first few milliseconds of a burst.
+to a limit of cost. So nothing waits for company that does not come, but for the first moment on an idle lane.
 Knows neither models nor Ray: what a key means and what a batch costs is the caller's.
 """
 
@@ -16,8 +16,10 @@ from typing import Generic, TypeVar
 from models.interfaces import Watcher
 from pipelines.lanes import StoppableWatcher
 
-GATHER_SECONDS = 0.005
-"""What a burst needs to arrive through the proxy; 8 requests at once measured 1 to 3 ms apart."""
+QUIET_SECONDS = 0.01
+"""So long nothing new came: the burst is over. What a single call waits for company that does not come."""
+GATHER_SECONDS = 0.1
+"""However long it still goes on."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -72,7 +74,7 @@ class Coalescer(Generic[Request, Result]):
 
     async def _work(self) -> None:
         if any(call.key is not None for call in self._waiting):
-            await asyncio.sleep(GATHER_SECONDS)
+            await self._gather()
         while self._waiting:
             batch = self._next()
             outcomes = await self._outcomes(batch)
@@ -81,6 +83,14 @@ class Coalescer(Generic[Request, Result]):
                     call.outcome.set_exception(outcome)
                 else:
                     call.outcome.set_result(outcome)
+
+    async def _gather(self) -> None:
+        """While the calls of a burst arrive: each of them took the gateway some milliseconds to read."""
+        loop = asyncio.get_running_loop()
+        deadline, seen = loop.time() + GATHER_SECONDS, 0
+        while len(self._waiting) > seen and loop.time() < deadline:
+            seen = len(self._waiting)
+            await asyncio.sleep(QUIET_SECONDS)
 
     async def _outcomes(self, batch: list[_Call[Request, Result]]) -> Sequence[Result | Exception]:
         try:

@@ -106,3 +106,15 @@ async def test_a_failed_batch_fails_each_of_its_callers_and_the_next_one_runs(la
         await coalescer.submit("a", 1, 10, "one", Unwatched())
     lane.fail = None
     assert await coalescer.submit("a", 1, 10, "two", Unwatched()) == "TWO"
+
+
+async def test_a_burst_that_still_arrives_shares_one_batch(lane):
+    coalescer = Coalescer(lane.run)
+    lane.free.set()
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(coalescer.submit("a", 10, 100, f"a:{number}", Unwatched())))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert lane.batches == [["a:0", "a:1", "a:2", "a:3"]]
