@@ -54,7 +54,7 @@ class GatewayReplica:
         handles = ModelHandles(chat, image, video, scorer)
         services = Services(
             auth=server_auth(self._opened.database),
-            backend=HandleBackend(handles, offered),
+            backend=HandleBackend(handles, pipeline, offered),
             store=self._opened.store,
             owners=self._opened.owners,
             artifacts=self._opened.artifacts,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from ray import serve
@@ -16,6 +17,7 @@ from models.interfaces import ImageRequest, ImageResult, Unwatched, VideoRequest
 from pipelines.scoring import ScoreRequest
 from quality.registry import check_dimension
 from quality.score import Score
+from serving.deployments.asked_calls import with_queues
 from serving.deployments.counters import summed
 from serving.deployments.handle_models import ModelHandles
 from serving.deployments.llm import ChatOverHandle
@@ -27,23 +29,30 @@ from serving.gateway.backends import Json, ModelCounters, Spec
 class HandleBackend:
     """`ModelBackend` over an application's deployments."""
 
-    def __init__(self, handles: ModelHandles, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, handles: ModelHandles, pipeline: DeploymentHandle[Any], specs: Mapping[str, Spec]) -> None:
+        """`pipeline` calls models too: its replicas are asked for how many calls."""
         self._handles = handles
+        self._pipeline = pipeline
         self._specs = dict(specs)
 
     @property
     def specs(self) -> Mapping[str, Spec]:
         return self._specs
 
-    def chat(self, model: str, body: Json) -> AsyncGenerator[Json, None]:
-        return ChatOverHandle(self._handles.chat).chat(body)
+    async def chat(self, model: str, body: Json) -> AsyncGenerator[Json, None]:
+        with self._handles.asked.one_of(model):
+            async with aclosing(ChatOverHandle(self._handles.chat).chat(body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def image(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        result: ImageResult = await call_replica(self._handles.image, "generate", watcher, model, request)
+        with self._handles.asked.one_of(model):
+            result: ImageResult = await call_replica(self._handles.image, "generate", watcher, model, request)
         return result
 
     async def video(self, model: str, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        result: VideoResult = await call_replica(self._handles.video, "generate", watcher, model, request)
+        with self._handles.asked.one_of(model):
+            result: VideoResult = await call_replica(self._handles.video, "generate", watcher, model, request)
         return result
 
     async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
@@ -65,14 +74,14 @@ class HandleBackend:
         }
 
     async def counters(self) -> Mapping[str, ModelCounters]:
-        answers = await asyncio.gather(
-            *(
-                broadcast(handle, "counters")
-                for handle in (self._handles.chat, self._handles.image, self._handles.video)
-            ),
+        handles = (self._handles.chat, self._handles.image, self._handles.video)
+        asked, *answers = await asyncio.gather(
+            broadcast(self._pipeline, "asked"),
+            *(broadcast(handle, "counters") for handle in handles),
             return_exceptions=True,
         )
-        return summed(snapshot for answer in answers if isinstance(answer, list) for snapshot in answer)
+        models = summed(snapshot for answer in answers if isinstance(answer, list) for snapshot in answer)
+        return with_queues(models, [self._handles.asked.snapshot(), *(asked if isinstance(asked, list) else ())])
 
 
 class HandleWorker:

@@ -6,7 +6,7 @@ A full queue is not the generation's fault: its call waits and asks again. Knows
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -16,6 +16,7 @@ from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
+from serving.deployments.asked_calls import AskedCalls
 from serving.deployments.llm import complete
 from serving.deployments.replica_call import call_replica
 from serving.errors import NotReady, QueueFull
@@ -29,9 +30,8 @@ class ModelHandles:
     image: DeploymentHandle[Any]
     video: DeploymentHandle[Any]
     scorer: DeploymentHandle[Any]
-
-    def by_name(self) -> dict[str, DeploymentHandle[Any]]:
-        return {"chat": self.chat, "image": self.image, "video": self.video, "scorer": self.scorer}
+    asked: AskedCalls = field(default_factory=AskedCalls)
+    """Calls of models over these handles."""
 
 
 class HandleModels:
@@ -46,14 +46,17 @@ class HandleModels:
         self.video_model = video_model
 
     async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        return await complete(self._handles.chat, self.chat_model.name, request, watcher)
+        with self._handles.asked.one_of(self.chat_model.name):
+            return await complete(self._handles.chat, self.chat_model.name, request, watcher)
 
     async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        result: ImageResult = await _patiently(self._handles.image, watcher, self.image_model.name, request)
+        with self._handles.asked.one_of(self.image_model.name):
+            result: ImageResult = await _patiently(self._handles.image, watcher, self.image_model.name, request)
         return result
 
     async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        result: VideoResult = await _patiently(self._handles.video, watcher, self.video_model.name, request)
+        with self._handles.asked.one_of(self.video_model.name):
+            result: VideoResult = await _patiently(self._handles.video, watcher, self.video_model.name, request)
         return result
 
     async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:

@@ -52,6 +52,10 @@ class PipelineReplica:
         """Whether the generation ran here; it has then been told to stop."""
         return self._worker.cancel(generation_id)
 
+    async def asked(self) -> dict[str, int]:
+        """Calls by model that this replica waits for."""
+        return self._handles.asked.snapshot()
+
     def check_health(self) -> None:
         """Serve replaces a replica whose worker has died."""
         if self._work.done():

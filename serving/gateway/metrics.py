@@ -18,7 +18,7 @@ from serving.gateway.backends import ModelCounters
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 GAUGES = {
     "running": "Calls that hold the model's lane.",
-    "waiting": "Calls that wait for the model's lane.",
+    "waiting": "Calls that wait for the model: before its deployment, or for its lane.",
     "peak_memory_bytes": "Greatest device memory of the model's process.",
 }
 COUNTERS = {
