@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -36,7 +37,7 @@ from tests.e2e.server import first_key, free_port, start_server
 HTTP_PARTS = ("overhead", "burst", "polls")
 LIBRARIES = ("torch", "diffusers", "ray", "fastapi", "uvicorn", "sqlalchemy")
 REPLICAS = 3
-CLIP_STEPS = 40
+SPREADS = 2
 CANCELS = 5
 Row = tuple[str, float, str, float, str]
 """Name, value, how to hold it to the bar (`<=` or `>=`), bar, format."""
@@ -96,8 +97,8 @@ def replicas_part() -> tuple[dict[str, Any], list[Row]]:
 async def _measure_replicas(found: dict[str, Any], count: int, url: str, key: str) -> None:
     async with _client(url, key) as client:
         http = Http(client)
-        await serving_replicas.spread(http, count, 1)  # warm
-        found[f"seconds_on_{count}"] = await serving_replicas.spread(http, REPLICAS, CLIP_STEPS)
+        seconds = [await serving_replicas.spread(client, REPLICAS) for _ in range(SPREADS + 1)]
+        found[f"seconds_on_{count}"] = median(seconds[1:])  # the first one warms
         if count == 1:
             found["cancels"] = [await serving_replicas.cancel_seconds(http, client) for _ in range(CANCELS)]
             found["slowed"] = await serving_replicas.clip_beside_polls(http, url, key)
@@ -107,7 +108,7 @@ def _replica_rows(found: dict[str, Any]) -> list[Row]:
     gain = found["seconds_on_1"] / found[f"seconds_on_{REPLICAS}"]
     step = serving_replicas.STEP_SECONDS
     return [
-        (f"{REPLICAS} clips on {REPLICAS} replicas against one", gain, ">=", 0.9 * REPLICAS, "{:.2f}"),
+        (f"{REPLICAS} scenes on {REPLICAS} replicas against one", gain, ">=", 0.9 * REPLICAS, "{:.2f}"),
         ("cancel to the next clip's first step, s", max(found["cancels"]), "<=", 2 * step + 0.1, "{:.3f}"),
         ("a sleeping clip beside 200 polls a second, slowed by", found["slowed"], "<=", 0.03, "{:.1%}"),
     ]

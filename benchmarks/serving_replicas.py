@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from statistics import median
+from typing import Any
 
 import httpx
 import numpy as np
@@ -18,7 +20,7 @@ from ray import serve
 from ray.serve import Application
 
 from benchmarks.polling_clients import Crowd
-from benchmarks.serving_http import UNFINISHED, Http
+from benchmarks.serving_http import PROMPT, UNFINISHED, Http
 from configs.settings import load_model, load_profile
 from models.interfaces import VideoRequest, VideoResult, Watcher
 from models.spec import VideoModelSpec
@@ -31,8 +33,8 @@ from serving.deployments.replica_options import replica_options
 from serving.deployments.scorer import scorer_deployment
 from serving.deployments.video import VideoReplica
 
-STEP_SECONDS = 0.25
-CLIP_STEPS = 24
+STEP_SECONDS = 0.5
+CLIP_STEPS = 12
 PAIRS = 3
 POLL_SECONDS = 0.01
 
@@ -61,12 +63,31 @@ class SleepingReplica(VideoReplica):
 sleeping_deployment = serve.deployment(SleepingReplica)
 
 
-async def spread(http: Http, scenes: int, steps: int) -> float:
-    """Seconds until `scenes` clips of `steps` steps, asked for at once, are all completed."""
-    started = time.perf_counter()
-    clips = [await http.clip(seed, steps) for seed in range(scenes)]
-    await asyncio.gather(*(_ended(http, clip) for clip in clips))
-    return time.perf_counter() - started
+async def spread(client: httpx.AsyncClient, scenes: int) -> float:
+    """Seconds in which one generation films its `scenes` scenes, by its event log: first start to last clip."""
+    body = {
+        "recipe": "express",
+        "brief": {"prompt": PROMPT, "duration": 3 * scenes, "num_scenes": scenes},
+        "use_llm": False,
+        "approvals": [],
+        "quality": {"dimensions": []},
+    }
+    made = (await client.post("/api/v1/generations", json=body)).raise_for_status().json()
+    where = f"/api/v1/generations/{made['id']}"
+    async with client.stream("GET", f"{where}/events", headers={"Accept": "text/event-stream"}) as stream:
+        async for _ in stream.aiter_lines():  # it ends with the generation
+            pass
+    events = (await client.get(f"{where}/events")).raise_for_status().json()["items"]
+    filming = [event for event in events if (event["step"] or "").startswith("video/")]
+    started = [_moment(event) for event in filming if event["kind"] == "step_started"]
+    completed = [_moment(event) for event in filming if event["kind"] == "step_completed"]
+    if len(completed) != scenes:
+        raise RuntimeError(f"{len(completed)} clips of {scenes} scenes: {events[-1]['message']}")
+    return max(completed) - min(started)
+
+
+def _moment(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["created_at"]).timestamp()
 
 
 async def cancel_seconds(http: Http, client: httpx.AsyncClient) -> float:
@@ -87,7 +108,9 @@ async def clip_beside_polls(http: Http, url: str, key: str) -> float:
     """By how much a crowd that polls slows a clip whose steps need no core; the median of PAIRS by turns."""
     slowed = []
     for _ in range(PAIRS):
-        alone = await spread(http, 1, CLIP_STEPS)
+        started = time.perf_counter()
+        await _ended(http, await http.clip(0, CLIP_STEPS))
+        alone = time.perf_counter() - started
         started = time.perf_counter()
         clip = await http.clip(0, CLIP_STEPS)
         async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
