@@ -7,10 +7,12 @@ Knows no bar.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -39,15 +41,29 @@ PAIRS = 3
 POLL_SECONDS = 0.01
 
 
+def lane_log() -> Path:
+    """Where the lanes note who starts on them and who has left."""
+    return Path(os.environ["ADMINT_HOME"]) / "lanes.log"
+
+
+def _note(word: str, seed: int) -> None:
+    with lane_log().open("a") as log:
+        log.write(f"{word} {seed} {time.time()}\n")
+
+
 @dataclass(frozen=True)
 class SleepingVideo:
     """A VideoModel whose steps take STEP_SECONDS and no core."""
 
     def generate(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        watcher.step(0, request.num_inference_steps)
-        for done in range(1, request.num_inference_steps + 1):
-            time.sleep(STEP_SECONDS)
-            watcher.step(done, request.num_inference_steps)
+        _note("started", request.noise.seed)
+        try:
+            for done in range(request.num_inference_steps):
+                watcher.step(done, request.num_inference_steps)
+                time.sleep(STEP_SECONDS)
+            watcher.step(request.num_inference_steps, request.num_inference_steps)
+        finally:
+            _note("left", request.noise.seed)
         frames = np.zeros((request.num_frames, request.height, request.width, 3), dtype=np.uint8)
         return VideoResult(frames, "0" * 64, request.num_inference_steps * STEP_SECONDS)
 
@@ -90,18 +106,27 @@ def _moment(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["created_at"]).timestamp()
 
 
-async def cancel_seconds(http: Http, client: httpx.AsyncClient) -> float:
-    """From DELETE of a running clip to the moment at which the one that waited for its lane takes its first step."""
-    first, second = await http.clip(1, 200), await http.clip(2, 200)
-    await _started(http, first)
-    await asyncio.sleep(3 * STEP_SECONDS)
-    started = time.perf_counter()
+async def cancel_seconds(http: Http, client: httpx.AsyncClient, turn: int) -> dict[str, float]:
+    """From DELETE of a running clip until its lane is free, and until the clip that waited starts there."""
+    running, waiting = 1000 + 2 * turn, 1001 + 2 * turn  # seeds, by which the lane's log knows them
+    first, second = await http.clip(running, 200), await http.clip(waiting, 200)
+    await _noted("started", running)
+    await asyncio.sleep(STEP_SECONDS * (1 + turn / 7))  # at another moment of a step each time
+    asked = time.time()
     (await client.delete(f"/v1/videos/{first}")).raise_for_status()
-    await _started(http, second)
-    seconds = time.perf_counter() - started
+    found = {"free": await _noted("left", running) - asked, "next": await _noted("started", waiting) - asked}
     (await client.delete(f"/v1/videos/{second}")).raise_for_status()
     await _ended(http, second)
-    return seconds
+    return found
+
+
+async def _noted(word: str, seed: int) -> float:
+    """When the lane's log said so; waits for it."""
+    while True:
+        for line in lane_log().read_text().splitlines() if lane_log().exists() else ():
+            if line.startswith(f"{word} {seed} "):
+                return float(line.rpartition(" ")[2])
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def clip_beside_polls(http: Http, url: str, key: str) -> float:
@@ -117,11 +142,6 @@ async def clip_beside_polls(http: Http, url: str, key: str) -> float:
             await crowd.beside(partial(_ended, http, clip))
         slowed.append((time.perf_counter() - started) / alone - 1)
     return median(slowed)
-
-
-async def _started(http: Http, clip: str) -> None:
-    """Returns once the clip has taken a step."""
-    await http.until(clip, lambda view: bool(view["progress"]), POLL_SECONDS)
 
 
 async def _ended(http: Http, clip: str) -> None:
