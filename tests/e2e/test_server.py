@@ -61,6 +61,13 @@ def test_the_server_says_what_it_serves_and_that_it_is_ready(server, client):
     assert {"sketch-chat", "sketch-image", "sketch-video"} <= {model.id for model in client.models.list()}
 
 
+def test_metrics_tell_of_every_model_who_waits_and_what_it_did(server):
+    scraped = httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {server.api_key}"}).text
+    for model in ("sketch-chat", "sketch-image", "sketch-video"):
+        assert f'admint_model_waiting{{model="{model}"}} 0.0' in scraped
+        assert f'admint_model_device_seconds_total{{model="{model}"}}' in scraped
+
+
 def test_an_image_comes_back_and_the_same_seed_gives_the_same_one(client):
     ask = {"model": "sketch-image", "prompt": "a red bottle on a beach", "size": "48x80", "response_format": "b64_json"}
     one, two = (client.images.generate(**ask, extra_body={"seed": 7}).data[0] for _ in range(2))
