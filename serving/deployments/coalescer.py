@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from models.interfaces import Watcher
 from pipelines.lanes import StoppableWatcher
 
-QUIET_SECONDS = 0.01
+QUIET_SECONDS = 0.015
 """So long nothing new came: the burst is over. What a single call waits for company that does not come."""
 GATHER_SECONDS = 0.1
 """However long it still goes on."""
