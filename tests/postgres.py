@@ -51,15 +51,7 @@ class PostgresServer:
     def __init__(self, durable: bool = False) -> None:
         """Raises PostgresMissing."""
         self._binaries = _binaries()
-        self._settings = (
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "shared_buffers=32MB",
-            "-c",
-            "timezone=Asia/Kolkata",
-            *(() if durable else _FAST),
-        )
+        self._settings = (*_SETTINGS, *(() if durable else _FAST))
         self._folder = Path(tempfile.mkdtemp(prefix="admint-postgres-", dir="/tmp"))
         self._as: dict[str, Any] = {"cwd": self._folder}
         self._process: subprocess.Popen[bytes] | None = None
