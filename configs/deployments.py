@@ -46,6 +46,7 @@ class ServingSettings(Plain):
     image: PictureReplicas = PictureReplicas()
     video: PictureReplicas = PictureReplicas()
     scorer: ReplicaSettings = ReplicaSettings()
-    pipeline: PipelineReplicas = PipelineReplicas()
+    pipeline: PipelineReplicas | None = PipelineReplicas()
+    """None: generations are run by `admint worker` processes, and `admint serve` runs none itself."""
     gateway: ReplicaSettings = ReplicaSettings(num_cpus=0.5)
     queue: QueueSettings = QueueSettings()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pipelines.engine import Engine
-from pipelines.errors import LeaseLost, PipelineError
+from pipelines.errors import DatabaseAway, LeaseLost, PipelineError, StorageFailed
 from pipelines.store.records import Generation, GenerationStatus, Lease, NewEvent
 
 POLL_SECONDS = 1.0
@@ -49,9 +49,8 @@ class Worker:
         """Work until cancelled; then every running step stops and its generation waits again for a worker."""
         try:
             while True:
-                await self._fill()
+                await self._look()
                 await self._rest()
-                await self._heed_cancels()
         finally:
             await self._stop()
 
@@ -69,6 +68,14 @@ class Worker:
     @property
     def running(self) -> int:
         return len(self._running)
+
+    async def _look(self) -> None:
+        """At the rows: what was cancelled, and what waits. A store that refuses is asked again at the next look."""
+        try:
+            await self._heed_cancels()
+            await self._fill()
+        except StorageFailed as error:
+            logger.warning("nothing new is taken: %s", error)
 
     async def _fill(self) -> None:
         self._woken.clear()
@@ -103,8 +110,8 @@ class Worker:
         except asyncio.CancelledError:
             if not cancel.is_set():
                 raise
-        except LeaseLost as error:
-            logger.warning("%s", error)
+        except (LeaseLost, DatabaseAway) as error:  # it waits for whoever has, or takes, its lease
+            logger.warning("generation %s: %s", generation.id, error)
         except Exception:  # the engine recorded it as the generation's end; other generations go on
             logger.exception("generation %s failed", generation.id)
         finally:

@@ -61,11 +61,13 @@ def compose(
     scorer: Application,
     address: Address | None = None,
 ) -> Application:
-    """The pipeline and the gateway over four bound deployments of models."""
+    """The gateway over four bound deployments of models, and the pipeline, unless workers elsewhere run generations."""
     serving = profile.serving
-    pipeline = pipeline_deployment.options(**replica_options("Pipeline", serving.pipeline, CONTROL_CALLS)).bind(
-        profile.name, serving.pipeline.generations, chat, image, video, scorer
-    )
+    pipeline = None
+    if serving.pipeline is not None:
+        pipeline = pipeline_deployment.options(**replica_options("Pipeline", serving.pipeline, CONTROL_CALLS)).bind(
+            profile.name, serving.pipeline.generations, chat, image, video, scorer
+        )
     return gateway_deployment.options(**replica_options("Gateway", serving.gateway, CONTROL_CALLS)).bind(
         profile.name, pipeline, chat, image, video, scorer, address
     )

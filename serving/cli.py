@@ -22,6 +22,7 @@ from serving.models_command import app as models_app
 from serving.serve_command import serve
 from serving.tools import enhance, images, pipeline, storyboard, videos
 from serving.users_command import app as users_app
+from serving.worker_command import worker
 
 MULTIPLE_VALUES = ("--reference-images",)
 """Options that take several values after one flag, as a shell's `*.jpg` hands them over."""
@@ -42,6 +43,7 @@ app.command("generate-videos")(videos.generate_videos)
 app.command("enhance-image-prompt")(enhance.enhance_image_prompt)
 app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
 app.command("serve")(serve)
+app.command("worker")(worker)
 app.command("deploy")(deploy)
 app.command("login")(login)
 app.command("logout")(logout)

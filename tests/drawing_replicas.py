@@ -1,24 +1,19 @@
 """The real application on Ray Serve with image and video replicas that draw at once, or slowly when told to.
 
 Gateway, pipeline, store, handles, lanes and streams are the real ones; only the engines inside the replicas draw by
-themselves: real pixels from the noise seed, no weights. A file decides the pace, because replicas are other processes.
+themselves (`drawing_engine`).
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 from ray import serve
 
 from configs.settings import load_model, load_profile
 from models.errors import InferenceFailed
-from models.interfaces import ImageRequest, ImageResult, VideoRequest, VideoResult, Watcher
 from models.spec import ImageModelSpec, VideoModelSpec
 from serving.app import IMAGE_CALLS, VIDEO_CALLS, compose
 from serving.deployments.call_stream import Failed
@@ -28,31 +23,9 @@ from serving.deployments.picture_replica import PictureReplica
 from serving.deployments.replica_options import replica_options
 from serving.deployments.scorer import scorer_deployment
 from serving.deployments.video import VideoReplica
+from tests.drawing_engine import Drawing
 
 NAMESPACE = "serve"
-SLOW_STEP_SECONDS = 0.2
-
-
-def pace_file() -> Path:
-    """While it exists every step takes SLOW_STEP_SECONDS."""
-    return Path(os.environ["ADMINT_HOME"]) / "slow"
-
-
-class Drawing:
-    """An ImageModel and a VideoModel: one colour that follows from the seed."""
-
-    def generate(self, request: Any, watcher: Watcher) -> Any:
-        for done in range(request.num_inference_steps):
-            watcher.step(done, request.num_inference_steps)
-            if pace_file().exists():
-                time.sleep(SLOW_STEP_SECONDS)
-        watcher.step(request.num_inference_steps, request.num_inference_steps)
-        colour = np.frombuffer(request.noise.seed.to_bytes(8, "little")[:3], dtype=np.uint8)
-        still = np.broadcast_to(colour, (request.height, request.width, 3)).copy()
-        if isinstance(request, ImageRequest):
-            return ImageResult(still, "0" * 64, 0.0)
-        assert isinstance(request, VideoRequest)
-        return VideoResult(np.repeat(still[None], request.num_frames, axis=0), "0" * 64, 0.0)
 
 
 class DrawingImageReplica(ImageReplica):

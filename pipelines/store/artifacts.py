@@ -1,19 +1,26 @@
 """Files named by their sha256, in a local folder. A file under its final name is whole and on disk.
 
-Order of a write: temporary file, fsync, rename, fsync of the folder; only then may a row name it. Knows no database.
+Order of a write: temporary file, fsync, rename, fsync of the folder; only then may a row name it. A file's time is when
+its bytes were last put: whoever removes files leaves those alone that somebody put since. Knows no database.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import tempfile
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.steps import StoredArtifact
 from pipelines.store.fault_points import reach
+
+PART, ASIDE = ".part-", ".aside-"
+"""First letters of a file that is being written, and of one that is being removed."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,7 +37,7 @@ def write_durably(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         reach("before_temp_write")
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -70,7 +77,7 @@ class LocalArtifacts:
         """Store `data`; returns when it is on disk. Raises StorageFailed."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
-        if not path.exists():
+        if not _put_again(path):
             write_durably(path, data)
         return StoredArtifact(sha256=sha256, media_type=media_type, size=len(data))
 
@@ -84,10 +91,73 @@ class LocalArtifacts:
             raise StorageFailed(f"artifact {sha256!r} was altered on disk: delete {str(self.path(sha256))!r}, resume")
         return data
 
-    def remove(self, sha256: str) -> None:
-        """Delete the file if it is there. Only for one that no row names. Raises StorageFailed."""
+    def remove(self, sha256: str, unused_since: datetime) -> bool:
+        """Delete the file unless its bytes were put again after `unused_since`. Only for one that no row names.
+
+        It is first moved aside, so that whoever puts the bytes meanwhile writes a file of their own. Returns whether
+        a file was deleted. Raises StorageFailed.
+        """
         path = self.path(sha256)
+        aside = path.with_name(ASIDE + path.name)
         try:
-            path.unlink(missing_ok=True)
+            os.replace(path, aside)
+            if aside.stat().st_mtime > unused_since.timestamp():
+                os.replace(aside, path)
+                return False
+            aside.unlink()
+        except FileNotFoundError:  # another process removes it too
+            return False
         except OSError as error:
             raise StorageFailed(f"cannot delete {str(path)!r} ({error.strerror}): make the folder writable") from error
+        return True
+
+    def shelves(self) -> tuple[str, ...]:
+        """The folders below the root."""
+        return tuple(sorted(path.name for path in self._root.iterdir() if path.is_dir()))
+
+    def aged(self, shelf: str, unused_since: datetime) -> tuple[str, ...]:
+        """Hashes of a shelf's files that nobody put since; what is half written and that old is deleted on the way.
+
+        What a crash left aside is first put back: a row may name it. Raises StorageFailed.
+        """
+        folder = self._root / shelf
+        try:
+            for path in folder.glob(f"{ASIDE}*"):
+                _put_back(path)
+            aged = [path for path in folder.iterdir() if _mtime(path) <= unused_since.timestamp()]
+            for path in aged:
+                if path.name.startswith(PART):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"cannot sweep {str(folder)!r} ({error.strerror}): make it writable") from error
+        return tuple(shelf + path.name for path in aged if not path.name.startswith(PART))
+
+
+def _put_back(aside: Path) -> None:
+    """Under its own name again, unless somebody wrote a file there since."""
+    with suppress(FileExistsError, FileNotFoundError):
+        os.link(aside, aside.with_name(aside.name.removeprefix(ASIDE)))
+    aside.unlink(missing_ok=True)
+
+
+def _mtime(path: Path) -> float:
+    """When its bytes were last put, in seconds; endless for a file that another process just removed."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _put_again(path: Path) -> bool:
+    """Note that the bytes of an existing file were put again; whether it exists. Raises StorageFailed.
+
+    Its folder is synced because whoever renamed it may have died before.
+    """
+    try:
+        os.utime(path)
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_failure(path, error) from error
+    return True

@@ -92,7 +92,10 @@ async def check_parent(connection: AsyncConnection, user_id: str, parent: str | 
 
 
 async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:
-    row = await locked(connection, lease.generation_id)
+    try:
+        row = await locked(connection, lease.generation_id)
+    except NotFound:
+        raise LeaseLost(f"generation {lease.generation_id!r} was deleted") from None
     if row.fence != lease.fence or row.lease_owner != lease.owner:
         raise LeaseLost(f"generation {lease.generation_id!r} was taken over by {row.lease_owner!r}")
     return row

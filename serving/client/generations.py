@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -109,7 +109,7 @@ class Generations:
         answer = await self._connection.call("GET", f"/v1/artifacts/{sha256}", patience=PATIENCE_SECONDS)
         stored = await asyncio.to_thread(artifacts.put, answer.content, answer.headers.get("content-type", ""))
         if stored.sha256 != sha256:
-            artifacts.remove(stored.sha256)
+            artifacts.remove(stored.sha256, datetime.now(UTC))
             raise ServingError(f"{self.server} sent other bytes than those of artifact {sha256!r}: try again")
 
     async def _one(self, method: str, path: str, **content: Any) -> ServedGeneration:

@@ -10,18 +10,14 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_model_specs, load_profile
 from models.spec import ScorerModelSpec
-from serving.ad_planner import profile_ad_planner
-from serving.clip_planner import ProfileClipPlanner
 from serving.deployments.handle_backend import HandleBackend, HandleWorker
 from serving.deployments.handle_models import ModelHandles
 from serving.deployments.listener import Address, Listener
-from serving.gateway.ads import open_ads
 from serving.gateway.application import create_app
 from serving.gateway.backends import Spec
 from serving.gateway.request_ids import log_with_request_ids
-from serving.gateway.services import Limits, Services
-from serving.server_auth import server_auth
-from serving.server_store import open_server_store, server_quota
+from serving.server_services import DistantWorker, server_services
+from serving.server_store import open_server_store
 
 
 @serve.ingress()
@@ -31,7 +27,7 @@ class GatewayReplica:
     async def __init__(  # type: ignore[misc]
         self,
         profile: str,
-        pipeline: DeploymentHandle[Any],
+        pipeline: DeploymentHandle[Any] | None,
         chat: DeploymentHandle[Any],
         image: DeploymentHandle[Any],
         video: DeploymentHandle[Any],
@@ -52,22 +48,9 @@ class GatewayReplica:
             name: spec for name in names if not isinstance(spec := known[name], ScorerModelSpec)
         }
         handles = ModelHandles(chat, image, video, scorer)
-        services = Services(
-            auth=server_auth(self._opened.database),
-            backend=HandleBackend(handles, pipeline, offered),
-            store=self._opened.store,
-            owners=self._opened.owners,
-            artifacts=self._opened.artifacts,
-            worker=HandleWorker(pipeline),
-            plan_clip=ProfileClipPlanner(chosen),
-            ads=open_ads(self._opened.database, self._opened.artifacts, profile_ad_planner(chosen), server_quota()),
-            keyframe_model=chosen.image,
-            limits=Limits(
-                waiting_generations=chosen.serving.queue.max_waiting,
-                retry_after_seconds=chosen.serving.queue.retry_after_seconds,
-            ),
-        )
-        self._app = create_app(services)
+        backend = HandleBackend(handles, pipeline, offered)
+        worker = DistantWorker() if pipeline is None else HandleWorker(pipeline)
+        self._app = create_app(server_services(chosen, self._opened, backend, worker))
         self._listener = None if address is None else Listener(self._app, address)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -29,8 +29,10 @@ from serving.gateway.backends import Json, ModelCounters, Spec
 class HandleBackend:
     """`ModelBackend` over an application's deployments."""
 
-    def __init__(self, handles: ModelHandles, pipeline: DeploymentHandle[Any], specs: Mapping[str, Spec]) -> None:
-        """`pipeline` calls models too: its replicas are asked for how many calls."""
+    def __init__(
+        self, handles: ModelHandles, pipeline: DeploymentHandle[Any] | None, specs: Mapping[str, Spec]
+    ) -> None:
+        """`pipeline` calls models too: its replicas are asked for how many calls. None: there is none."""
         self._handles = handles
         self._pipeline = pipeline
         self._specs = dict(specs)
@@ -76,12 +78,16 @@ class HandleBackend:
     async def counters(self) -> Mapping[str, ModelCounters]:
         handles = (self._handles.chat, self._handles.image, self._handles.video)
         asked, *answers = await asyncio.gather(
-            broadcast(self._pipeline, "asked"),
+            self._asked_by_pipeline(),
             *(broadcast(handle, "counters") for handle in handles),
             return_exceptions=True,
         )
         models = summed(snapshot for answer in answers if isinstance(answer, list) for snapshot in answer)
         return with_queues(models, [self._handles.asked.snapshot(), *(asked if isinstance(asked, list) else ())])
+
+    async def _asked_by_pipeline(self) -> list[dict[str, int]]:
+        """Calls by model that each of its replicas waits for."""
+        return [] if self._pipeline is None else await broadcast(self._pipeline, "asked")
 
 
 class HandleWorker:

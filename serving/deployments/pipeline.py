@@ -6,23 +6,15 @@ killed replica loses nothing; its generations are claimed again when their lease
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import uuid
-from functools import cache
 from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_profile
-from pipelines.engine import Engine
-from pipelines.errors import BadInput
-from pipelines.store.records import Generation
-from pipelines.worker import Worker
 from serving.deployments.handle_models import HandleModels, ModelHandles
-from serving.model_set import ModelSet, model_set
 from serving.server_store import open_server_store
+from serving.server_worker import ServerWorker
 
 
 class PipelineReplica:
@@ -37,13 +29,14 @@ class PipelineReplica:
         video: DeploymentHandle[Any],
         scorer: DeploymentHandle[Any],
     ) -> None:
-        self._profile = load_profile(profile)
-        self._handles = ModelHandles(chat, image, video, scorer)
+        handles = self._handles = ModelHandles(chat, image, video, scorer)
         self._opened = await open_server_store()
-        self._described = cache(lambda names: model_set(self._profile, *names))
-        name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-        self._worker = Worker(self._opened.store, self._engine_for, name, generations)
-        self._work = asyncio.create_task(self._worker.run())
+        self._worker = ServerWorker(
+            load_profile(profile),
+            self._opened,
+            lambda described: HandleModels(handles, described.chat, described.image, described.video),
+            generations,
+        )
 
     async def wake(self) -> None:
         self._worker.wake()
@@ -58,34 +51,14 @@ class PipelineReplica:
 
     def check_health(self) -> None:
         """Serve replaces a replica whose worker has died."""
-        if self._work.done():
-            self._work.result()
+        if self._worker.work.done():
+            self._worker.work.result()
             raise RuntimeError("the worker has stopped")
 
     async def __del__(self) -> None:
         """Serve's orderly shutdown: running steps stop, their generations wait for another worker."""
-        self._work.cancel()
-        await asyncio.wait({self._work})
+        await self._worker.stop()
         await self._opened.close()
-
-    def _engine_for(self, generation: Generation) -> Engine:
-        """Raises BadInput when this server's models are not those that the generation began with."""
-        wanted = generation.manifest["models"]
-        described: ModelSet = self._described(tuple(wanted[kind]["name"] for kind in ("chat", "image", "video")))
-        for kind, model in wanted.items():
-            if described.fingerprints[kind] != model["fingerprint"]:
-                raise BadInput(
-                    f"the {kind} model {model['name']!r} changed since this generation was asked for: ask for it again"
-                )
-        return Engine(
-            store=self._opened.store,
-            artifacts=self._opened.artifacts,
-            models=HandleModels(self._handles, described.chat, described.image, described.video),
-            fingerprints=described.fingerprints,
-            fps=self._profile.fps,
-            delivery=self._profile.delivery,
-            worker="pipeline",
-        )
 
 
 pipeline_deployment = serve.deployment(PipelineReplica)

@@ -6,6 +6,7 @@ Rows only, over one database; every call takes the owner's id.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from pipelines.directions import Directions
@@ -23,7 +24,7 @@ from serving.ad_order import AdPlanner
 class ArtifactFolder(Artifacts, Protocol):
     """The artifact store, as its files are deleted (`pipelines.store.artifacts`)."""
 
-    def remove(self, sha256: str) -> None: ...
+    def remove(self, sha256: str, unused_since: datetime) -> bool: ...
 
 
 @dataclass(frozen=True)

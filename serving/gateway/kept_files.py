@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from pipelines.steps import StoredArtifact
 from serving.gateway.removal import remove_unnamed
@@ -32,7 +33,8 @@ async def kept_files(
             stored.append(await asyncio.to_thread(used.artifacts.put, data, media_type))
         yield tuple(stored)
     except BaseException:
-        await asyncio.shield(remove_unnamed(used.ads, frozenset(each.sha256 for each in stored)))
+        hashes = frozenset(each.sha256 for each in stored)
+        await asyncio.shield(remove_unnamed(used.ads, hashes, datetime.now(UTC)))
         raise
     for data in files:  # another request may have failed with the very same bytes in between, and taken them away
         await asyncio.to_thread(used.artifacts.put, data, media_type)

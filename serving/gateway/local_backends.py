@@ -7,7 +7,7 @@ Each model runs in the lane it is given; models on one lane never run at the sam
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from models.errors import InvalidRequest, ModelError
@@ -59,7 +59,7 @@ class LocalBackend:
         self._waiting = dict.fromkeys(self.specs, 0)
         self._state = {name: "not loaded yet" for name in self.specs}
 
-    async def chat(self, model: str, body: Json) -> AsyncIterator[Json]:
+    async def chat(self, model: str, body: Json) -> AsyncGenerator[Json, None]:
         spec = self._spec(model, ChatModelSpec)
 
         async def stream(request: ChatRequest, watcher: Watcher, write: Callable[[str], None]) -> ChatResult:

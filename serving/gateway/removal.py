@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 from pipelines.store.records import Generation
 from serving.gateway.ads import Ads
@@ -33,12 +34,12 @@ async def remove(used: Services, user: str, generation_id: str) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         generation = await used.store.get(user, generation_id)
     unnamed = await used.ads.disposal.forget(user, generation_id)
-    await remove_unnamed(used.ads, unnamed)
+    await remove_unnamed(used.ads, unnamed, generation.completed_at or datetime.now(UTC))
 
 
-async def remove_unnamed(ads: Ads, hashes: frozenset[str]) -> None:
-    """The files of those that no row names. Asked right before: a generation may have made the very same file since."""
+async def remove_unnamed(ads: Ads, hashes: frozenset[str], unused_since: datetime) -> None:
+    """The files of those that no row names, and whose bytes nobody put after `unused_since`: a row may follow."""
     if not hashes:
         return
     for sha256 in hashes - await ads.disposal.named(hashes):
-        await asyncio.to_thread(ads.files.remove, sha256)
+        await asyncio.to_thread(ads.files.remove, sha256, unused_since)

@@ -1,0 +1,77 @@
+"""`admint worker` as a user runs it: real small models, an orderly stop in the middle, another one that goes on."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from configs.settings import load_profile, load_recipe
+from pipelines.brief import Brief
+from serving.model_set import model_set
+from serving.server_store import open_server_store
+from tests.e2e.command import PROMPT, REPOSITORY, environment
+
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """This process and the commands see the same server."""
+    monkeypatch.setenv("ADMINT_DATABASE", f"sqlite+aiosqlite:///{tmp_path / 'store.sqlite'}")
+    monkeypatch.setenv("ADMINT_ARTIFACTS", str(tmp_path / "artifacts"))
+    return tmp_path
+
+
+@pytest.fixture
+async def opened(home):
+    opened = await open_server_store()
+    yield opened
+    await opened.close()
+
+
+def worker(*flags):
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", "worker", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=environment(),
+    )  # fmt: skip
+
+
+async def reached(opened, generation_id, kind):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if kind in [event.kind for event in await opened.store.events(generation_id)]:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no event {kind!r} after {PATIENCE_SECONDS} s")
+
+
+async def test_a_worker_stops_in_order_and_another_one_finishes_its_ad(opened):
+    brief = Brief(prompt=PROMPT, duration=9, num_scenes=2, seed=3)
+    manifest = model_set(load_profile("sketch")).manifest
+    generation_id = await opened.store.create("anna", brief, load_recipe("express"), {}, manifest)
+    with worker() as first:
+        await reached(opened, generation_id, "step_progress")
+        first.send_signal(signal.SIGTERM)
+        said, _ = first.communicate()
+    assert first.returncode == 0, said
+    assert "stops: its generations wait for another one" in said
+    assert (await opened.store.get("anna", generation_id)).status == "pending"
+    finished = {one.step for one in await opened.store.checkpoints(generation_id)}
+    with worker("--generations", "1") as second:
+        await reached(opened, generation_id, "generation_completed")
+        second.send_signal(signal.SIGINT)
+        second.communicate()
+    assert second.returncode == 0
+    log = await opened.store.events(generation_id)
+    assert {event.step for event in log if event.kind == "step_reused"} == finished
+    assert [event.seq for event in log] == list(range(1, len(log) + 1))
+
+
+def test_a_worker_refuses_a_profile_whose_chat_model_only_vllm_runs(home):
+    with worker("--profile", "cluster") as refused:
+        said, _ = refused.communicate()
+    assert refused.returncode == 2
+    assert "only vLLM runs" in said

@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+
+from pipelines import patient_store
+from pipelines.errors import DatabaseAway, LeaseLost
+from pipelines.patient_store import Patience, PatientStore
+from pipelines.steps import Step, StepOutput
+from pipelines.store.records import Lease, NewEvent
+
+LEASE = Lease(generation_id="g", owner="o", fence=1)
+EVENT = NewEvent(kind="notice", message="")
+
+
+async def nothing(desk):
+    return StepOutput(value={})
+
+
+STEP = Step(name="s", inputs={}, work=nothing)
+
+
+class Store:
+    """Does what it is asked, or is away, or is away after it did it."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.commits = 0
+
+    async def commit_step(self, *arguments):
+        answer = self.answers.pop(0)
+        if answer != "away":
+            self.commits += 1
+        if answer != "here":
+            raise DatabaseAway("it restarts")
+
+    async def checkpoint(self, generation_id, step):
+        return object() if self.commits else None
+
+    async def renew(self, lease):
+        raise LeaseLost("taken over")
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(patient_store, "FIRST_PAUSE", 0.001)
+
+
+async def commit(*answers):
+    store: Any = Store(*answers)
+    await PatientStore(store, Patience()).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
+    return store
+
+
+async def test_a_step_is_committed_once_the_database_is_back(caplog):
+    store = await commit("away", "away", "here")
+    assert store.commits == 1
+    assert [record.message[:26] for record in caplog.records] == [
+        "it restarts; waiting for i",
+        "the database answers again",
+    ]
+
+
+async def test_a_step_whose_commit_was_lost_on_the_way_back_is_not_committed_twice():
+    assert (await commit("done, then away")).commits == 1
+
+
+async def test_a_process_that_stops_waits_no_longer():
+    store: Any = Store("away")
+    patience = Patience()
+    patience.end()
+    with pytest.raises(DatabaseAway):
+        await PatientStore(store, patience).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
+
+
+async def test_a_lost_lease_is_passed_on():
+    store: Any = Store()
+    with pytest.raises(LeaseLost):
+        await PatientStore(store, Patience()).renew(LEASE)
