@@ -27,7 +27,7 @@ IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 200, 30, 10
 """The first two make calls of five seconds and more here."""
 IMAGE_SIZE, SMALL_SIZE, CLIP_SIZE = (64, 64), (48, 80), (48, 80)
 CLIP_FRAMES = 8
-PAIRS = 5
+PAIRS = 3
 BURST = 8
 POLL_SECONDS = 0.02
 UNFINISHED = ("queued", "in_progress")

@@ -37,7 +37,7 @@ from serving.deployments.video import VideoReplica
 
 STEP_SECONDS = 0.5
 CLIP_STEPS = 12
-PAIRS = 3
+PAIRS = 2
 POLL_SECONDS = 0.01
 
 
