@@ -51,7 +51,7 @@ class Server:
 def start_server(home: Path, *arguments: str) -> Server:
     """Returns once it says that it is ready; AssertionError with what it said when it ends before."""
     port = free_port()
-    variables = environment() | {"ADMINT_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    variables = environment() | {"ADMINT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "serving", "serve", "--port", str(port), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=variables,
