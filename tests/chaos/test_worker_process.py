@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from pipelines.errors import StorageFailed
+from pipelines.store.transaction import locked
 from tests.chaos.gateway_kills import ORDERS, patiently, visitor
-from tests.chaos.world import ChaosWorld
+from tests.chaos.world import LOOK_SECONDS, ChaosWorld
 
 
 async def test_workers_on_one_database_share_its_ads_and_make_each_once(unhurried, undisturbed):
@@ -36,23 +37,34 @@ async def test_a_worker_told_to_stop_gives_its_ad_back_at_once_and_the_next_one_
     assert await chaos.check(ad) == undisturbed
 
 
-async def freeze(chaos, worker):
-    """Not in the middle of a write: on SQLite nobody else could write then."""
+@pytest.fixture
+async def leased(tmp_path, chaos_home, database_url, manifest):
+    """With leases that a test can wait for, and that a worker keeps also on a machine that has much else to do."""
+    made = ChaosWorld(tmp_path, chaos_home, database_url, manifest, 5.0)
+    yield made
+    await made.close()
+
+
+async def freeze(chaos, worker, ad):
+    """Not in the middle of a write: nobody else could write then, on SQLite at all and on PostgreSQL to this ad."""
     while True:
         worker.freeze()
         try:
-            async with asyncio.timeout(5), chaos.database.write():
+            async with asyncio.timeout(1), chaos.database.write() as connection:
+                await locked(connection, ad)
                 return
         except (TimeoutError, StorageFailed):
             worker.thaw()
+            await asyncio.sleep(LOOK_SECONDS)
 
 
-async def test_a_worker_frozen_past_its_lease_publishes_nothing_when_it_goes_on(chaos, undisturbed):
+async def test_a_worker_frozen_past_its_lease_publishes_nothing_when_it_goes_on(leased, undisturbed):
+    chaos = leased
     ad = await chaos.order()
     chaos.pace.touch()
     zombie = chaos.worker()
     await chaos.until_event(ad, "step_started", "video/")
-    await freeze(chaos, zombie)
+    await freeze(chaos, zombie, ad)
     before = len(await chaos.events(ad))
     chaos.worker()
     await chaos.until_event(ad, "generation_started", after=before)
