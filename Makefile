@@ -55,11 +55,15 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	@touch $@
 
 # What the test suite needs and no wheel brings: PostgreSQL's server, which it starts itself; curl, which runs the
-# examples of docs/api.md; libnuma, which vLLM is linked to; Debian's half of Python that makes .venv.
+# examples of docs/api.md; a compiler with Python's headers, which compiled blocks need (`compile: regional`); libnuma,
+# which vLLM is linked to; Debian's half of Python that makes .venv.
 packages:  ## install the Debian packages of the test suite that are missing, where this is root
 	@missing=; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="postgresql"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
+	$(PYTHON) -c "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')" 2>/dev/null || \
+	  missing="$$missing python3-dev"; \
 	ls /usr/lib/*/libnuma.so.1 /usr/lib*/libnuma.so.1 2>/dev/null | grep -q . || missing="$$missing libnuma1"; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -z "$$missing" || \
