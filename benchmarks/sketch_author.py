@@ -28,11 +28,24 @@ from models.sketch.world.captions import LIGHT_WORDS, SETTING_WORDS
 from models.sketch.world.spec import COLOURS, LIGHTS, MATERIALS, SHAPES
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer
 from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.lint import calls_to_action, names_product
+from pipelines.agents.lint import (
+    beats_without_product,
+    calls_to_action,
+    keeps_event,
+    keeps_setting,
+    listed,
+    names_product,
+    repeating_beats,
+    same_place,
+    says,
+    scenes_without_product,
+    stray_beats,
+    usual_setting,
+)
 from pipelines.brief import Brief
 from pipelines.story import Beat, Entity, SceneDraft, Story
 
-OPPOSITE = {("pan_left", "pan_right"), ("tilt_up", "tilt_down"), ("push_in", "pull_back")}
+OPPOSITE = (("pan_left", "pan_right"), ("tilt_up", "tilt_down"), ("push_in", "pull_back"))
 
 
 @dataclass(frozen=True)
@@ -114,12 +127,12 @@ def _named(name: str) -> Entity:
 
 
 def other_place(world: World, rng: Random) -> str:
-    """A place that is not only another word for the same one."""
+    """A place that is not only another word for the same one, and not what the brief says by chance."""
     asked = " ".join(world.subject.places)
     same = [word for words in SETTING_WORDS.values() for word in words if any(other in asked for other in words)]
     while True:
         found = place(rng)
-        if found not in asked and found not in same:
+        if found not in same and not says(asked, found) and not says(world.brief.prompt, found):
             return found
 
 
@@ -164,22 +177,22 @@ def spoiled(world: World, draft: Story, rng: Random) -> Story:
 def story_critique(world: World, draft: Story) -> CritiqueAnswer:
     """What is right and wrong with a story; defects are found again, not remembered."""
     name, count = world.product.name, len(draft.beats)
-    without = [n for n, beat in enumerate(draft.beats, start=1) if not names_product(beat.event, world.product)]
-    away = [n for n, beat in enumerate(draft.beats, start=1) if beat.setting not in world.settings]
-    twice = [n for n in range(2, count + 1) if draft.beats[n - 1].event == draft.beats[n - 2].event]
+    settings = [beat.setting for beat in draft.beats]
+    without, twice = beats_without_product(draft, world.product), repeating_beats(draft)
+    away = stray_beats(settings, world.brief)
     silent = not calls_to_action(draft.beats[-1].event)
     fixes, score = [], 90 + count % 5
     if without:
-        fixes.append(f"Show the {name} in beat {_numbers(without)}.")
+        fixes.append(f"Show the {name} in beat {listed(without)}.")
         score -= 25 + 30 * len(without) // count
     if away:
-        fixes.append(f"Set beat {_numbers(away)} {world.setting(away[0] - 1, count)}.")
+        fixes.append(f"Set beat {listed(away)} {_right_place(world, settings, away[0])}.")
         score -= 25
     if silent:
         fixes.append(f"End beat {count} with: {draft.call_to_action}.")
         score -= 22
     if twice:
-        fixes.append(f"Change the event of beat {_numbers(twice)}.")
+        fixes.append(f"Change the event of beat {listed(twice)}.")
         score -= 14
     strengths = [] if without else [f"Every beat shows the {name}."]
     strengths += [] if away else ["It keeps the brief's places."]
@@ -191,6 +204,13 @@ def story_critique(world: World, draft: Story) -> CritiqueAnswer:
         ) if found
     ]  # fmt: skip
     return _critique(f"The story sells the {name}.", strengths, fixes, problems, score)
+
+
+def _right_place(world: World, settings: list[str], number: int) -> str:
+    """Where scene or beat `number` belongs: the brief's place, or, when it names none, where the others are."""
+    if world.subject.stated:
+        return world.setting(number - 1, len(settings))
+    return usual_setting(settings)
 
 
 def _critique(praise: str, strengths: list[str], fixes: list[str], problems: list[str], score: int) -> CritiqueAnswer:
@@ -206,16 +226,6 @@ def _critique(praise: str, strengths: list[str], fixes: list[str], problems: lis
 
 def _fit(lines: list[str]) -> list[str]:
     return [line[:120] for line in lines]
-
-
-def _numbers(found: list[int]) -> str:
-    return (
-        str(found[0])
-        if len(found) == 1
-        else "1 to " + str(found[-1])
-        if found == list(range(1, found[-1] + 1))
-        else " and ".join(map(str, found[:3]))
-    )
 
 
 # --- scenes ---------------------------------------------------------------------------------------------------------
@@ -260,9 +270,9 @@ def spoiled_scene(world: World, draft: SceneDraft, told: Story, number: int, rng
 def scene_critique(world: World, told: Story, number: int, draft: SceneDraft) -> CritiqueAnswer:
     name, beat = world.product.name, told.beats[number - 1]
     absent = not names_product(draft.action, world.product)
-    away = draft.setting != beat.setting
+    away = not keeps_setting(draft, beat)
     main = beat.event.split(": ")[0]
-    other = not absent and not draft.action.startswith(main)
+    other = not absent and not keeps_event(draft, beat, world.product)
     silent = number == len(told.beats) and not calls_to_action(draft.action)
     fixes, score = [], 90 + number % 5
     if absent:
@@ -294,10 +304,11 @@ def scene_critique(world: World, told: Story, number: int, draft: SceneDraft) ->
 def pair(world: World, before: SceneDraft, after: SceneDraft) -> PairAnswer:
     """Settings, product and camera of two neighbours compared."""
     issues, wishes, score = [], [], 92
-    planned = {before.setting, after.setting} <= set(world.settings)
-    if before.setting != after.setting and planned:
+    planned = all(says(world.brief.prompt, one.setting) for one in (before, after))
+    moved_on = not same_place(before.setting, after.setting)
+    if moved_on and planned:
         score -= 10
-    elif before.setting != after.setting:
+    elif moved_on:
         issues.append("The setting changes.")
         wishes.append(f"Set the scene {before.setting}.")
         score -= 30
@@ -313,13 +324,13 @@ def pair(world: World, before: SceneDraft, after: SceneDraft) -> PairAnswer:
 
 
 def overview(world: World, drafts: tuple[SceneDraft, ...]) -> OverviewAnswer:
-    away = [n for n, draft in enumerate(drafts, start=1) if draft.setting not in world.settings]
-    absent = [n for n, draft in enumerate(drafts, start=1) if not names_product(draft.action, world.product)]
-    wishes = [f"Set scene {_numbers(away)} {world.setting(away[0] - 1, len(drafts))}."] if away else []
-    wishes += [f"Show the {world.product.name} in scene {_numbers(absent)}."] if absent else []
+    settings = [draft.setting for draft in drafts]
+    away, absent = stray_beats(settings, world.brief), scenes_without_product(drafts, world.product)
+    wishes = [f"Set scene {listed(away)} {_right_place(world, settings, away[0])}."] if away else []
+    wishes += [f"Show the {world.product.name} in scene {listed(absent)}."] if absent else []
     return OverviewAnswer(
-        global_issues=(f"The {world.product.name} is missing in scene {_numbers(absent)}.",) if absent else (),
-        consistency_issues=(f"Scene {_numbers(away)} leaves the setting.",) if away else (),
+        global_issues=(f"The {world.product.name} is missing in scene {listed(absent)}.",) if absent else (),
+        consistency_issues=(f"Scene {listed(away)} leaves the setting.",) if away else (),
         overall_recommendations=tuple(_fit(wishes)),
     )
 

@@ -36,7 +36,7 @@ from pipelines.agents.conversation import Answer, Question
 from pipelines.agents.prompting import feedback_of
 from pipelines.agents.scene_prompts import image_prompt, video_prompt
 from pipelines.brief import BriefReference
-from pipelines.story import Story
+from pipelines.story import Premise, Story
 from pipelines.timing import BEATS, plan_slots
 
 ALL_MOVES = get_args(CameraMove)
@@ -47,9 +47,9 @@ FOLDER = CACHE / "llm"
 class Ad:
     """One imagined ad with its story; every maker below asks one agent about it."""
 
-    def __init__(self, rng: Random, held: bool = False) -> None:
+    def __init__(self, rng: Random, held: bool = False, hard: bool = False) -> None:
         self.rng = rng
-        self.world = author.imagine(subject(rng, held), rng, rng.choice(BRANDS) if rng.random() < 0.2 else None)
+        self.world = author.imagine(subject(rng, held, hard), rng, rng.choice(BRANDS) if rng.random() < 0.2 else None)
         duration = rng.choice((9, 10, 12, 15, 15, 15, 15, 20, 20, 30)) if rng.random() < 0.97 else 60
         self.slots = plan_slots(rng.choice(sorted(BEATS)), duration, 8)
         if rng.random() < 0.15:
@@ -62,7 +62,7 @@ class Ad:
 
 def name_product(ad: Ad) -> Dialogue:
     s = ad.world.subject
-    answer = product_namer.Named(name=s.product, description=s.look)
+    answer = product_namer.Named(name=s.product, description=s.look, places=s.places if s.stated else ())
     return product_namer.product_question(ad.world.brief, 0), answer
 
 
@@ -73,7 +73,8 @@ def direct(ad: Ad) -> Dialogue:
     if ad.rng.random() < 0.25:
         previous = author.spoiled(world, told, ad.rng)
         given = {"feedback": feedback_of(_judged(author.story_critique(world, previous))), "previous": previous}
-    question = director.story_question(world.brief, world.entities, ad.slots, 0, **given)
+    premise = Premise(entities=world.entities, places=world.subject.places if world.subject.stated else ())
+    question = director.story_question(world.brief, premise, ad.slots, 0, **given)
     return question, _story_answer(told)
 
 
@@ -181,14 +182,22 @@ def _richer(prompt: str, rng: Random) -> image_enhancer.PromptAnswer:
 
 
 MAKERS: tuple[tuple[Callable[[Ad], Dialogue], float], ...] = (
-    (name_product, 0.1), (direct, 0.2), (criticise_story, 0.17), (write, 0.2), (criticise_scene, 0.13),
-    (judge_pair, 0.09), (look_over, 0.05), (enhance_image, 0.03), (enhance_video, 0.03),
+    (name_product, 0.12), (direct, 0.26), (criticise_story, 0.14), (write, 0.2), (criticise_scene, 0.11),
+    (judge_pair, 0.07), (look_over, 0.04), (enhance_image, 0.03), (enhance_video, 0.03),
 )  # fmt: skip
 
 
-def text_dialogue(rng: Random, held: bool = False) -> Dialogue:
-    maker = rng.choices([m for m, _ in MAKERS], [w for _, w in MAKERS])[0]
-    return maker(Ad(rng, held))
+HARDEST = ("name_product", "direct", "write")
+"""Where names and places are copied out of free text."""
+
+
+def text_dialogue(rng: Random, hardest: float = 0.0) -> Dialogue:
+    """One dialogue; a share `hardest` more of those of `HARDEST`, about hard subjects."""
+    makers = [m for m, _ in MAKERS]
+    hard = rng.random() < hardest
+    if hard:
+        makers = [m for m in makers if m.__name__ in HARDEST]
+    return rng.choices(makers, [w for m, w in MAKERS if m in makers])[0](Ad(rng, hard=hard))
 
 
 def vision_dialogue(spec: SceneSpec, rng: Random) -> Dialogue:
@@ -213,12 +222,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=60000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hardest", type=float, default=0.0, help="further share of what is hardest to learn, 0 to 1")
     parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = Random(args.seed)  # noqa: S311
     with (args.out / "text.jsonl").open("w") as file:
-        file.writelines(as_line(text_dialogue(rng)) + "\n" for _ in range(args.count))
+        file.writelines(as_line(text_dialogue(rng, args.hardest)) + "\n" for _ in range(args.count))
     with (args.out / "vision.jsonl").open("w") as file:
         for aspect in SHARES:
             for index, spec in enumerate(specs("train", aspect)):

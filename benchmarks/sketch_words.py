@@ -5,6 +5,7 @@ agent.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -180,9 +181,9 @@ def world_product(rng: Random) -> tuple[str, str]:
     return name, name if colour else f"{USUAL_COLOUR[shape]} {name}"
 
 
-def product(rng: Random) -> tuple[str, str]:
-    """Any product: of the world, of everyday life, or under a name that nobody has heard."""
-    kind = rng.random()
+def product(rng: Random, hard: bool) -> tuple[str, str]:
+    """Any product: of the world, of everyday life, or under a name that nobody has heard, mostly so when `hard`."""
+    kind = 1.0 if rng.random() < (0.7 if hard else 0.2) else 0.8 * rng.random()
     if kind < 0.55:
         return world_product(rng)
     noun = rng.choice(OTHER_PRODUCTS)
@@ -197,17 +198,22 @@ def product(rng: Random) -> tuple[str, str]:
 
 
 def place(rng: Random) -> str:
-    if rng.random() < 0.7:
-        return rng.choice(SETTING_WORDS[rng.choice(sorted(SETTING_WORDS))])
-    return rng.choice(OTHER_SETTINGS)
+    """A place of the world or another one, in a third of the cases with its other article."""
+    words = rng.choice(SETTING_WORDS[rng.choice(sorted(SETTING_WORDS))] if rng.random() < 0.7 else OTHER_SETTINGS)
+    if rng.random() < 0.67:
+        return words
+    if " the " in words:
+        return words.replace(" the ", " a ", 1)
+    return re.sub(r" (?:an?) ", " the ", words, count=1)
 
 
-def places(rng: Random) -> tuple[str, ...]:
-    """One place, or a way through two or three, some with the time of day."""
-    count = rng.choices((1, 2, 3), (0.6, 0.12, 0.28))[0]
+def places(rng: Random, hard: bool) -> tuple[str, ...]:
+    """One place, or a way through two or three, some with the time of day; mostly three when `hard`."""
+    count = rng.choices((1, 2, 3), (0.2, 0.2, 0.6) if hard else (0.6, 0.12, 0.28))[0]
     found: list[str] = []
     while len(found) < count:
-        if (one := place(rng)) not in found:
+        one = place(rng)
+        if one.split()[-1] not in " ".join(found):
             found.append(one)
     if rng.random() < (0.5 if count > 1 else 0.1):
         first = rng.randrange(len(TIMES) - count + 1)
@@ -215,10 +221,10 @@ def places(rng: Random) -> tuple[str, ...]:
     return tuple(found)
 
 
-def subject(rng: Random, held: bool = False) -> Subject:
-    """A product in a place, of those kept for the evaluation when `held`."""
+def subject(rng: Random, held: bool = False, hard: bool = False) -> Subject:
+    """A product in a place, of those kept for the evaluation when `held`; `hard` as in `product` and `places`."""
     while True:
-        (name, look), where = product(rng), places(rng)
+        (name, look), where = product(rng, hard), places(rng, hard)
         if held_out(name, where[0]) == held:
             light = rng.choice(LIGHT_WORDS[rng.choice(sorted(LIGHT_WORDS))]) if rng.random() < 0.35 else ""
             stated = len(where) > 1 or rng.random() < 0.85

@@ -26,6 +26,15 @@ class Entity(Plain):
     """Index into the brief's references; None when only the description binds the handle."""
 
 
+class Premise(Plain):
+    """What an ad is about, known before its story is told."""
+
+    entities: tuple[Entity, ...]
+    """The product first."""
+    places: tuple[str, ...]
+    """Where the brief sets the ad, in order; empty when it leaves that open."""
+
+
 class Beat(Plain):
     """One event of the story; a beat becomes one scene."""
 

@@ -1,8 +1,4 @@
-"""Small real language models: a Llama of stock classes with seeded random weights, and a LoRA adapter for it.
-
-Nothing here is a mock, and nothing here makes sense: weights are random. `head_dim` 64, because vLLM's CPU kernels take
-no smaller one.
-"""
+"""The description of a small language model, and a LoRA adapter with seeded random weights for a Llama on disk."""
 
 from __future__ import annotations
 
@@ -11,13 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig
 
-from models.sketch.build import CHAT_TEMPLATE, build
 from models.spec import ChatModelSpec
 
-WIDTH = 128
-LAYERS = 2
 LORA_RANK = 8
 
 
@@ -26,40 +19,18 @@ def chat_spec(**changes: object) -> ChatModelSpec:
     return ChatModelSpec.model_validate(defaults | changes)
 
 
-def save_llama(folder: Path, scratch: Path, context_tokens: int = 1024) -> Path:
-    """A text model with its tokenizer and chat template. `scratch` is a folder for what it is made from."""
-    build("llm", scratch)
-    tokenizer = AutoTokenizer.from_pretrained(scratch, local_files_only=True)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        head_dim=64,
-        max_position_embeddings=context_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-def save_lora(folder: Path) -> Path:
-    """An adapter in PEFT's format for the attention of `save_llama`, strong enough to change every answer."""
+def save_lora(folder: Path, model: Path) -> Path:
+    """An adapter in PEFT's format for the attention of the Llama in `model`, strong enough to change every answer."""
     folder.mkdir(parents=True)
+    config = LlamaConfig.from_pretrained(model, local_files_only=True)
     generator = torch.Generator().manual_seed(1)
     tensors = {
         f"base_model.model.model.layers.{layer}.self_attn.{name}.lora_{side}.weight": torch.randn(
             shape, generator=generator
         )
-        for layer in range(LAYERS)
+        for layer in range(config.num_hidden_layers)
         for name in ("q_proj", "v_proj")
-        for side, shape in (("A", (LORA_RANK, WIDTH)), ("B", (WIDTH, LORA_RANK)))
+        for side, shape in (("A", (LORA_RANK, config.hidden_size)), ("B", (config.hidden_size, LORA_RANK)))
     }
     save_file(tensors, folder / "adapter_model.safetensors")
     settings = {

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.agents.conversation import Answer, Point, Question, schema_of
+from pipelines.agents.lint import overview_facts, pair_facts
 from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines
 from pipelines.brief import Brief
 from pipelines.story import Cohesion, Entity, PairAnalysis, SceneDraft
@@ -65,7 +66,7 @@ def pair_question(
     seed: int,
     iteration: int = 1,
 ) -> Question:
-    """Question about the transition from scene `from_scene` to the next."""
+    """Question about the transition from scene `from_scene` to the next; `entities[0]` is the product."""
     return Question(
         agent="cohesor",
         system=PAIR_SYSTEM,
@@ -75,6 +76,7 @@ def pair_question(
                 entity_lines(entities),
                 f"Scene {from_scene}:\n{draft_lines(before)}",
                 f"Scene {from_scene + 1}:\n{draft_lines(after)}",
+                pair_facts(before, after, entities[0], brief),
             ]
         ),
         json_schema=schema_of(PairAnswer),
@@ -86,12 +88,13 @@ def pair_question(
 def overview_question(
     brief: Brief, entities: tuple[Entity, ...], drafts: tuple[SceneDraft, ...], seed: int, iteration: int = 1
 ) -> Question:
-    """Question about all scenes at once, one line each."""
-    scenes = (f"{number} {draft.setting}: {draft.action}" for number, draft in enumerate(drafts, start=1))
+    """Question about all scenes at once, one line each; `entities[0]` is the product."""
+    scenes = [f"{number} {draft.setting}: {draft.action}" for number, draft in enumerate(drafts, start=1)]
+    facts = overview_facts(drafts, entities[0], brief)
     return Question(
         agent="cohesor",
         system=OVERVIEW_SYSTEM,
-        user="\n".join([brief_lines(brief), entity_lines(entities), "Scenes:", *scenes]),
+        user="\n".join([brief_lines(brief), entity_lines(entities), "Scenes:", *scenes, facts]),
         json_schema=schema_of(OverviewAnswer),
         seed=seed,
         iteration=iteration,

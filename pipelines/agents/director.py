@@ -10,12 +10,12 @@ from pipelines.agents.conversation import Answer, Line, Phrase, Question, schema
 from pipelines.agents.prompting import brief_lines, entity_lines, feedback_line, story_lines
 from pipelines.brief import Brief
 from pipelines.steps import Json
-from pipelines.story import Beat, Entity, Story
+from pipelines.story import Beat, Premise, Story
 from pipelines.timing import SceneSlot
 
 SYSTEM = (
     "You are the story director of a short video ad. Write one beat per scene: a setting and one event "
-    "that a camera can film in a few seconds. Keep the brief's setting, name the product in every beat, "
+    "that a camera can film in a few seconds. Keep the place given for it, name the product in every beat, "
     "and end the last beat on the call to action. Answer in JSON."
 )
 
@@ -46,15 +46,21 @@ class StoryAnswer(Answer):
 
 def story_question(
     brief: Brief,
-    entities: tuple[Entity, ...],
+    premise: Premise,
     slots: tuple[SceneSlot, ...],
     seed: int,
     iteration: int = 1,
     feedback: str | None = None,
     previous: Story | None = None,
 ) -> Question:
-    """Question for a story; from the second round on with the draft before and the feedback on it."""
-    scenes = [f"{slot.scene_number} {slot.purpose}" for slot in slots]
+    """Question for a story; from the second round on with the draft before and the feedback on it.
+
+    Each scene gets its place: those of the premise in their order, spread evenly. Without any the director chooses.
+    """
+    scenes = [
+        f"{slot.scene_number} {slot.purpose}{_place(premise.places, index, len(slots))}"
+        for index, slot in enumerate(slots)
+    ]
     earlier = [f"Earlier draft:\n{story_lines(previous)}"] if previous else []
     return Question(
         agent="director",
@@ -62,7 +68,7 @@ def story_question(
         user="\n".join(
             [
                 brief_lines(brief),
-                entity_lines(entities),
+                entity_lines(premise.entities),
                 "Scenes:",
                 *scenes,
                 *earlier,
@@ -75,6 +81,10 @@ def story_question(
         creative=True,
         max_tokens=512 + 256 * len(slots),
     )
+
+
+def _place(places: tuple[str, ...], index: int, count: int) -> str:
+    return f", {places[index * len(places) // count]}" if places else ""
 
 
 def check_story(answer: StoryAnswer, slots: tuple[SceneSlot, ...]) -> None:

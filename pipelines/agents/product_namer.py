@@ -1,9 +1,13 @@
-"""The product namer: reads the brief and says which product the ad is for, in the brief's own words.
+"""The product namer: reads the brief and says which product the ad is for and where it plays, in the brief's own words.
 
 Gives every ad a `product` entity, also when no reference shows one. It speaks in the director's role.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
 
 from pipelines.agents.conversation import Answer, Phrase, Question, schema_of
 from pipelines.agents.prompting import brief_lines
@@ -12,7 +16,7 @@ from pipelines.brief import Brief
 SYSTEM = (
     "You read the brief of a video ad. Name the product that it sells, in the brief's own words, and "
     "describe its look in one noun phrase of at most 15 words, adding nothing that the brief contradicts. "
-    "Answer in JSON."
+    "List the places that the brief names, in their order, none when it names none. Answer in JSON."
 )
 
 
@@ -21,9 +25,11 @@ class Named(Answer):
 
     name: Phrase
     description: Phrase
+    places: Annotated[tuple[Phrase, ...], Field(max_length=3)]
 
     def text(self) -> str:
-        return f"The product is {self.name}: {self.description}"
+        where = f" Places: {', '.join(self.places)}." if self.places else ""
+        return f"The product is {self.name}: {self.description}.{where}"
 
 
 def product_question(brief: Brief, seed: int) -> Question:

@@ -40,7 +40,7 @@ def scene_critique_question(
                 f"Beat, {beat.setting}: {beat.event}",
                 *note_line(note),
                 draft_lines(draft),
-                scene_facts(draft, entities[0], last),
+                scene_facts(draft, entities[0], beat, last),
             ]
         ),
         json_schema=schema_of(CritiqueAnswer),

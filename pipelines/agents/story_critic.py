@@ -24,7 +24,7 @@ def story_critique_question(
         agent="critic",
         system=SYSTEM,
         user="\n".join(
-            [brief_lines(brief), entity_lines(entities), story_lines(story), story_facts(story, entities[0])]
+            [brief_lines(brief), entity_lines(entities), story_lines(story), story_facts(story, entities[0], brief)]
         ),
         json_schema=schema_of(CritiqueAnswer),
         seed=seed,

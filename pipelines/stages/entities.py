@@ -1,4 +1,4 @@
-"""Entities: who and what must look the same in every scene, described once, before the story.
+"""Entities: who and what must look the same in every scene, described once, before the story; and where it plays.
 
 The product's name comes from the brief; its look from the first product reference when there is one. Without a
 chat model that reads images the looks come from the brief alone, and the event log says so.
@@ -13,11 +13,11 @@ from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.stages.consult import consult
 from pipelines.stages.context import StageContext
-from pipelines.story import Entity
+from pipelines.story import Entity, Premise
 
 
-async def meet_entities(context: StageContext) -> tuple[Entity, ...]:
-    """The product first, then one entity per character and style reference. Raises AgentFailed.
+async def meet_entities(context: StageContext) -> Premise:
+    """The product first, then one entity per character and style reference; the places. Raises AgentFailed.
 
     An ad has one product: further product references are other views of it, which condition the pictures and are not
     described again.
@@ -44,7 +44,7 @@ async def meet_entities(context: StageContext) -> tuple[Entity, ...]:
             others.append(_entity(_handle(reference.role, others), reference.role, index, seen))
     if product is None:
         product = Entity(handle="product", role="product", name=named.name, description=named.description)
-    return (product, *others)
+    return Premise(entities=(product, *others), places=named.places)
 
 
 async def _look(context: StageContext, index: int, reference: BriefReference) -> Seen:

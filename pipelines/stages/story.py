@@ -17,7 +17,7 @@ from pipelines.coherence import derived_seed
 from pipelines.stages.consult import consult
 from pipelines.stages.context import StageContext
 from pipelines.stages.entities import meet_entities
-from pipelines.story import Critique, Entity, Story, StoryResult, StoryRound
+from pipelines.story import Critique, Entity, Premise, Story, StoryResult, StoryRound
 
 
 async def tell_story(context: StageContext) -> StoryResult:
@@ -26,14 +26,14 @@ async def tell_story(context: StageContext) -> StoryResult:
     Without a critic in the recipe there is one round, approved because nobody is asked. A revision adds rounds: with
     feedback it starts from the story that it revises, without it from nothing but another seed.
     """
-    entities = await meet_entities(context)
-    rounds = await _rounds(context, entities, 1, None, None)
+    premise = await meet_entities(context)
+    rounds = await _rounds(context, premise, 1, None, None)
     best = _best(rounds)
     for revision in context.direction.history("story", None):
         wish = " ".join(revision.feedback) or None
-        later = await _rounds(context, entities, len(rounds) + 1, wish, best.draft if wish else None)
+        later = await _rounds(context, premise, len(rounds) + 1, wish, best.draft if wish else None)
         rounds, best = (*rounds, *later), _best(later)
-    return story_result(entities, rounds, best)
+    return story_result(premise.entities, rounds, best)
 
 
 def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
@@ -49,7 +49,7 @@ def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], c
 
 
 async def _rounds(
-    context: StageContext, entities: tuple[Entity, ...], first: int, wish: str | None, previous: Story | None
+    context: StageContext, premise: Premise, first: int, wish: str | None, previous: Story | None
 ) -> tuple[StoryRound, ...]:
     """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
     agents = context.recipe.story
@@ -57,8 +57,8 @@ async def _rounds(
     for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
         before = rounds[-1] if rounds else None
         feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
-        draft = await _draft(context, entities, iteration, feedback or None, before.draft if before else previous)
-        critique = await _criticise(context, entities, draft, iteration) if agents.critic else None
+        draft = await _draft(context, premise, iteration, feedback or None, before.draft if before else previous)
+        critique = await _criticise(context, premise.entities, draft, iteration) if agents.critic else None
         rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique))
         if _approved(critique):
             break
@@ -74,12 +74,12 @@ def _approved(critique: Critique | None) -> bool:
 
 
 async def _draft(
-    context: StageContext, entities: tuple[Entity, ...], iteration: int, feedback: str | None, previous: Story | None
+    context: StageContext, premise: Premise, iteration: int, feedback: str | None, previous: Story | None
 ) -> Story:
     slots = context.slots
     question = story_question(
         context.brief,
-        entities,
+        premise,
         slots,
         derived_seed(context.seed, "story", "director", iteration),
         iteration,

@@ -1,4 +1,7 @@
-"""Real vLLM on the CPU under real Ray Serve, through the interface that the pipeline and the gateway use."""
+"""Real vLLM on the CPU under real Ray Serve, through the interface that the pipeline and the gateway use.
+
+It serves the language part of the packaged chat model, so that answers can be told right from wrong.
+"""
 
 import asyncio
 import json
@@ -7,7 +10,13 @@ import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, Unwatched
-from tests.tiny_language_models import LORA_RANK, chat_spec, save_llama, save_lora
+from models.sketch.train.paths import WEIGHTS
+from pipelines.agents.director import StoryAnswer, story_question
+from pipelines.agents.lint import calls_to_action, names_product
+from pipelines.brief import Brief
+from pipelines.story import Entity, Premise
+from pipelines.timing import plan_slots
+from tests.tiny_language_models import LORA_RANK, chat_spec, save_lora
 
 SCHEMA = {
     "type": "object",
@@ -29,12 +38,12 @@ def vllm_handle(ray_session, tmp_path_factory):
     from serving.deployments.llm_vllm import vllm_application
 
     made = tmp_path_factory.mktemp("vllm")
-    folder = save_llama(made / "model", made / "scratch")
+    folder = WEIGHTS / "llm_text"
     settings = LanguageSettings.model_validate(
         {
             "engine": "vllm",
             "max_model_len": 512,
-            "lora": {"adapters": {"brand": str(save_lora(made / "brand"))}, "max_rank": LORA_RANK},
+            "lora": {"adapters": {"brand": str(save_lora(made / "brand", folder))}, "max_rank": LORA_RANK},
             "engine_kwargs": {"enforce_eager": True},
             "environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"},
         }
@@ -102,6 +111,22 @@ async def test_the_pipelines_requests_are_answered_over_a_handle(vllm_handle):
         await complete(vllm_handle, "tiny", ask(json_schema=None, max_tokens=4), Unwatched())
 
 
+async def test_the_director_tells_a_story_of_the_briefs_product_and_place(vllm_handle):
+    from serving.deployments.llm import complete
+
+    product = Entity(handle="product", role="product", name="steel water bottle", description="teal steel bottle")
+    brief = Brief(prompt="an ad for a steel water bottle on the beach", seed=1)
+    asked = story_question(brief, Premise(entities=(product,), places=("on the beach",)), plan_slots("AIDA", 15, 8), 1)
+    request = ChatRequest(
+        messages=(ChatMessage(role="system", content=asked.system), ChatMessage(role="user", content=asked.user)),
+        json_schema=asked.json_schema, seed=1, max_tokens=400,
+    )  # fmt: skip
+    story = StoryAnswer.model_validate_json((await complete(vllm_handle, "tiny", request, Unwatched())).text)
+    assert all(names_product(beat.event, product) for beat in story.beats)
+    assert {beat.setting for beat in story.beats} == {"on the beach"}
+    assert calls_to_action(story.beats[-1].event)
+
+
 async def test_a_watcher_stops_an_answer_and_the_next_one_is_served(vllm_handle):
     from serving.deployments.llm import complete
 
@@ -140,7 +165,7 @@ async def test_a_lora_adapter_is_asked_for_by_name_and_changes_the_answer(vllm):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"text": "x" * 600}, "512"),
+        ({"text": "an ad " * 300}, "512"),
         ({"temperature": -1.0}, "temperature"),
         ({"chat_template": "{{ 1 }}"}, "'chat_template' is not supported"),
         ({"messages": [{"role": "user"}, {"content": 3}]}, "messages"),

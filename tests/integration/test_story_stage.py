@@ -94,7 +94,7 @@ FILES = {"aa": b"a", "bb": b"b", "cc": b"c"}
 async def test_each_reference_is_looked_at_once_and_alone_and_binds_a_handle():
     def script(request):
         if agent_of(request) == "product":
-            return '{"name": "steel water bottle", "description": "steel bottle"}'
+            return '{"name": "steel water bottle", "description": "steel bottle", "places": []}'
         if agent_of(request) == "vision":
             assert "steel" not in request.messages[1].content
             shown = request.messages[1].images[0].data.decode()

@@ -3,11 +3,19 @@ import pytest
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble
 from pipelines.agents.critique import CritiqueAnswer
 from pipelines.agents.director import StoryAnswer, check_story, story_question
-from pipelines.agents.lint import calls_to_action, names_product, scene_facts, story_facts
+from pipelines.agents.lint import (
+    calls_to_action,
+    names_product,
+    overview_facts,
+    pair_facts,
+    scene_facts,
+    story_facts,
+    stray_beats,
+)
 from pipelines.agents.scene_prompts import MAX_IMAGE_WORDS, image_prompt, video_prompt
 from pipelines.agents.scene_writer import SceneAnswer, check_scene, scene_question
 from pipelines.brief import Brief
-from pipelines.story import Beat, Entity, SceneDraft, Story
+from pipelines.story import Beat, Entity, Premise, SceneDraft, Story
 from pipelines.timing import plan_slots
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", brand_name="Nordal")
@@ -24,6 +32,8 @@ STORY = Story(
     ),
     call_to_action="Get yours today",
 )
+
+PREMISE = Premise(entities=(BOTTLE,), places=("in the kitchen at noon", "on the beach"))
 
 
 def draft(**changes):
@@ -55,9 +65,37 @@ def test_the_product_is_named_by_its_noun_but_not_by_a_longer_word():
 
 def test_facts_say_which_beats_lack_the_product():
     beats = (STORY.beats[0].model_copy(update={"event": "Nothing happens"}), STORY.beats[1])
-    facts = story_facts(STORY.model_copy(update={"beats": beats}), BOTTLE)
-    assert facts == "Facts: product not named in beat 1; call to action in the last beat: yes"
-    assert scene_facts(draft(), BOTTLE, last=True) == "Facts: product named: yes; call to action: no"
+    facts = story_facts(STORY.model_copy(update={"beats": beats}), BOTTLE, BRIEF)
+    assert facts == (
+        "Facts: product not named in beat 1; setting kept; no event repeated; call to action in the last beat: yes"
+    )
+
+
+def test_facts_say_which_beats_leave_the_place_and_repeat_an_event():
+    beats = tuple(
+        Beat(purpose="Desire", setting=setting, event="The bottle turns.")
+        for setting in ("on a sunny beach", "in a forest at noon", "on the beach at night")
+    )
+    facts = story_facts(STORY.model_copy(update={"beats": beats}), BOTTLE, BRIEF)
+    assert "another setting in beat 2; event repeated in beat 2, 3;" in facts
+    assert stray_beats(["in a gym", "in a gym", "on a boat"], BRIEF) == (3,)
+
+
+def test_facts_say_whether_a_scene_keeps_its_beat():
+    kept = scene_facts(draft(action="The steel water bottle waits in the sand."), BOTTLE, STORY.beats[0], last=False)
+    assert kept == "Facts: product named: yes; beat's setting: yes; beat's event: yes; call to action: not needed"
+    lost = scene_facts(draft(setting="in a gym"), BOTTLE, STORY.beats[1], last=True)
+    assert lost == "Facts: product named: yes; beat's setting: no; beat's event: no; call to action: no"
+
+
+def test_facts_say_how_one_scene_leads_to_the_next():
+    before, after = draft(camera="pan_left"), draft(setting="in a gym", camera="pan_right", action="Waves")
+    facts = pair_facts(before, after, BOTTLE, BRIEF)
+    assert facts.startswith("Facts: one setting: no; both settings in the brief: no; product named in the second: no;")
+    assert facts.endswith("camera turns back: yes")
+    assert overview_facts((before, after), BOTTLE, BRIEF) == (
+        "Facts: product not named in scene 2; another setting in scene 2"
+    )
 
 
 def test_the_score_decides_on_approval():
@@ -88,10 +126,19 @@ def test_a_rewrite_shows_the_earlier_draft_and_the_feedback():
     assert "Scene 2 of 2, purpose: Action" in user
     assert "Earlier draft:\nSetting: on the beach" in user
     assert user.endswith("Feedback: Show the bottle.")
-    again = story_question(BRIEF, (BOTTLE,), plan_slots("BAB", 15, 8), 0, 2, "Name the bottle.", STORY).user
+    again = story_question(BRIEF, PREMISE, plan_slots("BAB", 15, 8), 0, 2, "Name the bottle.", STORY).user
     assert "Brand: Nordal" in again
     assert "Call to action: Get yours today" in again
     assert again.endswith("Feedback: Name the bottle.")
+
+
+def test_the_places_of_the_brief_are_spread_over_the_scenes_in_their_order():
+    slots = plan_slots("AIDA", 15, 8)
+    asked = story_question(BRIEF, PREMISE, slots, 0).user.splitlines()
+    places = [line.split(", ")[1] for line in asked[asked.index("Scenes:") + 1 :]]
+    assert places == ["in the kitchen at noon", "in the kitchen at noon", "on the beach", "on the beach"]
+    left_open = story_question(BRIEF, PREMISE.model_copy(update={"places": ()}), slots, 0).user
+    assert "1 Attention\n2 Interest\n" in left_open
 
 
 def test_a_story_with_the_wrong_number_of_beats_is_refused():

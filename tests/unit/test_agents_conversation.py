@@ -13,7 +13,7 @@ from pipelines.agents.scene_writer import scene_question
 from pipelines.agents.vision import Seen
 from pipelines.brief import Brief
 from pipelines.errors import AgentFailed
-from pipelines.story import Beat, Entity, Story
+from pipelines.story import Beat, Entity, Premise, Story
 from pipelines.timing import plan_slots
 from tests.scripted_desk import ScriptedDesk
 
@@ -117,7 +117,7 @@ def test_no_schema_lets_a_model_run_away():
         call_to_action="c",
     )
     schemas = [schema_of(kind) for kind in (CritiqueAnswer, PairAnswer, OverviewAnswer, PromptAnswer, Named, Seen)]
-    schemas.append(story_question(BRIEF, (BOTTLE,), slots, 0).json_schema)
+    schemas.append(story_question(BRIEF, Premise(entities=(BOTTLE,), places=()), slots, 0).json_schema)
     schemas.append(scene_question(BRIEF, story, (BOTTLE,), 2, ("static",), 0).json_schema)
     assert [place for schema in schemas for place in unbounded(schema)] == []
 
@@ -129,5 +129,5 @@ def test_reasons_come_before_the_score_in_every_judgement():
 
 def test_no_schema_asks_for_what_belongs_to_the_generation():
     slots = plan_slots("AIDA", 15, 8)
-    text = json.dumps(story_question(BRIEF, (BOTTLE,), slots, 0).json_schema)
+    text = json.dumps(story_question(BRIEF, Premise(entities=(BOTTLE,), places=()), slots, 0).json_schema)
     assert not any(word in text for word in ("duration", "seconds", "ratio", "fps", "seed", "scene_number"))

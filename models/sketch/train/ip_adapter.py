@@ -1,7 +1,8 @@
 """Stage 4: image conditioning in the state-dict format that `load_ip_adapter` reads, over the frozen image model.
 
 `python -m models.sketch.train.ip_adapter`. The reference is always another view of the same product, in a setting of
-its own, so that the adapter carries the product and nothing else; captions mostly leave colour and shape unsaid.
+its own, so that the adapter carries the product and nothing else; captions mostly leave colour and shape unsaid. The
+loss weighs the product's place as the image model's does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjec
 from models.sketch.train import data, diffusion, loop
 from models.sketch.train.paths import EXPORTS, as_tensor, squash
 from models.sketch.train.thumbnail import encode
+from models.sketch.train.unet import emphasis, rimmed, usual_places
 from models.sketch.train.words import load_tokenizer, token_ids
 from models.sketch.world import COLOURS, MATERIALS, SHAPES, caption, sample_spec
 from models.sketch.world.render import render_array
@@ -28,7 +30,7 @@ BATCH = 16
 TOKENS = 4
 VIEWS = 40
 """Reference views per product; 240 products."""
-NAMED = 0.3
+NAMED = 0.15
 DROP_IMAGE = 0.1
 DROP_TEXT = 0.15
 
@@ -120,15 +122,18 @@ def reference_embeddings(path: Path) -> torch.Tensor:
 
 
 class Batches:
-    """Latents, token ids and one or two reference embeddings of the same products."""
+    """Latents, token ids, one or two reference embeddings of the same products, and where the products are."""
 
     def __init__(self, seed: int, tokenizer: CLIPTokenizer, size: int, references: torch.Tensor) -> None:
         self.rng = np.random.default_rng(seed)
         self.tokenizer, self.size, self.references = tokenizer, size, references
         self.pictures = {a: data.pictures("train", a) for a in data.SHARES}
         self.specs = {a: data.specs("train", a) for a in data.SHARES}
+        self.masks = {a: data.masks("train", a) for a in data.SHARES}
+        self.usual = {a: usual_places(masks) for a, masks in self.masks.items()}
 
-    def next(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def next(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The last two: where each product is, and where products usually are."""
         rng = self.rng
         aspect = data.bucket(rng)
         chosen = np.sort(rng.integers(len(self.pictures[aspect]), size=self.size))
@@ -140,7 +145,8 @@ class Batches:
         embeds = torch.stack([self.references[p][torch.from_numpy(v)] for p, v in zip(products, views, strict=True)])
         embeds = embeds * torch.from_numpy(rng.random((self.size, 1, 1)) >= DROP_IMAGE).float()
         latents = encode(as_tensor(self.pictures[aspect][chosen]))
-        return latents, token_ids(self.tokenizer, texts, full=True), embeds
+        ids = token_ids(self.tokenizer, texts, full=True)
+        return latents, ids, embeds, rimmed(self.masks[aspect][chosen]), self.usual[aspect]
 
 
 def export(unet: nn.Module) -> None:
@@ -154,20 +160,21 @@ def main() -> None:
     unet = UNet2DConditionModel.from_pretrained(EXPORTS / "image/unet", dtype=torch.float32)
     references = reference_embeddings(args.out / "references.pt")
     attach(unet, projection(text, tokenizer, references))
+    unet.to(memory_format=torch.channels_last)
     run = loop.Run(unet, args, lr=5e-4, decay=0.99)
     schedule = diffusion.scheduler()
     generator = torch.Generator().manual_seed(args.seed + run.step)
     batches = Batches(args.seed + run.step, tokenizer, args.batch or BATCH, references)
 
     def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-        clean, ids, embeds = batches.next()
+        clean, ids, embeds, own, usual = batches.next()
         noisy, timesteps, target = diffusion.noised(schedule, clean, generator)
         with torch.no_grad():
             states = diffusion.hidden_states(text, ids)
         told = {"image_embeds": [embeds]}
         with torch.autocast(args.device.split(":")[0], dtype=torch.bfloat16):
             out = unet(noisy, timesteps, encoder_hidden_states=states, added_cond_kwargs=told).sample
-        return diffusion.loss(schedule, out.float(), target, timesteps), {}
+        return diffusion.loss(schedule, out.float(), target, timesteps, emphasis(timesteps, own, usual)), {}
 
     if not args.export:
         run.train(step)

@@ -1,16 +1,14 @@
 """The sketch LLM: a stock `LlavaForConditionalGeneration` that plays every agent.
 
 `python -m models.sketch.train.llm --minutes 80` trains on the dialogues that `benchmarks.sketch_dialogues`
-wrote, and resumes where it stopped. The vision tower is that of `llm_vision`, frozen: pictures join as soon
-as it is there. Loss on the answers; on the questions a fifth of it, which teaches copying at no extra cost.
-`--export` writes the folder for transformers, `--export-text FOLDER` its language part as a plain
-`LlamaForCausalLM` for vLLM.
+wrote, and resumes where it stopped. The vision tower is the family's CLIP's, frozen. Loss on the answers, most of all
+on scores, which are few and decide; on the questions a fifth of it, which teaches copying at no extra cost.
+Exported twice: whole as `llm` for transformers, and its language part as `llm_text`, a plain `LlamaForCausalLM` that
+vLLM serves.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +24,23 @@ from transformers import (
 )
 
 from models.sketch.train import data, loop
+from models.sketch.train.llm_pictures import Features, features, tower
 from models.sketch.train.llm_tokenizer import IMAGE_TOKENS, build, processor, read
-from models.sketch.train.llm_vision import CHECKPOINT, tower_config
-from models.sketch.train.paths import WEIGHTS, squash
+from models.sketch.train.paths import EXPORTS
 
 BATCH_TOKENS = 1536
-PICTURES = 64
-PICTURE_SHARE = 0.3
-"""Of the steps, once the vision tower is there."""
+PICTURES = 32
+PICTURE_SHARE = 0.15
+"""Of the steps."""
+SEEN = 12_000
+"""Pictures of all buckets that are looked at."""
 QUESTION_WEIGHT = 0.2
+SCORE_WEIGHT = 4.0
+SCORE_TOKENS = 4
+"""The digits of a score, the bracket and the end."""
 MAX_TOKENS = 640
 """Longer dialogues are left out; the rotary positions reach further."""
-CONTEXT = 2048
+CONTEXT = 8192
 
 
 def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
@@ -55,8 +58,9 @@ def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    eyes = tower()
     config = LlavaConfig(
-        vision_config=tower_config(),
+        vision_config=eyes.config,
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-1,
@@ -66,18 +70,11 @@ def network(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    model = LlavaForConditionalGeneration(config)
+    # Eager attention: the fused one's backward pass is slow at these sizes.
+    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+    model.model.vision_tower.load_state_dict(eyes.state_dict())
     model.model.vision_tower.requires_grad_(False)
     return model
-
-
-def open_eyes(model: LlavaForConditionalGeneration) -> bool:
-    """Take over the trained vision tower, frozen and in evaluation mode; False while there is none."""
-    path = CHECKPOINT.with_name("tower.pt")
-    if not path.exists():
-        return False
-    model.model.vision_tower.load_state_dict(torch.load(path, weights_only=True)["tower"])
-    return True
 
 
 # --- dialogues as token ids -----------------------------------------------------------------------------------------
@@ -89,6 +86,8 @@ class Sequence:
 
     ids: list[int]
     answer: int
+    score: bool
+    """Whether the answer ends on a score."""
     picture: tuple[str, int] | None = None
 
 
@@ -104,18 +103,25 @@ def encode(tokenizer: PreTrainedTokenizerFast, rows: list[dict[str, str]]) -> li
         seen = [image] * IMAGE_TOKENS if "aspect" in row else []
         question = [system, *one, user, *seen, *two, assistant]
         picture = (row["aspect"], int(row["index"])) if seen else None
-        found.append(Sequence([*question, *three, end], len(question), picture))
+        found.append(Sequence([*question, *three, end], len(question), "_score" in row["answer"], picture))
     return [one for one in found if len(one.ids) <= MAX_TOKENS]
 
 
 class Batches:
     """Text batches of similar lengths, and picture batches."""
 
-    def __init__(self, texts: list[Sequence], looks: list[Sequence], pad: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        texts: list[Sequence],
+        looks: list[Sequence],
+        seen: dict[str, Features],
+        pad: int,
+        rng: np.random.Generator,
+    ) -> None:
         self.texts = sorted(texts, key=lambda one: len(one.ids))
         self.looks = looks
         self.pad, self.rng = pad, rng
-        self.pixels = {aspect: data.pictures("train", aspect) for aspect in data.SHARES}
+        self.seen = seen
 
     def text(self) -> list[Sequence]:
         """Neighbours in length, as many as fit, around a place drawn at random."""
@@ -138,30 +144,50 @@ class Batches:
             ids[row, :length] = torch.tensor(one.ids)
             weight[row, :length] = QUESTION_WEIGHT if one.picture is None else 0.0
             weight[row, one.answer : length] = 1.0
+            if one.score:
+                weight[row, length - SCORE_TOKENS : length] = SCORE_WEIGHT
         inputs = {"input_ids": ids, "attention_mask": (ids != self.pad).long()}
         if chosen[0].picture is not None:
-            inputs["pixel_values"] = torch.cat([self._pixels(one) for one in chosen])
+            inputs["features"] = torch.stack([self._features(one) for one in chosen])
         return inputs, weight
 
-    def _pixels(self, one: Sequence) -> torch.Tensor:
+    def _features(self, one: Sequence) -> torch.Tensor:
         aspect, index = one.picture or ("", 0)
-        raw = torch.from_numpy(np.array(self.pixels[aspect][index]))
-        return squash(raw.permute(2, 0, 1)[None].float() / 127.5 - 1)
+        return torch.from_numpy(np.array(self.seen[aspect][index])).float()
+
+
+def predict(model: LlavaForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits; pictures come as features of the frozen tower, which `LlavaForConditionalGeneration` would compute."""
+    ids = inputs["input_ids"]
+    embedded = model.get_input_embeddings()(ids)
+    if "features" in inputs:
+        told = model.model.multi_modal_projector(inputs["features"])
+        places = (ids == model.config.image_token_id)[..., None].expand_as(embedded)
+        embedded = embedded.masked_scatter(places, told.to(embedded.dtype))
+    states = model.model.language_model(
+        inputs_embeds=embedded, attention_mask=inputs["attention_mask"], use_cache=False
+    ).last_hidden_state
+    logits: torch.Tensor = model.lm_head(states)
+    return logits
 
 
 def loss(
     model: LlavaForConditionalGeneration, inputs: dict[str, torch.Tensor], weight: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Weighted cross entropy of the next token, and what it is on answers alone."""
-    logits = model(**inputs, use_cache=False).logits[:, :-1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = predict(model, inputs)[:, :-1]
     target, weight = inputs["input_ids"][:, 1:], weight[:, 1:]
     keep = weight > 0
-    each = F.cross_entropy(logits[keep], target[keep], reduction="none")
-    weights = weight[keep]
-    answers = weights == 1
+    logits, target, weights = logits[keep].float(), target[keep], weight[keep]
+    each = F.cross_entropy(logits, target, reduction="none")
+    answers = weights >= 1
     with torch.no_grad():
-        right = (logits[keep][answers].argmax(-1) == target[keep][answers]).float().mean()
-        metrics = {"answer_loss": float(each[answers].mean()), "answer_accuracy": float(right)}
+        right = (logits.argmax(-1) == target).float()
+        metrics = {"answer_loss": float(each[answers].mean()), "answer_accuracy": float(right[answers].mean())}
+        scores = weights == SCORE_WEIGHT
+        if bool(scores.any()):
+            metrics["score_accuracy"] = float(right[scores].mean())
     return (each * weights).sum() / weights.sum(), metrics
 
 
@@ -169,8 +195,8 @@ def loss(
 
 
 def export(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Model, tokenizer and processor, stored as float16 to halve the file; loaded as float32."""
-    model.half().save_pretrained(folder, safe_serialization=True)
+    """Model, tokenizer and processor; `release` halves the file."""
+    model.save_pretrained(folder, safe_serialization=True)
     processor(tokenizer).save_pretrained(folder)
 
 
@@ -190,40 +216,28 @@ def load_tokenizer(folder: Path, rows: list[dict[str, str]]) -> PreTrainedTokeni
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def _text_folder() -> Path | None:
-    """`--export-text FOLDER` is this stage's own option; the others are shared."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--export-text", type=Path)
-    known, rest = parser.parse_known_args()
-    sys.argv[1:] = rest
-    folder: Path | None = known.export_text
-    return folder
-
-
 def main() -> None:
-    text_folder = _text_folder()
     args = loop.arguments("llm", steps=30000, minutes=80)
     rows = read(args.out / "text.jsonl")
-    looks = read(args.out / "vision.jsonl")
+    looks = [row for row in read(args.out / "vision.jsonl") if int(row["index"]) < SEEN * data.SHARES[row["aspect"]]]
     tokenizer = load_tokenizer(args.out / "tokenizer", [*rows, *looks])
     model = network(tokenizer)
-    seeing = open_eyes(model)
     run = loop.Run(model, args, lr=2e-3, decay=0.998)
-    if text_folder is not None:
-        export_text(run.averaged(), tokenizer, text_folder)
-        return
     if not args.export:
         rng = np.random.default_rng(args.seed + run.step)
-        batches = Batches(encode(tokenizer, rows), encode(tokenizer, looks), int(tokenizer.pad_token_id), rng)
+        seen = {aspect: features(aspect, round(SEEN * share), args.out) for aspect, share in data.SHARES.items()}
+        texts = encode(tokenizer, rows)
+        batches = Batches(texts, encode(tokenizer, looks), seen, int(tokenizer.pad_token_id), rng)
 
         def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-            model.model.vision_tower.eval()
-            look = seeing and rng.random() < PICTURE_SHARE
-            inputs, weight = batches.tensors(batches.look() if look else batches.text())
-            return loss(model, inputs, weight)
+            look = rng.random() < PICTURE_SHARE
+            value, metrics = loss(model, *batches.tensors(batches.look() if look else batches.text()))
+            return value, {f"seen_{key}": one for key, one in metrics.items()} if look else metrics
 
         run.train(step)
-    export(run.averaged(), tokenizer, WEIGHTS / "llm")
+    trained = run.averaged()
+    export(trained, tokenizer, EXPORTS / "llm")
+    export_text(trained, tokenizer, EXPORTS / "llm_text")
 
 
 if __name__ == "__main__":

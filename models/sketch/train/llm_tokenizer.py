@@ -17,10 +17,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-VOCABULARY = 2048
+VOCABULARY = 2560
+WORD_COUNT = 50
+"""How often a word must occur to be one token with its space."""
 IMAGE_SIZE = 64
-IMAGE_TOKENS = 1
-"""The vision tower ends on one token per picture."""
+PATCH_SIZE = 8
+IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1
+"""The vision tower's patches and its class token."""
 SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>")
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>"
@@ -32,7 +35,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 _SCAFFOLD = re.compile(r'[\[\]{}", ]*"[a-z_]+": [\[{"]*|["\]}]+$')
-_LINE_HEAD = re.compile(r"^(?:[A-Z][\w ]*:|Facts: .*|[a-z]+(?:-\d)? = )", re.MULTILINE)
+_LINE_HEAD = re.compile(r"^(?:[A-Z][\w ]*:|Facts: .*|[a-z]+(?:-\d)? =)", re.MULTILINE)
+_PARTS = r"\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s"
 _WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+"
 
 
@@ -53,14 +57,9 @@ def pieces(rows: list[dict[str, str]]) -> list[str]:
 
 def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
     """Tokenizer for these dialogues; every system prompt in them becomes one token."""
-    cut = "|".join([*(re.escape(piece) for piece in pieces(rows)), _WORDS])
+    scaffold = "".join(f"{re.escape(piece)}|" for piece in pieces(rows))
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(cut), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _cut(f"{scaffold}{_WORDS}")
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -70,6 +69,7 @@ def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(rows), trainer)
+    tokenizer.pre_tokenizer = _cut(f"{scaffold}{_whole_words(rows, tokenizer)}|{_PARTS}")
     systems = sorted({row["system"] for row in rows})
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in systems])
     return PreTrainedTokenizerFast(
@@ -82,10 +82,40 @@ def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
     )
 
 
+def _cut(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def _whole_words(rows: list[dict[str, str]], tokenizer: Tokenizer) -> str:
+    """A pattern of the spaces with a word that are one token, of words that are one token without it too.
+
+    Every other word is cut without its space, so that a name that nobody has heard is the same tokens at the beginning
+    of a JSON string and within a sentence. Cut with it, such names were copied wrong in a quarter of the ads.
+    """
+    count = Counter(word for row in rows for word in re.findall(r"[A-Za-z]+", f"{row['user']} {row['answer']}"))
+    by_initial: dict[str, list[str]] = {}
+    vocabulary = tokenizer.get_vocab()
+    for token in sorted(vocabulary):
+        word = token[1:]
+        if token.startswith("Ġ") and word in vocabulary and count[word] >= WORD_COUNT:
+            by_initial.setdefault(word[0], []).append(word[1:])
+    groups = (f"{initial}(?:{'|'.join(sorted(ends, reverse=True))})" for initial, ends in by_initial.items())
+    return rf" (?:{'|'.join(groups)})(?!\p{{L}})"
+
+
 def _texts(rows: list[dict[str, str]]) -> Iterable[str]:
+    """Questions and answers, and their words without the space before: a JSON string begins without one, and what is
+    copied there must have a token of its own.
+    """
     for row in rows:
         yield row["user"]
         yield row["answer"]
+        yield "\n".join(row["user"].split())
 
 
 def image_processor() -> CLIPImageProcessorPil:
@@ -98,13 +128,13 @@ def image_processor() -> CLIPImageProcessorPil:
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    """The stock processor, with one patch per picture because the vision tower gives one token."""
+    """The stock processor; every patch and the class token of a picture stand in the prompt."""
     return LlavaProcessor(
         image_processor=image_processor(),
         tokenizer=tokenizer,
-        patch_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
         vision_feature_select_strategy="full",
-        num_additional_image_tokens=0,
+        num_additional_image_tokens=1,
         image_token="<image>",  # noqa: S106 (a mark, no password)
         chat_template=TEMPLATE,
     )

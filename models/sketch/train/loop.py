@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -128,20 +129,21 @@ class Run(Generic[Model]):
         return {"loss": float(loss.detach()), "lr": rate, **metrics}
 
     def train(self, step_fn: StepFn, every: int = 50, check: Callable[[], dict[str, float]] | None = None) -> None:
-        """Run to the end of steps or minutes; log means over `every` steps; `check` runs beside each checkpoint."""
+        """Run to the end of steps or minutes; `check` runs beside each checkpoint.
+
+        Logged every `every` steps: the mean of each metric over the steps that gave it.
+        """
         self.model.train()
-        sums: dict[str, float] = {}
-        counted = 0
+        given: dict[str, list[float]] = {}
         last = saved = time.monotonic()
         while self.step < self.args.steps and self.seconds < self.args.minutes * 60:
             for key, value in self._advance(step_fn).items():
-                sums[key] = sums.get(key, 0.0) + value
-            counted += 1
+                given.setdefault(key, []).append(value)
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
             if self.step % every == 0:
-                self._log({key: value / counted for key, value in sums.items()})
-                sums, counted = {}, 0
+                self._log({key: fmean(values) for key, values in given.items()})
+                given = {}
             if now - saved > CHECKPOINT_SECONDS:
                 self._checkpoint(check)
                 saved = time.monotonic()

@@ -114,7 +114,7 @@ class Batches:
         self.tokenizer, self.size = tokenizer, size
         self.pictures = {a: data.pictures("train", a) for a in data.SHARES}
         self.masks = {a: data.masks("train", a) for a in data.SHARES}
-        self.usual = {a: torch.from_numpy(masks[:4000].mean(0)).float() / 255 for a, masks in self.masks.items()}
+        self.usual = {a: usual_places(masks) for a, masks in self.masks.items()}
         self.specs = {a: data.specs("train", a) for a in data.SHARES}
 
     def next(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -124,8 +124,23 @@ class Batches:
         texts = [caption(self.specs[aspect][i], self.rng) for i in chosen]
         texts = ["" if self.rng.random() < DROP else t for t in texts]
         ids = token_ids(self.tokenizer, texts, full=True)
-        own = F.max_pool2d(torch.from_numpy(self.masks[aspect][chosen]).float()[:, None] / 255, 3, stride=1, padding=1)
-        return encode(as_tensor(self.pictures[aspect][chosen])), ids, own, self.usual[aspect]
+        latents = encode(as_tensor(self.pictures[aspect][chosen]))
+        return latents, ids, rimmed(self.masks[aspect][chosen]), self.usual[aspect]
+
+
+def rimmed(masks: data.Pixels) -> torch.Tensor:
+    """Product coverage of each latent cell, 0 to 1, its rim included: n x 1 x height x width."""
+    return F.max_pool2d(torch.from_numpy(np.array(masks)).float()[:, None] / 255, 3, stride=1, padding=1)
+
+
+def usual_places(masks: data.Pixels) -> torch.Tensor:
+    """Where products usually are: height x width, 0 to 1."""
+    return torch.from_numpy(masks[:4000].mean(0)).float() / 255
+
+
+def emphasis(timesteps: torch.Tensor, own: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """Loss weight of each place: the picture's own product where the noise shows it, else the usual place."""
+    return 1 + PRODUCT * torch.where((timesteps < SETTLED)[:, None, None, None], own, usual)
 
 
 def load_text() -> CLIPTextModel:
@@ -165,8 +180,7 @@ def main() -> None:
             with torch.no_grad():
                 states = diffusion.hidden_states(text, ids.to(args.device))
             out = unet(noisy.to(args.device), timesteps.to(args.device), encoder_hidden_states=states).sample
-        emphasis = 1 + PRODUCT * torch.where((timesteps < SETTLED)[:, None, None, None], own, usual)
-        return diffusion.loss(schedule, out.float().cpu(), target, timesteps, emphasis), {}
+        return diffusion.loss(schedule, out.float().cpu(), target, timesteps, emphasis(timesteps, own, usual)), {}
 
     def check() -> dict[str, float]:
         pipe = pipeline(run.averaged(), text, tokenizer)

@@ -1,0 +1,65 @@
+"""The packaged video model means what it moves: a clip begins at its keyframe, and its camera goes where it is sent."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.sketch_eval import ssim
+from models.interfaces import NoiseSpec, Unwatched, VideoRequest
+from models.registry import load
+from models.sketch.world import render, sample_spec
+from models.sketch.world.moves import travel
+from models.spec import VideoModelSpec
+from models.weights import Library
+from tests import tiny_models
+
+SPEC = Path(__file__).parents[2] / "configs/models/sketch-video.yaml"
+KEYFRAME = replace(
+    sample_spec(np.random.default_rng(3), aspect="1:1"),
+    shape="box", colour="red", material="matte", setting="kitchen", light="soft", moment=0.0, camera="static",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    spec = VideoModelSpec.model_validate(yaml.safe_load(SPEC.read_text()))
+    library = Library(tmp_path_factory.mktemp("library"))
+    assert library.untrained_parts(spec) == ()
+    return load(spec, library.folders(spec), "cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(engine):
+    def clip(camera):
+        request = VideoRequest(
+            prompt="a red box in a kitchen", width=64, height=64, num_frames=16, camera=camera,
+            noise=NoiseSpec(seed=5), num_inference_steps=10, guidance_scale=1.0,
+            first_frame=tiny_models.encoded(render(KEYFRAME)),
+        )  # fmt: skip
+        return engine.generate(request, Unwatched()).frames
+
+    return {camera: clip(camera) for camera in ("static", "pan_left", "pan_right", "push_in", "pull_back")}
+
+
+def test_a_clip_begins_at_its_keyframe(clips):
+    keyframe = np.asarray(render(KEYFRAME))
+    assert all(ssim(frames[0], keyframe) > 0.8 for frames in clips.values())
+
+
+def test_pictures_move_against_the_camera_and_grow_when_it_comes_near(clips):
+    moved = {camera: travel(frames) for camera, frames in clips.items()}
+    assert moved["pan_left"][0] > 0.4 > abs(moved["static"][0])
+    assert moved["pan_right"][0] < -0.4
+    assert moved["push_in"][2] > 0.4 > abs(moved["static"][2])
+    assert moved["pull_back"][2] < -0.4
+
+
+def test_the_same_seed_moves_the_same_bits(engine, clips):
+    request = VideoRequest(
+        prompt="a red box in a kitchen", width=64, height=64, num_frames=16, camera="static", noise=NoiseSpec(seed=5),
+        num_inference_steps=10, guidance_scale=1.0, first_frame=tiny_models.encoded(render(KEYFRAME)),
+    )  # fmt: skip
+    assert np.array_equal(engine.generate(request, Unwatched()).frames, clips["static"])
