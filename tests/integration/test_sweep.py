@@ -14,6 +14,7 @@ from pipelines.store.sweep import sweep
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=9)
 YESTERDAY = NOW - timedelta(days=1)
+TOMORROW = NOW + timedelta(days=1)  # a suite runs for longer than minutes between this line and a test
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def test_a_file_that_a_row_names_stays_however_old(folder, database):
     stored: StoredArtifact = folder.put(b"kept", "text/plain")
     await OwnedArtifacts(database).record("anna", stored)
     age(folder.path(stored.sha256))
-    assert await sweep(folder, Disposal(database), NOW + timedelta(days=1)) == 0
+    assert await sweep(folder, Disposal(database), TOMORROW) == 0
     assert folder.read(stored.sha256) == b"kept"
 
 
@@ -76,5 +77,5 @@ def test_a_file_that_was_put_after_its_generations_end_is_not_removed_with_it(fo
     stored = folder.put(b"shared", "text/plain")
     assert not folder.remove(stored.sha256, YESTERDAY)
     assert folder.read(stored.sha256) == b"shared"
-    assert folder.remove(stored.sha256, NOW + timedelta(minutes=1))
-    assert not folder.remove(stored.sha256, NOW + timedelta(minutes=1))
+    assert folder.remove(stored.sha256, TOMORROW)
+    assert not folder.remove(stored.sha256, TOMORROW)
