@@ -63,7 +63,7 @@ class Bench:
         self._worlds += 1
         folder = self._folder / str(self._worlds)
         folder.mkdir()
-        sqlite = f"sqlite+aiosqlite:///{folder / 'store.sqlite'}"
+        sqlite = f"sqlite:///{folder / 'store.sqlite'}"
         url = sqlite if database == "sqlite" else self._server.url(self._server.create())
         made = ChaosWorld(folder, self._folder, url, self._manifest, lease_seconds)
         async with self._migrating:  # Alembic keeps what it works on in variables of its modules

@@ -15,6 +15,7 @@ from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.directions import DirectionStore
 from pipelines.store.groups import GroupStore
+from pipelines.store.intake import Intake, Order
 from pipelines.store.sql import GenerationStore
 from tests.drawing_models import SpeakingModels
 
@@ -38,12 +39,18 @@ class DirectedWorld:
     def __init__(self, folder, database):
         self.store = GenerationStore(database)
         self.groups = GroupStore(database)
+        self._intake = Intake(database)
         self.artifacts = LocalArtifacts(folder / "artifacts")
         self.models = SpeakingModels()
         self.anna = Directions(DirectionStore(database), self.artifacts)
 
     async def create(self, recipe=RECIPE, brief=BRIEF):
         return await self.store.create("anna", brief, recipe, {}, {})
+
+    async def compare(self, comparison_type, briefs):
+        orders = tuple(Order(brief, RECIPE, {}, {}) for brief in briefs)
+        made = await self._intake.group("anna", comparison_type, orders)
+        return await self.groups.get("anna", made.id)
 
     async def run(self, generation_id, take_over=False, store=None):
         """Run it as far as it goes; the row as it is then. `store` is the worker's, when it differs from ours."""

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import uvicorn
+import uvloop
 from safetensors.numpy import save
 
 from configs.settings import load_recipe
@@ -164,7 +165,7 @@ def serve(
     started: threading.Event = threading.Event()
     box: dict[str, Any] = {}
     thread = threading.Thread(
-        target=lambda: asyncio.run(
+        target=lambda: uvloop.run(  # as in Ray's replicas
             _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box)
         ),
         daemon=True,

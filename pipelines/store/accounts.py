@@ -9,19 +9,29 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.errors import BadInput, NotFound
 from pipelines.store.account_records import ApiKey, Role, Scope, User
 from pipelines.store.account_tables import api_keys, logins, users
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database, transaction
 from pipelines.store.owner_lock import lock_owner
 from pipelines.store.transaction import now
 
 MAX_KEYS = 50
 """Keys of one user that are not revoked."""
+_KEY_HOLDER = (  # asked for every request: making the statement anew took three times as long as asking
+    select(users, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at.label("key_created_at"))
+    .join(api_keys, api_keys.c.user_id == users.c.id)
+    .where(
+        api_keys.c.id == bindparam("key_id"),
+        # A hash of 256 random bits: comparing it in the database tells a guesser's clock nothing of use.
+        api_keys.c.secret_hash == bindparam("secret_hash"),
+        api_keys.c.revoked_at.is_(None),
+        users.c.disabled.is_(False),
+    )
+)
 
 
 class Accounts:
@@ -32,25 +42,25 @@ class Accounts:
 
     # --- users ---
 
-    @unbroken
     async def add_user(self, username: str, password_hash: str, role: Role = "user") -> User:
         """Raises BadInput when the name is taken."""
         try:
-            async with self._database.write() as connection:
-                return await _insert(connection, username, password_hash, role)
+            return await self._database.write(lambda connection: _insert(connection, username, password_hash, role))
         except IntegrityError:
             raise BadInput(f"user {username!r} exists already: choose another name") from None
 
-    @unbroken
     async def add_first_user(self, username: str, password_hash: str, role: Role) -> User | None:
         """The new user; None when there is one already, also one that another process adds at this moment."""
         try:
-            async with self._database.write() as connection:
-                if await connection.scalar(select(func.count()).select_from(users)):
-                    return None
-                return await _insert(connection, username, password_hash, role)
+            return await self._insert_first(username, password_hash, role)
         except IntegrityError:
             return None
+
+    @transaction
+    def _insert_first(self, connection: Connection, username: str, password_hash: str, role: Role) -> User | None:
+        if connection.scalar(select(func.count()).select_from(users)):
+            return None
+        return _insert(connection, username, password_hash, role)
 
     async def user(self, username: str) -> User:
         """Raises NotFound."""
@@ -68,44 +78,42 @@ class Accounts:
         row = await self._database.fetch_first(select(users).where(users.c.username == username))
         return None if row is None else (user_of(row), row.password_hash)
 
-    @unbroken
     async def set_disabled(self, username: str, disabled: bool) -> None:
         """Raises NotFound."""
         await self._change(username, disabled=disabled)
 
-    @unbroken
     async def set_password(self, username: str, password_hash: str) -> None:
         """Raises NotFound."""
         await self._change(username, password_hash=password_hash)
 
-    @unbroken
-    async def strengthen(self, user_id: str, password_hash: str) -> None:
+    @transaction
+    def strengthen(self, connection: Connection, user_id: str, password_hash: str) -> None:
         """The same password under newer settings of the hash: no login ends."""
-        async with self._database.write() as connection:
-            await connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+        connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
 
     async def _change(self, username: str, **values: Any) -> None:
-        user = await self.user(username)
-        async with self._database.write() as connection:
-            await connection.execute(update(users).where(users.c.id == user.id).values(**values))
-            alive = (logins.c.user_id == user.id) & logins.c.ended_at.is_(None)
-            await connection.execute(update(logins).where(alive).values(ended_at=now()))
+        await self._alter(await self.user(username), values)
+
+    @transaction
+    def _alter(self, connection: Connection, user: User, values: dict[str, Any]) -> None:
+        connection.execute(update(users).where(users.c.id == user.id).values(**values))
+        alive = (logins.c.user_id == user.id) & logins.c.ended_at.is_(None)
+        connection.execute(update(logins).where(alive).values(ended_at=now()))
 
     # --- keys ---
 
-    @unbroken
-    async def add_key(
-        self, user_id: str, key_id: str, secret_hash: str, name: str, scopes: tuple[Scope, ...]
+    @transaction
+    def add_key(
+        self, connection: Connection, user_id: str, key_id: str, secret_hash: str, name: str, scopes: tuple[Scope, ...]
     ) -> ApiKey:
         """Raises BadInput when the user has MAX_KEYS already."""
         key = ApiKey(id=key_id, user_id=user_id, name=name, scopes=scopes, created_at=now())
-        async with self._database.write() as connection:
-            await lock_owner(connection, user_id)
-            alive = (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
-            if (await connection.scalar(select(func.count()).select_from(api_keys).where(alive)) or 0) >= MAX_KEYS:
-                raise BadInput(f"there are {MAX_KEYS} keys already: revoke one first")
-            row = {**key.model_dump(), "scopes": list(scopes), "secret_hash": secret_hash}
-            await connection.execute(insert(api_keys).values(**row))
+        lock_owner(connection, user_id)
+        alive = (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
+        if (connection.scalar(select(func.count()).select_from(api_keys).where(alive)) or 0) >= MAX_KEYS:
+            raise BadInput(f"there are {MAX_KEYS} keys already: revoke one first")
+        row = {**key.model_dump(), "scopes": list(scopes), "secret_hash": secret_hash}
+        connection.execute(insert(api_keys).values(**row))
         return key
 
     async def keys(self, user_id: str) -> tuple[ApiKey, ...]:
@@ -117,29 +125,17 @@ class Accounts:
         )
         return tuple(_key(row) for row in await self._database.fetch(query))
 
-    @unbroken
-    async def revoke_key(self, user_id: str, key_id: str) -> None:
+    @transaction
+    def revoke_key(self, connection: Connection, user_id: str, key_id: str) -> None:
         """From the next request on nobody asks with it. Raises NotFound, also for someone else's key."""
         mine = (api_keys.c.id == key_id) & (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
-        async with self._database.write() as connection:
-            changed = await connection.execute(update(api_keys).where(mine).values(revoked_at=now()))
+        changed = connection.execute(update(api_keys).where(mine).values(revoked_at=now()))
         if changed.rowcount == 0:
             raise NotFound(f"no key {key_id!r}")
 
     async def key_holder(self, key_id: str, secret_hash: str) -> tuple[User, ApiKey] | None:
         """Whose key it is; None when it is unknown or revoked, its secret another, or its user disabled."""
-        query = (
-            select(users, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at.label("key_created_at"))
-            .join(api_keys, api_keys.c.user_id == users.c.id)
-            .where(
-                api_keys.c.id == key_id,
-                # A hash of 256 random bits: comparing it in the database tells a guesser's clock nothing of use.
-                api_keys.c.secret_hash == secret_hash,
-                api_keys.c.revoked_at.is_(None),
-                users.c.disabled.is_(False),
-            )
-        )
-        row = await self._database.fetch_first(query)
+        row = await self._database.fetch_first(_KEY_HOLDER, key_id=key_id, secret_hash=secret_hash)
         if row is None:
             return None
         created: datetime = row.key_created_at
@@ -147,9 +143,9 @@ class Accounts:
         return user_of(row), key
 
 
-async def _insert(connection: AsyncConnection, username: str, password_hash: str, role: Role) -> User:
+def _insert(connection: Connection, username: str, password_hash: str, role: Role) -> User:
     user = User(id=str(uuid.uuid4()), username=username, role=role, disabled=False, created_at=now())
-    await connection.execute(insert(users).values(**user.model_dump(), password_hash=password_hash))
+    connection.execute(insert(users).values(**user.model_dump(), password_hash=password_hash))
     return user
 
 

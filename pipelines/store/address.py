@@ -8,7 +8,7 @@ from sqlalchemy.exc import ArgumentError
 from pipelines.errors import BadInput
 
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite+pysqlite",
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",  # as hosts of databases write it
 }

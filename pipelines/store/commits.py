@@ -6,14 +6,12 @@ to the server, before its commit. SQLite answers from its own process: there is 
 
 from __future__ import annotations
 
-import asyncio
 import time
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
-from pipelines.errors import DatabaseAway
-from pipelines.store.reading import Reader
+from pipelines.store.storage_errors import away
 
 ANSWER_SECONDS = 30.0
 """How long a server may take to come back and say what became of a commit."""
@@ -22,23 +20,32 @@ _NUMBER = text("select cast(pg_current_xact_id_if_assigned() as text)")
 _STATUS = text("select pg_xact_status(cast(cast(:number as text) as xid8))")
 
 
-async def transaction_number(connection: AsyncConnection) -> str | None:
+def transaction_number(connection: Connection) -> str | None:
     """None: it has written nothing, or there is no way to ask later."""
     if connection.dialect.name != "postgresql":
         return None
-    number: str | None = await connection.scalar(_NUMBER)
+    number: str | None = connection.scalar(_NUMBER)
     return number
 
 
-async def was_committed(reader: Reader, number: str) -> bool:
+def was_committed(engine: Engine, number: str) -> bool:
     """Waits for a server that restarts. False too when it does not come back in time."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
-        try:
-            status = (await reader.rows(_STATUS.bindparams(number=number)))[0][0][0]
-        except DatabaseAway:
-            status = "in progress"
+        status = _status(engine, number)
         if status != "in progress":
-            return bool(status == "committed")
-        await asyncio.sleep(PAUSE_SECONDS)
+            return status == "committed"
+        time.sleep(PAUSE_SECONDS)
     return False
+
+
+def _status(engine: Engine, number: str) -> str | None:
+    """Of a server that is away it is not known yet."""
+    try:
+        with engine.connect() as connection:
+            status: str | None = connection.scalar(_STATUS, {"number": number})
+    except DBAPIError as error:
+        if not away(error):
+            raise
+        return "in progress"
+    return status

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, delete, func, select, update
 
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.errors import NotFound
 from pipelines.steps import Json, TakeKind
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database, transaction
 from pipelines.store.metric_rows import retire
 from pipelines.store.records import Generation, NewEvent, Take
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
@@ -32,9 +31,10 @@ class DirectionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @unbroken
-    async def decide(
+    @transaction
+    def decide(
         self,
+        connection: Connection,
         user_id: str,
         generation_id: str,
         decide: Callable[[Situation], Decision],
@@ -46,16 +46,15 @@ class DirectionStore:
         `step` names the decision in the log of messages; with `once`, nothing happens when it stands there already.
         Raises NotFound.
         """
-        async with self._database.write() as connection:
-            row = await locked(connection, generation_id, user_id)
-            if once and await _stands(connection, generation_id, step):
-                return generation_of(row)
-            situation = Situation(generation_of(row), await _outputs(connection, generation_id))
-            decision = decide(situation)
-            await _write(connection, situation, decision, step)
-            if events := _log(decision):
-                await append_events(connection, row, events)
-            return generation_of(await locked(connection, generation_id))
+        row = locked(connection, generation_id, user_id)
+        if once and _stands(connection, generation_id, step):
+            return generation_of(row)
+        situation = Situation(generation_of(row), _outputs(connection, generation_id))
+        decision = decide(situation)
+        _write(connection, situation, decision, step)
+        if events := _log(decision):
+            append_events(connection, row, events)
+        return generation_of(locked(connection, generation_id))
 
     async def take(self, user_id: str, generation_id: str, take_id: str) -> tuple[Take, Json]:
         """A take and the output of the step that made it. Raises NotFound."""
@@ -120,17 +119,17 @@ def _log(decision: Decision) -> tuple[NewEvent, ...]:
     return (*said, *decision.events, *answered)
 
 
-async def _stands(connection: AsyncConnection, generation_id: str, step: str) -> bool:
+def _stands(connection: Connection, generation_id: str, step: str) -> bool:
     query = select(messages.c.id).where(messages.c.generation_id == generation_id, messages.c.step == step).limit(1)
-    return (await connection.execute(query)).first() is not None
+    return connection.execute(query).first() is not None
 
 
-async def _outputs(connection: AsyncConnection, generation_id: str) -> dict[Any, Any]:
+def _outputs(connection: Connection, generation_id: str) -> dict[Any, Any]:
     query = select(stage_outputs).where(stage_outputs.c.generation_id == generation_id)
-    return {row.stage: row.value for row in (await connection.execute(query)).all()}
+    return {row.stage: row.value for row in connection.execute(query).all()}
 
 
-async def _write(connection: AsyncConnection, situation: Situation, decision: Decision, step: str) -> None:
+def _write(connection: Connection, situation: Situation, decision: Decision, step: str) -> None:
     generation = situation.generation
     values: Json = {"direction": decision.direction.model_dump(mode="json")}
     if decision.continues_at is not None:
@@ -141,19 +140,17 @@ async def _write(connection: AsyncConnection, situation: Situation, decision: De
             "error_message": None,
             "completed_at": None,
         }
-    await connection.execute(update(generations).where(generations.c.id == generation.id).values(**values))
+    connection.execute(update(generations).where(generations.c.id == generation.id).values(**values))
     of_generation = stage_outputs.c.generation_id == generation.id
     if decision.forgotten:
-        await connection.execute(
-            delete(stage_outputs).where(of_generation, stage_outputs.c.stage.in_(decision.forgotten))
-        )
+        connection.execute(delete(stage_outputs).where(of_generation, stage_outputs.c.stage.in_(decision.forgotten)))
     if "quality" in decision.forgotten:
-        await retire(connection, generation.id)
+        retire(connection, generation.id)
     for stage, value in decision.outputs.items():
-        await connection.execute(
+        connection.execute(
             update(stage_outputs).where(of_generation, stage_outputs.c.stage == stage).values(value=value)
         )
-    await insert_artifacts(connection, generation.id, decision.artifacts)
-    await insert_messages(connection, generation.id, step, decision.messages)
+    insert_artifacts(connection, generation.id, decision.artifacts)
+    insert_messages(connection, generation.id, step, decision.messages)
     if pointer := decision.pointer:
-        await point(connection, generation.id, pointer.kind, pointer.scene_number, pointer.take_id)
+        point(connection, generation.id, pointer.kind, pointer.scene_number, pointer.take_id)

@@ -1,8 +1,8 @@
 """The two engines behind a database: one for transactions, one that only reads. Each is set up once, per connection.
 
 Reading has an engine of its own because a connection that must be switched to autocommit for each read costs more than
-the read. It is a plain one, used in threads (`reading.py`): through an asynchronous driver a read of one row took four
-times the CPU time on SQLite, which crosses to its thread for every call. Knows no table.
+the read. Both are plain ones, used in threads (`reading.py`, `writing.py`): through an asynchronous driver a read of
+one row took four times the CPU time on SQLite, which crosses to its thread for every call. Knows no table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pipelines.store.address import database_address
@@ -38,15 +37,20 @@ _SOCKET = {
 """A server whose machine vanished is noticed within a minute instead of hours. Seconds, the last one milliseconds."""
 
 
-def writing_engine(url: str) -> AsyncEngine:
+def writers(url: str) -> int:
+    """How many transactions of one process may run at once: SQLite has one writer."""
+    return 1 if _is_sqlite(database_address(url)) else WRITERS
+
+
+def writing_engine(url: str) -> Engine:
     """Transactions that lock before they read."""
     address = database_address(url)
     if _is_sqlite(address):
         arguments = {"timeout": BUSY_SECONDS}
-        engine = _locking(create_async_engine(address, connect_args=arguments, json_serializer=serialised), _WRITING)
+        engine = _locking(create_engine(address, connect_args=arguments, json_serializer=serialised), _WRITING)
     else:
         arguments = _postgres(**_PATIENCE, **_IDLE)
-        engine = create_async_engine(
+        engine = create_engine(
             address,
             connect_args=arguments,
             json_serializer=serialised,
@@ -55,11 +59,11 @@ def writing_engine(url: str) -> AsyncEngine:
             pool_size=WRITERS,
             max_overflow=0,
         )
-    checked(engine.sync_engine)
+    checked(engine)
     return engine
 
 
-def migrating_engine(url: str) -> AsyncEngine:
+def migrating_engine(url: str) -> Engine:
     """As long as it takes; on SQLite without foreign keys.
 
     SQLite changes a table by copying it and dropping the old one; with foreign keys on, that drop would delete every
@@ -67,15 +71,15 @@ def migrating_engine(url: str) -> AsyncEngine:
     """
     address = database_address(url)
     if _is_sqlite(address):
-        return _locking(create_async_engine(address, connect_args={"timeout": BUSY_SECONDS}), _MIGRATING)
-    return create_async_engine(address, connect_args=_postgres())
+        return _locking(create_engine(address, connect_args={"timeout": BUSY_SECONDS}), _MIGRATING)
+    return create_engine(address, connect_args=_postgres())
 
 
 def reading_engine(url: str) -> Engine:
     """Sees committed rows, blocks nobody and cannot write."""
     address = database_address(url)
     if _is_sqlite(address):
-        engine = _reading(address.set(drivername="sqlite"), {"timeout": BUSY_SECONDS})  # not the asynchronous driver
+        engine = _reading(address, {"timeout": BUSY_SECONDS})
         event.listen(engine, "connect", partial(_configure_sqlite, _READING))
         event.listen(engine, "connect", _know_all_letters)
     else:
@@ -105,9 +109,9 @@ def _postgres(**settings: float | str) -> dict[str, Any]:
     return {**_SOCKET, "options": " ".join(f"-c {name}={value}" for name, value in words.items())}
 
 
-def _locking(engine: AsyncEngine, pragmas: tuple[str, ...]) -> AsyncEngine:
-    event.listen(engine.sync_engine, "connect", partial(_configure_sqlite, pragmas))
-    event.listen(engine.sync_engine, "begin", _begin_immediate)
+def _locking(engine: Engine, pragmas: tuple[str, ...]) -> Engine:
+    event.listen(engine, "connect", partial(_configure_sqlite, pragmas))
+    event.listen(engine, "begin", _begin_immediate)
     return engine
 
 

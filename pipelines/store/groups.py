@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
+from sqlalchemy import Connection, select, update
 
-from sqlalchemy import insert, select, update
-
-from pipelines.brief import Brief
 from pipelines.errors import BadInput, NotFound
-from pipelines.recipe import Recipe
-from pipelines.steps import Json
-from pipelines.store.database import Database, unbroken
-from pipelines.store.records import ComparisonType, Group
+from pipelines.store.database import Database, transaction
+from pipelines.store.records import Group
 from pipelines.store.tables import generation_groups, generations
-from pipelines.store.transaction import insert_generation, now
 
 
 class GroupStore:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    @unbroken
-    async def start(
-        self, user_id: str, comparison_type: ComparisonType, briefs: tuple[Brief, ...], recipe: Recipe, manifest: Json
-    ) -> Group:
-        """A group of one waiting generation per brief, all of them or none."""
-        group_id = str(uuid.uuid4())
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(generation_groups).values(
-                    id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
-                )
-            )
-            for brief in briefs:
-                await insert_generation(connection, user_id, brief, recipe, {}, manifest, generation_group_id=group_id)
-        return await self.get(user_id, group_id)
 
     async def get(self, user_id: str, group_id: str) -> Group:
         """Raises NotFound, also for someone else's group."""
@@ -51,22 +29,24 @@ class GroupStore:
         winner = row.winner_generation_id if row.winner_generation_id in ids else None  # it may have been deleted
         return Group(**{**row._mapping, "winner_generation_id": winner}, generation_ids=ids)
 
-    @unbroken
     async def choose_winner(self, user_id: str, group_id: str, generation_id: str) -> Group:
         """Say which finished generation is the best; a later choice replaces it. Raises NotFound, BadInput."""
         group = await self.get(user_id, group_id)
         if generation_id not in group.generation_ids:
             raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
-        async with self._database.write() as connection:
-            status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
-            found = await connection.scalar(status)
-            if found is None:  # deleted a moment ago
-                raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
-            if found != "completed":
-                raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
-            await connection.execute(
-                update(generation_groups)
-                .where(generation_groups.c.id == group_id)
-                .values(winner_generation_id=generation_id)
-            )
+        await self._crown(group_id, generation_id)
         return group.model_copy(update={"winner_generation_id": generation_id})
+
+    @transaction
+    def _crown(self, connection: Connection, group_id: str, generation_id: str) -> None:
+        status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
+        found = connection.scalar(status)
+        if found is None:  # deleted a moment ago
+            raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
+        if found != "completed":
+            raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
+        connection.execute(
+            update(generation_groups)
+            .where(generation_groups.c.id == group_id)
+            .values(winner_generation_id=generation_id)
+        )

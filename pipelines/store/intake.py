@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import Connection, Row, Select, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipelines.brief import Brief
 from pipelines.errors import KeyReused, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Json, StoredArtifact
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database, transaction
 from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import ComparisonType
 from pipelines.store.request_keys import RequestKey, request_keys
@@ -56,7 +55,6 @@ class Intake:
         self._database = database
         self._quota = quota
 
-    @unbroken
     async def generation(self, user_id: str, order: Order, keys: Keys = ()) -> Accepted:
         """A new row that waits for a worker, or the one that an earlier request with one of `keys` made.
 
@@ -67,7 +65,6 @@ class Intake:
         except IntegrityError:  # the same request arrived twice at once: the other one was first
             return await self._generation(user_id, order, keys)
 
-    @unbroken
     async def group(
         self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys = ()
     ) -> Accepted:
@@ -79,7 +76,7 @@ class Intake:
 
     async def known(self, user_id: str, keys: Keys) -> str | None:
         """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
-        return _made(await self._database.fetch(_named(user_id, keys)), keys)
+        return _made(await self._database.fetch(_named(user_id, keys)), keys) if keys else None
 
     async def find(self, user_id: str, name: str) -> str:
         """The generation that a request of this name made. Raises NotFound."""
@@ -91,37 +88,42 @@ class Intake:
             raise NotFound(f"no generation {name.partition(':')[2]!r}")
         return str(found.generation_id)
 
-    async def _generation(self, user_id: str, order: Order, keys: Keys) -> Accepted:
-        async with self._database.write() as connection:
-            known = _made((await connection.execute(_named(user_id, keys))).all(), keys)
-            if known is not None:
-                return Accepted(known, repeated=True)
-            generation_id = await self._insert(connection, user_id, order, None)
-            await _note(connection, user_id, keys, generation_id=generation_id)
+    @transaction
+    def _generation(self, connection: Connection, user_id: str, order: Order, keys: Keys) -> Accepted:
+        known = _made(connection.execute(_named(user_id, keys)).all(), keys) if keys else None
+        if known is not None:
+            return Accepted(known, repeated=True)
+        generation_id = self._insert(connection, user_id, order, None)
+        _note(connection, user_id, keys, generation_id=generation_id)
         return Accepted(generation_id, repeated=False)
 
-    async def _group(
-        self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys
+    @transaction
+    def _group(
+        self,
+        connection: Connection,
+        user_id: str,
+        comparison_type: ComparisonType,
+        orders: tuple[Order, ...],
+        keys: Keys,
     ) -> Accepted:
-        async with self._database.write() as connection:
-            known = _made((await connection.execute(_named(user_id, keys))).all(), keys)
-            if known is not None:
-                return Accepted(known, repeated=True)
-            group_id = str(uuid.uuid4())
-            await connection.execute(
-                insert(generation_groups).values(
-                    id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
-                )
+        known = _made(connection.execute(_named(user_id, keys)).all(), keys) if keys else None
+        if known is not None:
+            return Accepted(known, repeated=True)
+        group_id = str(uuid.uuid4())
+        connection.execute(
+            insert(generation_groups).values(
+                id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
             )
-            for order in orders:
-                await self._insert(connection, user_id, order, group_id)
-            await _note(connection, user_id, keys, generation_group_id=group_id)
+        )
+        for order in orders:
+            self._insert(connection, user_id, order, group_id)
+        _note(connection, user_id, keys, generation_group_id=group_id)
         return Accepted(group_id, repeated=False)
 
-    async def _insert(self, connection: AsyncConnection, user_id: str, order: Order, group_id: str | None) -> str:
-        await admit_generation(connection, user_id, self._quota)
-        await check_parent(connection, user_id, order.parent_generation_id)
-        generation_id = await insert_generation(
+    def _insert(self, connection: Connection, user_id: str, order: Order, group_id: str | None) -> str:
+        admit_generation(connection, user_id, self._quota)
+        check_parent(connection, user_id, order.parent_generation_id)
+        generation_id = insert_generation(
             connection,
             user_id,
             order.brief,
@@ -131,7 +133,7 @@ class Intake:
             order.parent_generation_id,
             group_id,
         )
-        await insert_artifacts(connection, generation_id, order.artifacts)
+        insert_artifacts(connection, generation_id, order.artifacts)
         return generation_id
 
 
@@ -154,8 +156,8 @@ def _made(rows: Sequence[Row[Any]], keys: Keys) -> str | None:
     return None
 
 
-async def _note(
-    connection: AsyncConnection,
+def _note(
+    connection: Connection,
     user_id: str,
     keys: Keys,
     generation_id: str | None = None,
@@ -173,4 +175,4 @@ async def _note(
         for key in sorted(keys, key=lambda key: key.name)  # one order, or two requests wait for each other
     ]
     if rows:
-        await connection.execute(insert(request_keys), rows)
+        connection.execute(insert(request_keys), rows)

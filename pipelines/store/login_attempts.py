@@ -8,12 +8,12 @@ import hashlib
 from datetime import datetime, timedelta
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, select
 
 from models.interfaces import Plain
 from pipelines.errors import TooManyAttempts
 from pipelines.store.account_tables import login_attempts
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database, transaction
 from pipelines.store.stale_rows import delete_stale
 from pipelines.store.transaction import now
 
@@ -40,7 +40,6 @@ class LoginAttempts:
         self._database = database
         self._limits = limits or AttemptLimits()
 
-    @unbroken
     async def begin(self, username: str, address: str) -> None:
         """Count an attempt as failed, before the password is looked at. Raises TooManyAttempts.
 
@@ -48,28 +47,29 @@ class LoginAttempts:
         """
         name, time = _hash(username), now()
         start = time - timedelta(seconds=self._limits.window_seconds)
-        async with self._database.write() as connection:
-            await connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
-            new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
-            inserted = (await connection.execute(new)).inserted_primary_key
+        inserted = await self._insert(name, address, time, start)
         if wait := await self._wait(self._bounds(name, address), time):
-            if inserted is not None:
-                await self._forget(login_attempts.c.id == inserted.id)
+            await self._forget(login_attempts.c.id == inserted)
             raise TooManyAttempts(wait)
 
-    @unbroken
     async def succeeded(self, username: str, address: str) -> None:
         """Forget what was counted for this name at this address."""
         await self._forget(_at_address(_hash(username), address))
 
-    @unbroken
     async def forget(self, username: str) -> None:
         """Forget what was counted for this name everywhere, as when its password is set anew."""
         await self._forget(login_attempts.c.username_hash == _hash(username))
 
-    async def _forget(self, where: ColumnElement[bool]) -> None:
-        async with self._database.write() as connection:
-            await connection.execute(delete_stale(login_attempts.c.id, where))
+    @transaction
+    def _insert(self, connection: Connection, name: str, address: str, time: datetime, start: datetime) -> int:
+        """The id of the new row; those from before `start` go."""
+        connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
+        new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
+        return int(connection.execute(new.returning(login_attempts.c.id)).scalar_one())
+
+    @transaction
+    def _forget(self, connection: Connection, where: ColumnElement[bool]) -> None:
+        connection.execute(delete_stale(login_attempts.c.id, where))
 
     def _bounds(self, name: str, address: str) -> Bounds:
         return (

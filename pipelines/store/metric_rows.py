@@ -9,8 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, insert, select, update
 
 from pipelines.steps import Step
 from pipelines.store.records import QualityMetric
@@ -19,23 +18,23 @@ from pipelines.store.transaction import now
 from quality.score import Score
 
 
-async def insert_metrics(connection: AsyncConnection, generation_id: str, step: Step, scores: Sequence[Score]) -> None:
+def insert_metrics(connection: Connection, generation_id: str, step: Step, scores: Sequence[Score]) -> None:
     """They are the current ones from now on."""
     if not scores:
         return
-    await connection.execute(insert(quality_metrics), [_row(generation_id, step, score) for score in scores])
-    await stand(connection, generation_id, step)
+    connection.execute(insert(quality_metrics), [_row(generation_id, step, score) for score in scores])
+    stand(connection, generation_id, step)
 
 
-async def stand(connection: AsyncConnection, generation_id: str, step: Step) -> None:
+def stand(connection: Connection, generation_id: str, step: Step) -> None:
     """Make the metrics that `step` left when it ran with these inputs the current ones of its name."""
     of_step = (quality_metrics.c.generation_id == generation_id, quality_metrics.c.step == step.name)
-    await connection.execute(update(quality_metrics).where(*of_step).values(current=quality_metrics.c.key == step.key))
+    connection.execute(update(quality_metrics).where(*of_step).values(current=quality_metrics.c.key == step.key))
 
 
-async def retire(connection: AsyncConnection, generation_id: str) -> None:
+def retire(connection: Connection, generation_id: str) -> None:
     """None of the generation's metrics is a current one: what they measured is made anew."""
-    await connection.execute(
+    connection.execute(
         update(quality_metrics).where(quality_metrics.c.generation_id == generation_id).values(current=False)
     )
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, insert, select, union_all
+from sqlalchemy import Connection, Select, insert, select, union_all
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import NotFound
 from pipelines.steps import StoredArtifact
-from pipelines.store.database import Database, unbroken
+from pipelines.store.database import Database, transaction
 from pipelines.store.quotas import Quota, admit_bytes
 from pipelines.store.tables import artifacts, generations, owned_artifacts
 from pipelines.store.transaction import now
@@ -26,25 +26,24 @@ class OwnedArtifacts:
         self._database = database
         self._quota = quota
 
-    @unbroken
-    async def check_room(self, user_id: str, size: int) -> None:
+    @transaction
+    def check_room(self, connection: Connection, user_id: str, size: int) -> None:
         """Ask before `size` bytes are written to the artifact store. Raises QuotaExceeded."""
-        async with self._database.write() as connection:
-            await admit_bytes(connection, user_id, size, self._quota)
+        admit_bytes(connection, user_id, size, self._quota)
 
-    @unbroken
     async def record(self, user_id: str, stored: StoredArtifact) -> None:
         """Say that `stored` belongs to the user. Saying it twice changes nothing. Raises QuotaExceeded."""
         if await self._database.fetch_first(_loose(user_id, stored.sha256)) is not None:
             return
         try:
-            async with self._database.write() as connection:
-                await admit_bytes(connection, user_id, stored.size, self._quota)
-                await connection.execute(
-                    insert(owned_artifacts).values(user_id=user_id, created_at=now(), **stored.model_dump())
-                )
+            await self._insert(user_id, stored)
         except IntegrityError:  # another request recorded the same bytes in between
             return
+
+    @transaction
+    def _insert(self, connection: Connection, user_id: str, stored: StoredArtifact) -> None:
+        admit_bytes(connection, user_id, stored.size, self._quota)
+        connection.execute(insert(owned_artifacts).values(user_id=user_id, created_at=now(), **stored.model_dump()))
 
     async def find(self, user_id: str, sha256: str) -> StoredArtifact:
         """Raises NotFound, also for someone else's artifact."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 
-async def lock_owner(connection: AsyncConnection, user_id: str) -> None:
+def lock_owner(connection: Connection, user_id: str) -> None:
     """Until the transaction ends. SQLite has one writer as it is.
 
     No row of the owner's is locked, because an owner may have none: `generations.user_id` refers to no table. Take it
     before any row lock, or two transactions can wait for each other.
     """
     if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user_id, 0))))
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user_id, 0))))

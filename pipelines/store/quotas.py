@@ -7,8 +7,7 @@ requests at once. Knows no HTTP; `problems.py` answers QuotaExceeded with 429.
 from __future__ import annotations
 
 from pydantic import Field
-from sqlalchemy import func, select, union
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select, union
 
 from models.interfaces import Plain
 from pipelines.errors import QuotaExceeded
@@ -25,27 +24,27 @@ class Quota(Plain):
     """In artifacts, each hash once: of their generations, and recorded without one."""
 
 
-async def admit_generation(connection: AsyncConnection, user_id: str, quota: Quota | None) -> None:
+def admit_generation(connection: Connection, user_id: str, quota: Quota | None) -> None:
     """Raises QuotaExceeded when one more generation, or whatever it will store, is too much. None: no quota."""
     if quota is None:
         return
-    await lock_owner(connection, user_id)
+    lock_owner(connection, user_id)
     alive = generations.c.status.in_(("pending", "processing"))
     query = select(func.count()).select_from(generations).where(generations.c.user_id == user_id, alive)
-    count = await connection.scalar(query) or 0
+    count = connection.scalar(query) or 0
     if count >= quota.generations:
         raise QuotaExceeded("generations", count, quota.generations)
-    await _check_bytes(connection, user_id, quota, 1)
+    _check_bytes(connection, user_id, quota, 1)
 
 
-async def admit_bytes(connection: AsyncConnection, user_id: str, size: int, quota: Quota | None) -> None:
+def admit_bytes(connection: Connection, user_id: str, size: int, quota: Quota | None) -> None:
     """Raises QuotaExceeded when `size` more bytes are too many. None: no quota."""
     if quota is not None:
-        await lock_owner(connection, user_id)
-        await _check_bytes(connection, user_id, quota, size)
+        lock_owner(connection, user_id)
+        _check_bytes(connection, user_id, quota, size)
 
 
-async def _check_bytes(connection: AsyncConnection, user_id: str, quota: Quota, size: int) -> None:
+def _check_bytes(connection: Connection, user_id: str, quota: Quota, size: int) -> None:
     of_generations = (
         select(artifacts.c.sha256, artifacts.c.size)
         .join(generations, generations.c.id == artifacts.c.generation_id)
@@ -53,6 +52,6 @@ async def _check_bytes(connection: AsyncConnection, user_id: str, quota: Quota, 
     )
     loose = select(owned_artifacts.c.sha256, owned_artifacts.c.size).where(owned_artifacts.c.user_id == user_id)
     mine = union(of_generations, loose).subquery()
-    used = int(await connection.scalar(select(func.coalesce(func.sum(mine.c.size), 0))) or 0)
+    used = int(connection.scalar(select(func.coalesce(func.sum(mine.c.size), 0))) or 0)
     if used + size > quota.stored_bytes:
         raise QuotaExceeded("bytes", used, quota.stored_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,13 @@ from pipelines.store.storage_errors import storage_errors
 TOGETHER = 32
 """Reads of one visit at most: nobody waits for a whole crowd, and a distant server has several visits to work on."""
 Rows = Sequence[Row[Any]]
+Query = tuple[Executable, Mapping[str, Any]]
+"""A statement and the values of its parameters."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    queries: Sequence[Executable]
+    queries: Sequence[Query]
     found: asyncio.Future[list[Rows]]
 
 
@@ -39,7 +41,7 @@ class Reader:
         self._asked: list[_Read] = []
         self._visits: set[asyncio.Task[None]] = set()
 
-    async def rows(self, *queries: Executable) -> list[Rows]:
+    async def rows(self, *queries: Query) -> list[Rows]:
         """The rows of each query, in order. Between two of them others may write."""
         read = _Read(queries, asyncio.get_running_loop().create_future())
         self._asked.append(read)
@@ -66,7 +68,7 @@ class Reader:
                 else:
                     read.found.set_result(outcome)
 
-    async def _outcomes(self, asked: Sequence[Sequence[Executable]]) -> Sequence[list[Rows] | Exception]:
+    async def _outcomes(self, asked: Sequence[Sequence[Query]]) -> Sequence[list[Rows] | Exception]:
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, lambda: [self._outcome(queries) for queries in asked]
@@ -74,13 +76,13 @@ class Reader:
         except RuntimeError as closed:  # by `close`: whoever still waits must hear of it
             return [closed] * len(asked)
 
-    def _outcome(self, queries: Sequence[Executable]) -> list[Rows] | Exception:
+    def _outcome(self, queries: Sequence[Query]) -> list[Rows] | Exception:
         try:
             return self._read(queries)
         except Exception as error:  # raised where the rows are waited for
             return error
 
-    def _read(self, queries: Sequence[Executable]) -> list[Rows]:
+    def _read(self, queries: Sequence[Query]) -> list[Rows]:
         try:
             return self._read_once(queries)
         except DBAPIError as error:
@@ -90,6 +92,6 @@ class Reader:
             # now. Reading again is cheaper than asking before every read whether the connection still lives.
             return self._read_once(queries)
 
-    def _read_once(self, queries: Sequence[Executable]) -> list[Rows]:
+    def _read_once(self, queries: Sequence[Query]) -> list[Rows]:
         with self._engine.connect() as connection:
-            return [connection.execute(query).all() for query in queries]
+            return [connection.execute(statement, values).all() for statement, values in queries]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from models.interfaces import Plain
 from pipelines.brief import Brief
 from pipelines.direction import Direction
 from pipelines.recipe import Recipe, StageName
-from pipelines.steps import Json, TakeKind
+from pipelines.steps import Json, Message, TakeKind
 
 GenerationStatus = Literal["pending", "processing", "awaiting_approval", "completed", "failed", "cancelled"]
 ComparisonType = Literal["settings", "prompt"]
@@ -112,6 +112,17 @@ class Take(Plain):
     step: str
     current: bool
     created_at: datetime
+
+
+class Made(Plain):
+    """What a generation has made so far."""
+
+    last_seq: int
+    """Of its log."""
+    outputs: dict[StageName, Any]
+    """Of its finished stages, as JSON of their fields of `RunState`."""
+    messages: tuple[Message, ...]
+    takes: tuple[Take, ...]
 
 
 class QualityMetric(Plain):

@@ -10,20 +10,33 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from pipelines.brief import Brief
 from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
-from pipelines.steps import Json, Message, Step, StepOutput
-from pipelines.store.database import Database, unbroken
+from pipelines.steps import Json, Step, StepOutput
+from pipelines.store.database import Database, transaction
 from pipelines.store.fault_points import reach
+from pipelines.store.history import checkpoint_of
 from pipelines.store.metric_rows import insert_metrics
 from pipelines.store.quotas import Quota, admit_generation
-from pipelines.store.records import Checkpoint, Event, Generation, GenerationStatus, Lease, NewEvent, Take
+from pipelines.store.records import Checkpoint, Generation, GenerationStatus, Lease, NewEvent
 from pipelines.store.stage_rows import StageRows
-from pipelines.store.tables import checkpoints, currents, events, generations, messages, takes
+from pipelines.store.tables import checkpoints, generations
 from pipelines.store.transaction import (
     append_events,
     check_parent,
@@ -43,6 +56,12 @@ LEASE_SECONDS = 30.0
 """A lease lives this long without renewal, unless a store is told otherwise; the engine renews every third of it."""
 
 
+_ONE = select(generations).where(
+    generations.c.id == bindparam("generation_id"), generations.c.user_id == bindparam("user_id")
+)
+_WAITING = select(func.count()).select_from(generations).where(generations.c.status == "pending")
+
+
 class GenerationStore(StageRows):
     """Rows of all generations. Every read takes the owner's id: someone else's id is NotFound."""
 
@@ -54,9 +73,10 @@ class GenerationStore(StageRows):
 
     # --- generations ---
 
-    @unbroken
-    async def create(
+    @transaction
+    def create(
         self,
+        connection: Connection,
         user_id: str,
         brief: Brief,
         recipe: Recipe,
@@ -68,15 +88,13 @@ class GenerationStore(StageRows):
 
         Raises QuotaExceeded, NotFound for an unknown parent.
         """
-        async with self._database.write() as connection:
-            await check_parent(connection, user_id, parent_generation_id)
-            await admit_generation(connection, user_id, self._quota)
-            return await insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
+        check_parent(connection, user_id, parent_generation_id)
+        admit_generation(connection, user_id, self._quota)
+        return insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
 
     async def get(self, user_id: str, generation_id: str) -> Generation:
         """Raises NotFound, also for someone else's generation."""
-        query = select(generations).where(generations.c.id == generation_id, generations.c.user_id == user_id)
-        row = await self._database.fetch_first(query)
+        row = await self._database.fetch_first(_ONE, generation_id=generation_id, user_id=user_id)
         if row is None:
             raise NotFound(f"no generation {generation_id!r}")
         return generation_of(row)
@@ -106,41 +124,38 @@ class GenerationStore(StageRows):
         query = query.order_by(*(column.desc() if newest_first else column for column in order)).limit(limit)
         return tuple(generation_of(row) for row in await self._database.fetch(query))
 
-    @unbroken
-    async def cancel(self, user_id: str, generation_id: str) -> Generation:
+    @transaction
+    def cancel(self, connection: Connection, user_id: str, generation_id: str) -> Generation:
         """Cancel at once what waits; ask the worker of what runs. A finished generation stays as it is.
 
         Raises NotFound.
         """
-        async with self._database.write() as connection:
-            row = await locked(connection, generation_id, user_id)
-            values: Json = {}
-            if row.status in ("pending", "awaiting_approval"):
-                await append_events(
-                    connection, row, (NewEvent(kind="generation_cancelled", message="cancelled while it waited"),)
-                )
-                values = {"status": "cancelled", "completed_at": now()}
-            elif row.status == "processing":
-                values = {"cancellation_requested": True}
-            if not values:
-                return generation_of(row)
-            await connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
-            return generation_of(await locked(connection, generation_id))
+        row = locked(connection, generation_id, user_id)
+        values: Json = {}
+        if row.status in ("pending", "awaiting_approval"):
+            append_events(
+                connection, row, (NewEvent(kind="generation_cancelled", message="cancelled while it waited"),)
+            )
+            values = {"status": "cancelled", "completed_at": now()}
+        elif row.status == "processing":
+            values = {"cancellation_requested": True}
+        if not values:
+            return generation_of(row)
+        connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
+        return generation_of(locked(connection, generation_id))
 
-    @unbroken
-    async def delete(self, user_id: str, generation_id: str) -> None:
+    @transaction
+    def delete(self, connection: Connection, user_id: str, generation_id: str) -> None:
         """Forget a generation and everything recorded for it. Raises NotFound, Busy while it runs."""
-        async with self._database.write() as connection:
-            if (await locked(connection, generation_id, user_id)).status == "processing":
-                raise Busy(f"generation {generation_id!r} is running: cancel it first")
-            await connection.execute(delete(generations).where(generations.c.id == generation_id))
+        if locked(connection, generation_id, user_id).status == "processing":
+            raise Busy(f"generation {generation_id!r} is running: cancel it first")
+        connection.execute(delete(generations).where(generations.c.id == generation_id))
 
     # --- the queue ---
 
     async def count_waiting(self) -> int:
         """How many generations of all owners wait for a worker."""
-        query = select(func.count()).select_from(generations).where(generations.c.status == "pending")
-        return int((await self._database.fetch(query))[0][0])
+        return int((await self._database.fetch(_WAITING))[0][0])
 
     async def queue_position(self, generation_id: str) -> int | None:
         """1: the next to be claimed; None when the generation does not wait."""
@@ -154,22 +169,21 @@ class GenerationStore(StageRows):
         )
         return int((await self._database.fetch(query))[0][0]) or None
 
-    @unbroken
-    async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None:
+    @transaction
+    def claim_next(self, connection: Connection, owner: str) -> tuple[Lease, Generation] | None:
         """Take the lease of the generation that waits longest, or whose worker died; None when there is none."""
-        async with self._database.write() as connection:
-            over = generations.c.lease_expires_at < await lease_time(connection)
-            query = (
-                select(generations)
-                .where(or_(generations.c.status == "pending", and_(generations.c.status == "processing", over)))
-                .order_by(generations.c.created_at, generations.c.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            row = (await connection.execute(query)).first()
-            if row is None:
-                return None
-            lease = await self._take(connection, row, owner)
+        over = generations.c.lease_expires_at < lease_time(connection)
+        query = (
+            select(generations)
+            .where(or_(generations.c.status == "pending", and_(generations.c.status == "processing", over)))
+            .order_by(generations.c.created_at, generations.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = connection.execute(query).first()
+        if row is None:
+            return None
+        lease = self._take(connection, row, owner)
         return lease, generation_of(row)
 
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
@@ -179,41 +193,37 @@ class GenerationStore(StageRows):
         )
         return tuple(row.id for row in await self._database.fetch(query))
 
-    @unbroken
-    async def replace_recipe(self, user_id: str, generation_id: str, recipe: Recipe) -> None:
+    @transaction
+    def replace_recipe(self, connection: Connection, user_id: str, generation_id: str, recipe: Recipe) -> None:
         """Ask for other stages; steps whose inputs stay the same are not run again. Raises NotFound."""
-        async with self._database.write() as connection:
-            await locked(connection, generation_id, user_id)
-            await connection.execute(
-                update(generations)
-                .where(generations.c.id == generation_id)
-                .values(recipe=recipe.model_dump(mode="json"))
-            )
+        locked(connection, generation_id, user_id)
+        connection.execute(
+            update(generations).where(generations.c.id == generation_id).values(recipe=recipe.model_dump(mode="json"))
+        )
 
     # --- leases ---
 
-    @unbroken
-    async def claim(self, generation_id: str, owner: str, take_over: bool = False) -> Lease:
+    @transaction
+    def claim(self, connection: Connection, generation_id: str, owner: str, take_over: bool = False) -> Lease:
         """Take the lease. `take_over` ignores a live lease: only for a caller that knows its holder is dead.
 
         Raises Busy while another owner's lease is alive, NotFound.
         """
-        async with self._database.write() as connection:
-            row = await locked(connection, generation_id)
-            expires: datetime | None = row.lease_expires_at
-            if expires is not None and not take_over and expires > await lease_time(connection):
-                raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
-            return await self._take(connection, row, owner)
+        row = locked(connection, generation_id)
+        expires: datetime | None = row.lease_expires_at
+        if expires is not None and not take_over and expires > lease_time(connection):
+            raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
+        return self._take(connection, row, owner)
 
-    async def _take(self, connection: AsyncConnection, row: Row[Any], owner: str) -> Lease:
+    def _take(self, connection: Connection, row: Row[Any], owner: str) -> Lease:
         fence = row.fence + 1
-        await connection.execute(
+        connection.execute(
             update(generations)
             .where(generations.c.id == row.id)
             .values(
                 fence=fence,
                 lease_owner=owner,
-                lease_expires_at=await self._lease_end(connection),
+                lease_expires_at=self._lease_end(connection),
                 status="processing",
                 error_message=None,
                 completed_at=None,
@@ -221,47 +231,48 @@ class GenerationStore(StageRows):
         )
         return Lease(generation_id=row.id, owner=owner, fence=fence)
 
-    @unbroken
-    async def renew(self, lease: Lease) -> bool:
+    @transaction
+    def renew(self, connection: Connection, lease: Lease) -> bool:
         """Keep the lease for another `lease_seconds`. Returns whether the owner asked to cancel. Raises LeaseLost."""
-        async with self._database.write() as connection:
-            row = await fenced(connection, lease)
-            await connection.execute(
-                update(generations)
-                .where(generations.c.id == lease.generation_id)
-                .values(lease_expires_at=await self._lease_end(connection))
-            )
+        row = fenced(connection, lease)
+        connection.execute(
+            update(generations)
+            .where(generations.c.id == lease.generation_id)
+            .values(lease_expires_at=self._lease_end(connection))
+        )
         return bool(row.cancellation_requested)
 
-    async def _lease_end(self, connection: AsyncConnection) -> datetime:
-        return await lease_time(connection) + timedelta(seconds=self.lease_seconds)
+    def _lease_end(self, connection: Connection) -> datetime:
+        return lease_time(connection) + timedelta(seconds=self.lease_seconds)
 
-    @unbroken
-    async def end(
-        self, lease: Lease, status: GenerationStatus, event: NewEvent, error_message: str | None = None
+    @transaction
+    def end(
+        self,
+        connection: Connection,
+        lease: Lease,
+        status: GenerationStatus,
+        event: NewEvent,
+        error_message: str | None = None,
     ) -> None:
         """Leave `processing`: give the lease back and write the closing event. Raises LeaseLost.
 
         A cancel that came while the worker stopped to wait is heeded here, or it would be forgotten.
         """
-        async with self._database.write() as connection:
-            row = await fenced(connection, lease)
-            if row.cancellation_requested and status in ("pending", "awaiting_approval"):
-                status, event = "cancelled", NewEvent(kind="generation_cancelled", message="cancelled on request")
-            await append_events(connection, row, (event,))
-            values: Json = {
-                "status": status,
-                "lease_owner": None,
-                "lease_expires_at": None,
-                "error_message": error_message,
-                "completed_at": None if status in ("pending", "awaiting_approval") else now(),
-                "cancellation_requested": False,
-            }
-            if status == "completed":
-                values["progress"] = 100
-            await connection.execute(
-                update(generations).where(generations.c.id == lease.generation_id).values(**values)
-            )
+        row = fenced(connection, lease)
+        if row.cancellation_requested and status in ("pending", "awaiting_approval"):
+            status, event = "cancelled", NewEvent(kind="generation_cancelled", message="cancelled on request")
+        append_events(connection, row, (event,))
+        values: Json = {
+            "status": status,
+            "lease_owner": None,
+            "lease_expires_at": None,
+            "error_message": error_message,
+            "completed_at": None if status in ("pending", "awaiting_approval") else now(),
+            "cancellation_requested": False,
+        }
+        if status == "completed":
+            values["progress"] = 100
+        connection.execute(update(generations).where(generations.c.id == lease.generation_id).values(**values))
 
     # --- steps ---
 
@@ -273,82 +284,40 @@ class GenerationStore(StageRows):
             checkpoints.c.key == step.key,
         )
         row = await self._database.fetch_first(query)
-        return None if row is None else _checkpoint(row)
+        return None if row is None else checkpoint_of(row)
 
-    @unbroken
-    async def commit_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
+    @transaction
+    def commit_step(
+        self, connection: Connection, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
+    ) -> None:
         """Checkpoint, artifact rows, takes, messages, metrics and event in one transaction. Raises LeaseLost."""
-        async with self._database.write() as connection:
-            row = await fenced(connection, lease)
-            await connection.execute(
-                insert(checkpoints).values(
-                    generation_id=lease.generation_id,
-                    step=step.name,
-                    key=step.key,
-                    value=output.value,
-                    seconds=seconds,
-                    created_at=now(),
-                )
+        row = fenced(connection, lease)
+        connection.execute(
+            insert(checkpoints).values(
+                generation_id=lease.generation_id,
+                step=step.name,
+                key=step.key,
+                value=output.value,
+                seconds=seconds,
+                created_at=now(),
             )
-            await insert_artifacts(connection, lease.generation_id, output.artifacts)
-            reach("in_transaction")
-            for take, take_id in zip(output.takes, await insert_takes(connection, lease, step, output), strict=True):
-                await point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
-            await insert_messages(connection, lease.generation_id, step.name, output.messages)
-            await insert_metrics(connection, lease.generation_id, step, output.scores)
-            await append_events(connection, row, (event,))
+        )
+        insert_artifacts(connection, lease.generation_id, output.artifacts)
+        reach("in_transaction")
+        for take, take_id in zip(output.takes, insert_takes(connection, lease, step, output), strict=True):
+            point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
+        insert_messages(connection, lease.generation_id, step.name, output.messages)
+        insert_metrics(connection, lease.generation_id, step, output.scores)
+        append_events(connection, row, (event,))
 
-    @unbroken
-    async def append(self, lease: Lease, *new_events: NewEvent) -> None:
+    @transaction
+    def append(self, connection: Connection, lease: Lease, *new_events: NewEvent) -> None:
         """Append events to the log. Raises LeaseLost."""
-        async with self._database.write() as connection:
-            row = await fenced(connection, lease)
-            await append_events(connection, row, new_events)
-            values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
-            if values:
-                await connection.execute(
-                    update(generations).where(generations.c.id == lease.generation_id).values(**values)
-                )
-
-    # --- reading back ---
-
-    async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]:
-        query = (
-            select(events).where(events.c.generation_id == generation_id, events.c.seq > after).order_by(events.c.seq)
-        )
-        return tuple(_event(row) for row in await self._database.fetch(query))
-
-    async def milestones(self, generation_id: str) -> tuple[Event, ...]:
-        """The log with only the newest of its progress events: enough to say how far it is, however long it ran."""
-        mine, moves = events.c.generation_id == generation_id, events.c.kind == "step_progress"
-        newest = select(func.max(events.c.seq)).where(mine, moves).scalar_subquery()
-        query = select(events).where(mine, or_(~moves, events.c.seq == newest)).order_by(events.c.seq)
-        return tuple(_event(row) for row in await self._database.fetch(query))
-
-    async def messages(self, generation_id: str) -> tuple[Message, ...]:
-        query = select(messages).where(messages.c.generation_id == generation_id).order_by(messages.c.id)
-        fields = Message.model_fields
-        return tuple(
-            Message(**{name: getattr(row, name) for name in fields}) for row in await self._database.fetch(query)
-        )
-
-    async def takes(self, generation_id: str) -> tuple[Take, ...]:
-        joined = takes.outerjoin(currents, currents.c.take_id == takes.c.id)
-        query = (
-            select(takes, currents.c.take_id.label("pointer"))
-            .select_from(joined)
-            .where(takes.c.generation_id == generation_id)
-            .order_by(takes.c.created_at, takes.c.step, takes.c.position)
-        )
-        return tuple(_take(row) for row in await self._database.fetch(query))
-
-    async def checkpoints(self, generation_id: str) -> tuple[Checkpoint, ...]:
-        query = (
-            select(checkpoints)
-            .where(checkpoints.c.generation_id == generation_id)
-            .order_by(checkpoints.c.created_at, checkpoints.c.step)
-        )
-        return tuple(_checkpoint(row) for row in await self._database.fetch(query))
+        row = fenced(connection, lease)
+        append_events(connection, row, new_events)
+        values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
+        if values:
+            connection.execute(update(generations).where(generations.c.id == lease.generation_id).values(**values))
 
 
 def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:
@@ -356,16 +325,3 @@ def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:
     here = (generations.c.created_at, generations.c.id)
     there = (generation.created_at, generation.id)
     return tuple_(*here) < tuple_(*there) if newest_first else tuple_(*here) > tuple_(*there)
-
-
-def _checkpoint(row: Row[Any]) -> Checkpoint:
-    return Checkpoint(**{name: getattr(row, name) for name in Checkpoint.model_fields})
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(**{name: getattr(row, name) for name in Event.model_fields})
-
-
-def _take(row: Row[Any]) -> Take:
-    fields = {name: getattr(row, name) for name in Take.model_fields if name != "current"}
-    return Take(**fields, current=row.pointer is not None)

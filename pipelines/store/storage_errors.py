@@ -22,7 +22,7 @@ def storage_errors() -> Iterator[None]:
     except DataError as error:  # PostgreSQL minds the length of a text and the size of an integer, SQLite does not
         raise Unstorable(f"the database cannot hold a value: {_first_line(error)}") from error
     except DBAPIError as error:
-        if _away(error):
+        if away(error):
             raise DatabaseAway(f"the database does not answer: {_first_line(error)}") from error
         if isinstance(error, OperationalError):
             failure = f"the database refused: {_first_line(error)}. Free disk space or repair it, then resume"
@@ -38,7 +38,7 @@ def storage_errors() -> Iterator[None]:
         raise
 
 
-def _away(error: DBAPIError) -> bool:
+def away(error: DBAPIError) -> bool:
     """Whether it is the connection that failed, and not the query: a server that restarts, or that was never there."""
     if error.connection_invalidated:
         return True

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from pipelines.brief import Brief
 from pipelines.errors import LeaseLost, NotFound
@@ -25,11 +24,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def lease_time(connection: AsyncConnection) -> datetime:
+def lease_time(connection: Connection) -> datetime:
     """The one clock that all workers' leases go by: the server's. Workers on SQLite share their machine's."""
     if connection.dialect.name != "postgresql":
         return now()
-    time: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    time: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return time
 
 
@@ -37,8 +36,8 @@ def generation_of(row: Row[Any]) -> Generation:
     return Generation(**{name: getattr(row, name) for name in Generation.model_fields})
 
 
-async def insert_generation(
-    connection: AsyncConnection,
+def insert_generation(
+    connection: Connection,
     user_id: str,
     brief: Brief,
     recipe: Recipe,
@@ -49,51 +48,52 @@ async def insert_generation(
 ) -> str:
     """A new row that waits for a worker; returns its id."""
     generation_id = str(uuid.uuid4())
-    await connection.execute(
-        insert(generations).values(
-            id=generation_id,
-            user_id=user_id,
-            brief=brief.model_dump(mode="json"),
-            recipe=recipe.model_dump(mode="json"),
-            given=given,
-            manifest=manifest,
-            direction={},
-            status="pending",
-            progress=0,
-            cancellation_requested=False,
-            created_at=now(),
-            fence=0,
-            last_seq=0,
-            parent_generation_id=parent_generation_id,
-            generation_group_id=generation_group_id,
-        )
+    connection.execute(
+        insert(generations),
+        {
+            "id": generation_id,
+            "user_id": user_id,
+            "brief": brief.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "given": given,
+            "manifest": manifest,
+            "direction": {},
+            "status": "pending",
+            "progress": 0,
+            "cancellation_requested": False,
+            "created_at": now(),
+            "fence": 0,
+            "last_seq": 0,
+            "parent_generation_id": parent_generation_id,
+            "generation_group_id": generation_group_id,
+        },
     )
     return generation_id
 
 
-async def locked(connection: AsyncConnection, generation_id: str, user_id: str | None = None) -> Row[Any]:
+def locked(connection: Connection, generation_id: str, user_id: str | None = None) -> Row[Any]:
     """The row, locked until the transaction ends. With a `user_id`, someone else's is unknown. Raises NotFound."""
     query = select(generations).where(generations.c.id == generation_id).with_for_update()
     if user_id is not None:
         query = query.where(generations.c.user_id == user_id)
-    row = (await connection.execute(query)).first()
+    row = connection.execute(query).first()
     if row is None:
         raise NotFound(f"no generation {generation_id!r}")
     return row
 
 
-async def check_parent(connection: AsyncConnection, user_id: str, parent: str | None) -> None:
+def check_parent(connection: Connection, user_id: str, parent: str | None) -> None:
     """Raises NotFound when `parent` is named and no generation of the user's."""
     if parent is None:
         return
     query = select(generations.c.id).where(generations.c.id == parent, generations.c.user_id == user_id)
-    if (await connection.execute(query)).first() is None:
+    if connection.execute(query).first() is None:
         raise NotFound(f"no generation {parent!r}")
 
 
-async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:
+def fenced(connection: Connection, lease: Lease) -> Row[Any]:
     try:
-        row = await locked(connection, lease.generation_id)
+        row = locked(connection, lease.generation_id)
     except NotFound:
         raise LeaseLost(f"generation {lease.generation_id!r} was deleted") from None
     if row.fence != lease.fence or row.lease_owner != lease.owner:
@@ -101,7 +101,7 @@ async def fenced(connection: AsyncConnection, lease: Lease) -> Row[Any]:
     return row
 
 
-async def append_events(connection: AsyncConnection, row: Row[Any], new: Sequence[NewEvent]) -> None:
+def append_events(connection: Connection, row: Row[Any], new: Sequence[NewEvent]) -> None:
     """Add `new` to the log, and make the row's progress what the last of them says, if any says it."""
     rows = [
         {
@@ -112,29 +112,27 @@ async def append_events(connection: AsyncConnection, row: Row[Any], new: Sequenc
         }
         for index, event in enumerate(new, start=1)
     ]
-    await connection.execute(insert(events), rows)
+    connection.execute(insert(events), rows)
     values: Json = {"last_seq": row.last_seq + len(new)}
     told = [event.data["progress"] for event in new if "progress" in event.data]
     if told:
         values["progress"] = told[-1]
-    await connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
+    connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
 
 
-async def insert_artifacts(
-    connection: AsyncConnection, generation_id: str, stored_artifacts: Sequence[StoredArtifact]
-) -> None:
+def insert_artifacts(connection: Connection, generation_id: str, stored_artifacts: Sequence[StoredArtifact]) -> None:
     known = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
-    present = set((await connection.execute(known)).scalars())
+    present = set(connection.execute(known).scalars())
     rows = {
         stored.sha256: {"generation_id": generation_id, **stored.model_dump()}
         for stored in stored_artifacts
         if stored.sha256 not in present
     }
     if rows:
-        await connection.execute(insert(artifacts), list(rows.values()))
+        connection.execute(insert(artifacts), list(rows.values()))
 
 
-async def insert_takes(connection: AsyncConnection, lease: Lease, step: Step, output: StepOutput) -> tuple[str, ...]:
+def insert_takes(connection: Connection, lease: Lease, step: Step, output: StepOutput) -> tuple[str, ...]:
     ids = tuple(str(uuid.uuid4()) for _ in output.takes)
     rows = [
         {
@@ -149,22 +147,20 @@ async def insert_takes(connection: AsyncConnection, lease: Lease, step: Step, ou
         for position, (take_id, take) in enumerate(zip(ids, output.takes, strict=True))
     ]
     if rows:
-        await connection.execute(insert(takes), rows)
+        connection.execute(insert(takes), rows)
     return ids
 
 
-async def point(
-    connection: AsyncConnection, generation_id: str, kind: TakeKind, scene_number: int | None, take_id: str
-) -> None:
+def point(connection: Connection, generation_id: str, kind: TakeKind, scene_number: int | None, take_id: str) -> None:
     """Make a take the current one of its kind and scene."""
     where = and_(
         currents.c.generation_id == generation_id,
         currents.c.kind == kind,
         currents.c.scene_number == (scene_number or 0),
     )
-    moved = await connection.execute(update(currents).where(where).values(take_id=take_id))
+    moved = connection.execute(update(currents).where(where).values(take_id=take_id))
     if moved.rowcount == 0:
-        await connection.execute(
+        connection.execute(
             insert(currents).values(
                 generation_id=generation_id,
                 kind=kind,
@@ -174,7 +170,7 @@ async def point(
         )
 
 
-async def insert_messages(connection: AsyncConnection, generation_id: str, step: str, new: Sequence[Message]) -> None:
+def insert_messages(connection: Connection, generation_id: str, step: str, new: Sequence[Message]) -> None:
     rows = [{"generation_id": generation_id, "step": step, **message.model_dump()} for message in new]
     if rows:
-        await connection.execute(insert(messages), rows)
+        connection.execute(insert(messages), rows)

@@ -15,6 +15,7 @@ from serving.deployments.handle_models import ModelHandles
 from serving.deployments.listener import Address, Listener
 from serving.gateway.application import create_app
 from serving.gateway.backends import Spec
+from serving.gateway.garbage import keep_what_stands
 from serving.gateway.request_ids import log_with_request_ids
 from serving.server_services import DistantWorker, server_services
 from serving.server_store import open_server_store
@@ -52,6 +53,7 @@ class GatewayReplica:
         worker = DistantWorker() if pipeline is None else HandleWorker(pipeline)
         self._app = create_app(server_services(chosen, self._opened, backend, worker))
         self._listener = None if address is None else Listener(self._app, address)
+        keep_what_stands()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app

@@ -9,7 +9,7 @@ from pipelines.errors import BadInput
 from pipelines.recipe import StageName
 from pipelines.stages.registry import wanted_stages
 from pipelines.steps import Message
-from pipelines.store.records import Generation, Group, Take
+from pipelines.store.records import Generation, Group, Made, Take
 from pipelines.timing import plan_slots
 from serving.gateway.schemas.generations import (
     GenerationDetail,
@@ -30,20 +30,19 @@ def generation_object(generation: Generation) -> GenerationObject:
     return GenerationObject(**_fields(generation, has_video=generation.status == "completed"))
 
 
-def generation_detail(
-    generation: Generation, outputs: Outputs, messages: Sequence[Message], takes: Sequence[Take], last_seq: int
-) -> GenerationDetail:
-    clips = sorted(take.scene_number or 0 for take in takes if take.kind == "clip" and take.current)
+def generation_detail(generation: Generation, made: Made) -> GenerationDetail:
+    outputs = made.outputs
+    clips = sorted(take.scene_number or 0 for take in made.takes if take.kind == "clip" and take.current)
     return GenerationDetail(
         **_fields(generation, has_video="stitch" in outputs),
         llm_specification=outputs.get("story"),
         scene_plan=outputs.get("scenes") or generation.given.get("scenes"),
-        llm_conversation_history=[message_object(message) for message in messages],
+        llm_conversation_history=[message_object(message) for message in made.messages],
         temp_clip_paths=[f"{FILES}/{generation.id}/clips/{number}" for number in clips],
         num_clips=len(clips),
         references=[reference.model_dump(mode="json") for reference in generation.brief.references],
         manifest=generation.manifest,
-        last_seq=last_seq,
+        last_seq=made.last_seq,
     )
 
 

@@ -41,11 +41,9 @@ class Sessions:
         """The session as it is. Its `seq` is read first: following from there repeats rather than misses."""
         seq, _ = await self._newest(session_id)
         generation = await self.row(session_id)
-        store = self._services.store
-        outputs, takes = await store.outputs(session_id), await store.takes(session_id)
-        messages = await store.messages(session_id)
+        made = await self._services.store.made(session_id)
         _, updated_at = await self._newest(session_id)
-        return session(generation, outputs, takes, messages, updated_at or generation.created_at, seq)
+        return session(generation, made.outputs, made.takes, made.messages, updated_at or generation.created_at, seq)
 
     async def status(self, session_id: str) -> SessionStatus:
         generation = await self.row(session_id)

@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory, chaos_home, migrated, manifest):
 
     async def made():
         folder = tmp_path_factory.mktemp("undisturbed")
-        url = f"sqlite+aiosqlite:///{folder / 'store.sqlite'}"
+        url = f"sqlite:///{folder / 'store.sqlite'}"
         (folder / "store.sqlite").write_bytes(migrated.read_bytes())
         world = ChaosWorld(folder, chaos_home, url, manifest)
         try:

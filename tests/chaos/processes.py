@@ -31,7 +31,7 @@ from tests.gateway_server import Studio
 
 PATIENCE_SECONDS = 300.0
 """Until something that must happen has happened; otherwise the test fails."""
-PRELOADED = ("alembic.command", "aiosqlite", "av", "PIL.Image", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")
+PRELOADED = ("alembic.command", "av", "PIL.Image", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")
 """Besides this module: what a process would import at its first row and its first picture."""
 
 

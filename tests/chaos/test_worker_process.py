@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from pipelines.errors import StorageFailed
 from pipelines.store.transaction import locked
 from tests.chaos.gateway_kills import ORDERS, patiently, visitor
 from tests.chaos.world import LOOK_SECONDS, ChaosWorld
@@ -49,13 +48,13 @@ async def freeze(chaos, worker, ad):
     """Not in the middle of a write: nobody else could write then, on SQLite at all and on PostgreSQL to this ad."""
     while True:
         worker.freeze()
-        try:
-            async with asyncio.timeout(1), chaos.database.write() as connection:
-                await locked(connection, ad)
-                return
-        except (TimeoutError, StorageFailed):
-            worker.thaw()
-            await asyncio.sleep(LOOK_SECONDS)
+        asked = asyncio.create_task(chaos.database.write(lambda connection: locked(connection, ad)))
+        if asked in (await asyncio.wait({asked}, timeout=1))[0]:
+            await asked
+            return
+        worker.thaw()
+        await asked
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def test_a_worker_frozen_past_its_lease_publishes_nothing_when_it_goes_on(leased, undisturbed):

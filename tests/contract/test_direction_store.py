@@ -10,7 +10,7 @@ from pipelines.groups import Variation, vary
 from pipelines.steps import Message
 from pipelines.store.directions import DirectionStore
 from pipelines.store.records import NewEvent
-from tests.directed_world import BRIEF, RECIPE, DirectedWorld
+from tests.directed_world import BRIEF, DirectedWorld
 
 ASKED = NewEvent(kind="regeneration_asked", message="anew")
 SAID = (Message(role="user", iteration=1, content="anew"),)
@@ -77,7 +77,7 @@ async def test_a_group_compares_briefs_that_differ_in_one_thing(world):
     variations = (Variation(coherence={"use_seed_control": False}), Variation(coherence={"blend_strength": 0.5}))
     briefs = vary(BRIEF, "settings", variations)
     assert {brief.seed for brief in briefs} == {BRIEF.seed}
-    group = await world.groups.start("anna", "settings", briefs, RECIPE, {})
+    group = await world.compare("settings", briefs)
     members = [await world.get(generation_id) for generation_id in group.generation_ids]
     assert [one.brief for one in members] == list(briefs)
     assert {one.generation_group_id for one in members} == {group.id}

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,25 @@ async def test_a_server_that_came_back_is_used_as_if_nothing_had_been(postgres, 
 async def test_a_lock_that_is_not_given_in_time_is_an_error_and_not_a_server_that_is_away(store, database):
     generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
     row = select(generations.c.id).where(generations.c.id == generation_id).with_for_update()
-    async with database.write() as holder:
-        await holder.execute(row)
+    holds, ends = threading.Event(), threading.Event()
+
+    def hold(connection):
+        connection.execute(row)
+        holds.set()
+        ends.wait()
+
+    def want(connection):
+        holds.wait()
+        connection.execute(text("set local lock_timeout = '20ms'"))
+        connection.execute(row)
+
+    holder = asyncio.create_task(database.write(hold))
+    try:
         with pytest.raises(StorageFailed, match="lock timeout") as failed:
-            async with database.write() as other:
-                await other.execute(text("set local lock_timeout = '20ms'"))
-                await other.execute(row)
+            await database.write(want)
+    finally:
+        ends.set()
+        await holder
     assert not isinstance(failed.value, DatabaseAway)
 
 
@@ -63,8 +77,7 @@ async def test_reading_cannot_write_and_every_connection_has_its_time_limits(dat
     with pytest.raises(Exception, match="read-only transaction"):
         await database.fetch(text("delete from generations"))
     names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
-    async with database.write() as connection:
-        limits = [await connection.scalar(text(f"show {name}")) for name in names]
+    limits = await database.write(lambda connection: [connection.scalar(text(f"show {name}")) for name in names])
     assert limits == ["30s", "30s", "1min"]
 
 

@@ -37,12 +37,9 @@ async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not
     for _ in three:
         await store.claim_next("one")
     assert await store.claim_next("two") is None
-    async with database.write() as connection:
-        await connection.execute(
-            update(generations)
-            .where(generations.c.id == three[1])
-            .values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
-        )
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    over = update(generations).where(generations.c.id == three[1]).values(lease_expires_at=long_ago)
+    await database.write(lambda connection: connection.execute(over))
     lease, generation = await store.claim_next("two")
     assert (lease.generation_id, lease.owner, generation.id) == (three[1], "two", three[1])
 

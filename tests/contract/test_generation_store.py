@@ -72,8 +72,8 @@ async def test_a_lease_that_ran_out_is_claimed_by_another_and_the_first_publishe
     store, database, generation_id
 ):
     old = await store.claim(generation_id, "one")
-    async with database.write() as connection:
-        await connection.execute(update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    over = update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    await database.write(lambda connection: connection.execute(over))
     new = await store.claim(generation_id, "two")
     assert new.fence > old.fence
     for publish in (

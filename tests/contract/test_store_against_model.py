@@ -210,9 +210,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.now(self._expire(generation_id))
 
     async def _expire(self, generation_id):
-        async with self.database.write() as connection:
-            row = generations.c.id == generation_id
-            await connection.execute(update(generations).where(row).values(lease_expires_at=LONG_AGO))
+        over = update(generations).where(generations.c.id == generation_id).values(lease_expires_at=LONG_AGO)
+        await self.database.write(lambda connection: connection.execute(over))
 
     def write(self, which, call):
         """The job to which a lease may write `call(lease)`; None when it may not, and the store refused it."""

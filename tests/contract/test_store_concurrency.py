@@ -88,7 +88,8 @@ async def test_of_workers_that_take_one_generation_over_the_last_one_alone_write
 
 async def test_a_group_whose_members_leave_at_once_goes_with_the_last_of_them(pools):
     for _ in range(5):
-        group = await GroupStore(pools[0]).start("anna", "settings", (BRIEF, BRIEF, BRIEF), RECIPE, {})
+        made = await Intake(pools[0]).group("anna", "settings", 3 * (Order(BRIEF, RECIPE, {}, {}),))
+        group = await GroupStore(pools[0]).get("anna", made.id)
         leave = [Disposal(pool).forget("anna", each) for pool, each in zip(pools, group.generation_ids, strict=True)]
         await asyncio.gather(*leave)
         assert await pools[0].fetch_each(generation_groups.select(), generations.select()) == [[], []]

@@ -61,9 +61,12 @@ async def migrate_to(database, revision, monkeypatch):
         await database.migrate()
 
 
+async def execute(database, *statements, **values):
+    await database.write(lambda connection: [connection.execute(text(each), values) for each in statements])
+
+
 async def test_the_migrations_make_the_schema_that_the_tables_describe(database):
-    async with database.write() as connection:
-        assert await connection.run_sync(_differences) == []
+    assert await database.write(_differences) == []
 
 
 def _differences(connection):
@@ -80,29 +83,24 @@ def _differences(connection):
 async def test_an_older_database_keeps_every_row_and_takes_the_new_status(empty_database_url, monkeypatch):
     async with opened(empty_database_url) as database:
         await migrate_to(database, "0003", monkeypatch)
-        async with database.write() as connection:
-            await connection.execute(text(GENERATION))
-            await connection.execute(text(EVENT))
+        await execute(database, GENERATION, EVENT)
         await database.migrate()
         assert (await database.fetch(text("select count(*) from events")))[0][0] == 1
         row = await database.fetch_first(text("select status, cast(direction as varchar) from generations"))
         assert tuple(row) == ("completed", "{}")
-        async with database.write() as connection:
-            await connection.execute(text("update generations set status = 'awaiting_approval'"))
+        await execute(database, "update generations set status = 'awaiting_approval'")
         with pytest.raises(IntegrityError, match="ck_generations_status"):
-            async with database.write() as connection:
-                await connection.execute(text("update generations set status = 'odd'"))
+            await execute(database, "update generations set status = 'odd'")
 
 
 async def test_the_scores_of_older_generations_become_metrics(empty_database_url, monkeypatch):
     score = '{{"scores": [{{"metric_id": "vbench.flicker", "scene_number": 1, "raw": {}, "reason": null}}]}}'
     async with opened(empty_database_url) as database:
         await migrate_to(database, "0005", monkeypatch)
-        async with database.write() as connection:
-            await connection.execute(text(GENERATION))
-            for number, time in enumerate(("2026-01-01", "2026-01-02")):
-                row = {"key": str(number), "value": score.format(number), "time": f"{time} 00:00:00+00"}
-                await connection.execute(text(CHECKPOINT.replace(":time", f"'{row.pop('time')}'")), row)
+        await execute(database, GENERATION)
+        for number, time in enumerate(("2026-01-01", "2026-01-02")):
+            row = {"key": str(number), "value": score.format(number)}
+            await execute(database, CHECKPOINT.replace(":time", f"'{time} 00:00:00+00'"), **row)
         await database.migrate()
         metrics = await GenerationStore(database).quality_metrics("g")
         assert [(each.metric_name, each.scene_number, each.metric_value) for each in metrics] == [("flicker", 1, 1.0)]

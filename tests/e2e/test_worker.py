@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 240
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """This process and the commands see the same server."""
-    monkeypatch.setenv("ADMINT_DATABASE", f"sqlite+aiosqlite:///{tmp_path / 'store.sqlite'}")
+    monkeypatch.setenv("ADMINT_DATABASE", f"sqlite:///{tmp_path / 'store.sqlite'}")
     monkeypatch.setenv("ADMINT_ARTIFACTS", str(tmp_path / "artifacts"))
     return tmp_path
 

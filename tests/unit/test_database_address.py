@@ -9,8 +9,8 @@ from pipelines.store.address import database_address
 @pytest.mark.parametrize(
     ("written", "driver"),
     [
-        ("sqlite:////data/store.sqlite", "sqlite+aiosqlite"),
-        ("sqlite+aiosqlite:////data/store.sqlite", "sqlite+aiosqlite"),
+        ("sqlite:////data/store.sqlite", "sqlite+pysqlite"),
+        ("sqlite+aiosqlite:////data/store.sqlite", "sqlite+pysqlite"),
         ("postgresql://ann:secret@db:5432/ads", "postgresql+psycopg"),
         ("postgres://ann:secret@db/ads?sslmode=require", "postgresql+psycopg"),
         ("postgresql+asyncpg://db/ads", "postgresql+psycopg"),

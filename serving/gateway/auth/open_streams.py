@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Protocol
 
 from fastapi.sse import format_sse_event
@@ -41,51 +40,37 @@ class OpenStreams:
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
-        self._open: dict[Credential, set[asyncio.Event]] = {}
+        self._open: dict[Credential, set[asyncio.Timeout]] = {}
         self._check: asyncio.Task[None] | None = None
 
     async def serve(self, app: ASGIApp, credential: Credential, scope: Scope, receive: Receive, send: Send) -> None:
         """Run `app`; a stream that it opens is ended in order when `credential` ends."""
-        opened = asyncio.Event()
 
         async def noting(message: Message) -> None:
             await send(message)
             if _opens_stream(message):
-                opened.set()
+                self._watch(credential, life)
 
-        async def serving() -> None:
-            await app(scope, receive, noting)
-
-        work = asyncio.create_task(serving())
-        end = asyncio.create_task(self._until_ended(credential, opened))
+        life = asyncio.timeout(None)  # costs other requests nothing, where a task beside each cost 0.1 ms
         try:
-            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
-            is_cut = not work.done()
-        finally:
-            for task in (work, end):
-                task.cancel()
-            await asyncio.wait({work, end})
-        if is_cut:
+            async with life:
+                await app(scope, receive, noting)
+        except TimeoutError:
+            if not life.expired():
+                raise
             await _say_why(scope, send)
-        else:
-            work.result()
+        finally:
+            self._forget(credential, life)
 
-    async def _until_ended(self, credential: Credential, opened: asyncio.Event) -> None:
-        await opened.wait()
-        with self._watched(credential) as ended:
-            await ended.wait()
-
-    @contextmanager
-    def _watched(self, credential: Credential) -> Iterator[asyncio.Event]:
-        ended = asyncio.Event()
-        self._open.setdefault(credential, set()).add(ended)
+    def _watch(self, credential: Credential, life: asyncio.Timeout) -> None:
+        self._open.setdefault(credential, set()).add(life)
         if self._check is None or self._check.done():
             self._check = asyncio.create_task(self._look())
-        try:
-            yield ended
-        finally:
-            self._open[credential].discard(ended)
-            if not self._open[credential]:
+
+    def _forget(self, credential: Credential, life: asyncio.Timeout) -> None:
+        if lives := self._open.get(credential):
+            lives.discard(life)
+            if not lives:
                 del self._open[credential]
 
     async def _look(self) -> None:
@@ -97,8 +82,8 @@ class OpenStreams:
                 logger.warning("the credentials of open streams could not be looked at", exc_info=True)
                 continue
             for credential in gone & self._open.keys():
-                for ended in self._open[credential]:
-                    ended.set()
+                for life in self._open.pop(credential):
+                    life.reschedule(asyncio.get_running_loop().time())
 
 
 def _opens_stream(message: Message) -> bool:

@@ -196,14 +196,7 @@ async def delete_generation(request: Request, generation_id: str) -> Deleted:
 async def detail(used: Services, user: str, generation_id: str) -> GenerationDetail:
     """Raises NotFound."""
     generation = await used.store.get(user, generation_id)
-    head = (await used.ads.catalogue.heads([generation_id])).get(generation_id)
-    return generation_detail(
-        generation,
-        await used.store.outputs(generation_id),
-        await used.store.messages(generation_id),
-        await used.store.takes(generation_id),
-        head[0] if head else 0,
-    )
+    return generation_detail(generation, await used.store.made(generation_id))
 
 
 async def listed(

@@ -139,11 +139,10 @@ async def _ended(request: Request, user: str, generation_id: str) -> None:
 
 async def _story(used: Services, user: str, generation: Generation) -> StoryResponse:
     """Raises Problem 500 with the reason, and 409 when it was cancelled, before there was a story."""
-    state = run_state(await used.store.outputs(generation.id))
-    messages, takes = await used.store.messages(generation.id), await used.store.takes(generation.id)
-    made = story_response(generation, state, messages, takes)
-    if made is not None:
-        return made
+    made = await used.store.made(generation.id)
+    told = story_response(generation, run_state(made.outputs), made.messages, made.takes)
+    if told is not None:
+        return told
     details = {"generation_id": generation.id}
     if generation.status == "cancelled":
         raise Problem("conflict", f"generation {generation.id!r} was cancelled", details=details, headers=FINAL)
