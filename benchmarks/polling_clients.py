@@ -66,13 +66,17 @@ class Crowd:
         calls = (client.seconds(self._path(number)) for number, client in enumerate(self._clients))
         return list(await asyncio.gather(*calls))
 
-    async def beside(self, work: Callable[[], Awaitable[None]]) -> list[float]:
-        """Seconds of all requests while `work` ran: one per client and PERIOD_SECONDS, spread evenly."""
+    async def beside(self, work: Callable[[], Awaitable[None]]) -> tuple[list[float], float]:
+        """Seconds of all requests while `work` ran, one per client and PERIOD_SECONDS, spread; and when it ended.
+
+        By `time.perf_counter`: the crowd itself needs up to PERIOD_SECONDS more to go home.
+        """
         stop = asyncio.Event()
         polling = [asyncio.create_task(self._poll(number, stop)) for number in range(CLIENTS)]
         await work()
+        ended = time.perf_counter()
         stop.set()
-        return [seconds for answers in await asyncio.gather(*polling) for seconds in answers]
+        return [seconds for answers in await asyncio.gather(*polling) for seconds in answers], ended
 
     def _path(self, turn: int) -> str:
         return self._paths[turn % len(self._paths)]

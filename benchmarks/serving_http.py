@@ -154,8 +154,9 @@ async def polls(http: Http, url: str, key: str) -> dict[str, float]:
         started = time.perf_counter()
         clip = await http.clip(seed)
         async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
-            latencies += await crowd.beside(partial(http.completed, clip))
-        slowed.append((time.perf_counter() - started) / alone - 1)
+            waits, ended = await crowd.beside(partial(http.completed, clip))
+        latencies += waits
+        slowed.append((ended - started) / alone - 1)
         clip = await http.clip(seed)
         async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
             at_once += await crowd.at_once()

@@ -139,8 +139,8 @@ async def clip_beside_polls(http: Http, url: str, key: str) -> float:
         started = time.perf_counter()
         clip = await http.clip(0, CLIP_STEPS)
         async with Crowd.gathered(url, key, "/v1/models", f"/v1/videos/{clip}") as crowd:
-            await crowd.beside(partial(_ended, http, clip))
-        slowed.append((time.perf_counter() - started) / alone - 1)
+            _, ended = await crowd.beside(partial(_ended, http, clip))
+        slowed.append((ended - started) / alone - 1)
     return median(slowed)
 
 

@@ -7,11 +7,9 @@ tokens, so a cancelled call frees its lane within one step. Knows models only by
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Protocol, TypeVar
 
 from models.errors import Cancelled
@@ -38,11 +36,8 @@ Result = TypeVar("Result")
 class Lane:
     """One device. Calls wait for each other in order."""
 
-    def __init__(self, name: str, niceness: int = 0) -> None:
-        """`niceness` is added to that of the lane's thread and of those it starts, and of no other."""
-        self._executor = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix=f"lane-{name}", initializer=partial(os.nice, niceness)
-        )
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"lane-{name}")
 
     async def run(self, call: Callable[[Watcher], Result], watcher: Watcher) -> Result:
         """Run `call` in the lane's thread. When this task is cancelled, the call stops at its next step first."""

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Executable, Row
 from sqlalchemy.exc import DBAPIError
 
-from pipelines.store.engines import READERS, reading_engine
+from pipelines.store.engines import readers, reading_engine
 from pipelines.store.storage_errors import storage_errors
 
 TOGETHER = 32
@@ -28,7 +28,7 @@ class _Read:
 
 
 class Reader:
-    """Reads that are asked for while READERS visits are under way wait together, and go in the next visit.
+    """Reads that are asked for while as many visits as may be are under way wait together, and go in the next visit.
 
     So a crowd of callers costs a few visits, not one each: threads that hand the interpreter to each other for every
     row made 200 callers wait five times as long (measured). Each still sees what was committed before it asked. A
@@ -37,15 +37,19 @@ class Reader:
 
     def __init__(self, url: str) -> None:
         self._engine = reading_engine(url)
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._most = readers(url)
+        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="read")
         self._asked: list[_Read] = []
         self._visits: set[asyncio.Task[None]] = set()
+        self._visiting = 0
+        """Visits that will still look at what is asked: one that has seen nothing more is not counted any longer."""
 
     async def rows(self, *queries: Query) -> list[Rows]:
         """The rows of each query, in order. Between two of them others may write."""
         read = _Read(queries, asyncio.get_running_loop().create_future())
         self._asked.append(read)
-        if len(self._visits) < READERS:
+        if self._visiting < self._most:
+            self._visiting += 1
             visit = asyncio.create_task(self._visit())
             self._visits.add(visit)
             visit.add_done_callback(self._visits.discard)
@@ -67,6 +71,7 @@ class Reader:
                     read.found.set_exception(outcome)
                 else:
                     read.found.set_result(outcome)
+        self._visiting -= 1
 
     async def _outcomes(self, asked: Sequence[Sequence[Query]]) -> Sequence[list[Rows] | Exception]:
         try:

@@ -60,6 +60,16 @@ _ONE = select(generations).where(
     generations.c.id == bindparam("generation_id"), generations.c.user_id == bindparam("user_id")
 )
 _WAITING = select(func.count()).select_from(generations).where(generations.c.status == "pending")
+_THIS = generations.alias("this")
+_POSITION = (
+    select(func.count())
+    .select_from(
+        _THIS.join(
+            generations, tuple_(generations.c.created_at, generations.c.id) <= tuple_(_THIS.c.created_at, _THIS.c.id)
+        )
+    )
+    .where(_THIS.c.id == bindparam("generation_id"), _THIS.c.status == "pending", generations.c.status == "pending")
+)
 
 
 class GenerationStore(StageRows):
@@ -159,15 +169,7 @@ class GenerationStore(StageRows):
 
     async def queue_position(self, generation_id: str) -> int | None:
         """1: the next to be claimed; None when the generation does not wait."""
-        this, before = generations.alias("this"), generations
-        query = (
-            select(func.count())
-            .select_from(
-                this.join(before, tuple_(before.c.created_at, before.c.id) <= tuple_(this.c.created_at, this.c.id))
-            )
-            .where(this.c.id == generation_id, this.c.status == "pending", before.c.status == "pending")
-        )
-        return int((await self._database.fetch(query))[0][0]) or None
+        return int((await self._database.fetch(_POSITION, generation_id=generation_id))[0][0]) or None
 
     @transaction
     def claim_next(self, connection: Connection, owner: str) -> tuple[Lease, Generation] | None:

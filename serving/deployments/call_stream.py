@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from models.errors import ModelError
-from models.interfaces import Watcher
+from models.interfaces import Unwatched, Watcher
 
 Result = TypeVar("Result")
-TELL_SECONDS = 0.1
-"""Steps that follow faster are not all told: an item costs both processes 1 ms of CPU, which quick steps would feel."""
+TELL_SECONDS = 0.25
+"""Steps that follow faster are not all told: an item costs both processes 1 ms of CPU, which quick steps would feel,
+and the pipeline writes progress no more often (`pipelines.engine.PULSE_SECONDS`).
+"""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ class _Steps:
         self._loop.call_soon_threadsafe(self._items.put_nowait, StepDone(done, total))
 
 
-async def call_stream(call: Callable[[Watcher], Awaitable[Result]]) -> AsyncGenerator[CallItem[Result], None]:
+async def call_stream(
+    call: Callable[[Watcher], Awaitable[Result]], watched: bool
+) -> AsyncGenerator[CallItem[Result], None]:
     """Run `call` and yield what happens; ModelErrors come as `Failed`, anything else is raised.
+
+    Without somebody who watches the steps they are no items.
 
     When the consumer goes away the call is cancelled, and has stopped by the time that this generator is closed.
     """
     items: asyncio.Queue[StepDone | None] = asyncio.Queue()
-    task = asyncio.ensure_future(call(_Steps(items)))
+    task = asyncio.ensure_future(call(_Steps(items) if watched else Unwatched()))
     task.add_done_callback(lambda _: items.put_nowait(None))
     try:
         while (item := await items.get()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,6 +21,13 @@ from serving.gateway.request_ids import log_with_request_ids
 from serving.server_services import DistantWorker, server_services
 from serving.server_store import open_server_store
 
+GIVE_WAY = 5
+"""Added to the niceness of this thread and those it starts: a third of the share of a model, when both want one core.
+
+An answer that comes 10 ms later is no loss; a model that others interrupt is. On two cores with 200 polls a second a
+clip took a fifth longer while the gateway went first, and 2 % with this (`benchmarks.serving`).
+"""
+
 
 @serve.ingress()
 class GatewayReplica:
@@ -37,6 +45,7 @@ class GatewayReplica:
     ) -> None:
         """At `address` if given, and in any case wherever Serve's proxies listen."""
         log_with_request_ids()
+        os.nice(GIVE_WAY)
         chosen = load_profile(profile)
         self._opened = await open_server_store()
         known = load_model_specs()

@@ -35,9 +35,9 @@ class ImageReplica:
         for request in one_step_requests(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
 
-    async def generate(self, model: str, request: ImageRequest) -> AsyncIterator[CallItem[ImageResult]]:
+    async def generate(self, model: str, request: ImageRequest, watched: bool) -> AsyncIterator[CallItem[ImageResult]]:
         """Steps, then the image or the ModelError. Closing the stream stops the call at its next step."""
-        async for item in call_stream(lambda watcher: self._make(model, request, watcher)):
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
             yield item
 
     async def counters(self) -> dict[str, ModelCounters]:

@@ -23,9 +23,9 @@ from models.llm.openai_wire import Json, complete_over
 from models.registry import load
 from models.spec import ChatModelSpec
 from models.weights import Library
+from pipelines.lanes import Lane
 from serving.deployments.call_stream import Failed
 from serving.deployments.counters import Counters
-from serving.deployments.device_lane import device_lane
 from serving.deployments.replica_call import ATTEMPTS, LOST, stream
 from serving.deployments.replica_options import replica_options
 from serving.errors import NotReady, QueueFull
@@ -55,7 +55,7 @@ class ChatReplica:
     async def __init__(self, model: str, device: str) -> None:  # type: ignore[misc]
         """Loads the weights and answers once, so that a replica that counts as ready is."""
         self._spec = load_model(model, ChatModelSpec)
-        self._lane = device_lane(device)
+        self._lane = Lane(device)
         self._counters = Counters()
         folders = Library(library_root()).folders(self._spec)
         self._engine = await self._lane.run(lambda _: load(self._spec, folders, device), Unwatched())

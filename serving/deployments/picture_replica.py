@@ -12,8 +12,8 @@ from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, Watcher
 from models.pool import ModelPool
 from models.spec import ImageModelSpec, VideoModelSpec
+from pipelines.lanes import Lane
 from serving.deployments.counters import Counters
-from serving.deployments.device_lane import device_lane
 from serving.gateway.backends import ModelCounters
 
 Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
@@ -31,7 +31,7 @@ class PictureReplica(Generic[Spec]):
     ) -> None:
         self._specs: Mapping[str, Spec] = specs
         self._pool: ModelPool[Spec] = ModelPool(load, None if memory_gb is None else round(memory_gb * 2**30))
-        self._lane = device_lane(device)
+        self._lane = Lane(device)
         self.counters = {name: Counters() for name in specs}
         self._waiting = dict.fromkeys(specs, 0)
 

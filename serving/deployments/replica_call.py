@@ -13,7 +13,7 @@ from ray.exceptions import ObjectLostError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
-from models.interfaces import Watcher
+from models.interfaces import Unwatched, Watcher
 from serving.deployments.call_stream import CallItem, follow
 from serving.errors import NotReady, QueueFull
 
@@ -26,11 +26,14 @@ BROADCAST_SECONDS = 5.0
 async def call_replica(handle: DeploymentHandle[Any], method: str, watcher: Watcher, *arguments: Any) -> Any:
     """The result of `method`, a stream of CallItems, on any replica; on another one when that is lost.
 
+    The method takes `arguments`, and whether somebody watches the steps.
+
     Cancelling the task stops the call at its next step. Raises what the call raised, QueueFull, NotReady.
     """
+    watched = not isinstance(watcher, Unwatched)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await follow(stream(handle, method, *arguments), watcher)
+            return await follow(stream(handle, method, *arguments, watched), watcher)
         except LOST as error:
             if attempt == ATTEMPTS:
                 raise NotReady(f"{handle.deployment_name} lost {ATTEMPTS} replicas during one call") from error

@@ -23,9 +23,9 @@ class ScorerReplica:
         spec = None if model is None else load_model(model, ScorerModelSpec)
         self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
 
-    async def score(self, request: ScoreRequest) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
+    async def score(self, request: ScoreRequest, watched: bool) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
         """A step per dimension, then the scores in order, or the ModelError."""
-        async for item in call_stream(lambda watcher: self._scorers.score(request, watcher)):
+        async for item in call_stream(lambda watcher: self._scorers.score(request, watcher), watched):
             yield item
 
 

@@ -51,8 +51,7 @@ def running(build: Callable[[Address | None], Application], address: Address, cl
 
 def _connect(cluster: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray gives every replica the same low priority (15); here models on a CPU take a lower one by themselves
-    # (`device_lane`), so that what answers callers goes first.
+    # Ray gives every replica the same low priority (15); here the gateway takes a lower one by itself.
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray's own lines would bury the two that a user waits for; its logs are in the session's folder.
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -29,9 +29,9 @@ class VideoReplica:
         for request in one_step_requests(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
 
-    async def generate(self, model: str, request: VideoRequest) -> AsyncIterator[CallItem[VideoResult]]:
+    async def generate(self, model: str, request: VideoRequest, watched: bool) -> AsyncIterator[CallItem[VideoResult]]:
         """Steps, then the clip or the ModelError. Closing the stream stops the call at its next step."""
-        async for item in call_stream(lambda watcher: self._make(model, request, watcher)):
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
             yield item
 
     async def counters(self) -> dict[str, ModelCounters]:

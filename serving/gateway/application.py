@@ -33,6 +33,7 @@ from serving.gateway.routes import (
     session_socket,
     videos,
 )
+from serving.gateway.schemas.models import model_list
 from serving.gateway.services import MEGABYTE, Services
 
 ROUTES = (
@@ -82,6 +83,7 @@ def create_app(services: Services) -> FastAPI:
     app.router.lifespan_context = lifespan
     app.state.services = services
     app.state.backend = services.backend
+    app.state.model_list = model_list(services.backend.specs.values())
     app.state.metrics = HttpMetrics()
     app.state.event_streams = streams
     install(app)

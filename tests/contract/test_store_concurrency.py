@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from sqlalchemy import select
 
 from pipelines.decisions.situation import Decision
 from pipelines.errors import LeaseLost
 from pipelines.steps import StoredArtifact
+from pipelines.store import reading
 from pipelines.store.account_records import Credential
 from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
@@ -130,3 +132,12 @@ async def test_the_same_bytes_may_come_from_many_steps_at_once(pools):
     left = await asyncio.gather(*(Disposal(pool).forget("anna", one.id) for pool, one in zip(pools, made, strict=True)))
     assert frozenset().union(*left) <= {picture.sha256}
     assert await Disposal(pools[0]).named([picture.sha256]) == frozenset()
+
+
+async def test_no_read_is_forgotten_that_is_asked_for_at_the_moment_when_the_last_visit_ends(database_url, monkeypatch):
+    monkeypatch.setattr(reading, "readers", lambda _: 1)
+    reader = reading.Reader(database_url)
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            assert await reader.rows((select(1), {})) == [[(1,)]]
+    await reader.close()

@@ -1,5 +1,4 @@
 import asyncio
-import os
 import threading
 
 import pytest
@@ -93,11 +92,3 @@ async def test_what_the_watcher_raises_reaches_the_caller(lane):
 
     with pytest.raises(Cancelled, match="no"):
         await lane.run(lambda watcher: watcher.step(1, 2), Refusing())
-
-
-async def test_a_nice_lane_gives_way_with_its_own_thread_alone():
-    lane = Lane("test", niceness=3)
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    in_lane = await lane.run(lambda watcher: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), Unwatched())
-    lane.close()
-    assert (in_lane, os.getpriority(os.PRIO_PROCESS, 0)) == (min(19, before + 3), before)

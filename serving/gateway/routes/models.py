@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from serving.gateway.problems import Problem
 from serving.gateway.schemas.models import ModelList, ModelObject, model_object
@@ -11,10 +11,10 @@ from serving.gateway.services import services
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("")
-async def list_models(request: Request) -> ModelList:
+@router.get("", response_model=ModelList)
+async def list_models(request: Request) -> Response:
     """Every model, with its limits."""
-    return ModelList(data=[model_object(spec) for spec in services(request).backend.specs.values()])
+    return Response(request.app.state.model_list, media_type="application/json")
 
 
 @router.get("/{model_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from models.interfaces import Plain
@@ -48,6 +49,11 @@ class ModelObject(Plain):
 class ModelList(Plain):
     object: Literal["list"] = "list"
     data: list[ModelObject]
+
+
+def model_list(specs: Iterable[Spec]) -> bytes:
+    """A `ModelList` as JSON: made once per server, for it is the same for everybody and asked for often."""
+    return ModelList(data=[model_object(spec) for spec in specs]).model_dump_json().encode()
 
 
 def model_object(spec: Spec) -> ModelObject:
