@@ -30,6 +30,7 @@ from pipelines.recipe import StageName
 from pipelines.stages.inpaint import edit_step_name, edit_steps
 from pipelines.steps import Artifacts, Json, StoredArtifact, TakeKind
 from pipelines.store.records import Generation, Take
+from pipelines.store.request_keys import Keys
 
 DIRECTION_STEP = "direction"
 """The step under which what an owner decided stands in the log of messages; what they said in the chat: `chat`."""
@@ -48,6 +49,7 @@ class Decisions(Protocol):
         decide: Callable[[Situation], Decision],
         step: str,
         once: bool,
+        keys: Keys = (),
     ) -> Generation: ...
     async def take(self, user_id: str, generation_id: str, take_id: str) -> tuple[Take, Json]: ...
     async def current_take(self, user_id: str, generation_id: str, kind: TakeKind, scene_number: int | None) -> str: ...
@@ -94,8 +96,9 @@ class Directions:
         scene_number: int | None = None,
         feedback: str | None = None,
         modifications: Modifications | None = None,
+        keys: Keys = (),
     ) -> Generation:
-        """Make a stage anew, or one scene of it."""
+        """Make a stage anew, or one scene of it. A request that had one of `keys` before changes nothing."""
         return await self._decide(
             user_id,
             generation_id,
@@ -106,6 +109,7 @@ class Directions:
                 feedback=feedback,
                 modifications=modifications or Modifications(),
             ),
+            keys=keys,
         )
 
     async def regenerate_take(
@@ -115,11 +119,12 @@ class Directions:
         take_id: str,
         feedback: str | None = None,
         modifications: Modifications | None = None,
+        keys: Keys = (),
     ) -> Generation:
         """Make anew what a take shows: its scene in its stage. Of a finished video: BadInput, it follows."""
         take, _ = await self._store.take(user_id, generation_id, take_id)
         stage = TAKE_STAGE[take.kind]
-        return await self.regenerate(user_id, generation_id, stage, take.scene_number, feedback, modifications)
+        return await self.regenerate(user_id, generation_id, stage, take.scene_number, feedback, modifications, keys)
 
     async def select(self, user_id: str, generation_id: str, take_id: str) -> Generation:
         """Make an earlier take the current one; what follows from it runs again."""
@@ -141,6 +146,7 @@ class Directions:
         mask: StoredArtifact,
         prompt: str,
         negative_prompt: str = "",
+        keys: Keys = (),
     ) -> EditOrder:
         """Repaint the white parts of `mask` in a keyframe or a drawn reference; the result is the next take of it.
 
@@ -165,7 +171,7 @@ class Directions:
             )
         except ValidationError as error:
             raise BadInput(first_problem(error)) from None
-        generation = await self._decide(user_id, generation_id, partial(inpaint, edit=edit, mask=mask))
+        generation = await self._decide(user_id, generation_id, partial(inpaint, edit=edit, mask=mask), keys=keys)
         return EditOrder(generation=generation, step=edit_step_name(edit), version=edit.version, parent=take)
 
     async def say(
@@ -213,9 +219,10 @@ class Directions:
         decide: Callable[[Situation], Decision],
         step: str = DIRECTION_STEP,
         once: bool = False,
+        keys: Keys = (),
     ) -> Generation:
         try:
-            return await self._store.decide(user_id, generation_id, decide, step, once)
+            return await self._store.decide(user_id, generation_id, decide, step, once, keys)
         except ValidationError as error:
             raise BadInput(first_problem(error)) from None
 

@@ -25,8 +25,9 @@ class Client:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def post(self, session_id, path, **body):
-        return self.http.post(f"{BASE}/{session_id}{path}", json=body)
+    def post(self, session_id, path, key=None, **body):
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return self.http.post(f"{BASE}/{session_id}{path}", json=body, headers=headers)
 
     def wait(self, session_id):
         """Poll until the session waits for its owner or has ended; the session then."""

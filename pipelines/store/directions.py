@@ -16,6 +16,7 @@ from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
 from pipelines.store.metric_rows import retire
 from pipelines.store.records import Generation, NewEvent, Take
+from pipelines.store.request_keys import Keys, known_request, note_request
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
 from pipelines.store.transaction import (
     append_events,
@@ -40,15 +41,19 @@ class DirectionStore:
         decide: Callable[[Situation], Decision],
         step: str,
         once: bool,
+        keys: Keys = (),
     ) -> Generation:
         """Write what `decide` answers, whole or not at all; what it raises changes nothing. The row as it is then.
 
-        `step` names the decision in the log of messages; with `once`, nothing happens when it stands there already.
-        Raises NotFound.
+        `step` names the decision in the log of messages; with `once`, nothing happens when it stands there already,
+        nor for a request that had one of `keys` before. Raises NotFound, KeyReused.
         """
         row = locked(connection, generation_id, user_id)
+        if known_request(connection, user_id, keys) is not None:
+            return generation_of(row)
         if once and _stands(connection, generation_id, step):
             return generation_of(row)
+        note_request(connection, user_id, keys, generation_id=generation_id)
         situation = Situation(generation_of(row), _outputs(connection, generation_id))
         decision = decide(situation)
         _write(connection, situation, decision, step)

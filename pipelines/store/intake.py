@@ -7,25 +7,21 @@ HTTP: what names and fingerprints are made of is the caller's business.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.brief import Brief
-from pipelines.errors import KeyReused, NotFound
+from pipelines.errors import NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Json, StoredArtifact
 from pipelines.store.database import Database, transaction
 from pipelines.store.quotas import Quota, admit_generation
 from pipelines.store.records import ComparisonType
-from pipelines.store.request_keys import RequestKey, request_keys
+from pipelines.store.request_keys import Keys, known_request, made_by, named, note_request, request_keys
 from pipelines.store.tables import generation_groups
 from pipelines.store.transaction import check_parent, insert_artifacts, insert_generation, now
-
-Keys = tuple[RequestKey, ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Intake:
 
     async def known(self, user_id: str, keys: Keys) -> str | None:
         """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
-        return _made(await self._database.fetch(_named(user_id, keys)), keys) if keys else None
+        return made_by(await self._database.fetch(named(user_id, keys)), keys) if keys else None
 
     async def find(self, user_id: str, name: str) -> str:
         """The generation that a request of this name made. Raises NotFound."""
@@ -90,11 +86,11 @@ class Intake:
 
     @transaction
     def _generation(self, connection: Connection, user_id: str, order: Order, keys: Keys) -> Accepted:
-        known = _made(connection.execute(_named(user_id, keys)).all(), keys) if keys else None
+        known = known_request(connection, user_id, keys)
         if known is not None:
             return Accepted(known, repeated=True)
         generation_id = self._insert(connection, user_id, order, None)
-        _note(connection, user_id, keys, generation_id=generation_id)
+        note_request(connection, user_id, keys, generation_id=generation_id)
         return Accepted(generation_id, repeated=False)
 
     @transaction
@@ -106,7 +102,7 @@ class Intake:
         orders: tuple[Order, ...],
         keys: Keys,
     ) -> Accepted:
-        known = _made(connection.execute(_named(user_id, keys)).all(), keys) if keys else None
+        known = known_request(connection, user_id, keys)
         if known is not None:
             return Accepted(known, repeated=True)
         group_id = str(uuid.uuid4())
@@ -117,7 +113,7 @@ class Intake:
         )
         for order in orders:
             self._insert(connection, user_id, order, group_id)
-        _note(connection, user_id, keys, generation_group_id=group_id)
+        note_request(connection, user_id, keys, generation_group_id=group_id)
         return Accepted(group_id, repeated=False)
 
     def _insert(self, connection: Connection, user_id: str, order: Order, group_id: str | None) -> str:
@@ -135,44 +131,3 @@ class Intake:
         )
         insert_artifacts(connection, generation_id, order.artifacts)
         return generation_id
-
-
-def _named(user_id: str, keys: Keys) -> Select[Any]:
-    """The requests that had one of these names."""
-    names = [key.name for key in keys]
-    return select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name.in_(names))
-
-
-def _made(rows: Sequence[Row[Any]], keys: Keys) -> str | None:
-    """What the first of `keys` that is known made. Raises KeyReused when it asked for something else."""
-    known = {row.name: row for row in rows}
-    for key in keys:
-        row = known.get(key.name)
-        if row is None:
-            continue
-        if row.fingerprint != key.fingerprint:
-            raise KeyReused(f"{key.name.partition(':')[2]!r} named an earlier request with another body: use a new one")
-        return str(row.generation_id or row.generation_group_id)
-    return None
-
-
-def _note(
-    connection: Connection,
-    user_id: str,
-    keys: Keys,
-    generation_id: str | None = None,
-    generation_group_id: str | None = None,
-) -> None:
-    rows = [
-        {
-            "user_id": user_id,
-            "name": key.name,
-            "fingerprint": key.fingerprint,
-            "generation_id": generation_id,
-            "generation_group_id": generation_group_id,
-            "created_at": now(),
-        }
-        for key in sorted(keys, key=lambda key: key.name)  # one order, or two requests wait for each other
-    ]
-    if rows:
-        connection.execute(insert(request_keys), rows)

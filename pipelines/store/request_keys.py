@@ -5,11 +5,15 @@ A row says which generation or group came of the request, and by the fingerprint
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Column, ForeignKey, String, Table
+from sqlalchemy import Column, Connection, ForeignKey, Row, Select, String, Table, insert, select
 
+from pipelines.errors import KeyReused
 from pipelines.store.tables import UtcDateTime, metadata
+from pipelines.store.transaction import now
 
 MAX_NAME = 300
 
@@ -31,3 +35,53 @@ class RequestKey:
 
     name: str
     fingerprint: str
+
+
+Keys = tuple[RequestKey, ...]
+
+
+def known_request(connection: Connection, user_id: str, keys: Keys) -> str | None:
+    """What an earlier request with one of `keys` made or changed. Raises KeyReused when it asked for something else."""
+    return made_by(connection.execute(named(user_id, keys)).all(), keys) if keys else None
+
+
+def note_request(
+    connection: Connection,
+    user_id: str,
+    keys: Keys,
+    generation_id: str | None = None,
+    generation_group_id: str | None = None,
+) -> None:
+    """Keep the names of a request in the transaction that carries it out."""
+    rows = [
+        {
+            "user_id": user_id,
+            "name": key.name,
+            "fingerprint": key.fingerprint,
+            "generation_id": generation_id,
+            "generation_group_id": generation_group_id,
+            "created_at": now(),
+        }
+        for key in sorted(keys, key=lambda key: key.name)  # one order, or two requests wait for each other
+    ]
+    if rows:
+        connection.execute(insert(request_keys), rows)
+
+
+def named(user_id: str, keys: Keys) -> Select[Any]:
+    """The requests that had one of these names."""
+    names = [key.name for key in keys]
+    return select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name.in_(names))
+
+
+def made_by(rows: Sequence[Row[Any]], keys: Keys) -> str | None:
+    """What the first of `keys` that is known made. Raises KeyReused when it asked for something else."""
+    known = {row.name: row for row in rows}
+    for key in keys:
+        row = known.get(key.name)
+        if row is None:
+            continue
+        if row.fingerprint != key.fingerprint:
+            raise KeyReused(f"{key.name.partition(':')[2]!r} named an earlier request with another body: use a new one")
+        return str(row.generation_id or row.generation_group_id)
+    return None

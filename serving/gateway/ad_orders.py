@@ -13,8 +13,9 @@ from dataclasses import replace
 from pipelines.brief import BriefReference
 from pipelines.groups import Variation
 from pipelines.steps import StoredArtifact
-from pipelines.store.intake import Accepted, Keys
+from pipelines.store.intake import Accepted
 from pipelines.store.records import ComparisonType
+from pipelines.store.request_keys import Keys
 from serving.ad_order import AdOrder
 from serving.gateway.kept_files import kept_files
 from serving.gateway.multipart import Upload

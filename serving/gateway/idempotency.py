@@ -10,11 +10,13 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from fastapi import Header, Request
+from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
-from pipelines.store.request_keys import RequestKey
+from pipelines.store.request_keys import Keys, RequestKey
+from serving.gateway.identity import owner
 from serving.gateway.multipart import Upload
+from serving.gateway.services import services
 
 REPLAYED = "Idempotency-Replayed"
 """Header of an answer that an earlier request had already."""
@@ -30,9 +32,17 @@ IdempotencyKey = Annotated[
 ]
 
 
-def request_key(request: Request, key: str | None, body: BaseModel) -> tuple[RequestKey, ...]:
+def request_key(request: Request, key: str | None, body: BaseModel) -> Keys:
     """The client's name for this request, if it gave one."""
     return () if key is None else (RequestKey(f"idempotency:{key}", fingerprint(request, body)),)
+
+
+async def is_repeated(request: Request, response: Response, keys: Keys) -> bool:
+    """Whether an earlier request with one of `keys` did this already; the answer says so then. Raises KeyReused."""
+    if await services(request).ads.intake.known(owner(request), keys) is None:
+        return False
+    response.headers[REPLAYED] = "true"
+    return True
 
 
 def fingerprint(request: Request, body: BaseModel) -> str:

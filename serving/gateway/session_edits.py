@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+from pipelines.direction import Edit
 from pipelines.directions import EditOrder
 from pipelines.errors import NotFound
+from pipelines.stages.inpaint import edit_step_name
 from pipelines.steps import TakeKind
 from pipelines.store.records import Generation
+from pipelines.store.request_keys import Keys
 from serving.gateway.event_stream import EventStreams
 from serving.gateway.kept_files import kept_files
 from serving.gateway.problems import Problem
@@ -30,27 +33,47 @@ class SessionEdits:
         self._sessions = sessions
         self._streams = streams
 
-    async def inpaint(self, session_id: str, body: InpaintOrder) -> Inpainted:
-        """Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy."""
-        used, directions = self._services, self._services.ads.directions
+    async def inpaint(self, session_id: str, body: InpaintOrder, keys: Keys) -> tuple[Inpainted, bool]:
+        """The edit, and whether an earlier request with one of `keys` asked for it.
+
+        Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy, KeyReused.
+        """
         generation = await self._sessions.row(session_id)
+        repeated = await self._services.ads.intake.known(self._owner, keys) is not None
+        if repeated:
+            order, before = await self._asked_before(generation, body), 0
+        else:
+            before = await self._sessions.newest_seq(session_id)
+            order = await self._order(generation, body, keys)
+        done = await self._within(session_id, order, before)
+        return await self._answer(session_id, order, done), repeated
+
+    async def _order(self, generation: Generation, body: InpaintOrder, keys: Keys) -> EditOrder:
+        used, directions = self._services, self._services.ads.directions
         take_id = await self._image(generation, body.image_id)
         mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
-        before = await self._sessions.newest_seq(session_id)
+        words = (body.prompt, body.negative_prompt or "")
         async with kept_files(used, self._owner, [mask.data], "image/png") as (stored,):
-            order = await self._sessions.direct(
-                directions.inpaint(self._owner, session_id, take_id, stored, body.prompt, body.negative_prompt or "")
+            return await self._sessions.direct(
+                directions.inpaint(self._owner, generation.id, take_id, stored, *words, keys)
             )
-        done = await self._within(session_id, order, before)
-        return await self._answer(session_id, order, done)
+
+    async def _asked_before(self, generation: Generation, body: InpaintOrder) -> EditOrder:
+        """The order that this body was. Raises Problem 409 when its owner has decided otherwise since."""
+        edit = generation.direction.choice(*_target(generation, body.image_id))
+        if isinstance(edit, Edit) and (edit.prompt, edit.negative_prompt) == (body.prompt, body.negative_prompt or ""):
+            takes = await self._services.store.takes(generation.id)
+            parent = next((take for take in takes if take.id == edit.parent_take), None)
+            if parent is not None:
+                return EditOrder(generation, edit_step_name(edit), edit.version, parent)
+        raise Problem("conflict", "this edit was ordered before, and another picture has taken its place since")
 
     async def _image(self, generation: Generation, image_id: int) -> str:
         """The take that shows image `image_id` of the current stage, or of the storyboard in a later one."""
         stage = work_stage(generation)
         if stage == "story":
             raise Problem("bad_request", "the session has no images yet: edit them from the stage reference_image on")
-        kind: TakeKind = "reference" if stage == "reference_image" else "keyframe"
-        scene_number = None if kind == "reference" else image_id + 1
+        kind, scene_number = _target(generation, image_id)
         if kind == "reference" and (generation.brief.references or generation.direction.references):
             raise Problem("bad_request", "images that you uploaded are not edited here: upload another one")
         try:
@@ -100,3 +123,8 @@ class SessionEdits:
             edit_history=edit_urls(takes, edited.id),
             message=f"Version {order.version} is there; the original stays.",
         )
+
+
+def _target(generation: Generation, image_id: int) -> tuple[TakeKind, int | None]:
+    """Kind and scene of the takes that image `image_id` is one of."""
+    return ("reference", None) if work_stage(generation) == "reference_image" else ("keyframe", image_id + 1)

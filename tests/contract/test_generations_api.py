@@ -297,8 +297,9 @@ def test_one_take_is_made_anew_and_only_its_scene_changes(http):
     generation_id = order(http)
     until(http, generation_id, "completed")
     before = [current(http, generation_id, "clip", number) for number in (1, 2)]
-    body = {"take_id": before[0]["id"], "modifications": {"seed": 99}}
-    assert http.post(f"{URL}/{generation_id}/regenerate", json=body).status_code == 200
+    body, key = {"take_id": before[0]["id"], "modifications": {"seed": 99}}, {"Idempotency-Key": "99"}
+    first, again = (http.post(f"{URL}/{generation_id}/regenerate", json=body, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code, again.headers["Idempotency-Replayed"]) == (200, 200, "true")
     until(http, generation_id, "completed")
     after = [current(http, generation_id, "clip", number) for number in (1, 2)]
     assert after[0]["id"] != before[0]["id"]

@@ -30,6 +30,12 @@ ROUTES: dict[str, tuple[str, Any, Any, str]] = {
     "video": ("/v1/videos", clip("a bottle"), clip("a mug"), "id"),
 }
 """Address, a body, another body, and the field of the answer that names what was created."""
+DIRECTING = {
+    "/api/v1/generations/{generation_id}/regenerate",
+    "/api/v1/interactive/{session_id}/regenerate",
+    "/api/v1/interactive/{session_id}/inpaint",
+}
+"""Routes that make something of a generation anew: tested with the other tests of theirs."""
 
 
 @pytest.fixture(scope="module")
@@ -92,5 +98,5 @@ def test_every_route_that_answers_accepted_or_created_takes_a_key_but_those_that
         if "post" in operations
         and any(each["name"].lower() == "idempotency-key" for each in operations["post"].get("parameters", []))
     }
-    assert keyed == {path for path, *_ in ROUTES.values()}
-    assert creating - keyed == {"/api/auth/keys", "/api/v1/interactive/{session_id}/inpaint"}
+    assert keyed == {path for path, *_ in ROUTES.values()} | DIRECTING
+    assert creating - keyed == {"/api/auth/keys"}

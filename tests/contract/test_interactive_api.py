@@ -170,6 +170,17 @@ def test_feedback_reaches_the_agents(client, server):
     assert [entry["content"] for entry in seen["conversation_history"]] == ["Put it in a forest."]
 
 
+def test_a_stage_is_made_anew_once_however_often_the_request_arrives(client):
+    session_id = client.reach("story")
+    asked = {"stage": "story", "feedback": "Put it in a forest.", "key": "anew"}
+    first, again = (client.post(session_id, "/regenerate", **asked) for _ in range(2))
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
+    assert [entry["content"] for entry in client.wait(session_id)["conversation_history"]] == ["Put it in a forest."]
+    other = client.post(session_id, "/regenerate", **{**asked, "feedback": "In a kitchen."})
+    assert refused(other, 422, "key_reused")
+
+
 def test_notes_of_an_approval_reach_the_agents_that_come_next(client, server):
     session_id = client.reach("story")
     answer = client.post(session_id, "/approve", stage="story", notes="Keep the bottle in the sun.")
@@ -315,6 +326,19 @@ def test_an_edit_is_version_two_and_the_original_stays(client, server):
         edited["edited_image_url"], 2, edited["edit_history"],
     )  # fmt: skip
     assert (seen["status"], seen["awaiting_approval"]) == ("storyboard", True)
+
+
+def test_an_edit_is_made_once_however_often_the_request_arrives(client, server):
+    session_id = client.reach("storyboard")
+    body = {"image_id": 0, "mask_data": mask(), "prompt": "a red hat", "key": "hat"}
+    first, again = (client.post(session_id, "/inpaint", **body) for _ in range(2))
+    assert first.status_code == 200, first.text
+    assert (again.json(), again.headers["Idempotency-Replayed"]) == (first.json(), "true")
+    assert [request.prompt for request in drawn(server)].count("a red hat") == 1
+    client.wait(session_id)
+    assert client.post(session_id, "/inpaint", **{**body, "prompt": "a hat", "key": "other"}).json()["version"] == 3
+    client.wait(session_id)
+    assert "another picture" in refused(client.post(session_id, "/inpaint", **body), 409, "conflict")
 
 
 def test_an_edit_that_takes_long_says_where_to_watch(client, server, monkeypatch):

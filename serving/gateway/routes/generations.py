@@ -15,7 +15,7 @@ from serving.gateway.ad_orders import AdDesk, ad_order
 from serving.gateway.bodies import FORM_TYPE, JSON_TYPE, body_schema, read_body
 from serving.gateway.event_stream import ENDED, event_streams
 from serving.gateway.generation_views import generation_detail, generation_object, message_object, take_object
-from serving.gateway.idempotency import REPLAYED, IdempotencyKey, request_key
+from serving.gateway.idempotency import REPLAYED, IdempotencyKey, is_repeated, request_key
 from serving.gateway.identity import owner
 from serving.gateway.problems import Problem
 from serving.gateway.queue import tell
@@ -147,10 +147,19 @@ async def approve(request: Request, generation_id: str, body: ApproveBody) -> Ge
 
 
 @router.post("/{generation_id}/regenerate")
-async def regenerate(request: Request, generation_id: str, body: RegenerateBody) -> GenerationObject:
+async def regenerate(
+    request: Request,
+    response: Response,
+    generation_id: str,
+    body: RegenerateBody,
+    idempotency_key: IdempotencyKey = None,
+) -> GenerationObject:
     """Make a stage, one scene of it or one take anew; what follows from it runs again."""
     used, user = services(request), owner(request)
-    directions, said = used.ads.directions, (body.feedback, body.modifications)
+    directions, keys = used.ads.directions, request_key(request, idempotency_key, body)
+    if await is_repeated(request, response, keys):
+        return generation_object(await used.store.get(user, generation_id))
+    said = (body.feedback, body.modifications, keys)
     if body.take_id is not None:
         await _check_take(used, user, generation_id, body.take_id)
     try:

@@ -11,7 +11,7 @@ from serving.ad_order import AdOrder
 from serving.gateway.ad_orders import AdDesk
 from serving.gateway.bodies import FORM_TYPE, body_schema
 from serving.gateway.event_stream import event_streams
-from serving.gateway.idempotency import REPLAYED, IdempotencyKey, request_key
+from serving.gateway.idempotency import REPLAYED, IdempotencyKey, is_repeated, request_key
 from serving.gateway.identity import owner
 from serving.gateway.schemas.interactive import (
     Approval,
@@ -74,7 +74,9 @@ async def approve(request: Request, session_id: str, body: Approval) -> Approved
 
 
 @router.post("/{session_id}/regenerate")
-async def regenerate(request: Request, session_id: str, body: Regeneration) -> Regenerated:
+async def regenerate(
+    request: Request, response: Response, session_id: str, body: Regeneration, key: IdempotencyKey = None
+) -> Regenerated:
     """Make a stage anew, or one scene of it (`modifications.scene_number`); what follows from it follows again.
 
     409 while a worker is at it. The takes of before stay, and can be made current again.
@@ -83,9 +85,9 @@ async def regenerate(request: Request, session_id: str, body: Regeneration) -> R
     changes = body.modifications or SceneModifications()
     await sessions.row(session_id)
     stage = work_stage_of(body.stage)
-    await sessions.direct(
-        directions.regenerate(owner(request), session_id, stage, changes.scene_number, body.feedback, changes.settings)
-    )
+    if not await is_repeated(request, response, keys := request_key(request, key, body)):
+        wanted = (stage, changes.scene_number, body.feedback, changes.settings)
+        await sessions.direct(directions.regenerate(owner(request), session_id, *wanted, keys))
     what = stage if changes.scene_number is None else f"scene {changes.scene_number} of the {stage}"
     return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)
 
@@ -97,10 +99,14 @@ async def upload_references(request: Request, session_id: str) -> ReferencesUplo
 
 
 @router.post("/{session_id}/inpaint", responses={202: {"model": Inpainted, "description": "The edit is still at work"}})
-async def inpaint(request: Request, response: Response, session_id: str, body: InpaintOrder) -> Inpainted:
+async def inpaint(
+    request: Request, response: Response, session_id: str, body: InpaintOrder, key: IdempotencyKey = None
+) -> Inpainted:
     """Repaint the white part of a mask in one image. The old image stays; the edited one is its next version."""
     edits = SessionEdits(services(request), owner(request), _sessions(request), event_streams(request))
-    edited = await edits.inpaint(session_id, body)
+    edited, repeated = await edits.inpaint(session_id, body, request_key(request, key, body))
+    if repeated:
+        response.headers[REPLAYED] = "true"
     if edited.edited_image_url is None:
         response.status_code = 202
     return edited
