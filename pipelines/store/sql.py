@@ -52,6 +52,8 @@ from pipelines.store.transaction import (
     point,
 )
 
+LOST_WORKERS = 5
+"""Workers that a generation may lose in a row without finishing a step; then it is what kills them."""
 LEASE_SECONDS = 30.0
 """A lease lives this long without renewal, unless a store is told otherwise; the engine renews every third of it."""
 
@@ -173,7 +175,10 @@ class GenerationStore(StageRows):
 
     @transaction
     def claim_next(self, connection: Connection, owner: str) -> tuple[Lease, Generation] | None:
-        """Take the lease of the generation that waits longest, or whose worker died; None when there is none."""
+        """Take the lease of the generation that waits longest, or whose worker died; None when there is none.
+
+        One that lost LOST_WORKERS in a row ends as failed instead: it would take down every worker there is.
+        """
         over = generations.c.lease_expires_at < lease_time(connection)
         query = (
             select(generations)
@@ -182,11 +187,20 @@ class GenerationStore(StageRows):
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        row = connection.execute(query).first()
-        if row is None:
-            return None
-        lease = self._take(connection, row, owner)
-        return lease, generation_of(row)
+        while (row := connection.execute(query).first()) is not None:
+            lost = row.lost_workers + 1 if row.status == "processing" else 0
+            if lost < LOST_WORKERS:
+                return self._take(connection, row, owner, lost), generation_of(row)
+            where = f"at {row.current_step!r}" if row.current_step else "before its first step"
+            message = f"{lost} workers died one after the other {where}: see their logs before it is resumed"
+            _end(
+                connection,
+                row,
+                "failed",
+                NewEvent(kind="generation_failed", message=message, severity="error"),
+                message,
+            )
+        return None
 
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
         """Those of the given generations whose owner asked to stop them."""
@@ -215,15 +229,16 @@ class GenerationStore(StageRows):
         expires: datetime | None = row.lease_expires_at
         if expires is not None and not take_over and expires > lease_time(connection):
             raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
-        return self._take(connection, row, owner)
+        return self._take(connection, row, owner, 0)
 
-    def _take(self, connection: Connection, row: Row[Any], owner: str) -> Lease:
+    def _take(self, connection: Connection, row: Row[Any], owner: str, lost_workers: int) -> Lease:
         fence = row.fence + 1
         connection.execute(
             update(generations)
             .where(generations.c.id == row.id)
             .values(
                 fence=fence,
+                lost_workers=lost_workers,
                 lease_owner=owner,
                 lease_expires_at=self._lease_end(connection),
                 status="processing",
@@ -263,18 +278,7 @@ class GenerationStore(StageRows):
         row = fenced(connection, lease)
         if row.cancellation_requested and status in ("pending", "awaiting_approval"):
             status, event = "cancelled", NewEvent(kind="generation_cancelled", message="cancelled on request")
-        append_events(connection, row, (event,))
-        values: Json = {
-            "status": status,
-            "lease_owner": None,
-            "lease_expires_at": None,
-            "error_message": error_message,
-            "completed_at": None if status in ("pending", "awaiting_approval") else now(),
-            "cancellation_requested": False,
-        }
-        if status == "completed":
-            values["progress"] = 100
-        connection.execute(update(generations).where(generations.c.id == lease.generation_id).values(**values))
+        _end(connection, row, status, event, error_message)
 
     # --- steps ---
 
@@ -311,6 +315,8 @@ class GenerationStore(StageRows):
         insert_messages(connection, lease.generation_id, step.name, output.messages)
         insert_metrics(connection, lease.generation_id, step, output.scores)
         append_events(connection, row, (event,))
+        if row.lost_workers:
+            connection.execute(update(generations).where(generations.c.id == row.id).values(lost_workers=0))
 
     @transaction
     def append(self, connection: Connection, lease: Lease, *new_events: NewEvent) -> None:
@@ -320,6 +326,24 @@ class GenerationStore(StageRows):
         values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
         if values:
             connection.execute(update(generations).where(generations.c.id == lease.generation_id).values(**values))
+
+
+def _end(
+    connection: Connection, row: Row[Any], status: GenerationStatus, event: NewEvent, error_message: str | None
+) -> None:
+    """Leave `processing`, with the closing event."""
+    append_events(connection, row, (event,))
+    values: Json = {
+        "status": status,
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "error_message": error_message,
+        "completed_at": None if status in ("pending", "awaiting_approval") else now(),
+        "cancellation_requested": False,
+    }
+    if status == "completed":
+        values["progress"] = 100
+    connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
 
 
 def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:

@@ -112,6 +112,7 @@ generations = Table(
     Column("lease_owner", String(200)),
     Column("lease_expires_at", UtcDateTime),
     Column("fence", Integer, nullable=False),
+    Column("lost_workers", Integer, nullable=False, server_default="0"),  # in a row, since a step was finished
     Column("last_seq", Integer, nullable=False),
     Column("generation_group_id", String(36), ForeignKey("generation_groups.id", ondelete="SET NULL"), index=True),
     Column("parent_generation_id", String(36), ForeignKey("generations.id", ondelete="SET NULL")),

@@ -7,12 +7,18 @@ from sqlalchemy import update
 
 from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
+from pipelines.steps import Step, StepOutput
 from pipelines.store.records import NewEvent
+from pipelines.store.sql import LOST_WORKERS
 from pipelines.store.tables import generations
 from tests.contract.test_generation_store import BRIEF, RECIPE, store  # noqa: F401  (fixtures)
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 DONE = NewEvent(kind="generation_completed", message="done")
+
+
+async def nothing(desk):
+    return StepOutput(value={})
 
 
 @pytest.fixture
@@ -42,6 +48,30 @@ async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not
     await database.write(lambda connection: connection.execute(over))
     lease, generation = await store.claim_next("two")
     assert (lease.generation_id, lease.owner, generation.id) == (three[1], "two", three[1])
+
+
+async def test_a_generation_that_kills_every_worker_is_given_up_and_the_next_one_runs(store, database, three):  # noqa: F811
+    over = update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    for worker in range(LOST_WORKERS):
+        lease, _ = await store.claim_next(str(worker))
+        assert lease.generation_id == three[0]
+        await database.write(lambda connection: connection.execute(over))
+    lease, _ = await store.claim_next("next")
+    assert lease.generation_id == three[1]
+    ended = await store.get("anna", three[0])
+    assert (ended.status, ended.error_message) == ("failed", (await store.events(three[0]))[-1].message)
+    assert "5 workers died one after the other" in ended.error_message
+
+
+async def test_a_generation_that_gets_further_may_lose_any_number_of_workers(store, database, three):  # noqa: F811
+    over = update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    for number in range(2 * LOST_WORKERS):
+        lease, _ = await store.claim_next("one")
+        assert lease.generation_id == three[0]
+        if number % (LOST_WORKERS - 1) == 0:
+            step = Step(name=f"story/{number}", inputs={}, work=nothing)
+            await store.commit_step(lease, step, await nothing(None), 1.0, DONE)
+        await database.write(lambda connection: connection.execute(over))
 
 
 async def test_what_waits_is_cancelled_at_once_and_never_claimed(store, three):  # noqa: F811

@@ -20,6 +20,7 @@ from pipelines.decisions.situation import Decision
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
+from pipelines.store import sql
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.directions import DirectionStore
 from pipelines.store.disposal import Disposal
@@ -31,6 +32,8 @@ from pipelines.store.tables import artifacts, checkpoints, events, generations, 
 from quality.score import Score
 
 EXAMPLES, STEPS = 15, 40
+LOST_WORKERS = 2
+"""Small, so that it is reached."""
 RECIPE = Recipe(name="test", description="", stages=("storyboard",), approvals=("storyboard",))
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOTE = NewEvent(kind="notice", message="hello")
@@ -52,6 +55,8 @@ class Job:
     holder: str | None = None
     alive: bool = False
     cancel: bool = False
+    lost: int = 0
+    """Workers in a row, since a step was finished."""
     seq: int = 0
     steps: set[tuple[str, str]] = field(default_factory=set)
     current: dict[str | None, Any] = field(default_factory=dict)
@@ -60,8 +65,9 @@ class Job:
     def holds(self, lease):
         return (self.holder, self.fence) == (lease.owner, lease.fence)
 
-    def take(self, worker):
+    def take(self, worker, lost=0):
         self.fence += 1
+        self.lost = lost
         self.holder, self.alive, self.status = worker, True, "processing"
 
     def finish(self, status):
@@ -177,17 +183,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def claim_next(self, worker):
-        lost = [each for each, job in self.jobs.items() if job.status == "processing" and not job.alive]
-        free = [each for each, job in self.jobs.items() if job.status == "pending" or each in lost]
         claimed = self.now(self.store.claim_next(worker))
-        if not free:
-            assert claimed is None
-            return
-        lease, generation = claimed
-        assert lease.generation_id == generation.id == free[0]
-        self.jobs[free[0]].take(worker)
-        assert lease.fence == self.jobs[free[0]].fence
-        self.leases.append(lease)
+        for generation_id, job in self.jobs.items():
+            lost = job.lost + 1 if job.status == "processing" and not job.alive else 0
+            if lost == LOST_WORKERS:
+                job.cancel = False
+                job.finish("failed")
+            elif lost or job.status == "pending":
+                lease, generation = claimed
+                job.take(worker, lost)
+                assert lease.generation_id == generation.id == generation_id
+                assert lease.fence == job.fence
+                self.leases.append(lease)
+                return
+        assert claimed is None
 
     @rule(worker=WORKERS, which=WHICH, take_over=st.booleans())
     def claim(self, worker, which, take_over):
@@ -255,6 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
         job = self.write(which, finish)
         if job is not None:
             job.seq += 1
+            job.lost = job.lost if (step.name, step.key) in job.steps else 0
             job.steps.add((step.name, step.key))
             job.current |= {step.name: given, None: (scene, given)}
 
@@ -274,6 +284,7 @@ class StoreMachine(RuleBasedStateMachine):
             row = rows[generation_id]
             found = (row.user_id, row.status, row.fence, row.lease_owner, row.cancellation_requested, row.last_seq)
             assert found == (job.owner, job.status, job.fence, job.holder, job.cancel, job.seq)
+            assert row.lost_workers == job.lost
 
     def agree(self):
         """All the rest, at the end."""
@@ -327,6 +338,11 @@ def check(url_of_example):
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Example, settings=bounds)
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch):
+    monkeypatch.setattr(sql, "LOST_WORKERS", LOST_WORKERS)
 
 
 def test_the_store_on_sqlite_does_what_the_model_says(tmp_path, migrated):
