@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
@@ -128,7 +129,8 @@ def _until_closed(reader: int) -> bytes:
 def run(jobs: Mapping[str, Job]) -> None:
     """The program, on the socket that is its stdin."""
     _load()
-    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as line:
+    # A server that was killed needs no answer, and its log no traceback.
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as line, suppress(ConnectionError):
         answer_all(line, jobs)
 
 

@@ -4,6 +4,9 @@ import asyncio
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from pipelines.media import decode_image, encode_clip
 from pipelines.uploads import read_mask, read_reference
 from serving.errors import QueueFull, Undecodable
 from serving.gateway import decoders as decoders_module
+from serving.gateway.decoder_line import send
 from serving.gateway.decoders import Decoders
 
 
@@ -122,3 +126,14 @@ async def test_more_files_than_may_wait_are_refused(hostile, monkeypatch):
     asked = [hostile.read("reference", b"good", "good.png") for _ in range(5)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [bytes] * 3 + [QueueFull] * 2
+
+
+def test_a_program_whose_server_was_killed_ends_in_silence():
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "serving.gateway.decoder_process"]
+    program = subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE)
+    theirs.close()
+    with ours:
+        send(ours, {"job": "reference", "name": "a.png"}, encoded(Image.new("RGB", (64, 64))))
+        ours.shutdown(socket.SHUT_RD)
+        assert (program.wait(60), program.communicate()[1]) == (0, b"")
