@@ -115,9 +115,10 @@ class Http:
 
 
 async def overhead(http: Http, bare: BareModels) -> dict[str, dict[str, float]]:
-    """One image and one clip, ours and bare by turns: medians over PAIRS of the seconds, of the ratios, and of what a
-    call takes outside of the model. The last is what HTTP, Serve, store and artifacts cost; the difference of two calls
-    of many seconds is not, on a machine whose speed changes by a tenth between them.
+    """One image and one clip over HTTP: what they take outside of the model, alone; and beside the same bare call.
+
+    Ours and bare run at the same time, each on a core of its own, because the machine's speed changes by a tenth between
+    two calls of many seconds. Medians over PAIRS.
     """
     return {
         "image": await _pairs(
@@ -129,12 +130,15 @@ async def overhead(http: Http, bare: BareModels) -> dict[str, dict[str, float]]:
 
 
 async def _pairs(ours: Callable[[int], Awaitable[Seconds]], bare: Callable[[int], float]) -> dict[str, Any]:
-    pairs = [(await ours(seed), bare(seed)) for seed in range(PAIRS + 1)][1:]  # the first one warms both sides
+    seeds = range(PAIRS + 1)  # the first one warms both sides
+    alone = [await ours(seed) for seed in seeds][1:]
+    pairs = [await asyncio.gather(ours(seed), asyncio.to_thread(bare, seed)) for seed in seeds][1:]
     return {
+        "alone": median(each.whole for each in alone),
+        "outside": median(each.whole - each.inside for each in alone),
         "ours": median(our.whole for our, _ in pairs),
         "bare": median(their for _, their in pairs),
         "overhead": median(our.whole / their for our, their in pairs) - 1,
-        "outside": median(our.whole - our.inside for our, _ in pairs),
         "pairs": [[our.whole, our.inside, their] for our, their in pairs],
     }
 
