@@ -117,7 +117,7 @@ class Http:
 async def overhead(http: Http, bare: BareModels) -> dict[str, dict[str, float]]:
     """One image and one clip over HTTP: what they take outside of the model, alone; and beside the same bare call.
 
-    Ours and bare run at the same time, each on a core of its own, because the machine's speed changes by a tenth between
+    Ours and bare run at the same time, each on its core, because the speed of a machine changes by a tenth between
     two calls of many seconds. Medians over PAIRS.
     """
     return {
