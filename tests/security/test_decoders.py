@@ -131,7 +131,7 @@ async def test_more_files_than_may_wait_are_refused(hostile, monkeypatch):
 def test_a_program_whose_server_was_killed_ends_in_silence():
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "serving.gateway.decoder_process"]
-    program = subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE)
+    program = subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE)
     theirs.close()
     with ours:
         send(ours, {"job": "reference", "name": "a.png"}, encoded(Image.new("RGB", (64, 64))))
