@@ -203,7 +203,9 @@ class StableDiffusionEngine(ABC):
     def _start(self, request: ImageRequest) -> torch.Tensor:
         """Clean latents that the request starts from."""
         if isinstance(request.start, StartLatents):
-            return self._on_device(unpack(request.start.data, self._latent_shape(request))[None])
+            latents = unpack(request.start.data, self._latent_shape(request))[None]
+            # Laid out as the VAE lays them out, or some CPUs' convolutions round the last bit in another way.
+            return self._on_device(latents.contiguous(memory_format=torch.channels_last))
         if request.start is None:
             raise ValueError("the request starts from nothing")
         return self._clean(decode_covering(request.start.image, "the start image", request.width, request.height))

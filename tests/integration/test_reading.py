@@ -20,7 +20,7 @@ async def reader(tmp_path):
 
 
 async def number(reader, value):
-    ((row,),) = await reader.rows(select(literal(value)))
+    ((row,),) = await reader.rows((select(literal(value)), {}))
     return row[0]
 
 
@@ -30,12 +30,12 @@ async def test_each_of_many_reads_gets_its_own_rows(reader):
 
 
 async def test_several_queries_of_one_read_come_in_their_order(reader):
-    (first,), (second,) = await reader.rows(select(literal("a")), select(literal("b")))
+    (first,), (second,) = await reader.rows((select(literal("a")), {}), (select(literal("b")), {}))
     assert (first[0], second[0]) == ("a", "b")
 
 
 async def test_a_read_that_fails_leaves_the_others_alone(reader):
-    wrong = reader.rows(text("select nothing from nowhere"))
+    wrong = reader.rows((text("select nothing from nowhere"), {}))
     *found, failure = await asyncio.gather(
         *(number(reader, value) for value in range(MANY)), wrong, return_exceptions=True
     )
