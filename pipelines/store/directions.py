@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.errors import NotFound
@@ -32,10 +33,8 @@ class DirectionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @transaction
-    def decide(
+    async def decide(
         self,
-        connection: Connection,
         user_id: str,
         generation_id: str,
         decide: Callable[[Situation], Decision],
@@ -48,6 +47,22 @@ class DirectionStore:
         `step` names the decision in the log of messages; with `once`, nothing happens when it stands there already,
         nor for a request that had one of `keys` before. Raises NotFound, KeyReused.
         """
+        try:
+            return await self._decide(user_id, generation_id, decide, step, once, keys)
+        except IntegrityError:  # a request for something else took one of the keys in this moment
+            return await self._decide(user_id, generation_id, decide, step, once, keys)
+
+    @transaction
+    def _decide(
+        self,
+        connection: Connection,
+        user_id: str,
+        generation_id: str,
+        decide: Callable[[Situation], Decision],
+        step: str,
+        once: bool,
+        keys: Keys,
+    ) -> Generation:
         row = locked(connection, generation_id, user_id)
         if known_request(connection, user_id, keys) is not None:
             return generation_of(row)
