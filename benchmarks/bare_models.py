@@ -20,11 +20,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProce
 from xgrammar.contrib.hf import LogitsProcessor
 
 from configs.settings import library_root
+from models.diffusion.noise import draw
 from models.interfaces import ChatRequest, EncodedImage, ImageRequest, Reference, VideoRequest
-from models.noise import draw
 from models.video.camera import camera_words
 from models.weights import Library
-from pipelines.lanes import LocalModels
+from pipelines.runtime.lanes import LocalModels
 
 
 class BareModels:

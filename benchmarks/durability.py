@@ -33,13 +33,13 @@ import psycopg
 
 from configs.settings import library_root
 from pipelines.steps import Json
-from pipelines.store.sql import LEASE_SECONDS as SHIPPED_LEASE_SECONDS
-from serving.model_set import model_set
+from pipelines.store.generations import LEASE_SECONDS as SHIPPED_LEASE_SECONDS
+from serving.profile_models import model_set
 from tests.chaos.gateway_kills import gateway_faults, kill_gateways
 from tests.chaos.kills import RANDOM, Fault, Kill, kill_workers, worker_faults
 from tests.chaos.processes import small_profile
 from tests.chaos.world import LEASE_SECONDS, ChaosWorld
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 SHIPPED_KILLS = 3
 """With the lease as it is shipped, per database: each takes half a minute."""

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway_load import Gateway, Key, Listener, listening, ordered, submit
+from pipelines.records import Lease, NewEvent
 from pipelines.steps import Step, StepOutput
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database, sqlite_url
-from pipelines.store.records import Lease, NewEvent
-from pipelines.store.sql import GenerationStore
-from serving.gateway.garbage import keep_what_stands
-from tests.postgres import PostgresServer
+from pipelines.store.generations import GenerationStore
+from serving.deployments.gateway import keep_what_stands
+from tests.support.postgres import PostgresServer
 
 RATE, SUBMIT_SECONDS = 50.0, 10.0
 LAG_GENERATIONS, LAG_EVENTS, LAG_PAUSE = 20, 400, 0.02

@@ -13,9 +13,9 @@ import resource
 import sys
 from pathlib import Path
 
-from serving.gateway.garbage import keep_what_stands
+from serving.deployments.gateway import keep_what_stands
 from serving.gateway.services import Limits
-from tests.gateway_server import serve
+from tests.support.gateway_server import serve
 
 FILES = 4096
 """Open files of the process: a stream is one."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.diffusion.noise import draw_batch
 from models.errors import ModelError
 from models.interfaces import ImageRequest, Unwatched, VideoRequest
-from models.noise import draw_batch
 from models.registry import load
 from models.spec import Acceleration, PictureModelSpec
 

@@ -28,14 +28,14 @@ from benchmarks.bare_models import BareModels
 from configs.settings import load_profile, load_recipe
 from models.interfaces import ChatRequest, ImageRequest, VideoRequest, Watcher
 from pipelines.brief import Brief
-from pipelines.engine import Engine
-from pipelines.lanes import LocalModels
-from pipelines.report.collect import collect
 from pipelines.report.folder import write_report
+from pipelines.report.record import collect
+from pipelines.runtime.engine import Engine
+from pipelines.runtime.lanes import LocalModels
 from pipelines.scoring import ScoreRequest
-from serving.local_models import deploy
-from serving.tools.reference_files import read_references
-from serving.workspace import OWNER, open_workspace
+from serving.profile_models import deploy
+from serving.reference_files import read_references
+from serving.run_folder import OWNER, open_workspace
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "water-bottle"
 HELP_LIMIT, COLD_LIMIT, RSS_LIMIT_GB, OVERHEAD_LIMIT = 0.5, 12.0, 3.0, 0.05

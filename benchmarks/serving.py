@@ -31,7 +31,7 @@ from benchmarks.serving_http import Http
 from configs.settings import load_profile
 from serving.deployments.listener import Address
 from serving.deployments.server import running
-from serving.local_models import deploy
+from serving.profile_models import deploy
 from tests.e2e.server import first_key, free_port, start_server
 
 HTTP_PARTS = ("overhead", "burst", "polls")

@@ -18,11 +18,11 @@ import httpx
 
 from benchmarks.bare_models import BareModels
 from benchmarks.polling_clients import Crowd, percentile
+from models.diffusion.noise import draw, noise_sha256
 from models.interfaces import EncodedImage, ImageRequest, NoiseSpec, Unwatched, VideoRequest
-from models.noise import draw, noise_sha256
-from pipelines.lanes import LocalModels
 from pipelines.media import encode_png
-from serving.local_models import LocalDeployment
+from pipelines.runtime.lanes import LocalModels
+from serving.profile_models import LocalDeployment
 
 IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 200, 30, 10
 """The first two make calls of five seconds and more here."""

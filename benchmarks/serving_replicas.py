@@ -27,13 +27,11 @@ from configs.settings import load_model, load_profile
 from models.interfaces import VideoRequest, VideoResult, Watcher
 from models.spec import VideoModelSpec
 from serving.app import IMAGE_CALLS, SCORER_CALLS, VIDEO_CALLS, compose
-from serving.deployments.image import image_deployment
+from serving.deployments.chat import chat_application
 from serving.deployments.listener import Address
-from serving.deployments.llm import chat_application
-from serving.deployments.picture_replica import PictureReplica
+from serving.deployments.pictures import PictureReplica, VideoReplica, image_deployment
 from serving.deployments.replica_options import replica_options
 from serving.deployments.scorer import scorer_deployment
-from serving.deployments.video import VideoReplica
 
 STEP_SECONDS = 0.5
 CLIP_STEPS = 12

@@ -3,7 +3,7 @@
 `python -m benchmarks.sketch_eval [--rows vae,clip,image,…] [--samples 200]` prints a table and writes
 `benchmarks/results/sketch_eval.json`; `--weights` takes another folder than the packaged one, such as what training
 exports. Judged by classical image analysis with the renderer's knowledge
-(`models.sketch.world.judge`, `.moves`), never by the trained CLIP; the judge itself is measured first, on renders.
+(`models.sketch.training.world.judge`), never by the trained CLIP; the judge itself is measured first, on renders.
 What the language model gets wrong is listed by a benchmark of its own, `benchmarks.sketch_llm_eval`.
 """
 
@@ -35,16 +35,13 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from benchmarks.sketch_llm_eval import evaluate as evaluate_llm
-from models.sketch.train.paths import WEIGHTS, as_tensor
-from models.sketch.train.pipelines import image_pipeline, video_pipeline
-from models.sketch.train.probe import choice_accuracy, plain_caption
-from models.sketch.train.vae import psnr
-from models.sketch.world import SceneSpec, frame_size, render, render_clip, sample_spec
-from models.sketch.world.captions import SETTING_WORDS
-from models.sketch.world.judge import Judge
-from models.sketch.world.moves import BENCHMARK_MOVES, recovered_move
-from models.video.animatediff import KeyframePipeline
-from models.video.keyframe import followed
+from models.sketch.training.diffusion import psnr
+from models.sketch.training.loop import WEIGHTS, as_tensor
+from models.sketch.training.release import choice_accuracy, image_pipeline, plain_caption, video_pipeline
+from models.sketch.training.world import SceneSpec, frame_size, render, render_clip, sample_spec
+from models.sketch.training.world.judge import BENCHMARK_MOVES, Judge, recovered_move
+from models.sketch.training.world.spec import SETTING_WORDS
+from models.video.animatediff import KeyframePipeline, followed
 
 RESULTS = Path("benchmarks/results/sketch_eval.json")
 STEPS, GUIDANCE = 12, 2.0

@@ -18,30 +18,28 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from benchmarks import sketch_author as author
-from benchmarks.sketch_dialogues import Ad
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest, VideoResult
 from models.llm.transformers_chat import TransformersChat
-from models.sketch.train.data import SHARES, pictures, specs
-from models.sketch.train.paths import WEIGHTS
-from models.sketch.world.captions import SETTING_WORDS
-from models.sketch.world.spec import SceneSpec
+from models.sketch.training.data import SHARES, pictures, specs
+from models.sketch.training.dialogues import author
+from models.sketch.training.dialogues.dialogues import Ad
+from models.sketch.training.loop import WEIGHTS
+from models.sketch.training.world.spec import SETTING_WORDS, SceneSpec
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
-from pipelines.agents.conversation import Answer, Question, ask
-from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.lint import names_product
-from pipelines.agents.scene_critic import scene_critique_question
-from pipelines.agents.story_critic import story_critique_question
-from pipelines.agents.vision import Seen, look_question
+from pipelines.agents.conversation import Answer, CritiqueAnswer, Question, ask
+from pipelines.agents.entities import Seen, look_question
+from pipelines.agents.facts import names_product
+from pipelines.agents.scene import scene_critique_question
+from pipelines.agents.story import story_critique_question
 from pipelines.brief import BriefReference
 from pipelines.media import encode_png
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
 from pipelines.scoring import ScoreRequest
+from pipelines.screenplay import Entity
 from pipelines.stages.context import StageContext
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
 from pipelines.steps import Json, Step, StoredArtifact
-from pipelines.story import Entity
 from quality.score import Score
 
 CHAT = ChatModelSpec(

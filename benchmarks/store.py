@@ -20,12 +20,12 @@ from typing import Any
 
 from pipelines.brief import Brief
 from pipelines.recipe import Recipe
+from pipelines.records import NewEvent
 from pipelines.store.accounts import Accounts
 from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database, sqlite_url
+from pipelines.store.generations import GenerationStore
 from pipelines.store.logins import Logins
-from pipelines.store.records import NewEvent
-from pipelines.store.sql import GenerationStore
 
 ROUNDS, CALLS = 8, 50
 GENERATIONS = 20

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configs.deployments import ServingSettings
+from configs.serving import ServingSettings
 from models.interfaces import Plain
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, Size, VideoModelSpec
 from pipelines.errors import BadInput, first_problem

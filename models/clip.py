@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from models.image.loading import LOCAL, loading
+from models.diffusion.loading import LOCAL, loading
 from models.interfaces import Pixels
 from models.spec import ScorerModelSpec
 from models.weights import read_manifest
@@ -27,7 +27,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 class ClipEncoder:
-    """`quality.encoder.Encoder` on the folder `main`."""
+    """`quality.score.Encoder` on the folder `main`."""
 
     def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
         """Loads onto `device`, offline, from safetensors only. Raises WeightsError."""

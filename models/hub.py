@@ -21,13 +21,14 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 from huggingface_hub import HfApi, get_token, hf_hub_url
-
-# The base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
 from models.errors import DownloadError, WeightsError
 from models.spec import SpecBase, WeightSource
 from models.weights import MANIFEST, UNPINNED, UNSAFE_SUFFIXES, Library, Manifest, sha256_of, write_manifest
+
+# The base of all its HTTP errors; which library it comes from differs between its versions.
+
 
 Progress = Callable[[str, int, int], None]
 """Called with the file in progress, the bytes of the part that are here, and the bytes of the part in all."""

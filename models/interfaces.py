@@ -118,7 +118,7 @@ class ChatModel(Protocol):
 
 
 class NoiseSpec(Plain):
-    """Start noise as two integers and a strength; `models.noise` turns it into latents.
+    """Start noise as two integers and a strength; `models.diffusion.noise` turns it into latents.
 
     z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) with a = `shared_strength`: variance-preserving, and the
     correlation between two scenes that share `shared_seed` is a.

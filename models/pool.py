@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from models.memory import free_device_memory
+from models.diffusion.memory import free_device_memory
 from models.spec import SpecBase
 
 Spec = TypeVar("Spec", bound=SpecBase)

@@ -19,17 +19,18 @@ from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpe
 if TYPE_CHECKING:
     from models.clip import ClipEncoder
 
+
 FAMILIES: dict[str, str] = {
     "llava": "models.llm.transformers_chat:TransformersChat",
     "openai": "models.llm.openai_chat:OpenAIChat",
     "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
-    "stable-diffusion-xl": "models.image.stable_diffusion_xl:StableDiffusionXL",
+    "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
     "flux": "models.image.flux:Flux",
     "flux2-klein": "models.image.flux2_klein:Flux2Klein",
     "animatediff": "models.video.animatediff:AnimateDiff",
     "wan": "models.video.wan:Wan",
-    "wan-text": "models.video.wan_text:WanText",
-    "wan-vace": "models.video.wan_vace:WanVACE",
+    "wan-text": "models.video.wan:WanText",
+    "wan-vace": "models.video.wan:WanVACE",
     "ltx": "models.video.ltx:LTX",
     "clip": "models.clip:ClipEncoder",
 }

@@ -140,7 +140,7 @@ class VideoModelSpec(PictureModelSpec):
     """Whether a clip starts from a keyframe: always, if one is given, or never (text-to-video)."""
     keyframe: Literal["held", "followed"] = "held"
     """What the weights are trained to be told in each frame (PIA-type families): the keyframe itself, or the keyframe
-    as the moved camera sees it (`models.video.keyframe`)."""
+    as the moved camera sees it (`models.video.animatediff`)."""
     last_frame: bool = False
     """Whether the family can end on a given frame."""
     camera_moves: tuple[CameraMove, ...] = ("static",)

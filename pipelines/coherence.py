@@ -1,7 +1,7 @@
 """Coherence: settings and scenes in, one plan per scene out. A pure function; draws no noise and runs no model.
 
 The four settings of the contract switch the mechanisms; the knobs behind them tune each one. The formulas are in
-`models/noise.py`; what each knob is expected to change is in the design's reference on coherence (section C).
+`models/diffusion/noise.py`; what each knob is expected to change is in the design's reference on coherence (section C).
 """
 
 from __future__ import annotations

@@ -9,10 +9,8 @@ from typing import Literal
 
 from models.interfaces import Plain, Watcher
 from pipelines.media import DECODER, clip_rate, decode_image, stream_clip
-from quality.encoder import Encoder
 from quality.registry import measure
-from quality.score import Score
-from quality.shot import Shot
+from quality.score import Encoder, Score, Shot
 
 
 class ScoreRequest(Plain):

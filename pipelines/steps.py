@@ -15,15 +15,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from models.interfaces import (
-    ChatRequest,
-    ChatResult,
-    ImageRequest,
-    ImageResult,
-    Plain,
-    VideoRequest,
-    VideoResult,
-)
+from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Plain, VideoRequest, VideoResult
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.scoring import ScoreRequest
 from quality.score import Score

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.encoder import Pixels
+from quality.score import Pixels
 
 MIN_PIXELS = 16
 """Of the shorter side: below it the flow's patches (8 pixels) have no room."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from quality.encoder import Encoder
-from quality.score import Score
-from quality.shot import Shot
+from quality.score import Encoder, Score, Shot
 
 NO_ENCODER = "this deployment has no CLIP model: name one as `scorer` in the profile"
 

@@ -10,9 +10,7 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import Literal, NamedTuple
 
-from quality.errors import UnknownDimension
-from quality.score import Score
-from quality.shot import Shot
+from quality.score import Score, Shot, UnknownDimension
 
 Medium = Literal["keyframe", "clip", "video"]
 """What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts."""
@@ -27,12 +25,12 @@ class Dimension(NamedTuple):
 
 
 DIMENSIONS: dict[str, Dimension] = {
-    "temporal_flickering": Dimension("quality.temporal_flickering", 1, ("clip", "video")),
-    "flow_smoothness": Dimension("quality.flow_smoothness", 1, ("clip",)),
-    "flow_dynamics": Dimension("quality.flow_dynamics", 1, ("clip",)),
-    "clip_consistency": Dimension("quality.clip_consistency", 1, ("clip",)),
-    "text_alignment": Dimension("quality.text_alignment", 1, ("clip",)),
-    "keyframe_alignment": Dimension("quality.keyframe_alignment", 1, ("keyframe",)),
+    "temporal_flickering": Dimension("quality.dimensions.temporal_flickering", 1, ("clip", "video")),
+    "flow_smoothness": Dimension("quality.dimensions.flow_smoothness", 1, ("clip",)),
+    "flow_dynamics": Dimension("quality.dimensions.flow_dynamics", 1, ("clip",)),
+    "clip_consistency": Dimension("quality.dimensions.clip_consistency", 1, ("clip",)),
+    "text_alignment": Dimension("quality.dimensions.text_alignment", 1, ("clip",)),
+    "keyframe_alignment": Dimension("quality.dimensions.keyframe_alignment", 1, ("keyframe",)),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment",),

@@ -1,5 +1,5 @@
 """`python -m serving`: the `admint` command where no script is installed."""
 
-from serving.cli import main
+from serving.cli.main import main
 
 main()

@@ -11,14 +11,13 @@ from __future__ import annotations
 from ray.serve import Application
 
 from configs.settings import Profile, load_profile
+from serving.deployments.chat import chat_application
 from serving.deployments.gateway import gateway_deployment
-from serving.deployments.image import image_deployment
 from serving.deployments.listener import Address
-from serving.deployments.llm import chat_application
+from serving.deployments.pictures import image_deployment, video_deployment
 from serving.deployments.pipeline import pipeline_deployment
 from serving.deployments.replica_options import replica_options
 from serving.deployments.scorer import scorer_deployment
-from serving.deployments.video import video_deployment
 
 IMAGE_CALLS = 16
 """Calls that one image replica holds: those that may share a batch gather there."""

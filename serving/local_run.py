@@ -13,13 +13,12 @@ from configs.settings import Profile, load_profile, load_recipe
 from pipelines.brief import Brief
 from pipelines.errors import BadInput
 from pipelines.recipe import Recipe
-from pipelines.report.collect import collect
 from pipelines.report.folder import write_report
-from pipelines.report.record import RunRecord
+from pipelines.report.record import RunRecord, collect
 from pipelines.steps import Json
-from serving.local_models import LocalDeployment, deploy
-from serving.progress_display import Follower, display
-from serving.workspace import OWNER, Workspace, check_resumable, open_workspace
+from serving.console import Follower, display
+from serving.profile_models import LocalDeployment, deploy
+from serving.run_folder import OWNER, Workspace, check_resumable, open_workspace
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,85 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.errors import InvalidRequest, ModelError
-from models.image.batch import Batch, Outcome
-from models.image.lane import Lane, Progress, failing_as_ours
-from models.image.latents import encode, pack, unpack
-from models.image.loading import loading, part, renew_scheduler, scheduler
-from models.image.pixels import check_size, decode_covering, decode_mask
-from models.image.prompt_length import unread_note
-from models.image.recent import Recent
-from models.image.reference_adapter import ReferenceAdapter, check_references
+from models.diffusion.calls import (
+    Lane,
+    Progress,
+    Recent,
+    check_size,
+    decode_covering,
+    decode_mask,
+    failing_as_ours,
+    unread_note,
+)
+from models.diffusion.latents import encode, pack, unpack
+from models.diffusion.loading import Loras, check_loras, loading, part, renew_scheduler, scheduler
+from models.diffusion.memory import SECOND_TRY, frugal, twice
+from models.diffusion.noise import draw_batch, noise_sha256, step_generator
+from models.diffusion.placement import exact, free_hooks, place
+from models.diffusion.references import ReferenceAdapter, check_references
+from models.errors import Cancelled, InvalidRequest, ModelError
 from models.interfaces import ImageRequest, ImageResult, StartLatents, Watcher
-from models.lora import Loras, check_loras
-from models.memory import SECOND_TRY, frugal, twice
-from models.noise import draw_batch, noise_sha256, step_generator
-from models.placement import exact, free_hooks, place
 from models.spec import ImageModelSpec
+
+Outcome = ImageResult | ModelError
+
+
+class Batch:
+    """Requests, their watchers and their outcomes, by index. A Watcher itself."""
+
+    def __init__(self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]) -> None:
+        """Raises ValueError unless there is one watcher per request."""
+        self._members = list(zip(requests, watchers, strict=True))
+        self._outcomes: list[Outcome | None] = [None] * len(self._members)
+
+    def live(self) -> list[int]:
+        """Indices without an outcome yet."""
+        return [index for index, outcome in enumerate(self._outcomes) if outcome is None]
+
+    def member(self, index: int) -> tuple[ImageRequest, Watcher]:
+        return self._members[index]
+
+    def requests(self) -> list[ImageRequest]:
+        """Those of `live`."""
+        return [self._members[index][0] for index in self.live()]
+
+    @contextmanager
+    def judged(self, index: int) -> Iterator[None]:
+        """A ModelError within is the outcome of request `index` and of no other."""
+        try:
+            yield
+        except ModelError as error:
+            # Without its traceback, which would keep every tensor of the pass.
+            self._outcomes[index] = error.with_traceback(None)
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """Unless request `index` has an outcome already, as one that was cancelled in the last step."""
+        if self._outcomes[index] is None:
+            self._outcomes[index] = outcome
+
+    def step(self, done: int, total: int) -> None:
+        """Tell every live request's watcher. Raises Cancelled once all are cancelled: the pass goes on for the rest."""
+        for index in self.live():
+            with self.judged(index):
+                self._members[index][1].step(done, total)
+        if not self.live():
+            raise Cancelled("every request of this batch was cancelled")
+
+    def outcomes(self) -> list[Outcome]:
+        """One per request, in order. Raises RuntimeError while one is missing."""
+        settled = [outcome for outcome in self._outcomes if outcome is not None]
+        if len(settled) < len(self._outcomes):
+            raise RuntimeError(f"requests {self.live()} of the batch have no outcome")
+        return settled
+
 
 REMEMBERED_TEXTS = 64
 

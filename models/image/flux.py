@@ -7,7 +7,7 @@ patches of 2 x 2 only for the stock pipelines. Knows no job and no artifact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,22 +15,105 @@ from typing import Any
 
 import torch
 from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
+from diffusers.models.embeddings import MultiIPAdapterImageProjection
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+from PIL import Image
+from torch import nn
 
+from models.diffusion.calls import Lane, Progress, Recent, check_size, decode, decode_covering, decode_mask, unread_note
+from models.diffusion.latents import encode, pack, unpack
+from models.diffusion.loading import LOCAL, Loras, check_loras, loading, part, renew_scheduler, scheduler
+from models.diffusion.memory import SECOND_TRY, frugal, twice
+from models.diffusion.noise import draw_batch, noise_sha256, step_generator
+from models.diffusion.placement import exact, free_hooks, place, quantised
+from models.diffusion.references import check_references
 from models.errors import InvalidRequest
-from models.image.flux_adapter import FluxReferenceAdapter
-from models.image.lane import Lane, Progress
-from models.image.latents import encode, pack, unpack
-from models.image.loading import LOCAL, loading, part, renew_scheduler, scheduler
-from models.image.pixels import check_size, decode_covering, decode_mask
-from models.image.prompt_length import unread_note
-from models.image.recent import Recent
-from models.image.reference_adapter import check_references
-from models.interfaces import ImageRequest, ImageResult, StartLatents, Watcher
-from models.lora import Loras, check_loras
-from models.memory import SECOND_TRY, frugal, twice
-from models.noise import draw_batch, noise_sha256, step_generator
-from models.placement import exact, free_hooks, place, quantised
+from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, ImageResult, Reference, StartLatents, Watcher
 from models.spec import ImageModelSpec
+
+REMEMBERED_IMAGES = 32
+
+
+class FluxReferenceAdapter:
+    """The IP-Adapter of one pipeline. Not for concurrent calls: `begin`, then `before_step`, then `release`."""
+
+    def __init__(self, pipeline: Any, folder: Path, weight_name: str, image_encoder: Path, slots: int) -> None:
+        """Load the adapter and its image encoder, a CLIP vision folder, with room for `slots` references."""
+        pipeline.load_ip_adapter(
+            str(folder),
+            weight_name=weight_name,
+            image_encoder_pretrained_model_name_or_path=str(image_encoder),
+            image_encoder_dtype=pipeline.transformer.dtype,
+            local_files_only=LOCAL["local_files_only"],
+        )
+        self._pipeline = pipeline
+        self._slots = slots
+        self._processors = _share_layers(pipeline.transformer, slots)
+        self._remembered: Recent[torch.Tensor] = Recent(REMEMBERED_IMAGES)
+        self._strengths: list[float] = []
+        self._window = (0.0, 1.0)
+        self.release()
+
+    def begin(self, references: Sequence[Reference], settings: AdapterSettings) -> dict[str, Any]:
+        """Set the strengths for step 0; gives the pipeline's `joint_attention_kwargs`.
+
+        `settings.scale` is the strength of all references together; `settings.blocks` is not read: which of Flux's
+        layers carry style or layout is not known. Raises InvalidRequest for an image that cannot be decoded.
+        """
+        total = max(1.0, sum(reference.weight for reference in references))
+        strengths = [settings.scale * reference.weight / total for reference in references]
+        embeddings = [
+            self._remember(reference.image, f"reference {n}")
+            for n, (reference, strength) in enumerate(zip(references, strengths, strict=True), 1)
+            if strength > 0
+        ]
+        self._strengths = [strength for strength in strengths if strength > 0]
+        self._window = (settings.begin_step_percent, settings.end_step_percent)
+        self.before_step(0, 1)
+        if not embeddings:
+            return {"ip_hidden_states": []}
+        # The projection wants one image per slot; those beyond the strengths are not read.
+        return {"ip_adapter_image_embeds": embeddings + embeddings[:1] * (self._slots - len(embeddings))}
+
+    def before_step(self, done: int, total: int) -> None:
+        """Switch on when step `done` of `total` lies in [begin, end) of the steps that this call runs, else off."""
+        begin, end = self._window
+        on = begin <= done / total < end
+        for processor in self._processors:
+            processor.scale = list(self._strengths) if on else []
+
+    def release(self) -> None:
+        """Forget the call: no strength."""
+        self._strengths = []
+        self.before_step(0, 1)
+
+    def forget(self) -> None:
+        """Drop the remembered embeddings."""
+        self._remembered.clear()
+
+    def stats(self) -> dict[str, int]:
+        """How often an image was remembered, as `Recent.stats`."""
+        return self._remembered.stats()
+
+    def _remember(self, image: EncodedImage, name: str) -> torch.Tensor:
+        return self._remembered.get(image.sha256, lambda: self._encode(decode(image, name)))
+
+    def _encode(self, image: Image.Image) -> torch.Tensor:
+        """Shape (1, 1, width of the image embedding)."""
+        embedding: torch.Tensor = self._pipeline.encode_image(image, self._pipeline._execution_device, 1)
+        return embedding[None]
+
+
+def _share_layers(transformer: Any, slots: int) -> list[Any]:
+    """List the adapter's layers once per slot; gives its attention processors."""
+    processors = [p for p in transformer.attn_processors.values() if isinstance(p, FluxIPAdapterAttnProcessor)]
+    for processor in processors:
+        processor.to_k_ip = nn.ModuleList([processor.to_k_ip[0]] * slots)
+        processor.to_v_ip = nn.ModuleList([processor.to_v_ip[0]] * slots)
+    projection = transformer.encoder_hid_proj.image_projection_layers[0]
+    transformer.encoder_hid_proj = MultiIPAdapterImageProjection([projection] * slots)
+    return processors
+
 
 REMEMBERED_TEXTS = 64
 PATCH = 2

@@ -16,19 +16,14 @@ from typing import Any
 import torch
 from diffusers import Flux2KleinPipeline
 
+from models.diffusion.calls import Lane, Progress, Recent, check_size, unread_note
+from models.diffusion.loading import LOCAL, Loras, check_loras, loading, part, renew_scheduler, scheduler
+from models.diffusion.memory import SECOND_TRY, frugal, twice
+from models.diffusion.noise import draw_batch, noise_sha256
+from models.diffusion.placement import exact, free_hooks, place, quantised
+from models.diffusion.references import check_references, reference_images, reference_notes
 from models.errors import InvalidRequest
-from models.image.lane import Lane, Progress
-from models.image.loading import LOCAL, loading, part, renew_scheduler, scheduler
-from models.image.native_references import reference_images, reference_notes
-from models.image.pixels import check_size
-from models.image.prompt_length import unread_note
-from models.image.recent import Recent
-from models.image.reference_adapter import check_references
 from models.interfaces import ImageRequest, ImageResult, Watcher
-from models.lora import Loras, check_loras
-from models.memory import SECOND_TRY, frugal, twice
-from models.noise import draw_batch, noise_sha256
-from models.placement import exact, free_hooks, place, quantised
 from models.spec import ImageModelSpec
 
 REMEMBERED_TEXTS = 64

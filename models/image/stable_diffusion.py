@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
+from diffusers import (
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
 
+from models.diffusion.loading import LOCAL
+from models.diffusion.noise import NoisedInpaint, NoisedStart
+from models.diffusion.placement import quantised
+from models.diffusion.references import PreparedReferences
 from models.image.engine import StableDiffusionEngine, TextEmbedding
-from models.image.loading import LOCAL
-from models.image.reference_adapter import PreparedReferences
-from models.image.start_noise import NoisedInpaint, NoisedStart
-from models.placement import quantised
 
 
 class TextToImage(PreparedReferences, StableDiffusionPipeline):  # type: ignore[misc]
@@ -56,3 +63,52 @@ class StableDiffusion(StableDiffusionEngine):
         if negative_prompt is not None:
             inputs["negative_prompt_embeds"] = self._remember_text(negative_prompt)[0]
         return inputs
+
+
+class StableDiffusionXlTextToImage(PreparedReferences, StableDiffusionXLPipeline):  # type: ignore[misc]
+    """Stock text-to-image that takes each item's own references in a batch."""
+
+
+class StableDiffusionXlImageToImage(NoisedStart, StableDiffusionXLImg2ImgPipeline):  # type: ignore[misc]
+    """Stock image-to-image with our start noise."""
+
+
+class StableDiffusionXlInpainting(NoisedInpaint, StableDiffusionXLInpaintPipeline):  # type: ignore[misc]
+    """Stock inpainting with our start noise."""
+
+
+class StableDiffusionXL(StableDiffusionEngine):
+    """ImageModel over SDXL-type weights."""
+
+    def _load(self, folder: Path, dtype: torch.dtype) -> Any:
+        return StableDiffusionXlTextToImage.from_pretrained(
+            folder,
+            dtype=dtype,
+            feature_extractor=None,
+            image_encoder=None,
+            add_watermarker=False,
+            **quantised(self._spec),
+            **LOCAL,
+        )
+
+    def _share(self, pipeline: Any) -> tuple[Any, Any]:
+        components = {**pipeline.components, "add_watermarker": False}
+        return StableDiffusionXlImageToImage(**components), StableDiffusionXlInpainting(**components)
+
+    def _embed(self, text: str) -> TextEmbedding:
+        embedding, _, pooled, _ = self._text_to_image.encode_prompt(text, do_classifier_free_guidance=False)
+        return embedding, pooled
+
+    def _text_inputs(self, prompt: str, negative_prompt: str | None) -> dict[str, Any]:
+        embedding, pooled = self._remember_text(prompt)
+        inputs: dict[str, Any] = {"prompt_embeds": embedding, "pooled_prompt_embeds": pooled}
+        if negative_prompt is not None:
+            negative, negative_pooled = self._negative(embedding, pooled, negative_prompt)
+            inputs |= {"negative_prompt_embeds": negative, "negative_pooled_prompt_embeds": negative_pooled}
+        return inputs
+
+    def _negative(self, embedding: torch.Tensor, pooled: torch.Tensor, text: str) -> TextEmbedding:
+        # SDXL was trained with zeros, not with the encoded empty text, for "no prompt".
+        if not text and self._text_to_image.config.force_zeros_for_empty_prompt:
+            return torch.zeros_like(embedding), torch.zeros_like(pooled)
+        return self._remember_text(text)

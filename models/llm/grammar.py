@@ -24,6 +24,20 @@ import xgrammar
 
 from models.errors import InvalidRequest
 
+
+class SpecialTokens:
+    """Those of one tokenizer of transformers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        tokens = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.ids = frozenset(tokens.values())
+        self._written = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
+
+    def spelled_out(self, text: str) -> str:
+        """`text` with a space between the letters of each special token in it."""
+        return self._written.sub(lambda match: " ".join(match.group()), text)
+
+
 NEVER = re.compile(rb"[\x00-\x1f\xc0\xc1\xf5-\xff]|\xe0[\x80-\x9f]|\xed[\xa0-\xbf]|\xf0[\x80-\x8f]|\xf4[\x90-\xbf]")
 """Bytes and pairs of bytes that occur in no compact JSON: control characters, and what RFC 3629 excludes from UTF-8."""
 NARROW_LEADS = {0xE0: (0x80, 0x9F), 0xED: (0xA0, 0xBF), 0xF0: (0x80, 0x8F), 0xF4: (0x90, 0xBF)}
@@ -122,3 +136,39 @@ def _unenforceable(schema: Any, place: str = "schema") -> Iterator[str]:
     elif isinstance(schema, list):
         for index, value in enumerate(schema):
             yield from _unenforceable(value, f"{place}[{index}]")
+
+
+class Sampler:
+    """Draws tokens for one answer; the same seed and logits give the same tokens on every device."""
+
+    def __init__(
+        self, seed: int, temperature: float, top_p: float, forbidden: list[int], mask: GrammarMask | None
+    ) -> None:
+        """`temperature` 0 is greedy. `forbidden` token ids are never chosen. `mask` is None for free text."""
+        self._generator = torch.Generator().manual_seed(seed)
+        self._temperature = temperature
+        self._top_p = top_p
+        self._forbidden = forbidden
+        self._mask = mask
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (1, vocabulary) in; zero for the chosen token and minus infinity elsewhere out."""
+        logits = scores.detach().to("cpu", torch.float32, copy=True)
+        logits[:, self._forbidden] = float("-inf")
+        if self._mask is not None:
+            self._mask.apply(logits)
+        token = self._choose(logits[0])
+        if self._mask is not None:
+            self._mask.accept(token)
+        only = torch.full_like(scores, float("-inf"))
+        only[0, token] = 0.0
+        return only
+
+    def _choose(self, logits: torch.Tensor) -> int:
+        """Nucleus sampling: the likeliest tokens whose mass before them is below top_p (Holtzman et al., 2020)."""
+        if self._temperature == 0.0:
+            return int(logits.argmax())
+        probabilities, tokens = torch.softmax(logits / self._temperature, dim=-1).sort(descending=True, stable=True)
+        before = probabilities.cumsum(0) - probabilities
+        nucleus = torch.where(before < self._top_p, probabilities, 0.0)
+        return int(tokens[torch.multinomial(nucleus, 1, generator=self._generator)])

@@ -1,37 +1,65 @@
 """Family `animatediff`: motion modules over a Stable Diffusion UNet, started from a keyframe, with IP-Adapter.
 
 The keyframe enters as in PIA (arXiv 2312.13964): the motion adapter brings a `conv_in` of nine channels, which are the
-noisy latents (4), and what each frame is told of the keyframe (5, see `models.video.keyframe`). Motion adapters without
+noisy latents (4), and what each frame is told of the keyframe (5, see `held` and `followed`). Motion adapters without
 one (plain AnimateDiff) cannot start from a picture and are refused. The camera move is folded into the prompt as words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers import MotionAdapter, PIAPipeline, StableDiffusionPipeline, UNetMotionModel
+from diffusers.pipelines.deprecated.pia.pipeline_pia import prepare_mask_coef_by_statistics
+from PIL import Image
+from torch.nn import functional as F
 
+from models.diffusion.calls import Lane, Progress, Recent, check_size, decode_covering, tokens_of, unread_note
+from models.diffusion.latents import encode
+from models.diffusion.loading import LOCAL, Loras, check_loras, loading, part, renew_scheduler, scheduler
+from models.diffusion.memory import SECOND_TRY, frugal, twice
+from models.diffusion.noise import draw_batch, noise_sha256, step_generator
+from models.diffusion.placement import exact, free_hooks, place, quantised
+from models.diffusion.references import ReferenceAdapter, check_references
 from models.errors import InvalidRequest
-from models.image.lane import Lane, Progress
-from models.image.loading import LOCAL, loading, part, renew_scheduler, scheduler
-from models.image.pixels import check_size, decode_covering
-from models.image.prompt_length import tokens_of, unread_note
-from models.image.recent import Recent
-from models.image.reference_adapter import ReferenceAdapter, check_references
 from models.interfaces import VideoRequest, VideoResult, Watcher
-from models.lora import Loras, check_loras
-from models.memory import SECOND_TRY, frugal, twice
-from models.noise import draw_batch, noise_sha256, step_generator
-from models.placement import exact, free_hooks, place, quantised
 from models.spec import VideoModelSpec
 from models.video.camera import camera_words
+from models.video.camera import followed as moved_views
 from models.video.frames import check_frames, to_uint8
-from models.video.keyframe import TOLD
+
+SMALL_MOTION = 0
+"""PIA's `motion_scale`: mask 1, 0.9, 0.85, 0.85, 0.85, then 0.8. The weights of this family are trained with it."""
+
+Told = Callable[[Any, Image.Image, str, int], torch.Tensor]
+"""From a diffusers pipeline, the keyframe, the camera's move and the number of frames to (1, 5, frames, h, w)."""
+
+
+def held(pipeline: Any, keyframe: Image.Image, camera: str, num_frames: int) -> torch.Tensor:
+    """The keyframe's latents in every frame; the move plays no part."""
+    latents = encode(pipeline.vae, pipeline.video_processor.preprocess(keyframe)).unsqueeze(2)
+    coefficients = prepare_mask_coef_by_statistics(num_frames, 0, SMALL_MOTION)
+    mask = latents.new_tensor(coefficients).view(1, 1, -1, 1, 1).expand(1, 1, -1, *latents.shape[-2:])
+    return torch.cat([mask, latents.expand(-1, -1, num_frames, -1, -1)], dim=1)
+
+
+def followed(pipeline: Any, keyframe: Image.Image, camera: str, num_frames: int) -> torch.Tensor:
+    """The latents of the keyframe as the camera sees it in each frame, zero where it runs past the keyframe's edge."""
+    views, known = moved_views(np.asarray(keyframe), camera, num_frames)
+    pixels = torch.cat([pipeline.video_processor.preprocess(Image.fromarray(view)) for view in views])
+    latents = encode(pipeline.vae, pixels)
+    mask = F.avg_pool2d(torch.from_numpy(known)[:, None], pipeline.vae_scale_factor).to(latents)
+    return torch.cat([mask, latents * mask], dim=1).transpose(0, 1).unsqueeze(0)
+
+
+TOLD: dict[Literal["held", "followed"], Told] = {"held": held, "followed": followed}
+
 
 REMEMBERED_TEXTS = 64
 

@@ -1,9 +1,29 @@
-"""Camera moves as words, for models that learn them from captions."""
+"""Camera moves: as words for models that learn them from captions, and as windows over the keyframe.
+
+The geometry of a move is known, and half an hour of CPU does not teach a video model to shift and scale pictures by
+itself. So a family may be given each frame as the moved camera sees its keyframe, and where that view runs past the
+keyframe's edge.
+"""
 
 from __future__ import annotations
 
+from math import cos, radians, sin
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from models.errors import InvalidRequest
 from models.spec import CameraMove, VideoModelSpec
+
+ZOOM = 1.35
+PAN = 0.24
+"""Share of the frame's width that a whole pan travels."""
+TILT = 0.2
+ROLL = 14.0
+"""Degrees. An orbit about a flat picture is a roll with a slight approach: what remains of it in a plane."""
+
+Matrix = NDArray[np.float64]
 
 CAMERA_WORDS: dict[CameraMove, str] = {
     "static": "static camera",
@@ -25,3 +45,47 @@ def camera_words(spec: VideoModelSpec, move: str) -> str:
     raise InvalidRequest(
         f"model {spec.name!r} does not know the camera move {move!r}; it knows {', '.join(spec.camera_moves)}"
     )
+
+
+def move_window(camera: str, height: int, width: int, t: float) -> Matrix:
+    """3x3 matrix from frame pixels at share `t` (0 to 1) of a move to pixels of the keyframe."""
+    zoom, dx, dy, roll = 1.0, 0.0, 0.0, 0.0
+    match camera:
+        case "push_in":
+            zoom = ZOOM**-t
+        case "pull_back":
+            zoom = ZOOM**t
+        case "pan_left":
+            dx = -PAN * width * t
+        case "pan_right":
+            dx = PAN * width * t
+        case "tilt_up":
+            dy = -TILT * height * t
+        case "tilt_down":
+            dy = TILT * height * t
+        case "orbit":
+            roll, zoom = radians(ROLL) * t, 1 - 0.06 * t
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    c, s = zoom * cos(roll), zoom * sin(roll)
+    return np.array([[c, -s, cx + dx - c * cx + s * cy], [s, c, cy + dy - s * cx - c * cy], [0, 0, 1]])
+
+
+def times(num_frames: int) -> list[float]:
+    """Share of the move at each frame: 0 at the first, 1 at the last."""
+    return [k / max(num_frames - 1, 1) for k in range(num_frames)]
+
+
+def followed(
+    keyframe: NDArray[np.uint8], camera: str, num_frames: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Frames x height x width x 3 of the moved keyframe, its edges drawn out; frames x height x width: 1 inside it."""
+    height, width = keyframe.shape[:2]
+    inside = np.ones((height, width), np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    frames, known = [], []
+    for t in times(num_frames):
+        matrix = move_window(camera, height, width, t)[:2]
+        size = (width, height)
+        frames.append(cv2.warpAffine(keyframe, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+        known.append(cv2.warpAffine(inside, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT))
+    return np.asarray(frames, np.uint8), np.asarray(known, np.float32)

@@ -18,17 +18,13 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
-from models.image.lane import Lane, Progress
-from models.image.loading import LOCAL, loading, part, renew_scheduler, scheduler
-from models.image.pixels import check_size, decode_covering
-from models.image.prompt_length import unread_note
-from models.image.recent import Recent
-from models.image.reference_adapter import check_references
+from models.diffusion.calls import Lane, Progress, Recent, check_size, decode_covering, unread_note
+from models.diffusion.loading import LOCAL, Loras, check_loras, loading, part, renew_scheduler, scheduler
+from models.diffusion.memory import SECOND_TRY, frugal, twice
+from models.diffusion.noise import draw_batch, noise_sha256, step_generator
+from models.diffusion.placement import exact, free_hooks, place, quantised
+from models.diffusion.references import check_references
 from models.interfaces import VideoRequest, VideoResult, Watcher
-from models.lora import Loras, check_loras
-from models.memory import SECOND_TRY, frugal, twice
-from models.noise import draw_batch, noise_sha256, step_generator
-from models.placement import exact, free_hooks, place, quantised
 from models.spec import VideoModelSpec
 from models.video.camera import camera_words
 from models.video.frames import check_frames, check_given_frames, to_uint8

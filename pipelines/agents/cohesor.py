@@ -13,10 +13,10 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.agents.conversation import Answer, Point, Question, schema_of
-from pipelines.agents.lint import overview_facts, pair_facts
+from pipelines.agents.facts import overview_facts, pair_facts
 from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines
 from pipelines.brief import Brief
-from pipelines.story import Cohesion, Entity, PairAnalysis, SceneDraft
+from pipelines.screenplay import Cohesion, Entity, PairAnalysis, SceneDraft
 
 PAIR_SYSTEM = (
     "You judge how one scene of a video ad leads to the next. The place, the light and the product must "

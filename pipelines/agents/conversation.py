@@ -12,13 +12,14 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from models.errors import BudgetExceeded
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Plain, Seed
 from models.spec import ChatModelSpec
 from pipelines.coherence import derived_seed
 from pipelines.errors import AgentFailed
+from pipelines.screenplay import Critique
 from pipelines.steps import AgentRole, Artifacts, Json, Notice
 
 MAX_ATTEMPTS = 3
@@ -160,3 +161,34 @@ def _one_line(error: ValueError) -> str:
         where = ".".join(str(part) for part in first["loc"]) or "the answer"
         return f"{where}: {first['msg']}"
     return " ".join(str(error).split())
+
+
+Points = Annotated[tuple[Point, ...], Field(max_length=2)]
+
+
+class CritiqueAnswer(Answer):
+    """A critique as a model writes it; `Critique` is what becomes of it."""
+
+    strengths: Points
+    improvements: Points
+    priority_fixes: Points
+    critique: Line
+    overall_score: Annotated[int, Field(ge=0, le=100)]
+
+    def text(self) -> str:
+        fixes = f" Fix first: {' '.join(self.priority_fixes)}" if self.priority_fixes else ""
+        return f"{self.critique}{fixes}"
+
+    def score(self) -> float:
+        return float(self.overall_score)
+
+    def judged(self, approve_at: float) -> Critique:
+        """The contract's critique: approved exactly when the score reaches `approve_at`."""
+        return Critique(
+            approval_status="approved" if self.overall_score >= approve_at else "needs_revision",
+            overall_score=self.overall_score,
+            critique=self.critique,
+            strengths=self.strengths,
+            improvements=self.improvements,
+            priority_fixes=self.priority_fixes,
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipelines.agents.feedback import Reading, read_feedback
-from pipelines.decisions.approval import approve
-from pipelines.decisions.revision import REVISABLE, regenerate
+from pipelines.decisions.actions import REVISABLE, approve, regenerate
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.direction import Modifications
 from pipelines.recipe import StageName

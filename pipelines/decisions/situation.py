@@ -8,10 +8,10 @@ from typing import Any
 
 from pipelines.direction import DEPENDENTS, Direction
 from pipelines.errors import BadInput, Busy
-from pipelines.progress import stage_shares
 from pipelines.recipe import StageName
+from pipelines.records import Generation, NewEvent
+from pipelines.runtime.progress import stage_shares
 from pipelines.steps import Message, StoredArtifact, TakeKind
-from pipelines.store.records import Generation, NewEvent
 
 
 @dataclass(frozen=True)

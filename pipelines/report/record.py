@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from models.interfaces import Plain
 from pipelines.brief import Brief
-from pipelines.clips import FinalVideo
 from pipelines.coherence import ScenePlan
 from pipelines.errors import BadInput
 from pipelines.recipe import Recipe, Transition
+from pipelines.records import Event, Generation, GenerationStatus, Take
+from pipelines.screenplay import FinalVideo, ScenesResult, StoryResult
+from pipelines.stages.state import RunState, coherence_plans, scene_transitions
 from pipelines.steps import Json, Message
-from pipelines.store.records import Event, GenerationStatus, Take
-from pipelines.story import ScenesResult, StoryResult
 from pipelines.storyboard_file import write_storyboard
 from quality.score import Score
 
@@ -73,3 +74,41 @@ def step_timings(events: tuple[Event, ...]) -> tuple[StepTiming, ...]:
         if event.kind == "step_completed" and event.step is not None
     ]
     return tuple(sorted(timings, key=lambda timing: timing.started))
+
+
+class RecordSource(Protocol):
+    """What the report needs of the store."""
+
+    async def get(self, user_id: str, generation_id: str) -> Generation: ...
+    async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]: ...
+    async def messages(self, generation_id: str) -> tuple[Message, ...]: ...
+    async def takes(self, generation_id: str) -> tuple[Take, ...]: ...
+
+
+async def collect(source: RecordSource, user_id: str, generation_id: str, state: RunState) -> RunRecord:
+    """The record of a run that ended in `state`. Raises NotFound.
+
+    Notes are the manifest's, then every warning of the event log once.
+    """
+    generation = await source.get(user_id, generation_id)
+    events = await source.events(generation_id)
+    scenes = state.scenes
+    warnings = dict.fromkeys(event.message for event in events if event.severity == "warning")
+    return RunRecord(
+        generation_id=generation_id,
+        status=generation.status,
+        brief=generation.brief,
+        recipe=generation.recipe,
+        fps=generation.manifest["fps"],
+        story=state.story,
+        scenes=scenes,
+        transitions=scene_transitions(generation.recipe, scenes) if scenes else (),
+        plans=coherence_plans(generation.brief, state, scenes) if scenes else (),
+        takes=await source.takes(generation_id),
+        messages=await source.messages(generation_id),
+        scores=state.scores or (),
+        timings=step_timings(events),
+        final=state.video,
+        manifest=generation.manifest,
+        notes=(*generation.manifest["notes"], *warnings),
+    )

@@ -6,14 +6,17 @@ Plain and frozen. Knows no engine and no store: `finish` is all that a stage see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.agents.conversation import Answer, Question, ask
 from pipelines.brief import Brief, Framework
 from pipelines.direction import Direction
 from pipelines.recipe import Recipe
-from pipelines.steps import Finish
+from pipelines.steps import Desk, Finish, Json, Message, Step, StepOutput
 from pipelines.timing import SceneSlot
 
 
@@ -48,3 +51,68 @@ class StageContext:
         """Seed of the generation; the coherence settings may override the brief's."""
         override = self.brief.coherence.seed_value
         return self.brief.seed if override is None else override
+
+
+A = TypeVar("A", bound=Answer)
+
+
+async def consult(
+    context: StageContext,
+    step_name: str,
+    question: Question,
+    answer_type: type[A],
+    check: Callable[[A], None] | None = None,
+    warning: tuple[str, str] | None = None,
+) -> A:
+    """Finish `question` as the step `step_name`. Raises AgentFailed.
+
+    `check` raises ValueError for an answer that is valid JSON and still wrong; it must follow from the
+    question alone, because it is no part of the step's key. `warning` (kind, message) is noted in the event
+    log when the step runs.
+    """
+
+    async def work(desk: Desk) -> StepOutput:
+        if warning is not None:
+            await desk.notice(*warning, "warning")
+        answer = await ask(desk, question, answer_type, check)
+        message = Message(
+            role=question.agent,
+            iteration=question.iteration,
+            content=answer.text(),
+            scene_number=question.scene_number,
+            score=answer.score(),
+        )
+        return StepOutput(value=answer.model_dump(mode="json"), messages=(message,))
+
+    inputs: Json = {"model": context.fingerprints["chat"], "question": question.model_dump(mode="json")}
+    step = Step(name=step_name, inputs=inputs, work=work, scene_number=question.scene_number)
+    return answer_type.model_validate(await context.finish(step))
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+async def each_scene(
+    scenes: tuple[Item, ...], work: Callable[[Item], Awaitable[Result]], limit: int
+) -> tuple[Result, ...]:
+    """Run `work` for all scenes, at most `limit` at once. The first error stops the others and is raised."""
+    places = asyncio.Semaphore(limit)
+
+    async def one(scene: Item) -> Result:
+        async with places:
+            return await work(scene)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(scene)) for scene in scenes]
+    except* Exception as errors:
+        raise _first(errors) from None
+    return tuple(task.result() for task in tasks)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

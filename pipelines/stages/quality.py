@@ -7,11 +7,10 @@ reason.
 
 from __future__ import annotations
 
-from pipelines.clips import Clip, FinalVideo
+from pipelines.screenplay import Clip, FinalVideo, Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.scored import Made, made_clip, made_keyframe, made_scores
+from pipelines.stages.gate import Made, made_clip, made_keyframe, made_scores
 from pipelines.stages.storyboard import Keyframe
-from pipelines.story import Scene
 from quality.registry import UNAVAILABLE, not_available
 from quality.score import Score
 

@@ -6,15 +6,14 @@ The drawn image then conditions every scene as a user's own would.
 from __future__ import annotations
 
 from models.interfaces import ImageRequest, NoiseSpec
-from pipelines.agents.scene_prompts import directed_image_prompt, image_prompt
+from pipelines.agents.prompting import directed_image_prompt, image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.media import encode_png
-from pipelines.stages.choices import chosen_value
+from pipelines.screenplay import Entity, SceneDraft, StoryResult
 from pipelines.stages.context import StageContext
-from pipelines.stages.directed import directed, said
+from pipelines.stages.revisions import chosen_value, directed, said
 from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
-from pipelines.story import Entity, SceneDraft, StoryResult
 
 SETTING = "in a photo studio, on a plain background"
 

@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 from pipelines.errors import PipelineError
 from pipelines.recipe import Recipe, StageName
 from pipelines.stages.context import StageContext
-from pipelines.stages.plans import coherence_plans, scene_references, scene_timeline, scene_transitions
 from pipelines.stages.quality import score_video
 from pipelines.stages.reference_image import draw_references
 from pipelines.stages.scenes import write_scenes
-from pipelines.stages.state import RunState
+from pipelines.stages.state import RunState, coherence_plans, scene_references, scene_timeline, scene_transitions
 from pipelines.stages.stitch import cover_scene, stitch
 from pipelines.stages.story import tell_story
 from pipelines.stages.storyboard import draw_storyboard

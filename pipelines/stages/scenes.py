@@ -8,18 +8,192 @@ and clip from what was agreed.
 
 from __future__ import annotations
 
-from pipelines.agents.image_enhancer import PromptAnswer, image_enhancement_question
-from pipelines.agents.prompting import draft_lines
-from pipelines.agents.scene_prompts import image_prompt, video_prompt
-from pipelines.agents.video_enhancer import video_enhancement_question
+from dataclasses import dataclass, replace
+from functools import partial
+
+from models.interfaces import Plain
+from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble, overview_question, pair_question
+from pipelines.agents.conversation import CritiqueAnswer
+from pipelines.agents.enhancers import PromptAnswer, image_enhancement_question, video_enhancement_question
+from pipelines.agents.prompting import draft_lines, feedback_of, image_prompt, video_prompt
+from pipelines.agents.scene import SceneAnswer, check_scene, scene_critique_question, scene_question
 from pipelines.coherence import derived_seed
-from pipelines.stages.cohesion import Fitted, fit_together, judge_revised
-from pipelines.stages.consult import consult
-from pipelines.stages.context import StageContext
-from pipelines.stages.fan_out import each_scene
-from pipelines.stages.scene_drafts import WrittenScene, revise_scene, write_scene
-from pipelines.story import Scene, ScenesResult, StoryResult
+from pipelines.screenplay import Cohesion, Critique, Scene, SceneDraft, ScenesResult, StoryResult
+from pipelines.stages.context import StageContext, consult, each_scene
 from pipelines.timing import SceneSlot
+
+
+class WrittenScene(Plain):
+    """A scene draft, what the critic said of it, and how many drafts it took."""
+
+    draft: SceneDraft
+    critique: Critique | None
+    iterations: int
+
+    @property
+    def approved(self) -> bool:
+        """Also when the recipe has no critic: then nobody is asked."""
+        return self.critique is None or self.critique.approval_status == "approved"
+
+
+async def write_scene(context: StageContext, story: StoryResult, number: int) -> WrittenScene:
+    """The best-scoring draft of scene `number`, within the recipe's rounds. Raises AgentFailed."""
+    agents = context.recipe.scenes
+    drafts: list[WrittenScene] = []
+    for iteration in range(1, (agents.max_rounds if agents.critic else 1) + 1):
+        before = drafts[-1] if drafts else None
+        feedback = feedback_of(before.critique) if before and before.critique else None
+        drafts.append(await _attempt(context, story, number, ("writer", "critic"), iteration, feedback, before))
+        if drafts[-1].approved:
+            break
+    best = max(drafts, key=lambda one: one.critique.overall_score if one.critique else 0.0)
+    return best.model_copy(update={"iterations": len(drafts)})
+
+
+async def rewrite_scene(
+    context: StageContext,
+    story: StoryResult,
+    number: int,
+    before: WrittenScene,
+    feedback: str,
+    cohesion_round: int,
+) -> WrittenScene:
+    """Scene `number` once more, with the cohesor's `feedback` on it. Raises AgentFailed."""
+    names = ("rewrite", "rewrite-critic")
+    written = await _attempt(context, story, number, names, cohesion_round, feedback, before)
+    return written.model_copy(update={"iterations": before.iterations + 1})
+
+
+async def revise_scene(context: StageContext, story: StoryResult, number: int, before: WrittenScene) -> WrittenScene:
+    """Scene `number` as its owner had it revised, one draft per revision; `before` when there is none.
+
+    With feedback the writer is shown the draft that it revises, without it only another seed. Raises AgentFailed.
+    """
+    for revision in context.direction.history("scenes", number):
+        wish = " ".join(revision.feedback) or None
+        names = ("revision", "revision-critic")
+        written = await _attempt(context, story, number, names, revision.count, wish, before if wish else None)
+        before = written.model_copy(update={"iterations": before.iterations + 1})
+    return before
+
+
+async def _attempt(
+    context: StageContext,
+    story: StoryResult,
+    number: int,
+    names: tuple[str, str],
+    iteration: int,
+    feedback: str | None,
+    before: WrittenScene | None,
+) -> WrittenScene:
+    """One draft and its critique, as the steps `scenes/scene-002/{names}-{iteration}`."""
+    approved = context.direction.approval("story")
+    note = approved.notes if approved else None
+    writer, critic = (f"scenes/scene-{number:03d}/{name}-{iteration}" for name in names)
+    question = scene_question(
+        context.brief,
+        story.story,
+        story.entities,
+        number,
+        context.video_model.camera_moves,
+        derived_seed(context.seed, writer),
+        iteration,
+        feedback,
+        before.draft if before else None,
+        note,
+    )
+    check = partial(check_scene, entities=story.entities)
+    draft = (await consult(context, writer, question, SceneAnswer, check)).draft()
+    if not context.recipe.scenes.critic:
+        return WrittenScene(draft=draft, critique=None, iterations=iteration)
+    asked = scene_critique_question(
+        context.brief,
+        story.story,
+        story.entities,
+        number,
+        draft,
+        derived_seed(context.seed, critic),
+        iteration,
+        note,
+    )
+    judged = (await consult(context, critic, asked, CritiqueAnswer)).judged(context.recipe.scenes.approve_at)
+    return WrittenScene(draft=draft, critique=judged, iterations=iteration)
+
+
+Scenes = tuple[WrittenScene, ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Scenes with the cohesor's analysis of them, and after how many rounds they came about."""
+
+    scenes: Scenes
+    cohesion: Cohesion
+    rounds: int
+    judged_in: int
+    """The round in which these very scenes were judged."""
+
+
+async def fit_together(context: StageContext, story: StoryResult, scenes: Scenes) -> Fitted:
+    """Judge and rewrite within the recipe's cohesion rounds. Raises AgentFailed."""
+    agents = context.recipe.scenes
+    judged: list[tuple[Scenes, Cohesion]] = []
+    for cohesion_round in range(1, agents.cohesion_rounds + 1):
+        cohesion = await _judge(context, story, scenes, cohesion_round)
+        judged.append((scenes, cohesion))
+        if cohesion.overall_cohesion_score >= agents.cohesion_at or cohesion_round == agents.cohesion_rounds:
+            break
+        scenes = await _rewrite(context, story, scenes, cohesion, cohesion_round)
+    best = max(range(len(judged)), key=lambda index: judged[index][1].overall_cohesion_score)
+    fitting, cohesion = judged[best]
+    return Fitted(scenes=fitting, cohesion=cohesion, rounds=len(judged), judged_in=best + 1)
+
+
+async def judge_revised(context: StageContext, story: StoryResult, fitted: Fitted, scenes: Scenes) -> Fitted:
+    """The analysis of `scenes`, which the owner had revised after they were made to fit: judged, not rewritten again.
+
+    Pairs of scenes that stayed the same keep their answers.
+    """
+    cohesion = await _judge(context, story, scenes, fitted.judged_in)
+    return replace(fitted, scenes=scenes, cohesion=cohesion)
+
+
+async def _judge(context: StageContext, story: StoryResult, scenes: Scenes, cohesion_round: int) -> Cohesion:
+    async def pair(number: int) -> PairAnswer:
+        name = f"scenes/cohesor-{cohesion_round}/pair-{number}-{number + 1}"
+        question = pair_question(
+            context.brief,
+            story.entities,
+            number,
+            scenes[number - 1].draft,
+            scenes[number].draft,
+            derived_seed(context.seed, name),
+            cohesion_round,
+        )
+        return await consult(context, name, question, PairAnswer)
+
+    pairs = await each_scene(tuple(range(1, len(scenes))), pair, context.recipe.scene_concurrency)
+    name = f"scenes/cohesor-{cohesion_round}/overview"
+    drafts = tuple(scene.draft for scene in scenes)
+    question = overview_question(
+        context.brief, story.entities, drafts, derived_seed(context.seed, name), cohesion_round
+    )
+    overview = await consult(context, name, question, OverviewAnswer)
+    return assemble(pairs, overview, context.recipe.scenes.cohesion_at)
+
+
+async def _rewrite(
+    context: StageContext, story: StoryResult, scenes: Scenes, cohesion: Cohesion, cohesion_round: int
+) -> Scenes:
+    """The scenes with only the flagged ones written anew."""
+
+    async def revised(number: int) -> WrittenScene:
+        feedback = cohesion.scene_specific_feedback.get(number)
+        if feedback is None:
+            return scenes[number - 1]
+        return await rewrite_scene(context, story, number, scenes[number - 1], feedback, cohesion_round)
+
+    return await each_scene(tuple(range(1, len(scenes) + 1)), revised, context.recipe.scene_concurrency)
 
 
 async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResult:

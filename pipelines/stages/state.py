@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from models.interfaces import Plain
-from pipelines.brief import BriefReference
-from pipelines.clips import Clip, FinalVideo
+from pipelines.brief import Brief, BriefReference
+from pipelines.coherence import ScenePlan, plan_coherence
+from pipelines.recipe import Recipe, Transition
+from pipelines.screenplay import Clip, FinalVideo, ScenesResult, StoryResult
 from pipelines.stages.storyboard import Keyframe
-from pipelines.story import ScenesResult, StoryResult
+from pipelines.timeline import Timeline, choose_transition, plan_timeline
 from quality.score import Score
 
 
@@ -21,3 +23,27 @@ class RunState(Plain):
     clips: tuple[Clip, ...] | None = None
     video: FinalVideo | None = None
     scores: tuple[Score, ...] | None = None
+
+
+def scene_references(brief: Brief, state: RunState) -> tuple[BriefReference, ...]:
+    """The references that bind: what the `reference_image` stage left when it ran, else the brief's own."""
+    return brief.references if state.references is None else state.references
+
+
+def coherence_plans(brief: Brief, state: RunState, scenes: ScenesResult) -> tuple[ScenePlan, ...]:
+    """One plan per scene, in order."""
+    numbers = tuple(scene.scene_number for scene in scenes.scenes)
+    return plan_coherence(brief.coherence, brief.seed, numbers, bool(scene_references(brief, state)))
+
+
+def scene_transitions(recipe: Recipe, scenes: ScenesResult) -> tuple[Transition, ...]:
+    """One per pair of neighbours, from the cohesor's scores where there are any."""
+    analysis = scenes.cohesion.pair_wise_analysis if scenes.cohesion else ()
+    scores = {(pair.from_scene, pair.to_scene): pair.transition_score for pair in analysis}
+    pairs = [(scene.scene_number, scene.scene_number + 1) for scene in scenes.scenes[:-1]]
+    return tuple(choose_transition(scores.get(pair), recipe.transitions) for pair in pairs)
+
+
+def scene_timeline(recipe: Recipe, scenes: ScenesResult, fps: int) -> Timeline:
+    slots = tuple(scene.frames for scene in scenes.scenes)
+    return plan_timeline(slots, scene_transitions(recipe, scenes), recipe.transitions, fps)

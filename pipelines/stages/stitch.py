@@ -13,14 +13,13 @@ from collections.abc import Iterator
 
 from models.errors import Cancelled
 from models.interfaces import Frames, Pixels, Plain
-from pipelines.clips import Clip, FinalVideo
 from pipelines.errors import NotFound, StepFailed, StorageFailed
 from pipelines.media import FINAL_CRF, decode_clip, encode_jpeg, encode_video
 from pipelines.recipe import Transition
-from pipelines.stages.choices import chosen_value
+from pipelines.screenplay import Clip, Entity, FinalVideo, Scene
 from pipelines.stages.context import StageContext
+from pipelines.stages.revisions import chosen_value
 from pipelines.steps import Artifacts, Desk, NewTake, Step, StepOutput
-from pipelines.story import Entity, Scene
 from pipelines.timeline import Timeline, blend, blend_plan, plan_timeline, resampled_frame
 
 ENCODER_THREADS = 2

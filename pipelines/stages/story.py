@@ -8,16 +8,74 @@ prompts.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
-from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.director import StoryAnswer, check_story, story_question
+from models.interfaces import ReferenceRole
+from pipelines.agents.conversation import CritiqueAnswer
+from pipelines.agents.entities import Named, Seen, look_question, product_question
 from pipelines.agents.prompting import feedback_of, story_lines
-from pipelines.agents.story_critic import story_critique_question
+from pipelines.agents.story import StoryAnswer, check_story, story_critique_question, story_question
+from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
-from pipelines.stages.consult import consult
-from pipelines.stages.context import StageContext
-from pipelines.stages.entities import meet_entities
-from pipelines.story import Critique, Entity, Premise, Story, StoryResult, StoryRound
+from pipelines.errors import BadInput
+from pipelines.recipe import StageName
+from pipelines.screenplay import Critique, Entity, Premise, Story, StoryResult, StoryRound
+from pipelines.stages.context import StageContext, consult
+
+
+async def meet_entities(context: StageContext) -> Premise:
+    """The product first, then one entity per character and style reference; the places. Raises AgentFailed.
+
+    An ad has one product: further product references are other views of it, which condition the pictures and are not
+    described again.
+    """
+    references = context.brief.references
+    blind = bool(references) and not context.chat_model.vision
+    named = await consult(
+        context,
+        "story/product-1",
+        product_question(context.brief, derived_seed(context.seed, "story", "product")),
+        Named,
+        warning=_blindness(context) if blind else None,
+    )
+    others: list[Entity] = []
+    product: Entity | None = None
+    for index, reference in enumerate(references):
+        if reference.role == "product" and product is not None:
+            continue
+        seen = None if blind else await _look(context, index, reference)
+        if reference.role == "product":
+            look = named.description if seen is None else seen.description
+            product = Entity(handle="product", role="product", name=named.name, description=look, reference_index=index)
+        else:
+            others.append(_entity(_handle(reference.role, others), reference.role, index, seen))
+    if product is None:
+        product = Entity(handle="product", role="product", name=named.name, description=named.description)
+    return Premise(entities=(product, *others), places=named.places)
+
+
+async def _look(context: StageContext, index: int, reference: BriefReference) -> Seen:
+    seed = derived_seed(context.seed, "story", "vision", index)
+    return await consult(context, f"story/reference-{index + 1}", look_question(reference, seed), Seen)
+
+
+def _entity(handle: str, role: ReferenceRole, index: int, seen: Seen | None) -> Entity:
+    name = handle.split("-")[0] if seen is None else seen.name
+    description = f"the {role} of reference {index + 1}" if seen is None else seen.description
+    return Entity(handle=handle, role=role, name=name, description=description, reference_index=index)
+
+
+def _handle(role: ReferenceRole, others: list[Entity]) -> str:
+    """`character-1`, `style-1`."""
+    return f"{role}-{1 + sum(entity.role == role for entity in others)}"
+
+
+def _blindness(context: StageContext) -> tuple[str, str]:
+    return (
+        "references_not_read",
+        f"chat model {context.chat_model.name!r} cannot read images: the references still condition the pictures, "
+        "but the story knows the product from the brief's words only",
+    )
 
 
 async def tell_story(context: StageContext) -> StoryResult:
@@ -97,3 +155,39 @@ async def _criticise(context: StageContext, entities: tuple[Entity, ...], draft:
     question = story_critique_question(context.brief, entities, draft, seed, iteration)
     answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)
     return answer.judged(context.recipe.story.approve_at)
+
+
+def check_selection(stage: StageName, output: Any, indices: tuple[int, ...]) -> None:
+    """Raises BadInput when `indices` cannot be kept of `output`, a stage's output as JSON."""
+    count = _count(stage, output)
+    given = f"selected_indices {list(indices)}"
+    if not indices or len(set(indices)) != len(indices) or not all(0 <= index < count for index in indices):
+        raise BadInput(f"{given}: stage {stage!r} has {count} outputs; give different numbers from 0 to {count - 1}")
+    if stage == "story" and len(indices) != 1:
+        raise BadInput(f"{given}: an ad has one story; give the index of one draft")
+    if stage not in ("story", "reference_image") and len(indices) != count:
+        missing = min(set(range(count)) - set(indices))
+        raise BadInput(
+            f"{given} leaves out index {missing}: an ad shows every scene; regenerate the one that is not right, then "
+            "approve"
+        )
+
+
+def keep_selected(stage: StageName, made: Any, indices: tuple[int, ...] | None) -> Any:
+    """What of a stage's result goes on after the approval."""
+    if indices is None:
+        return made
+    if stage == "story":
+        story: StoryResult = made
+        return story_result(story.entities, story.rounds, story.rounds[indices[0]])
+    if stage == "reference_image":
+        return tuple(made[index] for index in indices)
+    return made
+
+
+def _count(stage: StageName, output: Any) -> int:
+    if stage == "story":
+        return len(output["rounds"])
+    if stage == "scenes":
+        return len(output["scenes"])
+    return len(output) if isinstance(output, list) else 1

@@ -7,19 +7,15 @@ to ask for an image, not how one is made.
 from __future__ import annotations
 
 from models.interfaces import EncodedImage, ImageRequest, Plain, Reference
-from pipelines.agents.scene_prompts import directed_image_prompt
+from pipelines.agents.prompting import directed_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
 from pipelines.media import encode_png
-from pipelines.stages.choices import chosen_value
-from pipelines.stages.context import StageContext
-from pipelines.stages.directed import directed, said
-from pipelines.stages.fan_out import each_scene
-from pipelines.stages.gate import best_take, retake_inputs, retake_name, retaken
-from pipelines.stages.sampling import sampling
-from pipelines.stages.scored import Made, made_keyframe
+from pipelines.screenplay import Scene
+from pipelines.stages.context import StageContext, each_scene
+from pipelines.stages.gate import Made, best_take, made_keyframe, retake_inputs, retake_name, retaken
+from pipelines.stages.revisions import chosen_value, directed, said, sampling
 from pipelines.steps import Artifacts, Desk, Json, NewTake, Step, StepOutput
-from pipelines.story import Scene
 
 
 class Keyframe(Plain):

@@ -11,21 +11,16 @@ import asyncio
 
 from models.interfaces import EncodedImage, Plain, VideoRequest
 from models.spec import CameraMove, VideoModelSpec
-from pipelines.agents.scene_prompts import directed_video_prompt
+from pipelines.agents.prompting import directed_video_prompt
 from pipelines.brief import BriefReference
-from pipelines.clips import Clip
 from pipelines.coherence import ScenePlan
 from pipelines.media import encode_clip, encode_png, frames_sha256
-from pipelines.stages.choices import chosen_value
-from pipelines.stages.context import StageContext
-from pipelines.stages.directed import directed, said
-from pipelines.stages.fan_out import each_scene
-from pipelines.stages.gate import best_take, retake_inputs, retake_name, retaken
-from pipelines.stages.sampling import sampling
-from pipelines.stages.scored import Made, made_clip
+from pipelines.screenplay import Clip, Scene
+from pipelines.stages.context import StageContext, each_scene
+from pipelines.stages.gate import Made, best_take, made_clip, retake_inputs, retake_name, retaken
+from pipelines.stages.revisions import chosen_value, directed, said, sampling
 from pipelines.stages.storyboard import Keyframe, keyframe_step, read_references
 from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
-from pipelines.story import Scene
 from pipelines.timeline import native_frames
 
 

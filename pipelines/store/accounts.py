@@ -13,11 +13,9 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import BadInput, NotFound
-from pipelines.store.account_records import ApiKey, Role, Scope, User
-from pipelines.store.account_tables import api_keys, logins, users
+from pipelines.store.account_tables import ApiKey, Role, Scope, User, api_keys, logins, users
 from pipelines.store.database import Database, transaction
-from pipelines.store.owner_lock import lock_owner
-from pipelines.store.transaction import now
+from pipelines.store.transaction import lock_owner, now
 
 MAX_KEYS = 50
 """Keys of one user that are not revoked."""

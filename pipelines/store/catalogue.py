@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
+from pipelines.records import Event, Generation, GenerationStatus
 from pipelines.store.database import Database
-from pipelines.store.records import Event, Generation, GenerationStatus
 from pipelines.store.tables import events, generations
 from pipelines.store.transaction import generation_of
 

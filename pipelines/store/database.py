@@ -16,11 +16,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Executable, Row, text
 
+from pipelines.store.connections import Pulse, Reader, Rows, Writer
 from pipelines.store.engines import migrating_engine
-from pipelines.store.pulse import Pulse
-from pipelines.store.reading import Reader, Rows
-from pipelines.store.storage_errors import storage_errors
-from pipelines.store.writing import Writer
+from pipelines.store.values import storage_errors
 
 _MIGRATION_LOCK = 0x61646D696E74
 """The number of the advisory lock: 'admint'."""

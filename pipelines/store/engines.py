@@ -11,11 +11,32 @@ import sqlite3
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from pipelines.store.address import database_address
-from pipelines.store.storable import checked, serialised
+from pipelines.errors import BadInput
+from pipelines.store.values import checked, serialised
+
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",  # as hosts of databases write it
+}
+
+
+def database_address(text: str) -> URL:
+    """Another driver than the store's own is replaced. Raises BadInput, which never repeats a password."""
+    try:
+        address = make_url(text)
+        return address.set(drivername=_DRIVERS[address.drivername.partition("+")[0]])
+    except (ArgumentError, ValueError, KeyError):
+        scheme = text.partition("://")[0][:20] if "://" in text else ""
+        raise BadInput(
+            f"the database address that begins with {scheme!r} cannot be read: write sqlite:///FILE or"
+            " postgresql://USER:PASSWORD@HOST/NAME"
+        ) from None
+
 
 BUSY_SECONDS = 30.0
 """How long a statement may wait for another one's lock, and on PostgreSQL run at all."""

@@ -5,17 +5,73 @@ Reads only, and asks nobody whose generation it is: the caller has checked that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 
 from pipelines.recipe import StageName
-from pipelines.steps import Message
-from pipelines.store.database import Database
-from pipelines.store.metric_rows import current_metrics
-from pipelines.store.records import Checkpoint, Event, Made, QualityMetric, Take
-from pipelines.store.tables import checkpoints, currents, events, generations, messages, stage_outputs, takes
+from pipelines.records import Checkpoint, Event, Lease, Made, NewEvent, QualityMetric, Take
+from pipelines.steps import Message, Step
+from pipelines.store.database import Database, transaction
+from pipelines.store.tables import (
+    checkpoints,
+    currents,
+    events,
+    generations,
+    messages,
+    quality_metrics,
+    stage_outputs,
+    takes,
+)
+from pipelines.store.transaction import append_events, fenced, now, point
+from quality.score import Score
+
+
+def insert_metrics(connection: Connection, generation_id: str, step: Step, scores: Sequence[Score]) -> None:
+    """They are the current ones from now on."""
+    if not scores:
+        return
+    connection.execute(insert(quality_metrics), [_row(generation_id, step, score) for score in scores])
+    stand(connection, generation_id, step)
+
+
+def stand(connection: Connection, generation_id: str, step: Step) -> None:
+    """Make the metrics that `step` left when it ran with these inputs the current ones of its name."""
+    of_step = (quality_metrics.c.generation_id == generation_id, quality_metrics.c.step == step.name)
+    connection.execute(update(quality_metrics).where(*of_step).values(current=quality_metrics.c.key == step.key))
+
+
+def retire(connection: Connection, generation_id: str) -> None:
+    """None of the generation's metrics is a current one: what they measured is made anew."""
+    connection.execute(
+        update(quality_metrics).where(quality_metrics.c.generation_id == generation_id).values(current=False)
+    )
+
+
+def current_metrics(generation_id: str) -> Select[Any]:
+    """By scene, then those of the finished video; in each the order of their names."""
+    table = quality_metrics
+    return (
+        select(*(table.c[name] for name in QualityMetric.model_fields))
+        .where(table.c.generation_id == generation_id, table.c.current.is_(True))
+        .order_by(table.c.scene_number.nulls_last(), table.c.metric_name, table.c.id)
+    )
+
+
+def _row(generation_id: str, step: Step, score: Score) -> dict[str, Any]:
+    metric = QualityMetric(
+        id=str(uuid.uuid4()),
+        generation_id=generation_id,
+        scene_number=score.scene_number,
+        metric_name=score.metric_id.rpartition(".")[2],
+        metric_value=score.raw,
+        reason=score.reason,
+        model_name=score.backbone,
+        created_at=now(),
+    )
+    return {**metric.model_dump(), "step": step.name, "key": step.key, "current": False}
 
 
 class History:
@@ -106,3 +162,42 @@ def _takes(generation_id: str) -> Select[Any]:
 def _takes_of(rows: Iterable[Row[Any]]) -> tuple[Take, ...]:
     names = [name for name in Take.model_fields if name != "current"]
     return tuple(Take(**{name: getattr(row, name) for name in names}, current=row.pointer is not None) for row in rows)
+
+
+class StageRows(History):
+    @transaction
+    def start_stage(self, connection: Connection, lease: Lease, stage: StageName, event: NewEvent) -> None:
+        """Make `stage` the current one. Raises LeaseLost."""
+        row = fenced(connection, lease)
+        append_events(connection, row, (event,))
+        connection.execute(
+            update(generations)
+            .where(generations.c.id == lease.generation_id)
+            .values(current_stage=stage, current_step=stage)
+        )
+
+    @transaction
+    def finish_stage(
+        self, connection: Connection, lease: Lease, stage: StageName, output: Any, *events: NewEvent
+    ) -> None:
+        """Keep what `stage` made (JSON), in place of what it made before. Raises LeaseLost."""
+        row = fenced(connection, lease)
+        where = (stage_outputs.c.generation_id == lease.generation_id, stage_outputs.c.stage == stage)
+        connection.execute(delete(stage_outputs).where(*where))
+        connection.execute(
+            insert(stage_outputs).values(generation_id=lease.generation_id, stage=stage, value=output, created_at=now())
+        )
+        if events:
+            append_events(connection, row, events)
+
+    @transaction
+    def reuse_step(self, connection: Connection, lease: Lease, step: Step, event: NewEvent) -> None:
+        """Say that `step` was finished before, and make the takes and metrics that it left then current again."""
+        row = fenced(connection, lease)
+        query = select(takes).where(
+            takes.c.generation_id == lease.generation_id, takes.c.step == step.name, takes.c.key == step.key
+        )
+        for take in connection.execute(query).all():
+            point(connection, lease.generation_id, take.kind, take.scene_number, take.id)
+        stand(connection, lease.generation_id, step)
+        append_events(connection, row, (event,))

@@ -9,18 +9,18 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.brief import Brief
-from pipelines.errors import NotFound
+from pipelines.errors import BadInput, NotFound
 from pipelines.recipe import Recipe
+from pipelines.records import ComparisonType, Group
 from pipelines.steps import Json, StoredArtifact
 from pipelines.store.database import Database, transaction
-from pipelines.store.quotas import Quota, admit_generation
-from pipelines.store.records import ComparisonType
+from pipelines.store.ownership import Quota, admit_generation
 from pipelines.store.request_keys import Keys, known_request, made_by, named, note_request, request_keys
-from pipelines.store.tables import generation_groups
+from pipelines.store.tables import generation_groups, generations
 from pipelines.store.transaction import check_parent, insert_artifacts, insert_generation, now
 
 
@@ -131,3 +131,45 @@ class Intake:
         )
         insert_artifacts(connection, generation_id, order.artifacts)
         return generation_id
+
+
+class GroupStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, user_id: str, group_id: str) -> Group:
+        """Raises NotFound, also for someone else's group."""
+        mine = (generation_groups.c.id == group_id, generation_groups.c.user_id == user_id)
+        members = (
+            select(generations.c.id)
+            .where(generations.c.generation_group_id == group_id)
+            .order_by(generations.c.created_at, generations.c.id)
+        )
+        found, rows = await self._database.fetch_each(select(generation_groups).where(*mine), members)
+        if not found:
+            raise NotFound(f"no group {group_id!r}")
+        row, ids = found[0], tuple(row.id for row in rows)
+        winner = row.winner_generation_id if row.winner_generation_id in ids else None  # it may have been deleted
+        return Group(**{**row._mapping, "winner_generation_id": winner}, generation_ids=ids)
+
+    async def choose_winner(self, user_id: str, group_id: str, generation_id: str) -> Group:
+        """Say which finished generation is the best; a later choice replaces it. Raises NotFound, BadInput."""
+        group = await self.get(user_id, group_id)
+        if generation_id not in group.generation_ids:
+            raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
+        await self._crown(group_id, generation_id)
+        return group.model_copy(update={"winner_generation_id": generation_id})
+
+    @transaction
+    def _crown(self, connection: Connection, group_id: str, generation_id: str) -> None:
+        status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
+        found = connection.scalar(status)
+        if found is None:  # deleted a moment ago
+            raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
+        if found != "completed":
+            raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
+        connection.execute(
+            update(generation_groups)
+            .where(generation_groups.c.id == group_id)
+            .values(winner_generation_id=generation_id)
+        )

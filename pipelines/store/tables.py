@@ -8,7 +8,7 @@ Status moves (enforced in `sql.py`, values enforced here):
        └── awaiting_approval          (the owner approves or directs; then it is `pending` again)
 
 The contract's Generation, GenerationGroup, QualityMetric and User are here under its names. What follows from other
-columns is no column; `serving/gateway/generation_views.py` shows it under the contract's name and meaning:
+columns is no column; `serving/gateway/generations/views.py` shows it under the contract's name and meaning:
 
     title, prompt, duration, aspect_ratio, coherence_settings, seed_value     of `brief`
     framework, use_llm                                                       of `recipe` and `brief`
@@ -45,7 +45,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from pipelines.store.records import GenerationStatus
+from pipelines.records import GenerationStatus
 
 metadata = MetaData(
     naming_convention={

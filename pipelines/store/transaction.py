@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Delete, Row, and_, delete, func, insert, select, update
 
 from pipelines.brief import Brief
 from pipelines.errors import LeaseLost, NotFound
 from pipelines.recipe import Recipe
+from pipelines.records import Generation, Lease, NewEvent
 from pipelines.steps import Json, Message, Step, StepOutput, StoredArtifact, TakeKind
-from pipelines.store.records import Generation, Lease, NewEvent
 from pipelines.store.tables import artifacts, currents, events, generations, messages, takes
 
 
@@ -174,3 +174,22 @@ def insert_messages(connection: Connection, generation_id: str, step: str, new: 
     rows = [{"generation_id": generation_id, "step": step, **message.model_dump()} for message in new]
     if rows:
         connection.execute(insert(messages), rows)
+
+
+def lock_owner(connection: Connection, user_id: str) -> None:
+    """Until the transaction ends. SQLite has one writer as it is.
+
+    No row of the owner's is locked, because an owner may have none: `generations.user_id` refers to no table. Take it
+    before any row lock, or two transactions can wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user_id, 0))))
+
+
+def delete_stale(key: Column[Any], where: ColumnElement[bool]) -> Delete:
+    """Delete the rows that are so, but for those that another transaction deletes at this moment.
+
+    Two transactions that delete the same rows, each in an order of its own, would wait for each other for ever.
+    `key`: the primary key of their table.
+    """
+    return delete(key.table).where(key.in_(select(key).where(where).with_for_update(skip_locked=True)))

@@ -8,21 +8,61 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.recipe import StageName
+from pipelines.records import Event, GenerationStatus
 from pipelines.report.record import RunRecord
+from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
-from pipelines.store.records import GenerationStatus
-from serving.client.ad_request import AdRequest
-from serving.client.connection import Connection
-from serving.errors import ServingError
+from serving.ad_flags import check_prompt, read_board
+from serving.client.errors import refusal_of
+from serving.client.http import PASSING, Connection, Patience, event_data
+from serving.errors import ServingError, Unreachable
+from serving.reference_files import ReferenceFile, read_references
+
+
+@dataclass(frozen=True)
+class AdRequest:
+    """A body of `POST /api/v1/generations`."""
+
+    fields: Json
+    references: tuple[ReferenceFile, ...]
+
+
+def ad_request(
+    brief: Mapping[str, Any],
+    coherence: Mapping[str, Any],
+    references: list[str],
+    storyboard: Path | None,
+    recipe: str,
+    seed: int,
+    wait_after: StageName | None,
+) -> AdRequest:
+    """`wait_after`: the stage after which the generation waits to be told to go on; None: it runs to its end.
+
+    Raises BadInput.
+    """
+    fields: Json = {"recipe": recipe, "approvals": [] if wait_after is None else [wait_after]}
+    told: dict[str, Any] = {**brief, "seed": seed}
+    if storyboard is not None:
+        board = read_board(storyboard, brief)
+        told["prompt"] = board.prompt
+        fields["storyboard"] = board.model_dump(mode="json")
+    check_prompt(told)
+    fields["brief"] = told
+    if coherence:
+        fields["coherence"] = dict(coherence)
+    return AdRequest(fields, read_references(references))
+
 
 URL = "/api/v1/generations"
 PATIENCE_SECONDS = 20.0
@@ -117,3 +157,83 @@ class Generations:
 
     async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
         return await self._connection.call(method, f"{URL}{path}", patience=PATIENCE_SECONDS, **content)
+
+
+PATIENCE_SECONDS_FOLLOWING = 300.0
+"""A server that starts again loads its models first, which takes minutes."""
+
+
+class Following:
+    """One generation as it is followed. `after`: `seq` of the last event seen."""
+
+    def __init__(
+        self,
+        generations: Generations,
+        generation_id: str,
+        say: Callable[[str], None],
+        after: int = 0,
+        patience: float = PATIENCE_SECONDS_FOLLOWING,
+    ) -> None:
+        """`say` hears when the connection is lost and when it is back; `patience` in seconds."""
+        self._generations = generations
+        self._id = generation_id
+        self._say = say
+        self._patience = Patience(patience)
+        self._lost = False
+        self.after = after
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Until the generation has ended or waits for its owner. Raises Unreachable without patience left, NotFound."""
+        while True:
+            try:
+                async with self._generations.log(self._id, self.after) as stream:
+                    async for event in self._read(stream):
+                        yield event
+                        if event.kind == "approval_needed" and await self._stands(event.seq):
+                            return
+                if await self._stands(self.after):
+                    return
+                raise Unreachable(f"{self._generations.server} ended the event stream")
+            except PASSING as error:
+                await self._wait(error)
+
+    async def show(self, show: Callable[[Event], None]) -> None:
+        """Hand every event to `show`. Raises as `events`."""
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                show(event)
+
+    async def _read(self, stream: httpx.Response) -> AsyncIterator[Event]:
+        if stream.status_code == httpx.codes.NO_CONTENT:
+            return
+        if self._lost:
+            self._lost = False
+            self._say(f"connected to {self._generations.server} again")
+        async for data in event_data(stream.aiter_lines(), self._patience.renew):
+            event = read_event(data, self._generations.server)
+            self.after = event.seq
+            yield event
+
+    async def _stands(self, seq: int) -> bool:
+        """Whether nothing more comes by itself after the event `seq`."""
+        generation = await self._generations.get(self._id)
+        if generation.status == "awaiting_approval":
+            return generation.last_seq <= seq
+        return generation.status in ENDED and generation.last_seq <= seq
+
+    async def _wait(self, error: Exception) -> None:
+        if not self._lost:
+            self._lost = True
+            self._say(f"{error}; the server goes on by itself, trying to follow it again")
+        await self._patience.after(error)
+
+
+def read_event(data: str, server: str) -> Event:
+    """Raises what the server ends a stream for (the login is over), ServingError for what this version cannot read."""
+    try:
+        content = json.loads(data)
+        if "error" in content:
+            raise refusal_of(server, content["error"])
+        return Event.model_validate(content)
+    except (ValueError, TypeError):  # pydantic's errors are ValueErrors
+        raise ServingError(f"{server} sent an event that this version cannot read: {data[:80]!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -11,15 +12,23 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_model_specs, load_profile
 from models.spec import ScorerModelSpec
-from serving.deployments.handle_backend import HandleBackend, HandleWorker
-from serving.deployments.handle_models import ModelHandles
+from serving.backends.interface import Spec
+from serving.deployments.handles import HandleBackend, HandleWorker, ModelHandles
 from serving.deployments.listener import Address, Listener
-from serving.gateway.application import create_app
-from serving.gateway.backends import Spec
-from serving.gateway.garbage import keep_what_stands
-from serving.gateway.request_ids import log_with_request_ids
-from serving.server_services import DistantWorker, server_services
-from serving.server_store import open_server_store
+from serving.gateway.app import create_app
+from serving.gateway.middleware import log_with_request_ids
+from serving.server.services import DistantWorker, server_services
+from serving.server.store import open_server_store
+
+
+def keep_what_stands() -> None:
+    """Call it once, when the process is ready to serve.
+
+    A full collection walks all modules, routes and schemas: 60 to 100 ms in which nobody is answered (measured).
+    """
+    gc.collect()
+    gc.freeze()
+
 
 GIVE_WAY = 5
 """Added to the niceness of this thread and those it starts: a third of the share of a model, when both want one core.

@@ -39,7 +39,7 @@ class Listener:
             app,
             lifespan="off",
             log_config=None,
-            access_log=False,  # `serving.gateway.request_ids` writes a line per request, with its id
+            access_log=False,  # `serving.gateway.middleware` writes a line per request, with its id
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,

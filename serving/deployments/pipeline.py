@@ -12,9 +12,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_profile
-from serving.deployments.handle_models import HandleModels, ModelHandles
-from serving.server_store import open_server_store
-from serving.server_worker import ServerWorker
+from serving.deployments.handles import HandleModels, ModelHandles
+from serving.server.store import open_server_store
+from serving.server.worker import ServerWorker
 
 
 class PipelineReplica:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 
-from configs.replicas import ReplicaSettings
+from configs.serving import ReplicaSettings
 
 SHUTDOWN_SECONDS = 30.0
 """A stopped call ends within a denoising step; what it was part of goes on elsewhere."""

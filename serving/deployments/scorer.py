@@ -9,11 +9,11 @@ from ray import serve
 from configs.settings import library_root, load_model
 from models.spec import ScorerModelSpec
 from models.weights import Library
-from pipelines.lanes import Scorers
+from pipelines.runtime.lanes import Scorers
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
-from serving.deployments.call_stream import CallItem, call_stream
-from serving.local_models import LibraryLoader
+from serving.deployments.calls import CallItem, call_stream
+from serving.profile_models import LibraryLoader
 
 
 class ScorerReplica:

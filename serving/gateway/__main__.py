@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.gateway.api_description import document_text
-from serving.gateway.application import described
+from serving.gateway.app import described
+from serving.gateway.openapi import document_text
 
 print(document_text(described()))

@@ -31,7 +31,7 @@ from pipelines.errors import (
     StorageFailed,
     TooManyAttempts,
 )
-from quality.errors import UnknownDimension
+from quality.score import UnknownDimension
 from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
 
 logger = logging.getLogger(__name__)

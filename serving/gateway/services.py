@@ -6,25 +6,64 @@ Seams only: the store, the artifacts and the planner are described as far as the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 
 from pipelines.brief import Brief
+from pipelines.decisions.service import Directions
+from pipelines.orders.ad import AdPlanner
+from pipelines.orders.clip import VideoOrder
 from pipelines.recipe import Recipe, StageName
+from pipelines.records import Event, Generation, Made, QualityMetric, Take
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
-from pipelines.store.records import Event, Generation, Made, QualityMetric, Take
-from serving.gateway.ads import Ads
-from serving.gateway.auth.auth import Auth
-from serving.gateway.backends import ModelBackend, Worker
-from serving.gateway.decoders import Decoders
-from serving.video_order import VideoOrder
+from pipelines.store.catalogue import Catalogue
+from pipelines.store.database import Database
+from pipelines.store.decisions import DirectionStore
+from pipelines.store.intake import GroupStore, Intake
+from pipelines.store.ownership import Quota
+from pipelines.store.sweep import Disposal
+from serving.backends.interface import ModelBackend, Worker
+from serving.gateway.auth.login import Auth
+from serving.gateway.decoding.decoders import Decoders
+
+
+class ArtifactFolder(Artifacts, Protocol):
+    """The artifact store, as its files are deleted (`pipelines.store.artifacts`)."""
+
+    def remove(self, sha256: str, unused_since: datetime) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Ads:
+    planner: AdPlanner
+    intake: Intake
+    catalogue: Catalogue
+    directions: Directions
+    groups: GroupStore
+    disposal: Disposal
+    files: ArtifactFolder
+
+
+def open_ads(database: Database, files: ArtifactFolder, planner: AdPlanner, quota: Quota | None = None) -> Ads:
+    """All of it on one database. `quota` of each owner; None: no bound."""
+    return Ads(
+        planner=planner,
+        intake=Intake(database, quota),
+        catalogue=Catalogue(database),
+        directions=Directions(DirectionStore(database), files),
+        groups=GroupStore(database),
+        disposal=Disposal(database),
+        files=files,
+    )
+
 
 MEGABYTE = 1024 * 1024
 
 
 class Generations(Protocol):
-    """Rows of generations, each call under its owner's id (`pipelines.store.sql`)."""
+    """Rows of generations, each call under its owner's id (`pipelines.store.generations`)."""
 
     async def create(self, user_id: str, brief: Brief, recipe: Recipe, given: Json, manifest: Json) -> str: ...
     async def get(self, user_id: str, generation_id: str) -> Generation: ...
@@ -45,7 +84,7 @@ class Generations(Protocol):
 
 
 class Owners(Protocol):
-    """Whose an artifact is (`pipelines.store.owned`)."""
+    """Whose an artifact is (`pipelines.store.ownership`)."""
 
     async def check_room(self, user_id: str, size: int) -> None: ...
     async def record(self, user_id: str, stored: StoredArtifact) -> None: ...

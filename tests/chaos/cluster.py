@@ -20,10 +20,10 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from serving.server_store import ServerStore, open_server_store
+from serving.server.store import ServerStore, open_server_store
 from tests.chaos.test_replicas import a_clip_is_finished, ended, ordered, until
-from tests.drawing_engine import pace_file
-from tests.drawing_replicas import drawing_application
+from tests.support.drawing_engine import pace_file
+from tests.support.drawing_replicas import drawing_application
 
 STUDIO = "studio"
 """A resource of which two nodes have one each, and a video replica wants one."""

@@ -7,8 +7,8 @@ import pytest
 
 from configs.settings import library_root
 from pipelines.steps import Json
-from pipelines.store.sql import LEASE_SECONDS
-from serving.model_set import model_set
+from pipelines.store.generations import LEASE_SECONDS
+from serving.profile_models import model_set
 from tests.chaos.processes import small_profile
 from tests.chaos.world import ChaosWorld
 

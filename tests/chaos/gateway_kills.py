@@ -27,7 +27,7 @@ from tests.chaos.kills import RANDOM, Fault, Kill
 from tests.chaos.processes import Process
 from tests.chaos.world import LOOK_SECONDS, PROMPT, ChaosWorld
 from tests.e2e.server import free_port
-from tests.gateway_users import auth_on, bearer, new_user
+from tests.support.gateway_users import auth_on, bearer, new_user
 
 POINTS = ("before_commit", "after_commit", "before_temp_write", "before_rename", "before_folder_sync")
 MOST = 3

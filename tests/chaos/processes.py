@@ -18,16 +18,16 @@ from typing import Any
 
 import uvicorn
 
-from configs.deployments import QueueSettings
+from configs.serving import QueueSettings
 from configs.settings import Profile, load_profile
 from models.errors import InferenceFailed
-from serving.gateway.application import create_app
-from serving.local_worker import local_backend, work
-from serving.server_services import DistantWorker, server_services
-from serving.server_store import open_server_store
-from tests.ad_server import Speaker
-from tests.drawing_engine import Drawing
-from tests.gateway_server import Studio
+from serving.gateway.app import create_app
+from serving.server.services import DistantWorker, server_services
+from serving.server.store import open_server_store
+from serving.server.worker import local_backend, work
+from tests.support.ad_server import Speaker
+from tests.support.drawing_engine import Drawing
+from tests.support.gateway_server import Studio
 
 PATIENCE_SECONDS = 300.0
 """Until something that must happen has happened; otherwise the test fails."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pipelines.store.sql import GenerationStore
+from pipelines.store.generations import GenerationStore
 from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
 
 MOMENTS = [index * 0.0004 for index in range(60)]

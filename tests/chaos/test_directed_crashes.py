@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import StorageFailed
-from tests.directed_world import world  # noqa: F401  (fixtures)
+from tests.support.directed_world import world  # noqa: F401, a fixture
 
 WRITES = ("append", "start_stage", "finish_stage", "reuse_step", "commit_step", "end")
 

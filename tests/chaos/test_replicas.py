@@ -10,8 +10,8 @@ from configs.settings import load_profile
 from pipelines.brief import Brief
 from pipelines.coherence import CoherenceSettings
 from pipelines.recipe import Recipe
-from serving.model_set import model_set
-from serving.server_store import open_server_store
+from serving.profile_models import model_set
+from serving.server.store import open_server_store
 from tests.integration.test_engine import scenes
 
 PATIENCE_SECONDS = 300
@@ -23,7 +23,7 @@ def application(ray_session):
     """The application with drawing replicas; this process reads the same store."""
     from ray import serve
 
-    from tests.drawing_replicas import drawing_application
+    from tests.support.drawing_replicas import drawing_application
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADMINT_HOME", str(ray_session.home))
@@ -89,7 +89,7 @@ async def check(opened, generation_id, kept):
 
 @pytest.mark.parametrize("deployment", ["Video", "Pipeline", "Gateway"])
 async def test_a_killed_replica_loses_no_finished_scene(server_store, slow, deployment):
-    from tests.drawing_replicas import kill_replica, replicas
+    from tests.support.drawing_replicas import kill_replica, replicas
 
     generation_id = await ordered(server_store)
     await until(server_store, generation_id, a_clip_is_finished)
@@ -101,7 +101,7 @@ async def test_a_killed_replica_loses_no_finished_scene(server_store, slow, depl
 
 
 async def test_a_killed_image_replica_is_replaced_and_the_keyframe_drawn_there(server_store, slow):
-    from tests.drawing_replicas import kill_replica, replicas
+    from tests.support.drawing_replicas import kill_replica, replicas
 
     generation_id = await ordered(server_store)
     await until(server_store, generation_id, lambda _, events: any(event.kind == "step_progress" for event in events))
@@ -112,7 +112,7 @@ async def test_a_killed_image_replica_is_replaced_and_the_keyframe_drawn_there(s
 
 
 async def test_the_server_answers_again_after_its_gateway_was_killed(application):
-    from tests.drawing_replicas import kill_replica, replicas
+    from tests.support.drawing_replicas import kill_replica, replicas
 
     for name in replicas("Gateway"):
         kill_replica(name)

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from pipelines.brief import Brief
 from pipelines.errors import NotFound
-from pipelines.patient_store import Patience
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
+from pipelines.records import Event, Generation
+from pipelines.runtime.worker import Patience
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database
-from pipelines.store.disposal import Disposal
 from pipelines.store.fault_points import VARIABLE
-from pipelines.store.records import Event, Generation
-from pipelines.store.sql import GenerationStore
-from pipelines.store.sweep import sweep
+from pipelines.store.generations import GenerationStore
+from pipelines.store.sweep import Disposal, sweep
 from tests.chaos.processes import PATIENCE_SECONDS, Process, run_gateway, run_worker
 
 OWNER = "anna"

@@ -5,13 +5,12 @@ import asyncio
 import pytest
 
 from pipelines.errors import BadInput, NotFound, TooManyAttempts
-from pipelines.store.account_records import Credential
+from pipelines.store.account_tables import Credential
 from pipelines.store.accounts import Accounts
-from pipelines.store.login_attempts import AttemptLimits, LoginAttempts
-from pipelines.store.logins import Logins
-from serving.first_admin import bootstrap
-from serving.gateway.auth.opaque_tokens import hashed, read_key
-from tests.gateway_users import cheap_passwords
+from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins
+from serving.gateway.auth.tokens import hashed, read_key
+from serving.server.first_start import bootstrap
+from tests.support.gateway_users import cheap_passwords
 
 
 @pytest.fixture

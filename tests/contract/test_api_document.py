@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from serving.gateway.api_description import document_text
-from serving.gateway.application import described
+from serving.gateway.app import described
+from serving.gateway.openapi import document_text
 from serving.gateway.problems import CODES
-from tests.ad_server import SpeakingServer
-from tests.gateway_users import PASSWORD
+from tests.support.ad_server import SpeakingServer
+from tests.support.gateway_users import PASSWORD
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"

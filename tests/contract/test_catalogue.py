@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.recipe import Recipe
 from pipelines.store.catalogue import Catalogue
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, store  # noqa: F401  (fixture)
+from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, store  # noqa: F401, a fixture
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 PROMPTS = ("A bottle of Ærø water", "100% cotton", "100 percent cotton", "snake_case")

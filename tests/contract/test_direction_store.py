@@ -6,11 +6,11 @@ import pytest
 
 from pipelines.decisions.situation import Decision
 from pipelines.errors import BadInput, NotFound
-from pipelines.groups import Variation, vary
+from pipelines.orders.ad import Variation, vary
+from pipelines.records import NewEvent
 from pipelines.steps import Message
-from pipelines.store.directions import DirectionStore
-from pipelines.store.records import NewEvent
-from tests.directed_world import BRIEF, DirectedWorld
+from pipelines.store.decisions import DirectionStore
+from tests.support.directed_world import BRIEF, DirectedWorld
 
 ASKED = NewEvent(kind="regeneration_asked", message="anew")
 SAID = (Message(role="user", iteration=1, content="anew"),)

@@ -12,7 +12,7 @@ from sqlalchemy import make_url, select, text
 from pipelines.errors import DatabaseAway, StorageFailed
 from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
-from pipelines.store.sql import GenerationStore
+from pipelines.store.generations import GenerationStore
 from pipelines.store.tables import generations
 from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
 

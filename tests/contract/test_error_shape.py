@@ -5,8 +5,8 @@ import pytest
 
 from serving.gateway.problems import CODES
 from serving.gateway.services import Limits
-from tests.gateway_server import serve
-from tests.gateway_users import bearer
+from tests.support.gateway_server import serve
+from tests.support.gateway_users import bearer
 
 JSON_ROUTES = ("/api/auth/keys", "/api/v1/interactive/start", "/api/generations/generate", "/v1/chat/completions")
 FORM_ROUTES = ("/v1/images/edits", "/v1/videos", "/api/v1/generations", "/api/master-mode/generate-story")

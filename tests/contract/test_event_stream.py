@@ -10,14 +10,14 @@ import pytest
 from pipelines.brief import Brief
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.recipe import Recipe
+from pipelines.records import NewEvent
 from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database, sqlite_url
-from pipelines.store.disposal import Disposal
+from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Intake, Order
-from pipelines.store.records import NewEvent
-from pipelines.store.sql import GenerationStore
-from serving.gateway import event_stream
-from serving.gateway.event_stream import EventStreams
+from pipelines.store.sweep import Disposal
+from serving.gateway import events as event_stream
+from serving.gateway.events import EventStreams
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 BRIEF = Brief(prompt="an ad for a bottle", duration=9)

@@ -1,7 +1,7 @@
 """The milestones of a generation: its log without the progress events that a newer one has overtaken."""
 
-from pipelines.store.records import NewEvent
-from tests.contract.test_generation_store import generation_id, store  # noqa: F401  (fixtures)
+from pipelines.records import NewEvent
+from tests.contract.test_generation_store import generation_id, store  # noqa: F401, a fixture
 
 
 def moved(done):

@@ -7,11 +7,11 @@ from sqlalchemy import update
 
 from pipelines.errors import Busy, NotFound
 from pipelines.recipe import Recipe
+from pipelines.records import NewEvent
 from pipelines.steps import Step, StepOutput
-from pipelines.store.records import NewEvent
-from pipelines.store.sql import LOST_WORKERS
+from pipelines.store.generations import LOST_WORKERS
 from pipelines.store.tables import generations
-from tests.contract.test_generation_store import BRIEF, RECIPE, store  # noqa: F401  (fixtures)
+from tests.contract.test_generation_store import BRIEF, RECIPE, store  # noqa: F401, a fixture
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 DONE = NewEvent(kind="generation_completed", message="done")

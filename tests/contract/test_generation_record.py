@@ -3,8 +3,8 @@
 import pytest
 
 from pipelines.report.record import RunRecord
-from tests.ad_server import BRIEF, PROMPT, SpeakingServer, until
-from tests.gateway_server import VIDEO
+from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, until
+from tests.support.gateway_server import VIDEO
 
 URL = "/api/v1/generations"
 

@@ -9,11 +9,11 @@ from sqlalchemy import update
 from pipelines.brief import Brief
 from pipelines.errors import Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
+from pipelines.records import NewEvent
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
 from pipelines.store import transaction
 from pipelines.store.database import Database
-from pipelines.store.records import NewEvent
-from pipelines.store.sql import GenerationStore
+from pipelines.store.generations import GenerationStore
 from pipelines.store.tables import generations
 
 BRIEF = Brief(prompt="an ad for a steel water bottle", seed=3)

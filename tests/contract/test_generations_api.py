@@ -9,9 +9,9 @@ import threading
 import httpx
 import pytest
 
-from tests.ad_server import BRIEF, PROMPT, SpeakingServer, frames, until
-from tests.gateway_users import bearer, new_user
-from tests.tiny_models import png
+from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, frames, until
+from tests.support.gateway_users import bearer, new_user
+from tests.support.tiny_models import png
 
 URL = "/api/v1/generations"
 

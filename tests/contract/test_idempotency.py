@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.ad_server import PROMPT, SpeakingServer
-from tests.gateway_server import VIDEO
-from tests.gateway_users import logged_in
+from tests.support.ad_server import PROMPT, SpeakingServer
+from tests.support.gateway_server import VIDEO
+from tests.support.gateway_users import logged_in
 
 ASYNC = {"Prefer": "respond-async"}
 

@@ -9,12 +9,11 @@ from pipelines.errors import KeyReused, NotFound, QuotaExceeded
 from pipelines.recipe import Recipe
 from pipelines.steps import StoredArtifact
 from pipelines.store.catalogue import Catalogue
-from pipelines.store.disposal import Disposal
+from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Accepted, Intake, Order
-from pipelines.store.owned import OwnedArtifacts
-from pipelines.store.quotas import Quota
+from pipelines.store.ownership import OwnedArtifacts, Quota
 from pipelines.store.request_keys import RequestKey
-from pipelines.store.sql import GenerationStore
+from pipelines.store.sweep import Disposal
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 PICTURES = tuple(StoredArtifact(sha256=letter * 64, media_type="image/png", size=10) for letter in "abc")

@@ -10,11 +10,11 @@ from PIL import Image
 from models.errors import InferenceFailed
 from models.interfaces import ChatRequest, ImageRequest
 from pipelines.media import decode_image
-from tests.ad_server import PROMPT, SpeakingServer
-from tests.gateway_users import logged_in
-from tests.scripted_desk import agent_of
-from tests.session_client import Client
-from tests.tiny_models import png
+from tests.support.ad_server import PROMPT, SpeakingServer
+from tests.support.gateway_users import logged_in
+from tests.support.scripted_desk import agent_of
+from tests.support.session_client import Client
+from tests.support.tiny_models import png
 
 STAGES = ("story", "reference_image", "storyboard", "video")
 
@@ -342,7 +342,7 @@ def test_an_edit_is_made_once_however_often_the_request_arrives(client, server):
 
 
 def test_an_edit_that_takes_long_says_where_to_watch(client, server, monkeypatch):
-    monkeypatch.setattr("serving.gateway.session_edits.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("serving.gateway.interactive.edits.WAIT_SECONDS", 0.2)
     session_id = client.reach("storyboard")
     with server.studio.holding(1):
         answer = client.post(session_id, "/inpaint", image_id=0, mask_data=mask(), prompt="a red hat")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipelines.media import decode_clip
-from tests.ad_server import PROMPT, SpeakingServer, until
+from tests.support.ad_server import PROMPT, SpeakingServer, until
 
 URL = "/api/generations"
 AD = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}

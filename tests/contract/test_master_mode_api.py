@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from models.errors import InferenceFailed
-from tests.ad_server import PROMPT, SpeakingServer, frames, until
-from tests.gateway_users import bearer, new_user
-from tests.tiny_models import png
+from tests.support.ad_server import PROMPT, SpeakingServer, frames, until
+from tests.support.gateway_users import bearer, new_user
+from tests.support.tiny_models import png
 
 URL = "/api/master-mode"
 FORM = {"prompt": PROMPT, "duration": "9", "num_scenes": "2", "max_iterations": "2"}

@@ -9,9 +9,9 @@ import pytest
 from models.errors import InferenceFailed
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.build import build
-from tests.gateway_server import IMAGE, serve
-from tests.tiny_language_models import chat_spec
-from tests.tiny_models import png
+from tests.support.gateway_server import IMAGE, serve
+from tests.support.tiny_language_models import chat_spec
+from tests.support.tiny_models import png
 
 SCHEMA = {
     "type": "object",

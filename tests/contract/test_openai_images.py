@@ -14,9 +14,9 @@ from PIL import Image
 
 from models.errors import InferenceFailed, OutOfMemory
 from models.interfaces import LoraUse, StartImage, StartLatents
-from tests.gateway_server import CHAT, IMAGE, MIXER, refusal, serve
-from tests.gateway_users import bearer
-from tests.tiny_models import png
+from tests.support.gateway_server import CHAT, IMAGE, MIXER, refusal, serve
+from tests.support.gateway_users import bearer
+from tests.support.tiny_models import png
 
 
 @pytest.fixture(scope="module")

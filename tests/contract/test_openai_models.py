@@ -3,8 +3,8 @@
 import openai
 import pytest
 
-from serving.gateway.routes.health import READY
-from tests.gateway_server import IMAGE, SPECS, VIDEO, refusal, serve
+from serving.gateway.health import READY
+from tests.support.gateway_server import IMAGE, SPECS, VIDEO, refusal, serve
 
 
 @pytest.fixture(scope="module")

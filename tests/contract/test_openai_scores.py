@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.media import encode_clip
 from quality.registry import DIMENSIONS, UNAVAILABLE
-from tests.gateway_server import VIDEO, serve
+from tests.support.gateway_server import VIDEO, serve
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from models.errors import InferenceFailed
 from models.interfaces import VideoRequest
 from pipelines.media import decode_clip
 from serving.gateway.services import Limits
-from tests.gateway_server import IMAGE, MIXER, VIDEO, serve
-from tests.tiny_models import png
+from tests.support.gateway_server import IMAGE, MIXER, VIDEO, serve
+from tests.support.tiny_models import png
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 

@@ -6,14 +6,8 @@ import pytest
 
 from pipelines.errors import NotFound
 from pipelines.steps import StoredArtifact
-from pipelines.store.owned import OwnedArtifacts
-from tests.contract.test_generation_store import (  # noqa: F401  (fixtures)
-    EVENT,
-    generation_id,
-    output,
-    step,
-    store,
-)
+from pipelines.store.ownership import OwnedArtifacts
+from tests.contract.test_generation_store import EVENT, generation_id, output, step, store  # noqa: F401, a fixture
 
 PICTURE = StoredArtifact(sha256="b" * 64, media_type="image/png", size=7)
 

@@ -14,8 +14,8 @@ from models.registry import load
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from pipelines.media import encode_clip
-from tests.ad_server import BRIEF, SpeakingServer, SpeakingStudios, frames, until
-from tests.gateway_server import Drawer, Studio
+from tests.support.ad_server import BRIEF, SpeakingServer, SpeakingStudios, frames, until
+from tests.support.gateway_server import Drawer, Studio
 
 URL = "/api/v1/generations"
 MEASURED = {

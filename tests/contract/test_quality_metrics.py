@@ -5,7 +5,7 @@ import pytest
 from pipelines.errors import LeaseLost
 from pipelines.steps import StepOutput
 from quality.score import Score
-from tests.contract.test_generation_store import EVENT, generation_id, step, store  # noqa: F401  (fixtures)
+from tests.contract.test_generation_store import EVENT, generation_id, step, store  # noqa: F401, a fixture
 
 
 def scored(*values, scene=1):

@@ -5,11 +5,10 @@ import asyncio
 import pytest
 
 from pipelines.errors import QuotaExceeded
+from pipelines.records import NewEvent
 from pipelines.steps import StoredArtifact
-from pipelines.store.owned import OwnedArtifacts
-from pipelines.store.quotas import Quota
-from pipelines.store.records import NewEvent
-from pipelines.store.sql import GenerationStore
+from pipelines.store.generations import GenerationStore
+from pipelines.store.ownership import OwnedArtifacts, Quota
 from tests.contract.test_generation_store import BRIEF, RECIPE
 
 DONE = NewEvent(kind="generation_completed", message="done")

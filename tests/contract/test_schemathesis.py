@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ad_server import BRIEF, PROMPT, SpeakingServer, until
-from tests.gateway_users import log_in, new_user
+from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, until
+from tests.support.gateway_users import log_in, new_user
 
 CASES = 4
 """Random ones per operation."""

@@ -9,9 +9,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from models.errors import InferenceFailed
-from tests.ad_server import SpeakingServer
-from tests.gateway_users import bearer, logged_in
-from tests.session_client import Client
+from tests.support.ad_server import SpeakingServer
+from tests.support.gateway_users import bearer, logged_in
+from tests.support.session_client import Client
 
 RECEIVE_SECONDS = 30
 
@@ -195,7 +195,7 @@ def test_a_failed_session_is_a_stage_error(server, client):
 
 
 def test_silence_is_a_heartbeat_with_the_newest_seq(server, client, board, monkeypatch):
-    monkeypatch.setattr("serving.gateway.event_stream.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("serving.gateway.events.HEARTBEAT_SECONDS", 0.05)
     seq = client.get(board)["seq"]
     with watching(server, board, after=seq) as watcher:
         assert watcher.next() == {"type": "heartbeat", "session_id": board, "seq": seq}

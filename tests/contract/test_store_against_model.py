@@ -19,15 +19,15 @@ from pipelines.brief import Brief
 from pipelines.decisions.situation import Decision
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
+from pipelines.records import Lease, NewEvent
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
-from pipelines.store import sql
+from pipelines.store import generations as sql
 from pipelines.store.database import Database, sqlite_url
-from pipelines.store.directions import DirectionStore
-from pipelines.store.disposal import Disposal
+from pipelines.store.decisions import DirectionStore
+from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Intake, Order
-from pipelines.store.records import Lease, NewEvent
 from pipelines.store.request_keys import RequestKey
-from pipelines.store.sql import GenerationStore
+from pipelines.store.sweep import Disposal
 from pipelines.store.tables import artifacts, checkpoints, events, generations, messages, takes
 from quality.score import Score
 

@@ -7,20 +7,18 @@ from sqlalchemy import select
 
 from pipelines.decisions.situation import Decision
 from pipelines.errors import LeaseLost
+from pipelines.records import NewEvent
 from pipelines.steps import StoredArtifact
-from pipelines.store import reading
-from pipelines.store.account_records import Credential
+from pipelines.store import connections as reading
+from pipelines.store.account_tables import Credential
 from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
-from pipelines.store.directions import DirectionStore
-from pipelines.store.disposal import Disposal
-from pipelines.store.groups import GroupStore
-from pipelines.store.intake import Intake, Order
-from pipelines.store.login_attempts import AttemptLimits, LoginAttempts
-from pipelines.store.logins import Logins
-from pipelines.store.records import NewEvent
+from pipelines.store.decisions import DirectionStore
+from pipelines.store.generations import GenerationStore
+from pipelines.store.intake import GroupStore, Intake, Order
+from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins
 from pipelines.store.request_keys import RequestKey
-from pipelines.store.sql import GenerationStore
+from pipelines.store.sweep import Disposal
 from pipelines.store.tables import generation_groups, generations
 from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
 

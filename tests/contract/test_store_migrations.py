@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from pipelines.store.account_tables import users
 from pipelines.store.database import Database
+from pipelines.store.generations import GenerationStore
 from pipelines.store.request_keys import request_keys
-from pipelines.store.sql import GenerationStore
 from pipelines.store.tables import metadata
 
 assert users.metadata is request_keys.metadata is metadata, "all tables are described in one place"

@@ -7,13 +7,13 @@ from sqlalchemy import select
 
 from pipelines.brief import Brief
 from pipelines.errors import Unstorable
+from pipelines.records import NewEvent
 from pipelines.steps import StepOutput
 from pipelines.store.accounts import Accounts
 from pipelines.store.catalogue import Catalogue
-from pipelines.store.records import NewEvent
-from pipelines.store.storable import serialised
 from pipelines.store.tables import currents
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, generation_id, step, store  # noqa: F401
+from pipelines.store.values import serialised
+from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, generation_id, step, store  # noqa: F401, a fixture
 
 NUL, HALF = "a\x00b", "a\ud83db"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import openai
 
 from pipelines.store.accounts import Accounts
-from serving.first_admin import bootstrap
-from serving.gateway.auth.passwords import Passwords
-from serving.server_store import open_server_store
+from serving.gateway.auth.login import Passwords
+from serving.server.first_start import bootstrap
+from serving.server.store import open_server_store
 from tests.e2e.command import REPOSITORY, environment
 
 API_KEY = re.compile(r"admint_[0-9a-f]{12}_[0-9a-f]{64}")

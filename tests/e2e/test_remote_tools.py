@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tests.e2e.command import PROMPT, REPOSITORY, admint, popen, result
-from tests.gateway_process import start_gateway
-from tests.gateway_users import PASSWORD
+from tests.support.gateway_process import start_gateway
+from tests.support.gateway_users import PASSWORD
 
 REFERENCES = REPOSITORY / "examples" / "water-bottle" / "references"
 QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--scenes", "2", "--seed", "5")

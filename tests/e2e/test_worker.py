@@ -10,8 +10,8 @@ import pytest
 
 from configs.settings import load_profile, load_recipe
 from pipelines.brief import Brief
-from serving.model_set import model_set
-from serving.server_store import open_server_store
+from serving.profile_models import model_set
+from serving.server.store import open_server_store
 from tests.e2e.command import PROMPT, REPOSITORY, environment
 
 PATIENCE_SECONDS = 240

@@ -11,7 +11,7 @@ from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, S
 from models.pool import ModelPool
 from models.registry import load
 from models.spec import Acceleration, ImageModelSpec
-from tests import tiny_models
+from tests.support import tiny_models
 
 CUDA = "cuda:0"
 NEAR = 3

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.errors import BadInput, NotFound, StorageFailed
 from pipelines.recipe import Recipe
-from tests.directed_world import APPROVALS, RECIPE, reference, world  # noqa: F401  (fixtures)
+from tests.support.directed_world import APPROVALS, RECIPE, reference, world  # noqa: F401, a fixture
 
 
 async def test_it_waits_after_each_stage_and_finishes_when_all_are_approved(world):  # noqa: F811

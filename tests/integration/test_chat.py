@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import BadInput
-from tests.directed_world import world  # noqa: F401  (fixtures)
+from tests.support.directed_world import world  # noqa: F401, a fixture
 
 
 async def said(world, generation_id):  # noqa: F811

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from models.errors import InvalidRequest
-from models.llm.grammar import Grammars
-from models.llm.sampling import Sampler
+from models.llm.grammar import Grammars, Sampler
 from models.sketch.build import build
 
 MAX_TOKENS = 3000

@@ -6,13 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipelines.errors import NotFound
-from serving.client.access import Key, Session, access_to
-from serving.client.connection import connect
-from serving.client.credentials import Credentials, credentials_file
-from serving.client.login import log_in, with_key
+from serving.client.http import connect
+from serving.client.login import Credentials, Key, Session, access_to, credentials_file, log_in, with_key
 from serving.errors import Unauthenticated, Unreachable
-from tests.gateway_server import serve
-from tests.gateway_users import PASSWORD, new_user
+from tests.support.gateway_server import serve
+from tests.support.gateway_users import PASSWORD, new_user
 
 
 @pytest.fixture(scope="module")

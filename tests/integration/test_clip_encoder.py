@@ -6,11 +6,11 @@ import pytest
 from configs.settings import load_model
 from models.errors import WeightsError
 from models.registry import load
-from models.sketch.world import caption, render, sample_spec
+from models.sketch.training.world import caption, render, sample_spec
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from quality.registry import measure
-from quality.shot import Shot
+from quality.score import Shot
 
 PAIRS = 24
 

@@ -5,8 +5,8 @@ import yaml
 from typer.testing import CliRunner
 
 from configs.settings import load_profile
-from serving.cli import app
-from serving.deploy_command import total_gpus
+from serving.cli.deploy import total_gpus
+from serving.cli.main import app
 
 
 def written(*arguments):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from pipelines.decisions.service import edit_history
 from pipelines.direction import Modifications
-from pipelines.directions import edit_history
 from pipelines.errors import BadInput, Busy, NotFound
 from pipelines.media import decode_image, encode_png
-from tests.directed_world import RECIPE, world  # noqa: F401  (fixtures)
+from tests.support.directed_world import RECIPE, world  # noqa: F401, a fixture
 
 AUTO = RECIPE.model_copy(update={"approvals": ()})
 

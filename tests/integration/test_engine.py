@@ -7,15 +7,15 @@ import pytest
 
 from pipelines.brief import Brief
 from pipelines.coherence import CoherenceSettings
-from pipelines.engine import Engine
 from pipelines.errors import StepFailed
 from pipelines.media import decode_clip
 from pipelines.recipe import Recipe
+from pipelines.runtime.engine import Engine
+from pipelines.screenplay import Scene, SceneDraft, ScenesResult
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database, sqlite_url
-from pipelines.store.sql import GenerationStore
-from pipelines.story import Scene, SceneDraft, ScenesResult
-from tests.drawing_models import DrawingModels
+from pipelines.store.generations import GenerationStore
+from tests.support.drawing_models import DrawingModels
 
 FPS = 24
 STAGES = ("storyboard", "video", "stitch", "quality")

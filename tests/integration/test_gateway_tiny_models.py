@@ -12,8 +12,8 @@ from PIL import Image
 from models.interfaces import ImageRequest, NoiseSpec, Unwatched
 from models.registry import load
 from pipelines.media import decode_clip
-from tests import tiny_models
-from tests.gateway_server import WEIGHTS, serve
+from tests.support import tiny_models
+from tests.support.gateway_server import WEIGHTS, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 

@@ -16,7 +16,7 @@ from models.interfaces import (
     Unwatched,
 )
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 ROUNDING = 2
 """Levels of 255 that a pixel may differ by: another shape sums in another order."""

@@ -5,8 +5,10 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
+from models.diffusion.latents import encode
+from models.diffusion.memory import SECOND_TRY
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest, OutOfMemory, WeightsError
-from models.image.latents import encode
 from models.interfaces import (
     AdapterSettings,
     ImageRequest,
@@ -17,10 +19,8 @@ from models.interfaces import (
     StartLatents,
     Unwatched,
 )
-from models.memory import SECOND_TRY
-from models.noise import draw, noise_sha256
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 STRONG = AdapterSettings(scale=1.0)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from diffusers import Flux2KleinPipeline
 
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest
 from models.interfaces import AdapterSettings, ImageRequest, Inpaint, NoiseSpec, Reference, StartImage, Unwatched
-from models.noise import draw, noise_sha256
 from models.registry import load
 from models.spec import Acceleration
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 

@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save
 
+from models.diffusion.latents import encode, pack
 from models.errors import InvalidRequest
-from models.image.latents import encode, pack
 from models.interfaces import EncodedImage, ImageRequest, NoiseSpec, StartImage, StartLatents, Unwatched
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 
 def request(**changes):

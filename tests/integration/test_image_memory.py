@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.diffusion.memory import SECOND_TRY, is_out_of_memory
 from models.errors import InferenceFailed, OutOfMemory
 from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, Unwatched
-from models.memory import SECOND_TRY, is_out_of_memory
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 TOO_MUCH = 2**50
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
+from models.diffusion.noise import draw
+from models.diffusion.references import Layer, block_presets
 from models.errors import InvalidRequest
-from models.image.reference_adapter import Layer, block_presets
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
-from models.noise import draw
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1)
 

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from models.diffusion.references import Region
 from models.errors import InvalidRequest
-from models.image.region import Region
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 SIZES = [(64, 64), (80, 48), (72, 104)]
 """Latents of 8x8, 10x6 and 9x13: the last two are halved with a rest."""

@@ -8,20 +8,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
+from models.diffusion.latents import encode
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest, WeightsError
-from models.image.latents import encode
-from models.interfaces import (
-    EncodedImage,
-    ImageRequest,
-    Inpaint,
-    NoiseSpec,
-    Reference,
-    StartImage,
-    Unwatched,
-)
-from models.noise import draw, noise_sha256
+from models.interfaces import EncodedImage, ImageRequest, Inpaint, NoiseSpec, Reference, StartImage, Unwatched
 from models.registry import FAMILIES, load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 STOCK = {"stable-diffusion": StableDiffusionPipeline, "stable-diffusion-xl": StableDiffusionXLPipeline}

@@ -22,7 +22,7 @@ def chat_handle(ray_session):
     from ray import serve
 
     from configs.settings import load_profile
-    from serving.deployments.llm import chat_application
+    from serving.deployments.chat import chat_application
 
     yield serve.run(chat_application(load_profile("sketch")), name="in-process", route_prefix=None)
     serve.delete("in-process")
@@ -43,13 +43,13 @@ async def all_of(chunks):
 
 @pytest.fixture
 def chat(chat_handle):
-    from serving.deployments.llm import ChatOverHandle
+    from serving.deployments.chat import ChatOverHandle
 
     return ChatOverHandle(chat_handle)
 
 
 async def test_the_pipelines_requests_are_answered_over_a_handle(chat_handle):
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     first, again = [await complete(chat_handle, MODEL, ask(seed=4), Unwatched()) for _ in range(2)]
     assert first.text == again.text
@@ -70,7 +70,7 @@ async def test_the_error_of_a_request_at_fault_keeps_its_class(chat):
 
 
 async def test_a_stopped_answer_frees_the_replica(chat_handle):
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     class StopAtThird:
         def step(self, done, total):
@@ -87,7 +87,7 @@ async def test_a_stopped_answer_frees_the_replica(chat_handle):
 async def test_an_answer_whose_replica_dies_is_asked_for_again(chat_handle):
     import ray
 
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     killed = asyncio.Event()
 

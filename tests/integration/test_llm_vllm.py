@@ -10,13 +10,13 @@ import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, Unwatched
-from models.sketch.train.paths import WEIGHTS
-from pipelines.agents.director import StoryAnswer, story_question
-from pipelines.agents.lint import calls_to_action, names_product
+from models.sketch.training.loop import WEIGHTS
+from pipelines.agents.facts import calls_to_action, names_product
+from pipelines.agents.story import StoryAnswer, story_question
 from pipelines.brief import Brief
-from pipelines.story import Entity, Premise
+from pipelines.screenplay import Entity, Premise
 from pipelines.timing import plan_slots
-from tests.tiny_language_models import LORA_RANK, chat_spec, save_lora
+from tests.support.tiny_language_models import LORA_RANK, chat_spec, save_lora
 
 SCHEMA = {
     "type": "object",
@@ -34,8 +34,8 @@ def vllm_handle(ray_session, tmp_path_factory):
     """One start for all tests: about a minute, nearly all of it imports."""
     from ray import serve
 
-    from configs.language import LanguageSettings
-    from serving.deployments.llm_vllm import vllm_application
+    from configs.serving import LanguageSettings
+    from serving.deployments.chat_vllm import vllm_application
 
     made = tmp_path_factory.mktemp("vllm")
     folder = WEIGHTS / "llm_text"
@@ -54,7 +54,7 @@ def vllm_handle(ray_session, tmp_path_factory):
 
 @pytest.fixture
 def vllm(vllm_handle):
-    from serving.deployments.llm import ChatOverHandle
+    from serving.deployments.chat import ChatOverHandle
 
     return ChatOverHandle(vllm_handle)
 
@@ -102,7 +102,7 @@ async def test_the_same_seed_gives_the_same_answer_streamed_or_whole(vllm):
 
 
 async def test_the_pipelines_requests_are_answered_over_a_handle(vllm_handle):
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     result = await complete(vllm_handle, "tiny", ask(seed=3), Unwatched())
     assert set(json.loads(result.text)) == {"title", "score"}
@@ -112,7 +112,7 @@ async def test_the_pipelines_requests_are_answered_over_a_handle(vllm_handle):
 
 
 async def test_the_director_tells_a_story_of_the_briefs_product_and_place(vllm_handle):
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     product = Entity(handle="product", role="product", name="steel water bottle", description="teal steel bottle")
     brief = Brief(prompt="an ad for a steel water bottle on the beach", seed=1)
@@ -128,7 +128,7 @@ async def test_the_director_tells_a_story_of_the_briefs_product_and_place(vllm_h
 
 
 async def test_a_watcher_stops_an_answer_and_the_next_one_is_served(vllm_handle):
-    from serving.deployments.llm import complete
+    from serving.deployments.chat import complete
 
     class StopAtThird:
         def step(self, done, total):
@@ -214,8 +214,8 @@ async def test_text_parts_are_read(vllm):
 
 
 def test_half_a_card_is_half_of_its_memory():
-    from configs.language import LanguageSettings
-    from serving.deployments.llm_vllm import engine_arguments
+    from configs.serving import LanguageSettings
+    from serving.deployments.chat_vllm import engine_arguments
 
     half = LanguageSettings.model_validate({"engine": "vllm", "num_gpus": 0.5, "max_model_len": 4096})
     arguments = engine_arguments(chat_spec(dtype="bfloat16"), half)

@@ -14,7 +14,7 @@ from models.errors import Cancelled, InvalidRequest, WeightsError
 from models.interfaces import ImageRequest, LoraUse, NoiseSpec, Reference, Unwatched
 from models.registry import load
 from models.spec import WeightSource, lora_part
-from tests import tiny_models
+from tests.support import tiny_models
 
 SOURCE = WeightSource(repository="owner/lora", revision="0" * 40)
 

@@ -10,7 +10,7 @@ from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, LoraUse, NoiseSpec, Unwatched, VideoRequest
 from models.registry import load
 from models.spec import WeightSource, lora_part
-from tests import tiny_models
+from tests.support import tiny_models
 
 FAMILIES = {
     "flux": (FluxPipeline, tiny_models.save_flux),

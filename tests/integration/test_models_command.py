@@ -8,7 +8,7 @@ from models.errors import WeightsError
 from models.hub import COMMIT
 from models.weights import UNPINNED
 from pipelines.errors import BadInput
-from serving.models_command import app
+from serving.cli.models import app
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import torch
 from diffusers import StableDiffusionPipeline, WanImageToVideoPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
+from models.diffusion.noise import draw
+from models.diffusion.placement import denoisers, exact, free_hooks, place, quantised
 from models.errors import InvalidRequest
 from models.interfaces import NoiseSpec
-from models.noise import draw
-from models.placement import denoisers, exact, free_hooks, place, quantised
-from tests import tiny_models
+from tests.support import tiny_models
 
 CACHE = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
 """So high that every step after the first is skipped: the difference cannot be missed."""

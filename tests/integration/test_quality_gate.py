@@ -11,8 +11,8 @@ from pipelines.coherence import derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
 from pipelines.scoring import score_file
-from tests.directed_world import RECIPE, world  # noqa: F401  (fixtures)
-from tests.drawing_models import SpeakingModels
+from tests.support.directed_world import RECIPE, world  # noqa: F401, a fixture
+from tests.support.drawing_models import SpeakingModels
 
 FLICKER = {0.6: 102, 0.8: 51, 1.0: 0}
 """How much a clip's frames change, by the temporal flickering that it then has."""

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import literal, select, text
 
 from pipelines.errors import StorageFailed
+from pipelines.store.connections import Reader
 from pipelines.store.database import sqlite_url
-from pipelines.store.reading import Reader
 
 MANY = 200
 

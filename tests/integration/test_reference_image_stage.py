@@ -6,10 +6,10 @@ from models.interfaces import ImageRequest, ImageResult
 from pipelines.brief import Brief, BriefReference
 from pipelines.media import decode_image
 from pipelines.recipe import Recipe
+from pipelines.screenplay import Entity, Story, StoryResult
 from pipelines.stages.reference_image import draw_references
 from pipelines.steps import StoredArtifact
-from pipelines.story import Entity, Story, StoryResult
-from tests.scripted_desk import IMAGE, MemoryArtifacts, ScriptedDesk, context_for
+from tests.support.scripted_desk import IMAGE, MemoryArtifacts, ScriptedDesk, context_for
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", seed=7)
 RECIPE = Recipe(name="test", description="", stages=("story", "reference_image"))

@@ -7,11 +7,11 @@ import pytest
 
 from pipelines.direction import ChosenTake, Direction, Modifications, Revision
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
-from pipelines.stages.directed import directed, said
+from pipelines.stages.revisions import directed, said
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
 from tests.integration.test_scenes_stage import BRIEF
-from tests.scripted_desk import ScriptedDesk, agent_of, context_for
+from tests.support.scripted_desk import ScriptedDesk, agent_of, context_for
 
 RECIPE = Recipe(
     name="test",

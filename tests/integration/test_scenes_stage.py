@@ -2,9 +2,9 @@ import json
 
 from pipelines.brief import Brief
 from pipelines.recipe import Recipe, SceneAgents
+from pipelines.screenplay import Beat, Entity, Story, StoryResult
 from pipelines.stages.scenes import write_scenes
-from pipelines.story import Beat, Entity, Story, StoryResult
-from tests.scripted_desk import ScriptedDesk, agent_of, context_for
+from tests.support.scripted_desk import ScriptedDesk, agent_of, context_for
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", seed=7)
 BOTTLE = Entity(handle="product", role="product", name="steel water bottle", description="red steel bottle")

@@ -9,11 +9,11 @@ import yaml
 
 from models.interfaces import AdapterSettings, ImageRequest, NoiseSpec, Reference, Unwatched
 from models.registry import load
-from models.sketch.world import render, sample_spec
-from models.sketch.world.judge import Judge
+from models.sketch.training.world import render, sample_spec
+from models.sketch.training.world.judge import Judge
 from models.spec import ImageModelSpec
 from models.weights import Library
-from tests import tiny_models
+from tests.support import tiny_models
 
 SPEC = Path(__file__).parents[2] / "configs/models/sketch-image.yaml"
 HELD_OUT = (  # combinations that no training has seen

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks.sketch_dialogues import MAKERS, Ad
 from benchmarks.sketch_llm_eval import CHAT, IMAGE, RECIPE, VIDEO, EvalDesk
 from models.llm.transformers_chat import TransformersChat
-from models.sketch.train.paths import WEIGHTS
-from models.sketch.world.render import render_array
-from models.sketch.world.spec import SceneSpec
-from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.lint import calls_to_action, names_product
-from pipelines.agents.story_critic import story_critique_question
+from models.sketch.training.dialogues.dialogues import MAKERS, Ad
+from models.sketch.training.loop import WEIGHTS
+from models.sketch.training.world.render import render_array
+from models.sketch.training.world.spec import SceneSpec
+from pipelines.agents.conversation import CritiqueAnswer
+from pipelines.agents.facts import calls_to_action, names_product
+from pipelines.agents.story import story_critique_question
 from pipelines.brief import Brief, BriefReference
 from pipelines.media import encode_png
 from pipelines.stages.context import StageContext

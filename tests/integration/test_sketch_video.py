@@ -10,11 +10,11 @@ import yaml
 from benchmarks.sketch_eval import ssim
 from models.interfaces import NoiseSpec, Unwatched, VideoRequest
 from models.registry import load
-from models.sketch.world import render, sample_spec
-from models.sketch.world.moves import travel
+from models.sketch.training.world import render, sample_spec
+from models.sketch.training.world.judge import travel
 from models.spec import VideoModelSpec
 from models.weights import Library
-from tests import tiny_models
+from tests.support import tiny_models
 
 SPEC = Path(__file__).parents[2] / "configs/models/sketch-video.yaml"
 KEYFRAME = replace(

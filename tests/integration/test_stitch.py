@@ -12,14 +12,13 @@ from PIL import Image
 
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.brief import Brief
-from pipelines.clips import Clip
 from pipelines.errors import StepFailed, StorageFailed
 from pipelines.media import decode_clip, encode_clip
 from pipelines.recipe import Recipe
+from pipelines.screenplay import Clip, Entity, Scene, SceneDraft
 from pipelines.stages.context import StageContext
 from pipelines.stages.stitch import Edit, cover_scene, delivery_frames, fit, stitch, stitch_step
 from pipelines.store.artifacts import LocalArtifacts
-from pipelines.story import Entity, Scene, SceneDraft
 from pipelines.timeline import plan_timeline
 from pipelines.timing import SceneSlot
 

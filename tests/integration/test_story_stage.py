@@ -7,7 +7,7 @@ from pipelines.brief import Brief, BriefReference
 from pipelines.errors import AgentFailed
 from pipelines.recipe import Recipe, StoryAgents
 from pipelines.stages.story import tell_story
-from tests.scripted_desk import CHAT, ScriptedDesk, agent_of, context_for
+from tests.support.scripted_desk import CHAT, ScriptedDesk, agent_of, context_for
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", seed=7)
 

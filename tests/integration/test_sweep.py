@@ -7,9 +7,8 @@ import pytest
 
 from pipelines.steps import StoredArtifact
 from pipelines.store.artifacts import ASIDE, PART, LocalArtifacts
-from pipelines.store.disposal import Disposal
-from pipelines.store.owned import OwnedArtifacts
-from pipelines.store.sweep import sweep
+from pipelines.store.ownership import OwnedArtifacts
+from pipelines.store.sweep import Disposal, sweep
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=9)

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 from pipelines.errors import BadInput, NotFound
 from pipelines.store.accounts import Accounts
 from pipelines.store.logins import Logins
-from serving.cli import app
-from serving.gateway.auth import passwords
-from serving.gateway.auth.opaque_tokens import hashed, read_key
-from serving.server_store import open_server_store
-from tests.gateway_users import PASSWORD, cheap_passwords
+from serving.cli.main import app
+from serving.gateway.auth import login as passwords
+from serving.gateway.auth.tokens import hashed, read_key
+from serving.server.store import open_server_store
+from tests.support.gateway_users import PASSWORD, cheap_passwords
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,12 @@ import torch
 from diffusers import PIAPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest
 from models.interfaces import AdapterSettings, EncodedImage, NoiseSpec, Reference, Unwatched, VideoRequest
-from models.noise import draw, noise_sha256
 from models.registry import load
-from models.video.keyframe import followed, held
-from tests import tiny_models
+from models.video.animatediff import followed, held
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 

@@ -7,11 +7,11 @@ from diffusers.pipelines.ltx import pipeline_ltx_condition
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from diffusers.utils.torch_utils import randn_tensor
 
+from models.diffusion.noise import draw, noise_sha256, step_generator
 from models.errors import Cancelled, InvalidRequest
 from models.interfaces import LoraUse, NoiseSpec, Reference, Unwatched, VideoRequest
-from models.noise import draw, noise_sha256, step_generator
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 SPEC = {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, "first_frame": "optional", "last_frame": True}

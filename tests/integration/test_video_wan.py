@@ -5,12 +5,12 @@ import pytest
 import torch
 from diffusers import WanImageToVideoPipeline
 
+from models.diffusion.memory import SECOND_TRY
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest, OutOfMemory
 from models.interfaces import LoraUse, NoiseSpec, Reference, Unwatched, VideoRequest
-from models.memory import SECOND_TRY
-from models.noise import draw, noise_sha256
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 

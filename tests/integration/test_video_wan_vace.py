@@ -6,11 +6,11 @@ import torch
 from diffusers import WanVACEPipeline
 from PIL import Image
 
+from models.diffusion.noise import draw, noise_sha256
 from models.errors import Cancelled, InvalidRequest
 from models.interfaces import AdapterSettings, NoiseSpec, Reference, Unwatched, VideoRequest
-from models.noise import draw, noise_sha256
 from models.registry import load
-from tests import tiny_models
+from tests.support import tiny_models
 
 NOISE = NoiseSpec(seed=1, shared_seed=2, shared_strength=0.25)
 SPEC = {"size_multiple": 16, "frame_multiple": 4, "references": 3, "first_frame": "optional", "last_frame": True}

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from pipelines.errors import BadInput
-from pipelines.worker import Worker
-from tests.integration.test_engine import World, world  # noqa: F401  (fixture)
+from pipelines.runtime.worker import Worker
+from tests.integration.test_engine import World, world  # noqa: F401, a fixture
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def test_a_waiting_generation_is_run_to_its_end(world, start):  # noqa: F8
 
 
 async def test_a_wake_starts_a_new_row_without_waiting_for_the_next_look(world, start, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pipelines.worker.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("pipelines.runtime.worker.POLL_SECONDS", 3600.0)
     worker = start()
     await asyncio.sleep(0)
     generation_id = await world.create(stages=("storyboard",))
@@ -61,7 +61,7 @@ async def test_a_cancel_ends_the_generation_as_cancelled_and_the_next_one_runs(w
 
 
 async def test_a_cancel_that_only_the_row_knows_of_is_heeded_too(world, start, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pipelines.worker.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("pipelines.runtime.worker.POLL_SECONDS", 0.05)
     generation_id = await world.create()
     world.models.wait_in_video_call = 1
     start()

@@ -17,9 +17,8 @@ from pipelines.errors import BadInput
 from pipelines.media import decode_image, encode_clip
 from pipelines.uploads import read_mask, read_reference
 from serving.errors import QueueFull, Undecodable
-from serving.gateway import decoders as decoders_module
-from serving.gateway.decoder_line import send
-from serving.gateway.decoders import Decoders
+from serving.gateway.decoding import decoders as decoders_module
+from serving.gateway.decoding.decoders import Decoders, send
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def decoders():
 
 @pytest.fixture(scope="module")
 def hostile():
-    made = Decoders("tests.hostile_decoder")
+    made = Decoders("tests.support.hostile_decoder")
     yield made
     made.close()
 
@@ -110,7 +109,7 @@ async def test_a_program_that_died_between_two_files_is_replaced(hostile):
 
 async def test_the_program_knows_nothing_of_the_servers_environment(monkeypatch):
     monkeypatch.setenv("ADMINT_SECRET", "a secret of the server")
-    decoders = Decoders("tests.hostile_decoder")
+    decoders = Decoders("tests.support.hostile_decoder")
     try:
         await decoders.read("reference", b"good", "good.png")
         (program,) = decoders._all
@@ -130,7 +129,7 @@ async def test_more_files_than_may_wait_are_refused(hostile, monkeypatch):
 
 def test_a_program_whose_server_was_killed_ends_in_silence():
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "serving.gateway.decoder_process"]
+    command = [sys.executable, "-m", "serving.gateway.decoding.process"]
     program = subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE)
     theirs.close()
     with ours:

@@ -18,11 +18,11 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from serving.gateway.application import create_app
+from serving.gateway.app import create_app
 from serving.gateway.auth.gate import PUBLIC
-from tests.gateway_server import IMAGE, VIDEO, serve
-from tests.gateway_users import bearer, logged_in
-from tests.tiny_models import png
+from tests.support.gateway_server import IMAGE, VIDEO, serve
+from tests.support.gateway_users import bearer, logged_in
+from tests.support.tiny_models import png
 
 MEANT_TO_BE_PUBLIC = {"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh", "/docs", "/openapi.json"}
 """What anybody may ask. Making another address public is a decision that shows here."""

@@ -8,10 +8,10 @@ import socket
 import pytest
 from PIL import Image
 
-from serving.gateway.multipart import MAX_FIELD_BYTES, MAX_FIELDS
+from serving.gateway.requests import MAX_FIELD_BYTES, MAX_FIELDS
 from serving.gateway.services import Limits
-from tests.gateway_server import IMAGE, VIDEO, serve
-from tests.tiny_models import png
+from tests.support.gateway_server import IMAGE, VIDEO, serve
+from tests.support.tiny_models import png
 
 UPLOAD = 100_000
 LIMITS = Limits(upload_bytes=UPLOAD, json_bytes=600_000, video_bytes=300_000)

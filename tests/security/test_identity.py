@@ -11,12 +11,11 @@ import jwt
 import openai
 import pytest
 
-from pipelines.store.login_attempts import AttemptLimits
-from serving.gateway.application import create_app
-from serving.gateway.auth.access_tokens import ISSUER, LIFE_SECONDS
-from serving.gateway.auth.opaque_tokens import hashed, new_token
-from tests.gateway_server import serve
-from tests.gateway_users import PASSWORD, SIGNING_KEY, bearer, log_in, logged_in, new_user
+from pipelines.store.logins import AttemptLimits
+from serving.gateway.app import create_app
+from serving.gateway.auth.tokens import ISSUER, LIFE_SECONDS, hashed, new_token
+from tests.support.gateway_server import serve
+from tests.support.gateway_users import PASSWORD, SIGNING_KEY, bearer, log_in, logged_in, new_user
 
 SOMEWHERE = "/v1/models"
 

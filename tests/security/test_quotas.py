@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipelines.store.quotas import Quota
-from tests.gateway_server import IMAGE, VIDEO, serve
-from tests.gateway_users import logged_in
+from pipelines.store.ownership import Quota
+from tests.support.gateway_server import IMAGE, VIDEO, serve
+from tests.support.gateway_users import logged_in
 
 CLIP = {"model": VIDEO.name, "prompt": "a bottle"}
 PICTURE = {"model": IMAGE.name, "prompt": "a bottle", "size": "64x64", "response_format": "url"}

@@ -4,10 +4,10 @@ import base64
 
 import pytest
 
-from pipelines.store.quotas import Quota
-from tests.ad_server import PROMPT
-from tests.gateway_server import VIDEO, serve
-from tests.tiny_models import png
+from pipelines.store.ownership import Quota
+from tests.support.ad_server import PROMPT
+from tests.support.gateway_server import VIDEO, serve
+from tests.support.tiny_models import png
 
 PICTURE = png(1, 64, 64).data
 OTHER = png(2, 64, 64).data

@@ -9,9 +9,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from serving.gateway.auth import open_streams
-from tests.ad_server import PROMPT, frames
-from tests.gateway_server import serve
-from tests.gateway_users import bearer, log_in, new_user
+from tests.support.ad_server import PROMPT, frames
+from tests.support.gateway_server import serve
+from tests.support.gateway_users import bearer, log_in, new_user
 
 STREAM = {"Accept": "text/event-stream"}
 

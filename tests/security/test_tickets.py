@@ -12,13 +12,13 @@ from fastapi.responses import StreamingResponse
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from pipelines.store.account_records import Credential
+from pipelines.store.account_tables import Credential
 from serving.gateway.auth.gate import Gate
-from serving.gateway.auth.opaque_tokens import hashed, new_token
-from serving.gateway.identity import caller
-from serving.gateway.request_ids import RequestIds
-from tests.gateway_server import serve
-from tests.gateway_users import bearer, log_in, logged_in, new_user
+from serving.gateway.auth.identity import caller
+from serving.gateway.auth.tokens import hashed, new_token
+from serving.gateway.middleware import RequestIds
+from tests.support.gateway_server import serve
+from tests.support.gateway_users import bearer, log_in, logged_in, new_user
 
 STREAM = {"Accept": "text/event-stream"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.ad_server import PROMPT, SpeakingServer
+from tests.support.ad_server import PROMPT, SpeakingServer
 
 NUL, HALF = "\x00", "\ud83d"
 

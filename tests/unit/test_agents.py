@@ -1,9 +1,8 @@
 import pytest
 
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble
-from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.director import StoryAnswer, check_story, story_question
-from pipelines.agents.lint import (
+from pipelines.agents.conversation import CritiqueAnswer
+from pipelines.agents.facts import (
     calls_to_action,
     names_product,
     overview_facts,
@@ -12,10 +11,11 @@ from pipelines.agents.lint import (
     story_facts,
     stray_beats,
 )
-from pipelines.agents.scene_prompts import MAX_IMAGE_WORDS, image_prompt, video_prompt
-from pipelines.agents.scene_writer import SceneAnswer, check_scene, scene_question
+from pipelines.agents.prompting import MAX_IMAGE_WORDS, image_prompt, video_prompt
+from pipelines.agents.scene import SceneAnswer, check_scene, scene_question
+from pipelines.agents.story import StoryAnswer, check_story, story_question
 from pipelines.brief import Brief
-from pipelines.story import Beat, Entity, Premise, SceneDraft, Story
+from pipelines.screenplay import Beat, Entity, Premise, SceneDraft, Story
 from pipelines.timing import plan_slots
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", brand_name="Nordal")

@@ -4,18 +4,16 @@ import pytest
 
 from models.errors import BudgetExceeded
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer
-from pipelines.agents.conversation import Question, ask, schema_of
-from pipelines.agents.critique import CritiqueAnswer
-from pipelines.agents.director import story_question
-from pipelines.agents.image_enhancer import PromptAnswer
-from pipelines.agents.product_namer import Named
-from pipelines.agents.scene_writer import scene_question
-from pipelines.agents.vision import Seen
+from pipelines.agents.conversation import CritiqueAnswer, Question, ask, schema_of
+from pipelines.agents.enhancers import PromptAnswer
+from pipelines.agents.entities import Named, Seen
+from pipelines.agents.scene import scene_question
+from pipelines.agents.story import story_question
 from pipelines.brief import Brief
 from pipelines.errors import AgentFailed
-from pipelines.story import Beat, Entity, Premise, Story
+from pipelines.screenplay import Beat, Entity, Premise, Story
 from pipelines.timing import plan_slots
-from tests.scripted_desk import ScriptedDesk
+from tests.support.scripted_desk import ScriptedDesk
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach")
 BOTTLE = Entity(handle="product", role="product", name="steel water bottle", description="red steel bottle")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.deployments.asked_calls import AskedCalls, with_queues
-from serving.gateway.backends import ModelCounters
+from serving.backends.interface import ModelCounters
+from serving.deployments.handles import AskedCalls, with_queues
 
 
 def test_a_call_counts_until_it_ends_also_with_an_error():

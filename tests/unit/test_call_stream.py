@@ -3,8 +3,8 @@
 import pytest
 
 from models.errors import Cancelled, InvalidRequest
-from pipelines.lanes import Lane
-from serving.deployments.call_stream import Failed, Made, StepDone, call_stream, follow
+from pipelines.runtime.lanes import Lane
+from serving.deployments.calls import Failed, Made, StepDone, call_stream, follow
 
 
 class Seen:

@@ -5,7 +5,7 @@ import pytest
 
 from models.errors import InferenceFailed, WeightsError
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound, StepFailed
-from serving.cli import exit_code, one_line, repeat_flags
+from serving.cli.main import exit_code, one_line, repeat_flags
 
 
 def test_a_flag_with_several_values_is_read_as_the_same_flag_several_times():
@@ -54,7 +54,7 @@ def test_an_error_is_one_line_with_its_notes():
 
 def test_help_imports_no_heavy_library():
     script = (
-        "import sys; from serving.cli import app\n"
+        "import sys; from serving.cli.main import app\n"
         "import typer.testing; result = typer.testing.CliRunner().invoke(app, ['pipeline', '--help'])\n"
         "assert result.exit_code == 0 and '--full-pipeline' in result.output, result.output\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'sqlalchemy', 'av', 'cv2', 'numpy'} & set(sys.modules)\n"

@@ -9,17 +9,16 @@ import pytest
 from models.errors import Cancelled
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput, NotFound, StepFailed
-from serving.cli import exit_code
-from serving.client.connection import Patience, server_address
-from serving.client.following import read_event
-from serving.client.job import Job, Note, check_folder, read_note, write_note
-from serving.client.refusals import refusal, refusal_of
-from serving.client.served_models import served_model
-from serving.client.sse import event_data
+from serving.cli.main import exit_code
+from serving.client.desk import served_model
+from serving.client.errors import refusal, refusal_of
+from serving.client.generations import read_event
+from serving.client.http import Patience, event_data, server_address
+from serving.client.run import Job, Note, check_folder, read_note, write_note
 from serving.errors import ServingError, Unauthenticated, Unreachable
+from serving.gateway.openai.models import model_object
 from serving.gateway.problems import CODES
-from serving.gateway.schemas.models import model_object
-from tests.gateway_server import CHAT, IMAGE, SPECS, VIDEO
+from tests.support.gateway_server import CHAT, IMAGE, SPECS, VIDEO
 
 SERVER = "http://127.0.0.1:8000"
 

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from serving.client.credentials import Credentials, Login, credentials_file, read_private
+from serving.client.login import Credentials, Login, credentials_file, read_private
 from serving.errors import UnsafeCredentials
 
 ONE, TWO = "http://one:8000", "http://two:8000"

@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import Cancelled, InferenceFailed
 from models.interfaces import Unwatched
-from serving.deployments.coalescer import Coalescer
+from serving.deployments.batching import Coalescer
 
 
 class HeldLane:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import BadInput
-from pipelines.store.address import database_address
+from pipelines.store.engines import database_address
 
 
 @pytest.mark.parametrize(

@@ -14,23 +14,22 @@ from hypothesis import strategies as st
 
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest, ModelError, OutOfMemory
 from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFailed
-from quality.errors import UnknownDimension
+from quality.score import UnknownDimension
+from serving.backends.interface import ModelCounters
 from serving.errors import NotReady, QueueFull, ServingError
-from serving.gateway.backends import ModelCounters
-from serving.gateway.form_fields import nested
-from serving.gateway.image_orders import output_seeds
 from serving.gateway.metrics import COUNTERS, GAUGES
-from serving.gateway.multipart import Pair, Upload
+from serving.gateway.middleware import RequestIdFilter, RequestIds, current_request_id
+from serving.gateway.openai.images import output_seeds
+from serving.gateway.openai.video_schemas import VideoCreate
+from serving.gateway.openai.videos import frame_count
 from serving.gateway.problems import CODES, Problem, problem_of
-from serving.gateway.request_ids import RequestIdFilter, RequestIds, current_request_id
-from serving.gateway.schemas.videos import VideoCreate
-from serving.gateway.video_orders import frame_count
-from tests.gateway_server import VIDEO
+from serving.gateway.requests import Pair, Upload, nested
+from tests.support.gateway_server import VIDEO
 
 
 def test_the_gateway_imports_neither_ray_nor_torch():
     program = (
-        "import sys, serving.gateway.application, serving.gateway.local_backends;"
+        "import sys, serving.gateway.app, serving.backends.in_process;"
         "print([name for name in ('ray', 'torch', 'diffusers', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

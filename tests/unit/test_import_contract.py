@@ -14,11 +14,21 @@ MAY_IMPORT = {
     "configs": {"configs", "pipelines", "models"},
     "serving": {"serving", "pipelines", "models", "quality", "configs"},
 }
+TRAINING = "models.sketch.training"
+"""Not shipped: it may import the agents whose questions it learns, and nothing that is shipped may import it."""
 RAY_ALLOWED = (Path("serving/deployments"), Path("serving/app.py"), Path("benchmarks"))
 
 
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+def training() -> list[Path]:
+    return sorted((ROOT / TRAINING.replace(".", "/")).rglob("*.py"))
+
+
+def shipped(package: str) -> list[Path]:
+    return sorted(set(modules(package)) - set(training()))
 
 
 def imported(path: Path) -> set[str]:
@@ -36,10 +46,32 @@ def imported(path: Path) -> set[str]:
 def test_a_package_imports_only_what_lies_below_it(package):
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
-        for path in modules(package)
+        for path in shipped(package)
         for name in imported(path)
         if name.split(".")[0] in OURS and name.split(".")[0] not in MAY_IMPORT[package]
     }
+    assert not wrong
+
+
+def test_nothing_that_is_shipped_imports_training():
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in MAY_IMPORT
+        for path in shipped(package)
+        for name in imported(path)
+        if name.startswith(TRAINING)
+    }
+    assert not wrong
+
+
+def test_training_imports_models_and_the_agents_whose_questions_it_learns():
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in training()
+        for name in imported(path)
+        if name.split(".")[0] in OURS and name.split(".")[0] not in {"models", "pipelines"}
+    }
+    assert training(), "no training module was found"
     assert not wrong
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from models.errors import Cancelled
 from models.interfaces import Unwatched
-from pipelines.lanes import Lane
+from pipelines.runtime.lanes import Lane
 
 
 class Call:

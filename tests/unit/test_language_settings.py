@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from configs.language import LanguageSettings
+from configs.serving import LanguageSettings
 
 
 def test_the_default_is_the_in_process_engine_on_one_core():

@@ -7,15 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.media import (
-    decode_clip,
-    decode_image,
-    encode_clip,
-    encode_jpeg,
-    encode_png,
-    encode_video,
-    frames_sha256,
-)
+from pipelines.media import decode_clip, decode_image, encode_clip, encode_jpeg, encode_png, encode_video, frames_sha256
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 from configs.settings import load_model
 from models.spec import ImageModelSpec
 from models.weights import Library
-from serving.model_set import fingerprint
+from serving.profile_models import fingerprint
 
 
 def test_a_fingerprint_changes_with_any_setting_of_the_model(tmp_path):

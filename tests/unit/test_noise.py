@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.diffusion.noise import draw, draw_batch, noise_sha256, step_generator
 from models.interfaces import NoiseSpec
-from models.noise import draw, draw_batch, noise_sha256, step_generator
 
 BIG = (4, 160, 160)  # 102,400 values: the standard error of a correlation is 0.003
 

@@ -8,7 +8,7 @@ from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidReq
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_serving import Reply, read_body
 from models.llm.openai_wire import complete_over, request_body
-from tests.tiny_language_models import chat_spec
+from tests.support.tiny_language_models import chat_spec
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8

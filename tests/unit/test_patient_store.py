@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import patient_store
 from pipelines.errors import DatabaseAway, LeaseLost
-from pipelines.patient_store import Patience, PatientStore
+from pipelines.records import Lease, NewEvent
+from pipelines.runtime import worker as patient_store
+from pipelines.runtime.worker import Patience, PatientStore
 from pipelines.steps import Step, StepOutput
-from pipelines.store.records import Lease, NewEvent
 
 LEASE = Lease(generation_id="g", owner="o", fence=1)
 EVENT = NewEvent(kind="notice", message="")

@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import InvalidRequest
 from models.spec import ImageModelSpec, VideoModelSpec, WeightSource, lora_part
-from tests import tiny_models
+from tests.support import tiny_models
 
 SIZES = {"1:1": (64, 64), "16:9": (160, 96)}
 

@@ -4,9 +4,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from pipelines.progress import StageProgress, stage_shares
 from pipelines.recipe import Recipe
-from pipelines.run import Run
+from pipelines.runtime.progress import StageProgress, stage_shares
+from pipelines.runtime.run import Run
 from pipelines.stages.registry import STAGES
 from pipelines.steps import Step, StepOutput
 

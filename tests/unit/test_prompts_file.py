@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pipelines.errors import BadInput
-from pipelines.prompts_file import read_prompts
+from pipelines.storyboard_file import read_prompts
 
 
 def read(content):

@@ -12,19 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.clips import Clip, FinalVideo
 from pipelines.direction import Direction
 from pipelines.media import encode_clip, encode_png
 from pipelines.recipe import QualityGate
 from pipelines.scoring import score_file
+from pipelines.screenplay import Clip, FinalVideo
 from pipelines.stages.quality import score_video
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
-from quality.errors import UnknownDimension
 from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measure, measured_on
-from quality.score import Score
-from quality.shot import Shot
+from quality.score import Score, Shot, UnknownDimension
 
 
 def grey(*levels):

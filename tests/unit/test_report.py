@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 
 from pipelines.brief import Brief, BriefReference
-from pipelines.clips import FinalVideo
 from pipelines.coherence import CoherenceSettings, plan_coherence
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.media import encode_clip, encode_jpeg, encode_png
 from pipelines.recipe import Recipe
-from pipelines.report.folder import take_files, write_report
-from pipelines.report.page import render_page
+from pipelines.records import Event, Take
+from pipelines.report.folder import render_page, take_files, write_report
 from pipelines.report.record import RunRecord, step_timings
-from pipelines.steps import Message
-from pipelines.store.artifacts import LocalArtifacts
-from pipelines.store.records import Event, Take
-from pipelines.story import (
+from pipelines.screenplay import (
     Beat,
     Cohesion,
     Entity,
+    FinalVideo,
     PairAnalysis,
     Scene,
     SceneDraft,
@@ -31,6 +28,8 @@ from pipelines.story import (
     StoryResult,
     StoryRound,
 )
+from pipelines.steps import Message
+from pipelines.store.artifacts import LocalArtifacts
 from quality.score import Score
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -3,9 +3,9 @@ import threading
 
 import pytest
 
-from serving.cli import exit_code
+from serving.cli.main import exit_code
 from serving.errors import UnsafeSecret
-from serving.signing_key import signing_key
+from serving.server.first_start import signing_key
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,11 @@ from random import Random
 
 import pytest
 
-from benchmarks import sketch_author as author
-from benchmarks.sketch_dialogues import MAKERS, Ad, as_line
-from benchmarks.sketch_words import held_out
+from models.sketch.training.dialogues import author
+from models.sketch.training.dialogues.dialogues import MAKERS, Ad, as_line
+from models.sketch.training.dialogues.words import held_out
 from pipelines.agents.conversation import Answer
-from pipelines.agents.lint import calls_to_action, names_product
+from pipelines.agents.facts import calls_to_action, names_product
 
 SEEDS = range(40)
 

@@ -6,10 +6,10 @@ from random import Random
 import pytest
 from PIL import Image
 
-from benchmarks.sketch_dialogues import as_line, text_dialogue, vision_dialogue
-from models.sketch.train.llm import encode
-from models.sketch.train.llm_tokenizer import IMAGE_TOKENS, build, processor
-from models.sketch.world.spec import SceneSpec
+from models.sketch.training.dialogues.dialogues import as_line, text_dialogue, vision_dialogue
+from models.sketch.training.llm import encode
+from models.sketch.training.tokenizer import IMAGE_TOKENS, build, processor
+from models.sketch.training.world.spec import SceneSpec
 
 SPEC = SceneSpec("bottle", "red", "glossy", "beach", "warm", "static", "1:1", 0.0, 0.6, 0.6, 0.0, 1)
 

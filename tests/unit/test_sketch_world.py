@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.sketch.world import (
+from models.sketch.training.world import (
     CAMERAS,
     COLOURS,
     SETTINGS,
@@ -24,9 +24,8 @@ from models.sketch.world import (
     render_clip,
     sample_spec,
 )
-from models.sketch.world.captions import COLOUR_WORDS, SHAPE_WORDS
-from models.sketch.world.moves import BENCHMARK_MOVES, recovered_move
-from models.sketch.world.spec import ASPECTS, Split, is_held_out
+from models.sketch.training.world.judge import BENCHMARK_MOVES, recovered_move
+from models.sketch.training.world.spec import ASPECTS, COLOUR_WORDS, SHAPE_WORDS, Split, is_held_out
 
 
 def spec(seed: int = 0, **changes: Any) -> SceneSpec:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.sketch.train import thumbnail
-from models.sketch.train.paths import as_pictures, as_tensor
-from models.sketch.train.probe import distractors, plain_caption
-from models.sketch.train.words import MAX_TOKENS, build_tokenizer, token_ids
-from models.sketch.world import CAMERAS, SceneSpec, render, render_clip, sample_spec
-from models.sketch.world.follow import followed
-from models.sketch.world.judge import Judge
+from models.sketch.training import thumbnail
+from models.sketch.training.loop import as_pictures, as_tensor
+from models.sketch.training.release import distractors, plain_caption
+from models.sketch.training.tokenizer import MAX_TOKENS, build_tokenizer, token_ids
+from models.sketch.training.world import CAMERAS, SceneSpec, render, render_clip, sample_spec
+from models.sketch.training.world.judge import Judge
+from models.video.camera import followed
 
 
 def still(seed: int, **changes: Any) -> SceneSpec:

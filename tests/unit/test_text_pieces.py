@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.llm.text_pieces import TextPieces
+from models.llm.transformers_chat import TextPieces
 from models.sketch.build import _chat_tokenizer
 
 

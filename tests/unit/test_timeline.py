@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 
 from models.spec import VideoModelSpec
 from pipelines.recipe import Transitions
-from pipelines.timeline import (
-    blend_plan,
-    choose_transition,
-    native_frames,
-    plan_timeline,
-    resample,
-)
+from pipelines.timeline import blend_plan, choose_transition, native_frames, plan_timeline, resample
 
 SETTINGS = Transitions()
 KINDS = st.sampled_from(["crossfade", "cut", "fade"])

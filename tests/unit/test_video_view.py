@@ -7,12 +7,12 @@ import pytest
 
 from configs.settings import load_recipe
 from models.interfaces import NoiseSpec
+from pipelines.orders.clip import VideoOrder, clip_generation
+from pipelines.records import Event
 from pipelines.store.database import Database, sqlite_url
-from pipelines.store.records import Event
-from pipelines.store.sql import GenerationStore
-from serving.gateway.video_views import video_object
-from serving.video_order import VideoOrder, clip_generation
-from tests.gateway_server import VIDEO
+from pipelines.store.generations import GenerationStore
+from serving.gateway.openai.videos import video_object
+from tests.support.gateway_server import VIDEO
 
 THEN = datetime(2026, 11, 23, tzinfo=UTC)
 FRAME = "a" * 64

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from pipelines.errors import PipelineError
-from pipelines.store.account_records import Credential
+from pipelines.store.account_tables import Credential
 from serving.errors import Forbidden, ServingError, Unauthenticated
-from serving.gateway.auth.auth import Auth
-from serving.gateway.auth.opaque_tokens import KEY_PREFIX, hashed, read_key
+from serving.gateway.auth.identity import Caller, admit
+from serving.gateway.auth.login import Auth
 from serving.gateway.auth.open_streams import REFUSED_SOCKET, OpenStreams
-from serving.gateway.body_limits import BodyLimit
-from serving.gateway.identity import Caller, admit
+from serving.gateway.auth.tokens import KEY_PREFIX, hashed, read_key
+from serving.gateway.middleware import BodyLimit
 from serving.gateway.problems import problem_response
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh", "/docs", "/openapi.json"})
@@ -32,7 +32,7 @@ EVENT_STREAM = "text/event-stream"
 
 
 class Gate:
-    """Middleware that lets nobody in without a caller, and notes who it is (`serving.gateway.identity`)."""
+    """Middleware that lets nobody in without a caller, and notes who it is (`serving.gateway.auth.identity`)."""
 
     def __init__(self, app: ASGIApp, auth: Auth) -> None:
         self._app = app

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.errors import PipelineError
-from pipelines.store.account_records import Credential
+from pipelines.store.account_tables import Credential
 from serving.errors import Unauthenticated
 from serving.gateway.problems import ErrorResponse, error_body
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Standing(Protocol):
-    """Which credentials still hold (`pipelines.store.standing`)."""
+    """Which credentials still hold (`pipelines.store.logins`)."""
 
     async def ended(self, credentials: Collection[Credential]) -> frozenset[Credential]: ...
 

@@ -1,0 +1,163 @@
+"""Loading stock pipelines from local folders: safetensors only, no hub, no chatter, one dtype.
+
+Knows which library calls load, not which family is loaded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.utils import logging as diffusers_logging
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from models.diffusion.memory import is_out_of_memory, out_of_memory
+from models.errors import InvalidRequest, WeightsError
+from models.interfaces import LoraUse
+from models.spec import PictureModelSpec, SpecBase, lora_part
+
+LOCAL = {"local_files_only": True, "use_safetensors": True}
+
+
+def part(spec: PictureModelSpec, folders: Mapping[str, Path], name: str) -> Path:
+    """Folder of the weight part `name`. Raises WeightsError when the model has none."""
+    if name not in folders:
+        raise WeightsError(f"model {spec.name!r} needs the weight part {name!r}; add it to the model's YAML file")
+    return folders[name]
+
+
+@contextmanager
+def loading(spec: SpecBase) -> Iterator[torch.dtype]:
+    """Gives the dtype to load in; keeps the libraries quiet; turns their load errors into errors of ours.
+
+    Their progress bars and warnings ("deprecated pipeline", "no torchvision") would tear a live display, and name
+    nothing that a user of a pinned version set could change. Raises WeightsError for what cannot be loaded,
+    InvalidRequest for a library that the spec asks for and this machine lacks, OutOfMemory.
+    """
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    _ignore_copy_warning()
+    try:
+        yield getattr(torch, spec.dtype)
+    except ImportError as error:
+        raise InvalidRequest(f"model {spec.name!r} needs a library that is not installed: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"the weights of model {spec.name!r}") from error
+        raise WeightsError(
+            f"the weights of model {spec.name!r} cannot be loaded: {error}; check them with `admint models verify`"
+        ) from error
+    finally:
+        for library, (level, had_bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(level)
+            if had_bars:
+                library.enable_progress_bar()
+
+
+def scheduler(spec: PictureModelSpec, own: Any) -> Any:
+    """The scheduler that the spec asks for, configured like the folder's `own` where it says nothing else."""
+    if spec.scheduler is None:
+        return own
+    changes = dict(spec.scheduler)
+    name = changes.pop("class", None)
+    kind = getattr(diffusers, str(name), None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise InvalidRequest(
+            f"model {spec.name!r} asks for the scheduler class {name!r}, which diffusers {diffusers.__version__} lacks;"
+            " use a name such as 'DPMSolverMultistepScheduler'"
+        )
+    loader: Any = kind
+    return loader.from_config(own.config, **changes)
+
+
+def renew_scheduler(pipeline: Any) -> None:
+    """Give `pipeline` a fresh scheduler of the same configuration: a stopped call leaves state in the old one."""
+    _ignore_copy_warning()
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+
+
+def _ignore_copy_warning() -> None:
+    # diffusers' schedulers call `numpy.array(tensor)`, and torch 2.13's tensors do not know numpy 2.4's `copy` keyword.
+    # Not `catch_warnings`: models run in threads, and one leaving it would take the filter away from another.
+    warnings.filterwarnings(
+        "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning, r"diffusers\."
+    )
+
+
+class Loras:
+    """The LoRAs of one pipeline. Not for concurrent calls."""
+
+    def __init__(self, pipeline: Any, spec: PictureModelSpec, folders: Mapping[str, Path]) -> None:
+        """Load every LoRA of the spec into `pipeline`, switched off. Before `placement.place`.
+
+        Raises InvalidRequest for a family without LoRAs, WeightsError for a folder without one safetensors file.
+        """
+        if spec.loras and not hasattr(pipeline, "load_lora_weights"):
+            raise InvalidRequest(f"model {spec.name!r} takes no LoRAs; leave out `loras` in its YAML file")
+        # Several LoRAs beside each other are meant here. Not `catch_warnings`: models are loaded in threads.
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+        # PEFT makes module names of adapter names, which may hold no dots.
+        self._names = {name: f"lora_{index}" for index, name in enumerate(spec.loras)}
+        for name, adapter in self._names.items():
+            file = _weights_of(part(spec, folders, lora_part(name)))
+            pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=adapter, **LOCAL)
+        self._pipeline = pipeline
+        self._layers = _layers(pipeline) if spec.loras else []
+        self._switch(False)
+        self.key = ""
+        """Names the LoRAs that act now: what a text encoder gives depends on them."""
+
+    @contextmanager
+    def use(self, loras: Sequence[LoraUse]) -> Iterator[None]:
+        """Within, the named LoRAs act with their scales; none of them outside."""
+        if not loras:
+            yield
+            return
+        self._pipeline.set_adapters([self._names[lora.name] for lora in loras], [lora.scale for lora in loras])
+        self._switch(True)
+        self.key = ";".join(f"{lora.name}={lora.scale!r}" for lora in loras)
+        try:
+            yield
+        finally:
+            self._switch(False)
+            self.key = ""
+
+    def _switch(self, on: bool) -> None:
+        for layer in self._layers:
+            layer.enable_adapters(on)
+
+
+def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
+    """Raises InvalidRequest for a LoRA that the spec does not list, and for one that is named twice."""
+    for index, lora in enumerate(loras):
+        if lora.name not in spec.loras:
+            known = ", ".join(sorted(spec.loras)) or "none"
+            raise InvalidRequest(f"model {spec.name!r} has no LoRA {lora.name!r}; it has: {known}")
+        if lora.name in {other.name for other in loras[:index]}:
+            raise InvalidRequest(f"the LoRA {lora.name!r} is named twice; give it once, with one scale")
+
+
+def _weights_of(folder: Path) -> Path:
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise WeightsError(
+            f"{str(folder)!r} has {len(files)} safetensors files, but a LoRA is one file; name that file in"
+            " `allow_patterns` of the model's YAML file"
+        )
+    return files[0]
+
+
+def _layers(pipeline: Any) -> list[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer  # only models with LoRAs need it
+
+    modules = [component for component in pipeline.components.values() if isinstance(component, nn.Module)]
+    return [layer for module in modules for layer in module.modules() if isinstance(layer, BaseTunerLayer)]

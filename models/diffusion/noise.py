@@ -1,0 +1,98 @@
+"""Start noise: a `NoiseSpec` becomes float32 latents on the CPU, whatever the device, the batch and the thread count.
+
+z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) keeps the variance at 1 for every a, and two scenes that share
+`shared_seed` correlate by a. (A plain lerp would have std 0.71 at a = 0.5 and wash the picture out.)
+
+Every frame has a generator of its own, keyed by (seed, frame): a longer clip begins with the noise of a shorter one,
+and frame 0 is the noise of the still. Knows no scheduler: scaling by `init_noise_sigma` is the pipeline's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import torch
+
+from models.interfaces import NoiseSpec
+
+
+def draw(spec: NoiseSpec, channels: int, height: int, width: int, frames: int | None = None) -> torch.Tensor:
+    """Noise of one item, N(0, 1), float32, CPU.
+
+    Sizes are in latent cells. Shape (channels, height, width), or (channels, frames, height, width) with `frames`.
+    """
+    if frames is None:
+        return _draw_frame(spec, 0, (channels, height, width))
+    return torch.stack([_draw_frame(spec, frame, (channels, height, width)) for frame in range(frames)], dim=1)
+
+
+def draw_batch(
+    specs: Sequence[NoiseSpec], channels: int, height: int, width: int, frames: int | None = None
+) -> torch.Tensor:
+    """Noise of several items, stacked: item k is bit-equal to `draw(specs[k], ...)`."""
+    return torch.stack([draw(spec, channels, height, width, frames) for spec in specs])
+
+
+def noise_sha256(latents: torch.Tensor) -> str:
+    """sha256 of the values as little-endian float32, in C order; the shape does not enter."""
+    values = latents.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
+
+
+def step_generator(spec: NoiseSpec) -> torch.Generator:
+    """For schedulers that add noise between steps (Euler ancestral, SDE solvers): a stream apart from the start."""
+    return _generator("steps", spec.seed, spec.shared_seed)
+
+
+def _draw_frame(spec: NoiseSpec, frame: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    own = _unit_noise(spec.seed, frame, shape)
+    if spec.shared_strength == 0.0 or spec.seed == spec.shared_seed:
+        # One noise blended with itself is that noise; the formula, made for independent ones, would raise its variance.
+        return own
+    shared = _unit_noise(spec.shared_seed, frame, shape)
+    return sqrt(1.0 - spec.shared_strength) * own + sqrt(spec.shared_strength) * shared
+
+
+def _unit_noise(seed: int, frame: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    return torch.randn(shape, generator=_generator("start", seed, frame), dtype=torch.float32)
+
+
+def _generator(purpose: str, *key: int) -> torch.Generator:
+    # Hashed, because PyTorch's CPU generator takes only the low 32 bits of a seed: 1 and 2**32 + 1 would be equal.
+    digest = hashlib.sha256(":".join([purpose, *map(str, key)]).encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class NoisedStart:
+    """Image-to-image: pass clean latents as `image` and set `start_noise`, of the same shape, before the call.
+
+    SDEdit (arXiv 2108.01073): z_t = sqrt(abar_t) * z_image + sqrt(1 - abar_t) * noise, as the scheduler does it.
+    """
+
+    scheduler: Any
+    start_noise: torch.Tensor
+
+    def prepare_latents(self, image: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        noised: torch.Tensor = self.scheduler.add_noise(image, self.start_noise, timestep)
+        return noised
+
+
+class NoisedInpaint:
+    """Inpainting: pass clean latents as `image` and the noise as `latents`."""
+
+    scheduler: Any
+
+    def prepare_latents(
+        self, *args: Any, image: torch.Tensor, timestep: torch.Tensor, is_strength_max: bool, **kwargs: Any
+    ) -> tuple[torch.Tensor, ...]:
+        """Start latents, noise, clean latents. Strength 1 starts from pure noise, less from the noised image."""
+        stock: Any = super()
+        start, noise, clean = stock.prepare_latents(
+            *args, image=image, timestep=timestep, is_strength_max=is_strength_max, **kwargs
+        )
+        if not is_strength_max:
+            start = self.scheduler.add_noise(clean, noise, timestep)
+        return start, noise, clean

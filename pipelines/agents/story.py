@@ -1,0 +1,123 @@
+"""The story director: turns the brief into one beat per scene and a call to action.
+
+The number of beats and their purposes are given (`pipelines/timing.py`); the director fills them.
+"""
+
+from __future__ import annotations
+
+from models.interfaces import Plain
+from pipelines.agents.conversation import Answer, CritiqueAnswer, Line, Phrase, Question, schema_of
+from pipelines.agents.facts import story_facts
+from pipelines.agents.prompting import brief_lines, entity_lines, feedback_line, story_lines
+from pipelines.brief import Brief
+from pipelines.screenplay import Beat, Entity, Premise, Story
+from pipelines.steps import Json
+from pipelines.timing import SceneSlot
+
+SYSTEM = (
+    "You are the critic of a video ad's story. Check that every beat shows the brief's product in the "
+    "brief's setting, that no two beats contradict each other, that each event can be filmed, and that "
+    "the ad ends on a call to action. Score 85 or more only when nothing must be changed. Answer in JSON."
+)
+
+
+def story_critique_question(
+    brief: Brief, entities: tuple[Entity, ...], story: Story, seed: int, iteration: int = 1
+) -> Question:
+    """Question about one story draft; `entities[0]` is the product."""
+    return Question(
+        agent="critic",
+        system=SYSTEM,
+        user="\n".join(
+            [brief_lines(brief), entity_lines(entities), story_lines(story), story_facts(story, entities[0], brief)]
+        ),
+        json_schema=schema_of(CritiqueAnswer),
+        seed=seed,
+        iteration=iteration,
+    )
+
+
+SYSTEM_DIRECTOR = (
+    "You are the story director of a short video ad. Write one beat per scene: a setting and one event "
+    "that a camera can film in a few seconds. Keep the place given for it, name the product in every beat, "
+    "and end the last beat on the call to action. Answer in JSON."
+)
+
+
+class BeatAnswer(Plain):
+    setting: Phrase
+    event: Line
+
+
+class StoryAnswer(Answer):
+    """A story draft without the beats' purposes, which the framework decides."""
+
+    title: Phrase
+    beats: tuple[BeatAnswer, ...]
+    call_to_action: Phrase
+
+    def text(self) -> str:
+        beats = (f"{number}. {beat.setting}: {beat.event}" for number, beat in enumerate(self.beats, start=1))
+        return "\n".join([self.title, *beats, self.call_to_action])
+
+    def story(self, slots: tuple[SceneSlot, ...]) -> Story:
+        beats = tuple(
+            Beat(purpose=slot.purpose, setting=beat.setting, event=beat.event)
+            for slot, beat in zip(slots, self.beats, strict=True)
+        )
+        return Story(title=self.title, beats=beats, call_to_action=self.call_to_action)
+
+
+def story_question(
+    brief: Brief,
+    premise: Premise,
+    slots: tuple[SceneSlot, ...],
+    seed: int,
+    iteration: int = 1,
+    feedback: str | None = None,
+    previous: Story | None = None,
+) -> Question:
+    """Question for a story; from the second round on with the draft before and the feedback on it.
+
+    Each scene gets its place: those of the premise in their order, spread evenly. Without any the director chooses.
+    """
+    scenes = [
+        f"{slot.scene_number} {slot.purpose}{_place(premise.places, index, len(slots))}"
+        for index, slot in enumerate(slots)
+    ]
+    earlier = [f"Earlier draft:\n{story_lines(previous)}"] if previous else []
+    return Question(
+        agent="director",
+        system=SYSTEM_DIRECTOR,
+        user="\n".join(
+            [
+                brief_lines(brief),
+                entity_lines(premise.entities),
+                "Scenes:",
+                *scenes,
+                *earlier,
+                *feedback_line(feedback),
+            ]
+        ),
+        json_schema=_schema(len(slots)),
+        seed=seed,
+        iteration=iteration,
+        creative=True,
+        max_tokens=512 + 256 * len(slots),
+    )
+
+
+def _place(places: tuple[str, ...], index: int, count: int) -> str:
+    return f", {places[index * len(places) // count]}" if places else ""
+
+
+def check_story(answer: StoryAnswer, slots: tuple[SceneSlot, ...]) -> None:
+    """Raises ValueError unless there is exactly one beat per slot."""
+    if len(answer.beats) != len(slots):
+        raise ValueError(f"beats: {len(answer.beats)} given, exactly {len(slots)} wanted, one per scene")
+
+
+def _schema(beats: int) -> Json:
+    schema = schema_of(StoryAnswer)
+    schema["properties"]["beats"] |= {"minItems": beats, "maxItems": beats}
+    return schema

@@ -1,0 +1,223 @@
+"""The engine: claim a generation, run its stages in order, keep the lease, end it in a state that says the truth.
+
+Stages are data (`stages/registry.py`); finished steps inside them are not run again (`run.py`). The engine itself knows
+no agent and no model. A generation that this worker no longer holds is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from models.spec import AspectRatio, Size
+from pipelines.brief import Brief
+from pipelines.errors import LeaseLost, StorageFailed
+from pipelines.recipe import Recipe
+from pipelines.records import Generation, GenerationStatus, Lease, NewEvent
+from pipelines.runtime.progress import StageProgress, stage_shares
+from pipelines.runtime.run import Models, Run, RunStore
+from pipelines.stages.context import StageContext
+from pipelines.stages.registry import Stage, wanted_stages
+from pipelines.stages.state import RunState
+from pipelines.stages.story import keep_selected
+from pipelines.steps import Artifacts
+from pipelines.timing import SceneSlot, plan_slots
+
+PULSE_SECONDS = 0.25
+"""How often progress is written and a cancel request looked for."""
+Progressed = tuple[RunState, Stage | None]
+"""What the stages made, and the one that waits for approval."""
+
+
+class EngineStore(RunStore, Protocol):
+    """What the engine needs of the store."""
+
+    @property
+    def lease_seconds(self) -> float: ...
+    async def get(self, user_id: str, generation_id: str) -> Generation: ...
+    async def claim(self, generation_id: str, owner: str, take_over: bool = False) -> Lease: ...
+    async def renew(self, lease: Lease) -> bool: ...
+    async def end(
+        self, lease: Lease, status: GenerationStatus, event: NewEvent, error_message: str | None = None
+    ) -> None: ...
+
+
+class Engine:
+    """Runs generations for one worker.
+
+    `fps` and `delivery` (width, height by ratio) are the deployment's; the brief decides everything else.
+    """
+
+    def __init__(
+        self,
+        store: EngineStore,
+        artifacts: Artifacts,
+        models: Models,
+        fingerprints: dict[str, str],
+        fps: int,
+        delivery: Mapping[AspectRatio, Size],
+        worker: str,
+    ) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._models = models
+        self._fingerprints = fingerprints
+        self._fps = fps
+        self._delivery = delivery
+        self._worker = worker
+
+    async def run(self, user_id: str, generation_id: str, take_over: bool = False) -> RunState:
+        """Run to the end, or to where the owner must approve.
+
+        Raises what stopped it, after the store says so: PipelineError, or CancelledError.
+
+        When this task is cancelled (Ctrl-C) the running step stops within one denoising step and the generation goes
+        back to `pending`; a cancel request in the store ends it as `cancelled`.
+        """
+        await self._store.get(user_id, generation_id)
+        lease = await self._store.claim(generation_id, self._worker, take_over)
+        return await self.run_claimed(lease, await self._store.get(user_id, generation_id))
+
+    async def run_claimed(self, lease: Lease, generation: Generation, cancel: asyncio.Event | None = None) -> RunState:
+        """As `run`, under a lease that the caller took. Setting `cancel` ends it as `cancelled` within one step."""
+        cancel = cancel or asyncio.Event()
+        run = Run(self._store, lease, self._models, self._artifacts, cancel, generation.progress)
+        work = asyncio.create_task(self._stages(run, generation))
+        try:
+            await self._attend(run, work)
+            state, waiting = await work
+        except asyncio.CancelledError:
+            await _stop(work)
+            await self._store.end(lease, *_cancelled(run))
+            raise
+        except LeaseLost:
+            await _stop(work)
+            raise
+        except Exception as error:  # a bug ends the generation as truthfully as a failed step does
+            await _stop(work)
+            await self._fail(run, error)
+            raise
+        await self._store.end(lease, *_ended(run, waiting))
+        return state
+
+    async def _attend(self, run: Run, work: asyncio.Task[Progressed]) -> None:
+        """Until `work` ends: write progress, renew the lease, and cancel `work` when the owner asked for it."""
+        renewed = 0.0
+        cancelled = asyncio.create_task(run.cancel_requested.wait())
+        try:
+            while not work.done():
+                await asyncio.wait({work, cancelled}, timeout=PULSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                renewed = await self._pulse(run, renewed)
+        finally:
+            cancelled.cancel()
+
+    async def _pulse(self, run: Run, renewed: float) -> float:
+        """One beat; returns when the lease was last renewed."""
+        if run.cancel_requested.is_set():
+            raise asyncio.CancelledError
+        async with run.in_order:
+            if events := run.progress_events():
+                await self._store.append(run.lease, *events)
+        if time.monotonic() - renewed < self._store.lease_seconds / 3:
+            return renewed
+        if await self._store.renew(run.lease):
+            run.cancel_requested.set()
+        return time.monotonic()
+
+    async def _stages(self, run: Run, generation: Generation) -> Progressed:
+        """The state, and the stage after which the owner must approve, if that is where it stands now.
+
+        Stages before the current one were finished by an earlier run: they pass without a word, their steps reused.
+        """
+        recipe, direction = generation.recipe, generation.direction
+        state = RunState.model_validate(generation.given)
+        context = self._context(run, generation, state)
+        todo = wanted_stages(recipe, frozenset(generation.given))
+        names = [stage.name for stage in todo]
+        started = NewEvent(kind="generation_started", message=f"recipe {recipe.name!r}", data={"stages": names})
+        await run.store.append(run.lease, started)
+        current = generation.current_stage
+        news = names.index(current) if current in names else 0
+        shares = stage_shares(recipe, frozenset(generation.given))
+        for position, stage in enumerate(todo):
+            run.stage = StageProgress(stage, shares[stage.name], len(context.slots))
+            state = await self._stage(stage, run, run.stage, context, state, position >= news)
+            if stage.name not in recipe.approvals:
+                continue
+            approval = direction.approval(stage.name)
+            if approval is None:
+                return state, stage
+            kept = keep_selected(stage.name, getattr(state, stage.makes), approval.selected_indices)
+            state = state.model_copy(update={stage.makes: kept})
+        return state, None
+
+    async def _stage(
+        self, stage: Stage, run: Run, progress: StageProgress, context: StageContext, state: RunState, news: bool
+    ) -> RunState:
+        if news:
+            async with run.in_order:
+                began = NewEvent(kind="stage_started", message=stage.describe, step=stage.name, data=run.place)
+                await run.store.start_stage(run.lease, stage.name, began)
+        state = state.model_copy(update={stage.makes: await stage.run(context, state)})
+        output = state.model_dump(mode="json", include={stage.makes})[stage.makes]
+        progress.end()
+        async with run.in_order:
+            message = f"{stage.name} finished"
+            done = NewEvent(kind="stage_completed", message=message, step=stage.name, data=run.place)
+            await run.store.finish_stage(run.lease, stage.name, output, *([done] if news else []))
+        return state
+
+    def _context(self, run: Run, generation: Generation, given: RunState) -> StageContext:
+        brief, recipe = generation.brief, generation.recipe
+        return StageContext(
+            brief=brief,
+            recipe=recipe,
+            slots=_slots(brief, recipe, self._fps, given),
+            fps=self._fps,
+            delivery=self._delivery[brief.aspect_ratio],
+            fingerprints=self._fingerprints,
+            chat_model=self._models.chat_model,
+            image_model=self._models.image_model,
+            video_model=self._models.video_model,
+            finish=run.finish,
+            direction=generation.direction,
+        )
+
+    async def _fail(self, run: Run, error: Exception) -> None:
+        message = " ".join([str(error), *getattr(error, "__notes__", [])])
+        event = NewEvent(kind="generation_failed", message=message, severity="error", data=run.place)
+        try:
+            await self._store.end(run.lease, "failed", event, message)
+        except StorageFailed as second:
+            error.add_note(f"(the store could not record it: {type(second).__name__})")
+
+
+def _slots(brief: Brief, recipe: Recipe, fps: int, given: RunState) -> tuple[SceneSlot, ...]:
+    """Slots of the given scenes, else by the framework."""
+    if given.scenes is None:
+        return plan_slots(brief.framework or recipe.framework, brief.duration, fps, brief.num_scenes)
+    return tuple(
+        SceneSlot(scene_number=scene.scene_number, purpose=scene.purpose, frames=scene.frames)
+        for scene in given.scenes.scenes
+    )
+
+
+def _ended(run: Run, waiting: Stage | None) -> tuple[GenerationStatus, NewEvent]:
+    if waiting is None:
+        return "completed", NewEvent(kind="generation_completed", message="the ad is finished", data={"progress": 100})
+    message = f"{waiting.name}: approve it, or say what to change"
+    return "awaiting_approval", NewEvent(kind="approval_needed", message=message, step=waiting.name, data=run.place)
+
+
+def _cancelled(run: Run) -> tuple[GenerationStatus, NewEvent]:
+    if run.cancel_requested.is_set():
+        return "cancelled", NewEvent(kind="generation_cancelled", message="cancelled on request")
+    return "pending", NewEvent(kind="generation_interrupted", message="interrupted; it can be resumed")
+
+
+async def _stop(work: asyncio.Task[Progressed]) -> None:
+    """Cancel the stages and wait until no model call of theirs is left running."""
+    work.cancel()
+    await asyncio.wait({work})

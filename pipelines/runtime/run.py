@@ -1,0 +1,221 @@
+"""One run of a generation by one worker: finishing steps, counting progress, and the desk that each step works at.
+
+Knows the store, the models and the artifacts by their seams; not the order of the stages (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Literal, Protocol
+
+from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
+from models.interfaces import (
+    ChatRequest,
+    ChatResult,
+    ImageRequest,
+    ImageResult,
+    Unwatched,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
+from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.errors import PipelineError, StepFailed
+from pipelines.recipe import StageName
+from pipelines.records import Checkpoint, Lease, NewEvent
+from pipelines.runtime.progress import StageProgress
+from pipelines.scoring import ScoreRequest
+from pipelines.steps import Artifacts, Json, Step, StepOutput
+from quality.score import Score
+
+PROGRESS_EVENT_SECONDS = 0.5
+"""A running step writes at most one progress event in this time."""
+
+
+class Models(Protocol):
+    """The models of a deployment: in this process (`lanes.LocalModels`) or behind handles."""
+
+    @property
+    def chat_model(self) -> ChatModelSpec: ...
+    @property
+    def image_model(self) -> ImageModelSpec: ...
+    @property
+    def video_model(self) -> VideoModelSpec: ...
+    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult: ...
+    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult: ...
+    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult: ...
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]: ...
+
+
+class RunStore(Protocol):
+    """What a run needs of the store."""
+
+    async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None: ...
+    async def commit_step(
+        self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
+    ) -> None: ...
+    async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None: ...
+    async def append(self, lease: Lease, *new_events: NewEvent) -> None: ...
+    async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent) -> None: ...
+    async def finish_stage(self, lease: Lease, stage: StageName, output: Any, *events: NewEvent) -> None: ...
+
+
+class StepProgress:
+    """Last known denoising step of a running step; written from a model's thread, read by the engine's pulse."""
+
+    def __init__(self, step: Step) -> None:
+        self.working = step
+        self.done = 0
+        self.total = 0
+        self.written = (0, 0.0)
+        """Steps done, and when (monotonic seconds), at the last progress event."""
+
+    def step(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+    def due(self, now: float) -> bool:
+        return self.done != self.written[0] and now - self.written[1] >= PROGRESS_EVENT_SECONDS
+
+
+class StepDesk:
+    """The desk of one running step."""
+
+    def __init__(self, run: Run, step: Step, progress: StepProgress) -> None:
+        self._run = run
+        self._step = step
+        self._progress = progress
+        self.artifacts = run.artifacts
+        self.chat_model = run.models.chat_model
+        self.image_model = run.models.image_model
+        self.video_model = run.models.video_model
+
+    async def notice(
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+    ) -> None:
+        async with self._run.in_order:
+            event = NewEvent(
+                kind="notice",
+                message=message,
+                severity=severity,
+                step=self._step.name,
+                scene_number=self._step.scene_number,
+                data={**self._run.place, **(told or {}), "notice": kind},
+            )
+            await self._run.store.append(self._run.lease, event)
+
+    async def chat(self, request: ChatRequest) -> ChatResult:
+        return await self._run.models.chat(request, self._progress)
+
+    async def image(self, request: ImageRequest) -> ImageResult:
+        return await self._run.models.image(request, self._progress)
+
+    async def video(self, request: VideoRequest) -> VideoResult:
+        return await self._run.models.video(request, self._progress)
+
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        return await self._run.models.score(request, Unwatched())
+
+
+class Run:
+    """What one worker does for one generation under one lease."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        lease: Lease,
+        models: Models,
+        artifacts: Artifacts,
+        cancel: asyncio.Event,
+        progress: int = 0,
+    ) -> None:
+        """`cancel` is set when the owner asked to stop: by this class's users, or through the store.
+
+        `progress` is the percent at which the generation stands.
+        """
+        self.store = store
+        self.lease = lease
+        self.models = models
+        self.artifacts = artifacts
+        self.cancel_requested = cancel
+        self.stage: StageProgress | None = None
+        """The stage at work; None before the first."""
+        self.in_order = asyncio.Lock()
+        """Held while an event is made and appended, so that the log's percent never falls: of two scenes that move at
+        once, the one that says less could be written last."""
+        self._percent = progress
+        self._running: dict[str, StepProgress] = {}
+
+    async def finish(self, step: Step) -> Json:
+        """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost."""
+        known = await self.store.checkpoint(self.lease.generation_id, step)
+        if known is not None:
+            async with self.in_order:
+                self._move(step, 1.0)
+                await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
+            return known.value
+        async with self.in_order:
+            await self.store.append(self.lease, self._event("step_started", step, "started"))
+        output, seconds = await self._work(step)
+        async with self.in_order:
+            self._move(step, 1.0)
+            done = self._event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
+            await self.store.commit_step(self.lease, step, output, seconds, done)
+        return output.value
+
+    @property
+    def place(self) -> Json:
+        """Where the generation is, as its events say it; the percent never falls during a run.
+
+        A stage that an earlier run finished is passed again from its begin, so its own percent is no measure.
+        """
+        if self.stage is None:
+            return {}
+        self._percent = max(self._percent, self.stage.percent)
+        return {"stage": self.stage.stage, "progress": self._percent}
+
+    async def _work(self, step: Step) -> tuple[StepOutput, float]:
+        progress = self._running[step.name] = StepProgress(step)
+        started = time.perf_counter()
+        try:
+            output = await step.work(StepDesk(self, step, progress))
+        except (InvalidRequest, BudgetExceeded, InferenceFailed, WeightsError) as error:
+            raise StepFailed(f"step {step.name!r} failed: {error}") from error
+        except PipelineError as error:
+            error.add_note(f"in step {step.name!r}")
+            raise
+        finally:
+            del self._running[step.name]
+        return output, time.perf_counter() - started
+
+    def progress_events(self) -> list[NewEvent]:
+        """Progress of the running steps that moved since the last call, at most one per step and half second."""
+        now = time.monotonic()
+        moved = [progress for progress in self._running.values() if progress.due(now)]
+        for progress in moved:
+            progress.written = (progress.done, now)
+            self._move(progress.working, progress.done / progress.total)
+        return [
+            self._event(
+                "step_progress",
+                progress.working,
+                f"step {progress.done} of {progress.total}",
+                done=progress.done,
+                total=progress.total,
+            )
+            for progress in moved
+        ]
+
+    def _move(self, step: Step, fraction: float) -> None:
+        if self.stage is not None:
+            self.stage.move(step, fraction)
+
+    def _event(
+        self,
+        kind: Literal["step_started", "step_progress", "step_completed", "step_reused"],
+        step: Step,
+        message: str,
+        **data: float,
+    ) -> NewEvent:
+        told: Json = {**self.place, **data}
+        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=told)

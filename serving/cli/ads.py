@@ -1,0 +1,295 @@
+"""`admint pipeline`: from a brief to a finished ad in a folder, resumable.
+
+Without `--full-pipeline` it stops after the storyboard, to be looked at before the expensive part; the same folder
+goes on with `--resume DIR --full-pipeline`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serving.cli.options import (
+    AsJson,
+    AspectRatio,
+    Duration,
+    FrameworkName,
+    ProfileName,
+    Prompt,
+    RecipeName,
+    References,
+    Seed,
+    ServerAddress,
+    chosen_server,
+    given_only,
+    seed_or_random,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from pipelines.report.record import RunRecord
+
+
+def create_storyboard(
+    prompt: Prompt,
+    output: Annotated[Path, typer.Option("--output", help="The storyboard file to write.")],
+    scenes: Annotated[int | None, typer.Option("--scenes", help="Number of scenes; else by the framework.")] = None,
+    reference_images: References = None,
+    recipe: RecipeName = "master",
+    profile: ProfileName = None,
+    server: ServerAddress = None,
+    seed: Seed = None,
+    duration: Duration = 15,
+    aspect_ratio: AspectRatio = "9:16",
+    framework: FrameworkName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a storyboard: story and scenes, no pictures. `admint pipeline --storyboard FILE` draws it."""
+    from serving.cli.output import print_result
+
+    brief = given_only(
+        prompt=text_of(prompt),
+        num_scenes=scenes,
+        duration=duration,
+        aspect_ratio=aspect_ratio,
+        framework=framework,
+    )
+    address = chosen_server(server, profile)
+    order = Order(brief, reference_images or [], recipe, seed_or_random(seed))
+    record = _on_server(address, order, output) if address else _here(profile, order, output)
+    written = len(record.scenes.scenes) if record.scenes else 0
+    print_result({"storyboard": str(output), "scenes": written, "seed": order.seed}, record.notes, as_json)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to write."""
+
+    brief: dict[str, Any]
+    references: list[str]
+    recipe: str
+    seed: int
+
+
+def _here(profile: str | None, order: Order, output: Path) -> RunRecord:
+    from pipelines.report.record import storyboard_of
+    from pipelines.store.artifacts import write_durably
+    from serving.ad_flags import new_run
+    from serving.cli.output import NothingKept, run_to_end
+    from serving.local_run import start
+
+    with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
+        folder, new = new_run(
+            output=Path(scratch) / "run",
+            brief=order.brief,
+            coherence={},
+            references=order.references,
+            storyboard=None,
+            recipe=order.recipe,
+            profile=profile,
+            seed=order.seed,
+            stages=("story", "scenes"),
+        )
+        record = run_to_end(start(folder, new), NothingKept())
+    write_durably(output, storyboard_of(record))
+    return record
+
+
+def _on_server(server: str, order: Order, output: Path) -> RunRecord:
+    from serving.cli.output import run_to_end
+    from serving.client.generations import ad_request
+    from serving.client.run import Job, write_scenes
+
+    request = ad_request(
+        brief=order.brief,
+        coherence={},
+        references=order.references,
+        storyboard=None,
+        recipe=order.recipe,
+        seed=order.seed,
+        wait_after="scenes",
+    )
+    job = Job(server, output)
+    return run_to_end(write_scenes(job, request, output), job)
+
+
+BEFORE_VIDEO = ("story", "scenes", "reference_image", "storyboard")
+
+
+def pipeline(
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for the finished ad; must be new.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="What the ad is for; @FILE reads a file.")] = None,
+    reference_images: References = None,
+    full_pipeline: Annotated[
+        bool,
+        typer.Option("--full-pipeline", help="Story, images, videos and stitch; else stop at the storyboard."),
+    ] = False,
+    storyboard: Annotated[
+        Path | None, typer.Option("--storyboard", help="A storyboard file instead of the writing agents.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Continue the run in this folder.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="master (default), express, classic.")] = None,
+    profile: ProfileName = None,
+    server: ServerAddress = None,
+    seed: Seed = None,
+    duration: Annotated[int | None, typer.Option("--duration", help="Seconds, 9 to 60 (15).")] = None,
+    aspect_ratio: AspectRatio = "",
+    framework: FrameworkName = None,
+    scenes: Annotated[int | None, typer.Option("--scenes", help="Number of scenes; else by the framework.")] = None,
+    title: Annotated[str | None, typer.Option("--title")] = None,
+    brand_name: Annotated[str | None, typer.Option("--brand-name")] = None,
+    seed_control: Annotated[bool | None, typer.Option(help="One seed policy over all scenes.")] = None,
+    seed_policy: Annotated[str | None, typer.Option(help="fixed, derived or blend.")] = None,
+    blend_strength: Annotated[float | None, typer.Option(help="Shared part of the noise, 0 to 1.")] = None,
+    latent_reuse: Annotated[bool | None, typer.Option(help="Start each scene from the last frame before it.")] = None,
+    latent_strength: Annotated[
+        float | None, typer.Option(help="1 forgets the frame before, 0.3 nearly copies.")
+    ] = None,
+    chain_last_frame: Annotated[bool | None, typer.Option(help="Start each clip where the one before ended.")] = None,
+    ip_adapter: Annotated[bool | None, typer.Option(help="Let the references condition the pictures.")] = None,
+    adapter_scale: Annotated[float | None, typer.Option(help="Strength of the references, 0 to 1.")] = None,
+    adapter_blocks: Annotated[str | None, typer.Option(help="all, style or layout.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an ad: story, scenes, keyframes, clips, one finished video and its report."""
+    brief = given_only(
+        prompt=prompt and text_of(prompt),
+        duration=duration,
+        aspect_ratio=aspect_ratio or None,
+        framework=framework,
+        num_scenes=scenes,
+        title=title,
+        brand_name=brand_name,
+    )
+    coherence = given_only(
+        use_seed_control=seed_control,
+        seed_policy=seed_policy,
+        blend_strength=blend_strength,
+        use_latent_reuse=latent_reuse,
+        latent_strength=latent_strength,
+        chain_last_frame=chain_last_frame,
+        use_ip_adapter=ip_adapter,
+        adapter_scale=adapter_scale,
+        adapter_blocks=adapter_blocks,
+    )
+    from serving.ad_flags import refuse_with_resume
+    from serving.cli.output import print_result
+
+    if resume is not None:
+        others = given_only(output=output, storyboard=storyboard, recipe=recipe, profile=profile, seed=seed)
+        refuse_with_resume({**brief, **coherence, **others}, reference_images)
+        folder, record = resume, _resume(resume, full_pipeline, server)
+    else:
+        order = PipelineOrder(
+            output=output,
+            brief=brief,
+            coherence=coherence,
+            references=reference_images or [],
+            storyboard=storyboard,
+            recipe=recipe or "master",
+            seed=seed_or_random(seed),
+            full=full_pipeline,
+        )
+        address = chosen_server(server, profile)
+        folder, record = _on_server_pipeline(address, order) if address else _here_pipeline(profile, order)
+    print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
+
+
+@dataclass(frozen=True)
+class PipelineOrder:
+    """A new ad, as the flags say it."""
+
+    output: Path | None
+    brief: dict[str, Any]
+    coherence: dict[str, Any]
+    references: list[str]
+    storyboard: Path | None
+    recipe: str
+    seed: int
+    full: bool
+    """To the finished video, not only to the storyboard."""
+
+
+def _here_pipeline(profile: str | None, order: PipelineOrder) -> tuple[Path, RunRecord]:
+    from serving.ad_flags import new_run
+    from serving.cli.output import Resumable, run_to_end
+    from serving.local_run import start
+
+    folder, new = new_run(
+        output=order.output,
+        brief=order.brief,
+        coherence=order.coherence,
+        references=order.references,
+        storyboard=order.storyboard,
+        recipe=order.recipe,
+        profile=profile,
+        seed=order.seed,
+        stages=None if order.full else BEFORE_VIDEO,
+    )
+    return folder, run_to_end(start(folder, new), Resumable(folder))
+
+
+def _on_server_pipeline(server: str, order: PipelineOrder) -> tuple[Path, RunRecord]:
+    """There it waits after the storyboard, as it would for an owner in a browser, instead of ending with it."""
+    from serving.ad_flags import new_folder
+    from serving.cli.output import run_to_end
+    from serving.client.generations import ad_request
+    from serving.client.run import Job, start
+
+    folder = new_folder(order.output)
+    request = ad_request(
+        brief=order.brief,
+        coherence=order.coherence,
+        references=order.references,
+        storyboard=order.storyboard,
+        recipe=order.recipe,
+        seed=order.seed,
+        wait_after=None if order.full else "storyboard",
+    )
+    job = Job(server, folder)
+    return folder, run_to_end(start(job, folder, request), job)
+
+
+def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:
+    """Where the run of `folder` is: on its server, or here."""
+    from pipelines.errors import BadInput
+    from serving.cli.output import Resumable, run_to_end
+    from serving.client import run as remote_run
+    from serving.client.run import Job, read_note
+    from serving.local_run import resume
+
+    address, note = chosen_server(server, None), read_note(folder)
+    if note is None and address is None:
+        return run_to_end(resume(folder, full_pipeline), Resumable(folder))
+    if note is None or address not in (None, note.server):
+        place = f"on {note.server}" if note else "on this machine, or not at all"
+        raise BadInput(f"the run in {str(folder)!r} was made {place}: leave --server {address} out (and ADMINT_SERVER)")
+    job = Job(note.server, folder, note.generation_id)
+    return run_to_end(remote_run.resume(note, folder, full_pipeline), job)
+
+
+def _advice(folder: Path, record: RunRecord) -> tuple[str, ...]:
+    """What to do with a generation that waits."""
+    if record.status != "awaiting_approval":
+        return ()
+    command = f"admint pipeline --resume {shlex.quote(str(folder))} --full-pipeline"
+    return (f"it waits on the server; look at it, then go on with: {command}",)
+
+
+def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
+    """What the tool prints, and all of `--json`."""
+    final = folder / "final.mp4"
+    return {
+        "generation_id": record.generation_id,
+        "status": record.status,
+        "seed": record.brief.seed,
+        "video": str(final) if record.final else None,
+        "seconds": record.final.seconds if record.final else None,
+        "report": str(folder / "report.html"),
+        "run": str(folder / "run.json"),
+    }

@@ -1,0 +1,133 @@
+"""The `admint` command: the contract's tools as subcommands, and the one mapping of errors to exit codes.
+
+Imports nothing heavy: every tool imports what it needs when it runs, so that `--help` answers at once.
+
+Exit codes: 0 done · 2 bad input or flags · 3 a step failed (resumable) · 4 disk or database refused (resumable) ·
+5 model weights missing or altered · 6 another process runs it · 7 the server cannot be reached, or was lost (what it
+runs goes on) · 130 interrupted (resumable) or cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import typer
+
+from serving.cli import ads as pipeline
+from serving.cli import ads as storyboard
+from serving.cli import enhance
+from serving.cli import pictures as images
+from serving.cli import pictures as videos
+from serving.cli.deploy import deploy
+from serving.cli.models import app as models_app
+from serving.cli.remote import attach, cancel, list_jobs, login, logout
+from serving.cli.server import serve, worker
+from serving.cli.users import app as users_app
+
+MULTIPLE_VALUES = ("--reference-images",)
+"""Options that take several values after one flag, as a shell's `*.jpg` hands them over."""
+
+INTERRUPTED = 128 + signal.SIGINT
+
+app = typer.Typer(
+    name="admint",
+    help="Ad videos from a brief and up to three reference images, on your own machine, with open models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("pipeline")(pipeline.pipeline)
+app.command("create-storyboard")(storyboard.create_storyboard)
+app.command("generate-images")(images.generate_images)
+app.command("generate-videos")(videos.generate_videos)
+app.command("enhance-image-prompt")(enhance.enhance_image_prompt)
+app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
+app.command("serve")(serve)
+app.command("worker")(worker)
+app.command("deploy")(deploy)
+app.command("login")(login)
+app.command("logout")(logout)
+app.command("attach")(attach)
+app.command("cancel")(cancel)
+app.command("list")(list_jobs)
+app.add_typer(models_app, name="models")
+app.add_typer(users_app, name="users")
+
+
+def main() -> None:
+    """Entry point of the `admint` script."""
+    # Their log lines (no torchvision, a cut prompt) would tear the display; what matters comes as our own notices.
+    for library in ("DIFFUSERS", "TRANSFORMERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    try:
+        code = app(args=repeat_flags(sys.argv[1:]), standalone_mode=False)
+    except typer.TyperException as error:  # a flag that does not exist, a value of the wrong type
+        typer.echo(f"admint: {error.format_message()} (admint --help lists what there is)", err=True)
+        raise SystemExit(2) from None
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        typer.echo(f"admint: {one_line(error)}", err=True)
+        raise SystemExit(code) from None
+    raise SystemExit(code or 0)
+
+
+def repeat_flags(arguments: list[str]) -> list[str]:
+    """`--reference-images a b` → `--reference-images a --reference-images b`, which is what the parser reads."""
+    repeated: list[str] = []
+    flag: str | None = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in MULTIPLE_VALUES else None
+        elif flag is not None and repeated[-1] != flag:
+            repeated.append(flag)
+        repeated.append(argument)
+    return repeated
+
+
+def exit_code(error: Exception) -> int | None:
+    """The documented exit code of an error of ours; None for a bug, which keeps its traceback."""
+    from models.errors import Cancelled, InvalidRequest, ModelError, WeightsError
+    from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFailed
+    from serving.errors import (
+        Forbidden,
+        PortTaken,
+        ServingError,
+        Unauthenticated,
+        Unreachable,
+        UnsafeCredentials,
+        UnsafeSecret,
+    )
+
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (BadInput, 2),
+        (NotFound, 2),
+        (InvalidRequest, 2),
+        (PortTaken, 2),
+        (UnsafeSecret, 2),
+        (UnsafeCredentials, 2),
+        (Unauthenticated, 2),
+        (Forbidden, 2),
+        (Unreachable, 7),
+        (Cancelled, INTERRUPTED),
+        (WeightsError, 5),
+        (StorageFailed, 4),
+        (Busy, 6),
+        (PipelineError, 3),
+        (ModelError, 3),
+        (ServingError, 3),
+    )
+    cause = error.__cause__
+    if isinstance(cause, WeightsError):
+        return 5
+    return next((code for kind, code in codes if isinstance(error, kind)), None)
+
+
+def one_line(error: Exception) -> str:
+    """The message of `error` and its notes, on one line."""
+    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())

@@ -1,0 +1,129 @@
+"""`admint models list|pull|verify`: the weights on this machine. `serving.cli.main` maps the errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.spec import SpecBase
+    from models.weights import Library
+
+
+WEIGHTS_EXIT_CODE = 5
+"""As `serving.cli.main` documents it: model weights missing or altered."""
+
+app = typer.Typer(help="The model weights on this machine: list, pull, verify.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models() -> None:
+    """Every model that configs/models describes, and whether its weights are here."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from configs.settings import library_root, load_model_specs
+    from models.weights import Library
+
+    library = Library(library_root())
+    name, weights = Column("name", no_wrap=True), Column("weights", no_wrap=True)
+    table = Table(name, "kind", "family", "licence", "GPU memory", weights)
+    for spec in load_model_specs().values():
+        memory = f"{spec.vram_gb:g} GB" if spec.vram_gb else "none"
+        table.add_row(spec.name, spec.kind, spec.family, spec.licence, memory, _state(library, spec))
+    Console().print(table, "UNTRAINED: stand-ins that make noise. `admint models pull NAME` brings a model here.")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A name from `admint models list`.")],
+    revision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Commit to pin where the description pins none: COMMIT, or PART=COMMIT. Repeat it per part.",
+            metavar="[PART=]COMMIT",
+        ),
+    ] = None,
+) -> None:
+    """Download the weights of a model at a pinned commit. The same command resumes a broken download."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from configs.settings import library_root
+    from models import hub
+    from models.weights import Library
+
+    spec, library = _spec(name), Library(library_root())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task(name, total=None)
+
+        def show(file: str, done: int, total: int) -> None:
+            progress.update(task, description=file, completed=done, total=total)
+
+        hub.pull(spec, library, _pins(spec, revision or []), show)
+    typer.echo(f"{name}: {_state(library, spec)}")
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="A name from `admint models list`.")] = None,
+    all_models: Annotated[bool, typer.Option("--all", help="Every model whose weights are here.")] = False,
+) -> None:
+    """Compute every hash of a model's files. Exit code 5 and one line per model that is not right."""
+    from configs.settings import library_root, load_model_specs
+    from models.errors import WeightsError
+    from models.weights import Library
+    from pipelines.errors import BadInput
+
+    if (name is None) != all_models:
+        raise BadInput("name one model, or give --all for every model whose weights are here")
+    library = Library(library_root())
+    chosen = [_spec(name)] if name else [spec for spec in load_model_specs().values() if library.present(spec)]
+    failed = False
+    for spec in chosen:
+        try:
+            library.verify(spec)
+        except WeightsError as error:
+            failed = True
+            typer.echo(f"{spec.name}: {error}", err=True)
+        else:
+            typer.echo(f"{spec.name}: {_state(library, spec)}")
+    if failed:
+        raise typer.Exit(WEIGHTS_EXIT_CODE)
+
+
+def _spec(name: str) -> SpecBase:
+    from configs.settings import load_model_specs
+    from pipelines.errors import BadInput
+
+    specs = load_model_specs()
+    if name not in specs:
+        raise BadInput(f"no model {name!r}: choose one of {', '.join(specs)}")
+    return specs[name]
+
+
+def _state(library: Library, spec: SpecBase) -> str:
+    if not spec.weights:
+        return "remote"
+    if not library.present(spec):
+        return "not here"
+    return "UNTRAINED" if library.untrained_parts(spec) else "here"
+
+
+def _pins(spec: SpecBase, revisions: list[str]) -> dict[str, str]:
+    """`PART=COMMIT` pairs; a bare COMMIT is for the one part that the description leaves unpinned."""
+    from models.weights import UNPINNED
+    from pipelines.errors import BadInput
+
+    unpinned = [part for part, source in spec.parts().items() if source.revision == UNPINNED]
+    pins: dict[str, str] = {}
+    for each in revisions:
+        part, separator, commit = each.rpartition("=")
+        if not separator and len(unpinned) == 1:
+            part = unpinned[0]
+        if part not in unpinned:
+            choices = ", ".join(f"{name}=COMMIT" for name in unpinned) or "none, all are pinned"
+            raise BadInput(f"--revision {each!r} does not name an unpinned part of {spec.name!r}: {choices}")
+        pins[part] = commit
+    return pins

@@ -1,0 +1,79 @@
+"""Flags that several tools share, and the checked data they turn into. Nothing heavy is imported here.
+
+A flag that the user did not give is None and never overrides a recipe's or profile's own value.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Prompt = Annotated[str, typer.Option("--prompt", help="What the ad is for; @FILE reads it from a file.")]
+References = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference-images",
+        help="A folder or up to three image files. `character=FILE`, `product=FILE`, `style=FILE` name a role.",
+    ),
+]
+ProfileName = Annotated[str | None, typer.Option("--profile", help="Which models to use (configs/profiles).")]
+ServerAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--server", envvar="ADMINT_SERVER", help="Let this server do it: http://HOST:PORT (see admint login)."
+    ),
+]
+KnownServer = Annotated[
+    str | None,
+    typer.Option("--server", envvar="ADMINT_SERVER", help="http://HOST:PORT; that of the last login when left out."),
+]
+RecipeName = Annotated[str, typer.Option("--recipe", help="master, express or classic (configs/recipes).")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same ad. Random when left out, and reported.")]
+Duration = Annotated[int, typer.Option("--duration", help="Seconds of the finished video, 9 to 60.")]
+AspectRatio = Annotated[str, typer.Option("--aspect-ratio", help="9:16, 16:9 or 1:1.")]
+FrameworkName = Annotated[str | None, typer.Option("--framework", help="AIDA, PAS or BAB.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def text_of(value: str) -> str:
+    """The text itself, or the content of `@FILE`. Raises BadInput."""
+    from pipelines.errors import BadInput
+
+    if not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read the prompt file {value[1:]!r}: {error}") from None
+
+
+def seed_or_random(seed: int | None) -> int:
+    """The given seed, or a fresh one that the report will name. Raises BadInput when out of range."""
+    import secrets
+
+    from pipelines.errors import BadInput
+
+    if seed is None:
+        return secrets.randbelow(2**32)
+    if not 0 <= seed < 2**63:
+        raise BadInput(f"--seed {seed!r} must be 0 to 2**63 - 1")
+    return seed
+
+
+def chosen_server(server: str | None, profile: str | None) -> str | None:
+    """The checked address; None: this machine does it. Raises BadInput, also for a profile beside a server."""
+    from pipelines.errors import BadInput
+    from serving.client.http import server_address
+
+    if not server:
+        return None
+    if profile is not None:
+        raise BadInput(f"--profile {profile!r} chooses models of this machine, and a server has its own: leave it out")
+    return server_address(server)
+
+
+def given_only(**flags: Any) -> dict[str, Any]:
+    """The flags that the user gave."""
+    return {name: value for name, value in flags.items() if value is not None}

@@ -1,0 +1,149 @@
+"""One model call as a stream of plain items: its steps as they are done, then the result or the error.
+
+A stream, because a handle then carries progress out and cancellation in: closing it stops the call at its next step.
+Errors travel as data, so that both sides see the very class that was raised. Knows neither Ray nor a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ray.exceptions import ObjectLostError, RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+
+from models.errors import ModelError
+from models.interfaces import Unwatched, Watcher
+from serving.errors import NotReady, QueueFull
+
+Result = TypeVar("Result")
+TELL_SECONDS = 0.25
+"""Steps that follow faster are not all told: an item costs both processes 1 ms of CPU, which quick steps would feel,
+and the pipeline writes progress no more often (`pipelines.runtime.engine.PULSE_SECONDS`).
+"""
+
+
+@dataclass(frozen=True)
+class StepDone:
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Made(Generic[Result]):
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: ModelError
+
+
+CallItem = StepDone | Made[Result] | Failed
+
+
+class _Steps:
+    """The watcher of a call in another thread: tells the first step, the last, and the newest every TELL_SECONDS."""
+
+    def __init__(self, items: asyncio.Queue[StepDone | None]) -> None:
+        self._items = items
+        self._loop = asyncio.get_running_loop()
+        self._told = 0.0
+
+    def step(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._told < TELL_SECONDS:
+            return
+        self._told = now
+        self._loop.call_soon_threadsafe(self._items.put_nowait, StepDone(done, total))
+
+
+async def call_stream(
+    call: Callable[[Watcher], Awaitable[Result]], watched: bool
+) -> AsyncGenerator[CallItem[Result], None]:
+    """Run `call` and yield what happens; ModelErrors come as `Failed`, anything else is raised.
+
+    Without somebody who watches the steps they are no items.
+
+    When the consumer goes away the call is cancelled, and has stopped by the time that this generator is closed.
+    """
+    items: asyncio.Queue[StepDone | None] = asyncio.Queue()
+    task = asyncio.ensure_future(call(_Steps(items) if watched else Unwatched()))
+    task.add_done_callback(lambda _: items.put_nowait(None))
+    try:
+        while (item := await items.get()) is not None:
+            yield item
+        try:
+            yield Made(task.result())
+        except ModelError as error:
+            yield Failed(error)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def follow(stream: AsyncIterator[CallItem[Result]], watcher: Watcher) -> Result:
+    """The result at the end of a stream, its steps told to `watcher`. Raises the ModelError that the call raised."""
+    async for item in stream:
+        if isinstance(item, StepDone):
+            watcher.step(item.done, item.total)
+        elif isinstance(item, Failed):
+            raise item.error
+        else:
+            return item.result
+    raise RuntimeError("a model call ended without a result")
+
+
+LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
+"""The replica died, or what it made died with it."""
+ATTEMPTS = 5
+BROADCAST_SECONDS = 5.0
+
+
+async def call_replica(handle: DeploymentHandle[Any], method: str, watcher: Watcher, *arguments: Any) -> Any:
+    """The result of `method`, a stream of CallItems, on any replica; on another one when that is lost.
+
+    The method takes `arguments`, and whether somebody watches the steps.
+
+    Cancelling the task stops the call at its next step. Raises what the call raised, QueueFull, NotReady.
+    """
+    watched = not isinstance(watcher, Unwatched)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return await follow(stream(handle, method, *arguments, watched), watcher)
+        except LOST as error:
+            if attempt == ATTEMPTS:
+                raise NotReady(f"{handle.deployment_name} lost {ATTEMPTS} replicas during one call") from error
+    raise AssertionError("unreachable")
+
+
+async def stream(handle: DeploymentHandle[Any], method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+    """Items of a streaming method. Closing it, or cancelling its consumer, cancels the call on the replica."""
+    response: DeploymentResponseGenerator[CallItem[Any]] = handle.options(method_name=method, stream=True).remote(
+        *arguments
+    )
+    finished = False
+    try:
+        async for item in response:
+            yield item
+        finished = True
+    except BackPressureError as error:
+        message = f"too many calls wait for {handle.deployment_name} already: try again later"
+        raise QueueFull(message, round(error.retry_after_s or 1)) from None
+    except DeploymentUnavailableError as error:
+        raise NotReady(f"{handle.deployment_name} cannot serve: {error}") from None
+    finally:
+        if not finished:
+            response.cancel()
+
+
+async def broadcast(handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
+    """What every live replica answers; those that fail or answer late are left out."""
+    response = handle.broadcast(method, *arguments)
+    answers = await response.results_async(timeout_s=BROADCAST_SECONDS, return_exceptions=True)
+    return [answer for answer in answers if not isinstance(answer, BaseException)]

@@ -1,0 +1,197 @@
+"""What the gateway needs, behind Serve handles: models to call, counters to add up, a worker to wake.
+
+A full queue is the caller's to hear of here: unlike the pipeline's calls (`handle_models`), these do not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from models.errors import InferenceFailed
+from models.interfaces import (
+    ChatRequest,
+    ChatResult,
+    ImageRequest,
+    ImageResult,
+    Unwatched,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
+from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from pipelines.scoring import ScoreRequest
+from quality.registry import check_dimension
+from quality.score import Score
+from serving.backends.counters import summed
+from serving.backends.interface import Json, ModelCounters, Spec
+from serving.deployments.calls import broadcast, call_replica
+from serving.deployments.chat import ChatOverHandle, complete
+from serving.deployments.server import APPLICATION
+from serving.errors import NotReady, QueueFull
+
+
+class AskedCalls:
+    """Of one process, by model name."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    @contextmanager
+    def one_of(self, model: str) -> Iterator[None]:
+        """One call, from asking to its end, however it ends."""
+        self._count[model] += 1
+        try:
+            yield
+        finally:
+            self._count[model] -= 1
+
+    def snapshot(self) -> dict[str, int]:
+        return dict(self._count)
+
+
+def with_queues(counters: Mapping[str, ModelCounters], asked: Iterable[Mapping[str, int]]) -> dict[str, ModelCounters]:
+    """`counters` in which everything that somebody `asked` for and that does not run is waiting."""
+    total: Counter[str] = Counter()
+    for each in asked:
+        total.update(each)
+    return {
+        model: known.model_copy(update={"waiting": max(known.waiting, total[model] - known.running)})
+        for model, known in counters.items()
+    }
+
+
+@dataclass(frozen=True)
+class ModelHandles:
+    """The handles of an application, by kind."""
+
+    chat: DeploymentHandle[Any]
+    image: DeploymentHandle[Any]
+    video: DeploymentHandle[Any]
+    scorer: DeploymentHandle[Any]
+    asked: AskedCalls = field(default_factory=AskedCalls)
+    """Calls of models over these handles."""
+
+
+class HandleModels:
+    """Three models of an application, and its scorer."""
+
+    def __init__(
+        self, handles: ModelHandles, chat_model: ChatModelSpec, image_model: ImageModelSpec, video_model: VideoModelSpec
+    ) -> None:
+        self._handles = handles
+        self.chat_model = chat_model
+        self.image_model = image_model
+        self.video_model = video_model
+
+    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
+        with self._handles.asked.one_of(self.chat_model.name):
+            return await complete(self._handles.chat, self.chat_model.name, request, watcher)
+
+    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        with self._handles.asked.one_of(self.image_model.name):
+            result: ImageResult = await _patiently(self._handles.image, watcher, self.image_model.name, request)
+        return result
+
+    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        with self._handles.asked.one_of(self.video_model.name):
+            result: VideoResult = await _patiently(self._handles.video, watcher, self.video_model.name, request)
+        return result
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        scores: tuple[Score, ...] = await _patiently(self._handles.scorer, watcher, request, method="score")
+        return scores
+
+
+async def _patiently(handle: DeploymentHandle[Any], watcher: Watcher, *arguments: Any, method: str = "generate") -> Any:
+    while True:
+        try:
+            return await call_replica(handle, method, watcher, *arguments)
+        except QueueFull as full:
+            await asyncio.sleep(full.retry_after)
+        except NotReady as error:
+            raise InferenceFailed(str(error)) from error
+
+
+class HandleBackend:
+    """`ModelBackend` over an application's deployments."""
+
+    def __init__(
+        self, handles: ModelHandles, pipeline: DeploymentHandle[Any] | None, specs: Mapping[str, Spec]
+    ) -> None:
+        """`pipeline` calls models too: its replicas are asked for how many calls. None: there is none."""
+        self._handles = handles
+        self._pipeline = pipeline
+        self._specs = dict(specs)
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        return self._specs
+
+    async def chat(self, model: str, body: Json) -> AsyncGenerator[Json, None]:
+        with self._handles.asked.one_of(model):
+            async with aclosing(ChatOverHandle(self._handles.chat).chat(body)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def image(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        with self._handles.asked.one_of(model):
+            result: ImageResult = await call_replica(self._handles.image, "generate", watcher, model, request)
+        return result
+
+    async def video(self, model: str, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        with self._handles.asked.one_of(model):
+            result: VideoResult = await call_replica(self._handles.video, "generate", watcher, model, request)
+        return result
+
+    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        for name in request.dimensions:
+            check_dimension(name)
+        scores: tuple[Score, ...] = await call_replica(self._handles.scorer, "score", Unwatched(), request)
+        return scores
+
+    async def ready(self) -> Mapping[str, str]:
+        status = await asyncio.to_thread(serve.status)
+        application = status.applications.get(APPLICATION)
+        if application is None:
+            return {"application": "not deployed"}
+        return {
+            name: "ready"
+            if deployment.status == "HEALTHY"
+            else f"{deployment.status}: {deployment.message}".rstrip(": ")
+            for name, deployment in application.deployments.items()
+        }
+
+    async def counters(self) -> Mapping[str, ModelCounters]:
+        handles = (self._handles.chat, self._handles.image, self._handles.video)
+        asked, *answers = await asyncio.gather(
+            self._asked_by_pipeline(),
+            *(broadcast(handle, "counters") for handle in handles),
+            return_exceptions=True,
+        )
+        models = summed(snapshot for answer in answers if isinstance(answer, list) for snapshot in answer)
+        return with_queues(models, [self._handles.asked.snapshot(), *(asked if isinstance(asked, list) else ())])
+
+    async def _asked_by_pipeline(self) -> list[dict[str, int]]:
+        """Calls by model that each of its replicas waits for."""
+        return [] if self._pipeline is None else await broadcast(self._pipeline, "asked")
+
+
+class HandleWorker:
+    """`Worker` over the pipeline's replicas. All are told: any of them may be free, or run the generation."""
+
+    def __init__(self, pipeline: DeploymentHandle[Any]) -> None:
+        self._pipeline = pipeline
+
+    async def wake(self) -> None:
+        await broadcast(self._pipeline, "wake")
+
+    async def cancel(self, generation_id: str) -> None:
+        await broadcast(self._pipeline, "cancel", generation_id)

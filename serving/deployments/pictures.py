@@ -1,0 +1,223 @@
+"""The image deployment: one lane per replica, calls of one key in one batch, each with its own noise.
+
+Calls that cannot share a batch (start image, mask, `deterministic`) run alone, in their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from ray import serve
+
+from configs.settings import library_root, load_model
+from models.errors import InvalidRequest, ModelError
+from models.interfaces import (
+    EncodedImage,
+    ImageRequest,
+    ImageResult,
+    NoiseSpec,
+    Unwatched,
+    VideoModel,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
+from models.pool import ModelPool
+from models.registry import load
+from models.spec import ImageModelSpec, VideoModelSpec
+from models.weights import Library
+from pipelines.media import encode_png
+from pipelines.runtime.lanes import Lane
+from serving.backends.counters import CountedSteps, Counters
+from serving.backends.interface import ModelCounters
+from serving.deployments.batching import Coalescer
+from serving.deployments.calls import CallItem, call_stream
+
+Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
+Result = TypeVar("Result")
+
+
+class PictureReplica(Generic[Spec]):
+    """One device with the models that `specs` describe by name, loaded by `load` when first needed.
+
+    Of the loaded ones those that fit `memory_gb` stay; None keeps all.
+    """
+
+    def __init__(
+        self, specs: Mapping[str, Spec], load: Callable[[Spec], Any], device: str, memory_gb: float | None
+    ) -> None:
+        self._specs: Mapping[str, Spec] = specs
+        self._pool: ModelPool[Spec] = ModelPool(load, None if memory_gb is None else round(memory_gb * 2**30))
+        self._lane = Lane(device)
+        self.counters = {name: Counters() for name in specs}
+        self._waiting = dict.fromkeys(specs, 0)
+
+    def spec(self, model: str) -> Spec:
+        """Raises InvalidRequest for a model that this replica does not offer."""
+        if model not in self._specs:
+            raise InvalidRequest(f"no model {model!r} here: choose one of {', '.join(self._specs)}")
+        return self._specs[model]
+
+    async def on_lane(
+        self, model: str, watcher: Watcher, call: Callable[[Any, Watcher], Result], count: int = 1
+    ) -> Result:
+        """Run `call` with the loaded engine of `model` and a watcher, alone on the device. It serves `count` requests.
+
+        Cancelling the task makes the watcher stop the call at its next step.
+        """
+        counters, started = self.counters[model], False
+
+        def work(watcher: Watcher) -> Result:
+            nonlocal started
+            started = True
+            self._waiting[model] -= count
+            with counters.on_device(count), self._pool.use(self._specs[model]) as engine:
+                return call(engine, watcher)
+
+        self._waiting[model] += count
+        try:
+            return await self._lane.run(work, watcher)
+        finally:
+            if not started:
+                self._waiting[model] -= count
+
+    def batch_key(self, model: str, request: ImageRequest) -> str | None:
+        """What requests must share to share a batch. Runs beside the lane; waits while a model loads."""
+        with self._pool.use(self._specs[model]) as engine:
+            key: str | None = engine.batch_key(request)
+            return key
+
+    def snapshot(self) -> dict[str, ModelCounters]:
+        engines = self._pool.engines()
+        return {
+            name: counters.snapshot(self._waiting[name], *_embeddings(engines.get(name)))
+            for name, counters in self.counters.items()
+        }
+
+
+def _embeddings(engine: Any) -> tuple[int, int]:
+    """Hits and misses of the prompt and reference embeddings that an engine remembers."""
+    stats = engine.stats().values() if hasattr(engine, "stats") else ()
+    return sum(each["hits"] for each in stats), sum(each["misses"] for each in stats)
+
+
+class ImageReplica:
+    """Makes images with any of `models`; the first is run once before the replica counts as ready."""
+
+    async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
+        library = Library(library_root())
+        specs = {name: load_model(name, ImageModelSpec) for name in models}
+        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
+        self._coalescer: Coalescer[tuple[str, ImageRequest], ImageResult] = Coalescer(self._run)
+        for request in one_step_requests(self._replica.spec(models[0])):
+            await self._make(models[0], request, Unwatched())
+
+    async def generate(self, model: str, request: ImageRequest, watched: bool) -> AsyncIterator[CallItem[ImageResult]]:
+        """Steps, then the image or the ModelError. Closing the stream stops the call at its next step."""
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
+            yield item
+
+    async def counters(self) -> dict[str, ModelCounters]:
+        return self._replica.snapshot()
+
+    async def _make(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        spec = self._replica.spec(model)
+        key = await asyncio.to_thread(self._replica.batch_key, model, request) if spec.batch_pixels else None
+        counters = self._replica.counters[model]
+        with counters.call():
+            return await self._coalescer.submit(
+                key=None if key is None else f"{model}:{key}",
+                cost=request.width * request.height,
+                limit=spec.batch_pixels,
+                request=(model, request),
+                watcher=CountedSteps(counters, watcher),
+            )
+
+    async def _run(
+        self, calls: Sequence[tuple[str, ImageRequest]], watchers: Sequence[Watcher]
+    ) -> Sequence[ImageResult | Exception]:
+        """One batch on the lane. The watchers stop their own call only, so the lane itself watches nothing."""
+        requests = [request for _, request in calls]
+
+        def work(engine: Any, _: Watcher) -> Sequence[ImageResult | ModelError]:
+            if len(requests) == 1:
+                return [engine.generate(requests[0], watchers[0])]
+            outcomes: Sequence[ImageResult | ModelError] = engine.generate_batch(requests, watchers)
+            return outcomes
+
+        return await self._replica.on_lane(calls[0][0], Unwatched(), work, len(calls))
+
+
+def one_step_requests(spec: ImageModelSpec) -> tuple[ImageRequest, ...]:
+    """The smallest real calls of a model, one per size that its description wants warm."""
+    ratios = spec.warm_up or tuple(spec.sizes)[:1]
+    return tuple(
+        ImageRequest(
+            prompt="a bottle on a table",
+            width=spec.sizes[ratio][0],
+            height=spec.sizes[ratio][1],
+            noise=NoiseSpec(seed=0),
+            num_inference_steps=1,
+            guidance_scale=spec.guidance_scale,
+        )
+        for ratio in ratios
+    )
+
+
+image_deployment = serve.deployment(ImageReplica)
+
+
+class VideoReplica:
+    """Makes clips with any of `models`; the first is run once before the replica counts as ready."""
+
+    async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
+        library = Library(library_root())
+        specs = {name: load_model(name, VideoModelSpec) for name in models}
+        self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
+        for request in one_step_requests_video(self._replica.spec(models[0])):
+            await self._make(models[0], request, Unwatched())
+
+    async def generate(self, model: str, request: VideoRequest, watched: bool) -> AsyncIterator[CallItem[VideoResult]]:
+        """Steps, then the clip or the ModelError. Closing the stream stops the call at its next step."""
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
+            yield item
+
+    async def counters(self) -> dict[str, ModelCounters]:
+        return self._replica.snapshot()
+
+    async def _make(self, model: str, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        self._replica.spec(model)
+        counters = self._replica.counters[model]
+
+        def work(engine: VideoModel, watcher: Watcher) -> VideoResult:
+            return engine.generate(request, watcher)
+
+        with counters.call():
+            return await self._replica.on_lane(model, CountedSteps(counters, watcher), work)
+
+
+def one_step_requests_video(spec: VideoModelSpec) -> tuple[VideoRequest, ...]:
+    """The smallest real calls of a model, one per size that its description wants warm."""
+    ratios = spec.warm_up or tuple(spec.sizes)[:1]
+    return tuple(_one_step_request(spec, *spec.sizes[ratio]) for ratio in ratios)
+
+
+def _one_step_request(spec: VideoModelSpec, width: int, height: int) -> VideoRequest:
+    still = EncodedImage(data=encode_png(np.zeros((height, width, 3), dtype=np.uint8)))
+    return VideoRequest(
+        prompt="a bottle on a table",
+        width=width,
+        height=height,
+        num_frames=spec.frame_multiple + 1,
+        noise=NoiseSpec(seed=0),
+        num_inference_steps=1,
+        guidance_scale=spec.guidance_scale,
+        first_frame=still if spec.first_frame == "required" else None,
+        last_frame=still if spec.last_frame else None,
+    )
+
+
+video_deployment = serve.deployment(VideoReplica)

@@ -1,0 +1,166 @@
+"""`/api/auth`: login, refresh, logout, tickets for browsers, and API keys for programs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, SecretStr, StringConstraints
+
+from models.interfaces import Plain
+from pipelines.store.account_tables import ApiKey, Role, Scope, User
+from serving.errors import Forbidden
+from serving.gateway.auth.identity import caller, owner
+from serving.gateway.auth.login import MAX_CHARACTERS, Auth, Tokens, log_in
+from serving.gateway.auth.login import refresh as refreshed
+from serving.gateway.auth.tokens import LIFE_SECONDS, hashed, new_key, new_token
+from serving.gateway.services import services
+
+MAX_TOKEN = 4096
+
+
+class LoginRequest(Plain):
+    """`POST /api/auth/login`."""
+
+    username: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_CHARACTERS)]
+
+
+class RefreshRequest(Plain):
+    """`POST /api/auth/refresh`."""
+
+    refresh_token: Annotated[SecretStr, Field(min_length=1, max_length=MAX_TOKEN)]
+
+
+class UserObject(Plain):
+    id: str
+    username: str
+    role: Role
+
+
+class TokenResponse(Plain):
+    """Of a login and a refresh."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  (the name of the scheme)
+    expires_in: int = LIFE_SECONDS
+    """Seconds of life of the access token."""
+    refresh_token: str
+    """Good once, for `POST /api/auth/refresh`; the answer has the next one."""
+    user: UserObject
+
+
+class TicketResponse(Plain):
+    ticket: str
+    """For `?ticket=` of one WebSocket or event stream."""
+    expires_in: int
+
+
+class KeyRequest(Plain):
+    """`POST /api/auth/keys`."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+    """What it is for."""
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=2)] = ("read", "write")
+
+
+class KeyObject(Plain):
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+
+
+class NewKeyObject(KeyObject):
+    key: str
+    """The whole key, shown this once."""
+
+
+class KeyList(Plain):
+    items: list[KeyObject]
+
+
+def token_response(tokens: Tokens) -> TokenResponse:
+    return TokenResponse(access_token=tokens.access, refresh_token=tokens.refresh, user=user_object(tokens.user))
+
+
+def user_object(user: User) -> UserObject:
+    return UserObject(id=user.id, username=user.username, role=user.role)
+
+
+def key_object(key: ApiKey) -> KeyObject:
+    return KeyObject(id=key.id, name=key.name, scopes=key.scopes, created_at=key.created_at)
+
+
+router = APIRouter(prefix="/api/auth", tags=["auth"])
+
+TICKET_SECONDS = 30
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.post("/login")
+async def login(request: Request, response: Response, body: LoginRequest) -> TokenResponse:
+    """Tokens for a username and a password. 429 after too many wrong ones."""
+    response.headers.update(NO_STORE)
+    address = request.client.host if request.client else "unknown"
+    return token_response(await log_in(_auth(request), body.username, body.password.get_secret_value(), address))
+
+
+@router.post("/refresh")
+async def refresh(request: Request, response: Response, body: RefreshRequest) -> TokenResponse:
+    """New tokens for a refresh token, which is good once. One that comes again ends its login."""
+    response.headers.update(NO_STORE)
+    return token_response(await refreshed(_auth(request), body.refresh_token.get_secret_value()))
+
+
+@router.post("/logout", status_code=204)
+async def logout(request: Request) -> None:
+    """End this login: its access and refresh tokens are worth nothing from now on."""
+    await _auth(request).logins.end(_login_id(request))
+
+
+@router.post("/ticket")
+async def ticket(request: Request, response: Response) -> TicketResponse:
+    """A ticket for one WebSocket or event stream of a browser, which can set no header there. Good once."""
+    response.headers.update(NO_STORE)
+    asking, text = caller(request), new_token()
+    await _auth(request).logins.issue_ticket(
+        asking.user_id, asking.credential, asking.scopes, hashed(text), TICKET_SECONDS
+    )
+    return TicketResponse(ticket=text, expires_in=TICKET_SECONDS)
+
+
+@router.post("/keys", status_code=201)
+async def create_key(request: Request, response: Response, body: KeyRequest) -> NewKeyObject:
+    """A key for a program; it serves as the API key of any OpenAI client."""
+    response.headers.update(NO_STORE)
+    _login_id(request)
+    key, scopes = new_key(), tuple(dict.fromkeys(body.scopes))
+    made = await _auth(request).accounts.add_key(owner(request), key.id, key.secret_hash, body.name, scopes)
+    return NewKeyObject(**key_object(made).model_dump(), key=key.text)
+
+
+@router.get("/keys")
+async def list_keys(request: Request) -> KeyList:
+    """The caller's keys, without their secrets."""
+    return KeyList(items=[key_object(key) for key in await _auth(request).accounts.keys(owner(request))])
+
+
+@router.delete("/keys/{key_id}", status_code=204)
+async def revoke_key(request: Request, key_id: str) -> None:
+    """From now on nobody asks with this key."""
+    _login_id(request)
+    await _auth(request).accounts.revoke_key(owner(request), key_id)
+
+
+def _auth(request: Request) -> Auth:
+    return services(request).auth
+
+
+def _login_id(request: Request) -> str:
+    """Of the login that asks. Raises Forbidden for an API key or a ticket: it could make itself a wider key."""
+    login_id = caller(request).login_id
+    if login_id is None:
+        raise Forbidden("this needs an access token of POST /api/auth/login; an API key is not enough")
+    return login_id

@@ -1,0 +1,204 @@
+"""The one way to follow a generation's event log: what is stored past a cursor, then what comes, until it has ended.
+
+Every follower reads rows, never a message of another process, so any number of them see the same events, each once and
+in order, whenever they come and however often they come back. One poll per gateway tells all followers that there is
+something to read: while nothing is committed, 1,000 of them cost one look at the store's pulse per tick. Knows neither
+SSE nor WebSocket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.requests import HTTPConnection
+
+from pipelines.errors import PipelineError
+from pipelines.records import Event, Generation, GenerationStatus
+from pipelines.store.catalogue import Head
+from serving.gateway.problems import Problem
+
+POLL_SECONDS = 0.02
+"""How often the gateway looks for news, while there is a follower."""
+REST = 3.0
+"""After looking at the logs it rests this many times as long as that took: with many followers and much news the poll
+takes a quarter of a core at most, and news comes a little later."""
+HEARTBEAT_SECONDS = 15.0
+"""After so much silence a follower is told that it is still connected."""
+BATCH = 256
+"""Events read at once: what a slow client can make the gateway hold."""
+ENDED: tuple[GenerationStatus, ...] = ("completed", "failed", "cancelled")
+logger = logging.getLogger(__name__)
+
+
+class EventLog(Protocol):
+    """What a follower reads (`pipelines.store.catalogue`)."""
+
+    async def pulse(self) -> str: ...
+    async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]: ...
+    async def log(self, generation_id: str, after: int, limit: int) -> tuple[Event, ...]: ...
+
+
+class Owned(Protocol):
+    """Whose a generation is (`pipelines.store.generations`)."""
+
+    async def get(self, user_id: str, generation_id: str) -> Generation: ...
+
+
+@dataclass
+class _Follower:
+    """What the poll tells one follower."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    head: Head | None = None
+    """None: not looked at yet."""
+    gone: bool = False
+
+
+class EventStreams:
+    """The followers of one gateway process."""
+
+    def __init__(self, rows: Owned, log: EventLog) -> None:
+        self._rows = rows
+        self._log = log
+        self._followers: dict[str, list[_Follower]] = {}
+        self._poll: asyncio.Task[None] | None = None
+        self._pulse = ""
+        """The store's at the last look; empty: there is a follower that it did not see."""
+
+    async def follow(self, user_id: str, generation_id: str, after: int = 0) -> AsyncGenerator[Event | None, None]:
+        """Events past the `seq` `after`, in order and without a gap; None after HEARTBEAT_SECONDS of silence.
+
+        Ends after the last event of a generation that is completed, failed or cancelled, and when it is deleted. One
+        that waits for approval is followed on. Raises NotFound at the first step, also for someone else's; close it
+        (`aclose`) when nobody listens any more.
+        """
+        ended = (await self._rows.get(user_id, generation_id)).status in ENDED
+        with self._told_of(generation_id) as follower:
+            while True:
+                follower.news.clear()  # before reading: what comes from here on is told again
+                head, gone = follower.head, follower.gone
+                unread = head is None or head[0] > after
+                batch = await self._log.log(generation_id, after, BATCH) if unread else ()
+                for event in batch:
+                    after = event.seq
+                    yield event
+                if len(batch) == BATCH:
+                    continue
+                if ended or gone or (head is not None and head[1] in ENDED and after >= head[0]):
+                    return
+                while not await _within(follower.news, HEARTBEAT_SECONDS):
+                    yield None
+
+    async def close(self) -> None:
+        """Stop looking for news; followers hear no more."""
+        if self._poll is not None:
+            self._poll.cancel()
+            await asyncio.wait({self._poll})
+
+    @contextmanager
+    def _told_of(self, generation_id: str) -> Iterator[_Follower]:
+        """A follower that is told whenever the generation has moved."""
+        follower = _Follower()
+        self._followers.setdefault(generation_id, []).append(follower)
+        self._pulse = ""
+        if self._poll is None or self._poll.done():
+            self._poll = asyncio.create_task(self._look())
+        try:
+            yield follower
+        finally:
+            others = [one for one in self._followers[generation_id] if one is not follower]
+            if others:
+                self._followers[generation_id] = others
+            else:
+                del self._followers[generation_id]
+
+    async def _look(self) -> None:
+        """Tell the followers of whatever has moved, until there are none."""
+        while self._followers:
+            began = time.monotonic()
+            try:
+                await self._look_once()
+            except PipelineError:  # it is looked at again; the followers wait meanwhile
+                logger.warning("the event logs could not be looked at", exc_info=True)
+            await asyncio.sleep(max(POLL_SECONDS, REST * (time.monotonic() - began)))
+
+    async def _look_once(self) -> None:
+        known = self._pulse
+        pulse = await self._log.pulse()
+        if pulse == known:
+            return
+        ids = tuple(self._followers)
+        self._pulse = pulse  # whoever comes while the logs are looked at empties it again
+        try:
+            heads = await self._log.heads(ids)
+        except PipelineError:
+            self._pulse = ""
+            raise
+        for generation_id in ids:
+            self._tell(generation_id, heads.get(generation_id))
+
+    def _tell(self, generation_id: str, head: Head | None) -> None:
+        for follower in self._followers.get(generation_id, ()):
+            if head is None or follower.head != head:
+                follower.head, follower.gone = head, head is None
+                follower.news.set()
+
+
+def event_streams(connection: HTTPConnection) -> EventStreams:
+    """Those of the application that serves this request or WebSocket."""
+    found: EventStreams = connection.app.state.event_streams
+    return found
+
+
+async def _within(news: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(news.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MAX_SEQ = 2**31 - 1
+Frames = Callable[[Event], Iterable[bytes]]
+"""What one event is written as."""
+
+
+def sse_response(followed: AsyncGenerator[Event | None, None], frames: Frames) -> StreamingResponse:
+    """`followed` until it ends; its None are keep-alive comments."""
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        async with aclosing(followed) as following:
+            yield KEEPALIVE_COMMENT  # the headers leave now, not with the first event
+            async for event in following:
+                if event is None:
+                    yield KEEPALIVE_COMMENT
+                    continue
+                for frame in frames(event):
+                    yield frame
+
+    return EventSourceResponse(body(), headers=HEADERS)
+
+
+def event_frame(event: Event) -> list[bytes]:
+    """The event as it is in the log; the frame's type is its kind."""
+    return [format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.seq))]
+
+
+def cursor(request: Request, after: int | None) -> int:
+    """Where to go on: `Last-Event-ID`, which browsers send when they come back, before `after`. Raises Problem 422."""
+    last = request.headers.get("last-event-id", "").strip()
+    if not last:
+        return after or 0
+    if not last.isascii() or not last.isdigit() or int(last) > MAX_SEQ:
+        raise Problem("invalid_request", f"Last-Event-ID must be the id of an event (got {last[:40]!r})")
+    return int(last)

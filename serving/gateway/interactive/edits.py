@@ -1,0 +1,129 @@
+"""Edits of a session's images: ordered, then waited for a while. An edit that takes longer goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from pipelines.decisions.service import EditOrder
+from pipelines.direction import Edit
+from pipelines.errors import NotFound
+from pipelines.records import Generation
+from pipelines.stages.revisions import edit_step_name
+from pipelines.steps import TakeKind
+from pipelines.store.request_keys import Keys
+from serving.gateway.events import EventStreams
+from serving.gateway.interactive.schemas import Inpainted, InpaintOrder
+from serving.gateway.interactive.sessions import Sessions
+from serving.gateway.interactive.stages import work_stage
+from serving.gateway.interactive.views import artifact_url, edit_urls
+from serving.gateway.pictures import Pictures, kept_files
+from serving.gateway.problems import Problem
+from serving.gateway.services import Services
+
+WAIT_SECONDS = 60.0
+"""Then the call answers that the edit is still at work: proxies cut longer silences."""
+
+
+class SessionEdits:
+    def __init__(self, services: Services, owner: str, sessions: Sessions, streams: EventStreams) -> None:
+        self._services = services
+        self._owner = owner
+        self._sessions = sessions
+        self._streams = streams
+
+    async def inpaint(self, session_id: str, body: InpaintOrder, keys: Keys) -> tuple[Inpainted, bool]:
+        """The edit, and whether an earlier request with one of `keys` asked for it.
+
+        Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy, KeyReused.
+        """
+        generation = await self._sessions.row(session_id)
+        repeated = await self._services.ads.intake.known(self._owner, keys) is not None
+        if repeated:
+            order, before = await self._asked_before(generation, body), 0
+        else:
+            before = await self._sessions.newest_seq(session_id)
+            order = await self._order(generation, body, keys)
+        done = await self._within(session_id, order, before)
+        return await self._answer(session_id, order, done), repeated
+
+    async def _order(self, generation: Generation, body: InpaintOrder, keys: Keys) -> EditOrder:
+        used, directions = self._services, self._services.ads.directions
+        take_id = await self._image(generation, body.image_id)
+        mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
+        words = (body.prompt, body.negative_prompt or "")
+        async with kept_files(used, self._owner, [mask.data], "image/png") as (stored,):
+            return await self._sessions.direct(
+                directions.inpaint(self._owner, generation.id, take_id, stored, *words, keys)
+            )
+
+    async def _asked_before(self, generation: Generation, body: InpaintOrder) -> EditOrder:
+        """The order that this body was. Raises Problem 409 when its owner has decided otherwise since."""
+        edit = generation.direction.choice(*_target(generation, body.image_id))
+        if isinstance(edit, Edit) and (edit.prompt, edit.negative_prompt) == (body.prompt, body.negative_prompt or ""):
+            takes = await self._services.store.takes(generation.id)
+            parent = next((take for take in takes if take.id == edit.parent_take), None)
+            if parent is not None:
+                return EditOrder(generation, edit_step_name(edit), edit.version, parent)
+        raise Problem("conflict", "this edit was ordered before, and another picture has taken its place since")
+
+    async def _image(self, generation: Generation, image_id: int) -> str:
+        """The take that shows image `image_id` of the current stage, or of the storyboard in a later one."""
+        stage = work_stage(generation)
+        if stage == "story":
+            raise Problem("bad_request", "the session has no images yet: edit them from the stage reference_image on")
+        kind, scene_number = _target(generation, image_id)
+        if kind == "reference" and (generation.brief.references or generation.direction.references):
+            raise Problem("bad_request", "images that you uploaded are not edited here: upload another one")
+        try:
+            if kind == "reference" and image_id > 0:
+                raise NotFound("one reference is drawn")
+            return await self._services.ads.directions.current_take(self._owner, generation.id, kind, scene_number)
+        except NotFound:
+            text = f"image_id {image_id}: stage {stage!r} has no such image; count from 0"
+            raise Problem("bad_request", text, "image_id") from None
+
+    async def _within(self, session_id: str, order: EditOrder, before: int) -> bool:
+        """Whether the edit is made before WAIT_SECONDS are over. Raises Problem when its generation fails."""
+        try:
+            async with (
+                asyncio.timeout(WAIT_SECONDS),
+                aclosing(self._streams.follow(self._owner, session_id, before)) as events,
+            ):
+                async for event in events:
+                    if event is None:
+                        continue
+                    if event.kind == "step_completed" and event.step == order.step:
+                        return True
+                    if event.kind in ("generation_failed", "generation_cancelled"):
+                        raise Problem("inference_failed", f"the edit was not made: {event.message}")
+        except TimeoutError:
+            pass
+        return False
+
+    async def _answer(self, session_id: str, order: EditOrder, done: bool) -> Inpainted:
+        takes = await self._services.store.takes(session_id)
+        original = artifact_url(order.parent.artifact)
+        edited = next((take for take in takes if done and take.step == order.step), None)
+        if edited is None:
+            return Inpainted(
+                session_id=session_id,
+                edited_image_url=None,
+                original_image_url=original,
+                version=order.version,
+                edit_history=edit_urls(takes, order.parent.id),
+                message=f"Version {order.version} is still at work: /ws/{session_id} says when it is there.",
+            )
+        return Inpainted(
+            session_id=session_id,
+            edited_image_url=artifact_url(edited.artifact),
+            original_image_url=original,
+            version=order.version,
+            edit_history=edit_urls(takes, edited.id),
+            message=f"Version {order.version} is there; the original stays.",
+        )
+
+
+def _target(generation: Generation, image_id: int) -> tuple[TakeKind, int | None]:
+    """Kind and scene of the takes that image `image_id` is one of."""
+    return ("reference", None) if work_stage(generation) == "reference_image" else ("keyframe", image_id + 1)

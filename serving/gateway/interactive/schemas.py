@@ -1,0 +1,234 @@
+"""Bodies and answers of `/api/v1/interactive`: the contract's fields, and a few more that a page needs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from models.interfaces import Plain
+from pipelines.direction import Modifications, Prompt, Wish
+from pipelines.screenplay import Critique
+from quality.score import Score
+from serving.gateway.interactive.stages import SessionStage, WorkStage
+from serving.gateway.requests import FileField
+
+SceneNumber = Annotated[int, Field(ge=1, le=99)]
+MAX_MASK_TEXT = 16 * 1024 * 1024
+"""Characters; the picture in it has the limit of an upload."""
+
+
+class SessionStart(Plain):
+    """`POST /start`."""
+
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10, max_length=5000)]
+    target_duration: Annotated[int, Field(ge=9, le=60)] = 15
+    """Seconds."""
+    mode: Literal["interactive", "auto"] = "interactive"
+    """`auto` asks for no approval and runs to the end."""
+    title: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class ConversationEntry(Plain):
+    role: Literal["user", "assistant"]
+    content: str
+    timestamp: datetime
+    scene_number: int | None = None
+
+
+class StoryDraft(Plain):
+    index: int
+    """For `selected_indices`."""
+    title: str
+    story: str
+    critique: Critique | None
+
+
+class StoryOutput(Plain):
+    title: str
+    story: str
+    selected_index: int
+    """Of the draft that is the story: the best one, or the one that was selected."""
+    approved: bool
+    """By the critic, not by the owner."""
+    drafts: tuple[StoryDraft, ...]
+
+
+class SessionImage(Plain):
+    index: int
+    """For `selected_indices`, and `image_id` of an edit."""
+    path: str
+    """The artifact's id."""
+    url: str
+    prompt: str
+    """Empty for a picture that was uploaded."""
+    quality_score: float | None
+    """Null: single pictures are not scored."""
+    source: Literal["manual", "generated"]
+    version: int
+    """1: as it was drawn; every edit counts one up."""
+    edit_history: tuple[str, ...]
+    """URLs of the pictures that led to this one by edits, oldest first, itself last."""
+
+
+class ReferenceOutput(Plain):
+    images: tuple[SessionImage, ...]
+
+
+class StoryboardFrame(SessionImage):
+    scene_number: int
+    content: str
+    """The scene in words."""
+
+
+class StoryboardOutput(Plain):
+    images: tuple[StoryboardFrame, ...]
+
+
+class SessionClip(Plain):
+    index: int
+    scene_number: int
+    path: str
+    url: str
+    num_frames: int
+    fps: int
+
+
+class VideoOutput(Plain):
+    clips: tuple[SessionClip, ...]
+    video_url: str | None
+    """The finished ad; null until its clips are approved and joined."""
+    thumbnail_url: str | None
+    duration: float | None
+    """Seconds."""
+    scores: tuple[Score, ...]
+
+
+StageOutput = StoryOutput | ReferenceOutput | StoryboardOutput | VideoOutput
+
+
+class SessionStatus(Plain):
+    """`GET /{session_id}/status`."""
+
+    session_id: str
+    status: SessionStage
+    current_stage: SessionStage
+    """Where it stands; of a session in `error`, where it stopped."""
+    updated_at: datetime
+    has_output: bool
+    """Whether there is something of the current stage to look at."""
+    awaiting_approval: bool
+    progress: Annotated[int, Field(ge=0, le=100)]
+    error: str | None
+    """Why it is in `error`."""
+
+
+class Session(Plain):
+    """A session as its owner finds it."""
+
+    session_id: str
+    user_id: str
+    status: SessionStage
+    current_stage: SessionStage
+    created_at: datetime
+    updated_at: datetime
+    outputs: dict[WorkStage, StageOutput]
+    """Of the stages that have made something."""
+    conversation_history: tuple[ConversationEntry, ...]
+    awaiting_approval: bool
+    progress: Annotated[int, Field(ge=0, le=100)]
+    error: str | None
+    seq: int
+    """The newest event that this answer knows of: follow from here with `/ws/{session_id}?after=seq`."""
+
+
+class Approval(Plain):
+    """`POST /{session_id}/approve`."""
+
+    stage: SessionStage
+    """Must be the current one."""
+    notes: Wish | None = None
+    selected_indices: Annotated[tuple[int, ...], Field(min_length=1, max_length=20)] | None = None
+
+
+class Approved(Plain):
+    session_id: str
+    approved_stage: WorkStage
+    next_stage: SessionStage
+    message: str
+
+
+class SceneModifications(Modifications):
+    """What is set outright instead of said in words."""
+
+    scene_number: SceneNumber | None = None
+    """Only this scene is made anew; none: the whole stage."""
+
+    @property
+    def settings(self) -> Modifications:
+        return Modifications(**self.model_dump(exclude={"scene_number"}))
+
+
+class Regeneration(Plain):
+    """`POST /{session_id}/regenerate`."""
+
+    stage: SessionStage
+    """The current one, or an earlier one to go back to."""
+    feedback: Wish | None = None
+    modifications: SceneModifications | None = None
+
+
+class Regenerated(Plain):
+    session_id: str
+    stage: WorkStage
+    message: str
+    regenerated: bool
+    """Whether it is being made anew; `stage_complete` says when it is there."""
+
+
+class ReferenceUpload(Plain):
+    """`POST /{session_id}/reference-images/upload`, as a form."""
+
+    images: Annotated[tuple[FileField, ...], Field(min_length=1, max_length=3)]
+    """JPEG, PNG or WebP. Files of a form count whatever their field is called."""
+
+
+class ReferencesUploaded(Plain):
+    session_id: str
+    images: tuple[SessionImage, ...]
+    message: str
+
+
+class InpaintOrder(Plain):
+    """`POST /{session_id}/inpaint`."""
+
+    image_id: Annotated[int, Field(ge=0, le=99)]
+    """The index of the image among those of the current stage, or of the storyboard when a later stage is current."""
+    mask_data: Annotated[str, StringConstraints(min_length=1, max_length=MAX_MASK_TEXT)]
+    """A PNG, JPEG or WebP as base64, with or without `data:` before it; white = repaint. Limits as for uploads."""
+    prompt: Prompt
+    negative_prompt: Annotated[str, StringConstraints(max_length=5000)] | None = None
+
+
+class Inpainted(Plain):
+    session_id: str
+    edited_image_url: str | None
+    """Null when the edit is still at work (202): the session shows it once `stage_complete` has come."""
+    original_image_url: str
+    """The picture that was repainted; it stays."""
+    version: int
+    edit_history: tuple[str, ...]
+    """URLs, oldest first; the edited one last."""
+    message: str
+
+
+class ChatMessage(Plain):
+    """`POST /{session_id}/chat`, and with `"type": "chat"` on the WebSocket."""
+
+    type: Literal["chat"] = "chat"
+    message: Wish
+    scene_number: SceneNumber | None = None
+    """The scene that is selected on the page, for a message that names none."""
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    """The client's name for this message: sent again with it, it counts once."""

@@ -1,0 +1,90 @@
+"""Reading and directing one owner's sessions: what the HTTP routes and the WebSocket of a session share.
+
+A session is a generation of the recipe `interactive`. What its state does not allow is 400, as in the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import TypeVar
+
+from pipelines.errors import BadInput
+from pipelines.records import Generation
+from serving.gateway.interactive.schemas import ChatMessage, Session, SessionStatus
+from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage
+from serving.gateway.interactive.views import session, status
+from serving.gateway.problems import Problem
+from serving.gateway.queue import tell
+from serving.gateway.services import Services
+
+RECIPE = "interactive"
+"""Only generations of this recipe are sessions."""
+Answer = TypeVar("Answer")
+
+
+class Sessions:
+    """Those of one owner."""
+
+    def __init__(self, services: Services, owner: str) -> None:
+        self._services = services
+        self._owner = owner
+
+    async def row(self, session_id: str) -> Generation:
+        """Raises NotFound, and Problem 404 for a generation that is no session."""
+        generation = await self._services.store.get(self._owner, session_id)
+        if generation.recipe.name != RECIPE:
+            raise Problem("not_found", f"no generation {session_id!r}")
+        return generation
+
+    async def show(self, session_id: str) -> Session:
+        """The session as it is. Its `seq` is read first: following from there repeats rather than misses."""
+        seq, _ = await self._newest(session_id)
+        generation = await self.row(session_id)
+        made = await self._services.store.made(session_id)
+        _, updated_at = await self._newest(session_id)
+        return session(generation, made.outputs, made.takes, made.messages, updated_at or generation.created_at, seq)
+
+    async def status(self, session_id: str) -> SessionStatus:
+        generation = await self.row(session_id)
+        _, updated_at = await self._newest(session_id)
+        outputs = await self._services.store.outputs(session_id)
+        return status(generation, outputs, updated_at or generation.created_at)
+
+    async def newest_seq(self, session_id: str) -> int:
+        """Of a session that was found to be the owner's."""
+        return (await self._newest(session_id))[0]
+
+    async def say(self, session_id: str, message: ChatMessage) -> None:
+        """The message and its answer are in the conversation then; what it asks for is under way."""
+        await self.row(session_id)
+        await self.direct(
+            self._services.ads.directions.say(
+                self._owner, session_id, message.message, message.scene_number, message.client_id
+            )
+        )
+
+    async def direct(self, decision: Awaitable[Answer]) -> Answer:
+        """Carry out a decision and wake the worker for what it sets going. Raises Problem 400, Busy."""
+        try:
+            answer = await decision
+        except BadInput as error:
+            raise Problem("bad_request", str(error)) from None
+        await tell(self._services.worker.wake())
+        return answer
+
+    async def _newest(self, session_id: str) -> tuple[int, datetime | None]:
+        """`seq` and time of the newest event; 0 and None before the first."""
+        catalogue = self._services.ads.catalogue
+        heads = await catalogue.heads((session_id,))
+        seq = heads[session_id][0] if session_id in heads else 0
+        newest = await catalogue.log(session_id, seq - 1, 1) if seq else ()
+        return seq, newest[0].created_at if newest else None
+
+
+def work_stage_of(stage: SessionStage) -> WorkStage:
+    """The stage that a body names, when it is one that makes something. Raises Problem 400."""
+    for known in WORK_STAGES:
+        if known == stage:
+            return known
+    raise Problem("bad_request", f"stage {stage!r} is an end: nothing of it is approved or made anew", "stage")

@@ -1,0 +1,130 @@
+"""One open WebSocket of a session: frames out as events come, chat in, until either side has enough."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect, status
+from pydantic import ValidationError
+from starlette.websockets import WebSocketState
+
+from models.interfaces import Plain
+from pipelines.errors import NotFound, PipelineError
+from pipelines.records import Event, Generation
+from serving.gateway.auth.identity import owner
+from serving.gateway.events import MAX_SEQ, event_streams
+from serving.gateway.interactive.schemas import ChatMessage
+from serving.gateway.interactive.sessions import Sessions
+from serving.gateway.interactive.views import ErrorFrame, Heartbeat, frame_of
+from serving.gateway.problems import Problem, error_body, invalid_body
+from serving.gateway.services import services
+
+MAX_MESSAGE_BYTES = 16 * 1024
+"""A chat message has 2,000 characters; pictures and masks go over HTTP."""
+logger = logging.getLogger(__name__)
+
+
+class SessionTalk:
+    """`after`: the `seq` that the client has seen."""
+
+    def __init__(self, socket: WebSocket, sessions: Sessions, generation: Generation, after: int) -> None:
+        self._socket = socket
+        self._sessions = sessions
+        self._generation = generation
+        self._seq = after
+        self._sending = asyncio.Lock()
+
+    async def run(self, events: AsyncGenerator[Event | None]) -> None:
+        """Until the client hangs up or the session has ended. Raises nothing that a client can cause."""
+        tasks = {asyncio.create_task(self._show(events)), asyncio.create_task(self._listen())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
+                raise result
+
+    async def _show(self, events: AsyncGenerator[Event | None]) -> None:
+        code, reason = status.WS_1000_NORMAL_CLOSURE, "the session has ended"
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    await self._pass_on(event)
+        except PipelineError as error:
+            logger.warning("the session's events could not be read: %s", error)
+            code, reason = status.WS_1011_INTERNAL_ERROR, "the server could not read the session: try again later"
+        async with self._sending:
+            await self._socket.close(code, reason)
+
+    async def _pass_on(self, event: Event | None) -> None:
+        if event is None:
+            await self._send(Heartbeat(session_id=self._generation.id, seq=self._seq))
+            return
+        self._seq = event.seq
+        await self._send(frame_of(self._generation.id, event, self._generation.recipe))
+
+    async def _listen(self) -> None:
+        while True:
+            received = await self._socket.receive()
+            if received["type"] == "websocket.disconnect":
+                return
+            try:
+                await self._sessions.say(self._generation.id, _message(received.get("text")))
+            except (Problem, PipelineError) as error:
+                refused = error_body(error)
+                await self._send(ErrorFrame(session_id=self._generation.id, seq=self._seq, error=refused))
+
+    async def _send(self, frame: Plain) -> None:
+        async with self._sending:
+            if self._socket.application_state is WebSocketState.CONNECTED:  # else the other task has closed it
+                await self._socket.send_text(frame.model_dump_json())
+
+
+def _message(text: str | None) -> ChatMessage:
+    """Plain words, or the message as a JSON object. Raises Problem."""
+    if text is None:
+        raise Problem("bad_request", "binary frames are not read: send text; pictures go over HTTP")
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        limit = {"limit_bytes": MAX_MESSAGE_BYTES}
+        raise Problem("payload_too_large", f"a message may have at most {MAX_MESSAGE_BYTES} bytes", "message", limit)
+    values: object = {"message": text}
+    if text.lstrip().startswith("{"):
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Problem("bad_request", "the message begins like a JSON object and is none") from None
+    try:
+        return ChatMessage.model_validate(values)
+    except ValidationError as error:
+        raise invalid_body(error) from None
+
+
+router = APIRouter()
+
+
+@router.websocket("/ws/{session_id}")
+async def session_socket(
+    socket: WebSocket, session_id: str, after: Annotated[int, Query(ge=0, le=MAX_SEQ)] = 0
+) -> None:
+    """Frames past the `seq` `after`; every one of them from the beginning when it is left out."""
+    await socket.accept()
+    sessions, user = Sessions(services(socket), owner(socket)), owner(socket)
+    try:
+        generation = await sessions.row(session_id)
+        newest = await sessions.newest_seq(session_id)
+    except (NotFound, Problem):
+        await socket.close(status.WS_1008_POLICY_VIOLATION, "no such session")
+        return
+    if after > newest:
+        await socket.close(status.WS_1008_POLICY_VIOLATION, f"after: the newest event is {newest}")
+        return
+    talk = SessionTalk(socket, sessions, generation, after)
+    await talk.run(event_streams(socket).follow(user, session_id, after))

@@ -1,0 +1,64 @@
+"""The stages of a session as the contract names them, over the stages that really run.
+
+    story │ scenes  reference_image │ storyboard │ video  stitch  quality │ (ended)
+    story │ reference_image         │ storyboard │ video                  │ complete, error
+
+`scenes` belongs to what comes after the story's approval; `stitch` and `quality` finish what the video stage filmed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pipelines.recipe import Recipe, StageName
+from pipelines.records import Generation
+from serving.gateway.generations.views import stages_of
+
+WorkStage = Literal["story", "reference_image", "storyboard", "video"]
+"""What an owner approves or has made anew; each is also the name of the internal stage whose result it shows."""
+SessionStage = Literal["story", "reference_image", "storyboard", "video", "complete", "error"]
+
+WORK_STAGES: tuple[WorkStage, ...] = get_args(WorkStage)
+WORK_STAGE: dict[StageName, WorkStage] = {
+    "story": "story",
+    "scenes": "reference_image",
+    "reference_image": "reference_image",
+    "storyboard": "storyboard",
+    "video": "video",
+    "stitch": "video",
+    "quality": "video",
+}
+
+
+def work_stage(generation: Generation) -> WorkStage:
+    """Where the session works, waits, or stopped."""
+    return WORK_STAGE[generation.current_stage or stages_of(generation)[0]]
+
+
+def session_status(generation: Generation) -> SessionStage:
+    """The stage at work, or how the session ended; a cancelled one is an `error` that says so."""
+    if generation.status == "completed":
+        return "complete"
+    return "error" if generation.status in ("failed", "cancelled") else work_stage(generation)
+
+
+def current_stage(generation: Generation) -> SessionStage:
+    """As the status, but of a session in error: the stage in which it stopped."""
+    return "complete" if generation.status == "completed" else work_stage(generation)
+
+
+def is_awaited(generation: Generation) -> bool:
+    """Whether the owner must approve for anything to go on."""
+    return generation.status == "awaiting_approval"
+
+
+def stage_after(stage: WorkStage) -> SessionStage:
+    following: tuple[SessionStage, ...] = (*WORK_STAGES[1:], "complete")
+    return following[WORK_STAGES.index(stage)]
+
+
+def finishes(recipe: Recipe, stage: StageName) -> bool:
+    """Whether nothing of its work stage is left when `stage` is done, and nobody is asked to approve it."""
+    own = WORK_STAGE[stage]
+    together = [one for one in recipe.stages if WORK_STAGE[one] == own]
+    return together[-1] == stage and not set(together) & set(recipe.approvals)

@@ -1,0 +1,178 @@
+"""`/api/master-mode`: a story, its scenes and their video by the recipe `master`, awaited or not, with its progress.
+
+The generation runs detached: a client that hangs up finds it again under its own id or the generation's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.sse import format_sse_event
+
+from pipelines.errors import NotFound
+from pipelines.orders.ad import AdOrder
+from pipelines.recipe import StageName
+from pipelines.records import Event, Generation
+from pipelines.store.request_keys import RequestKey
+from serving.gateway.answers import while_connected
+from serving.gateway.auth.identity import owner
+from serving.gateway.events import ENDED, cursor, event_streams, sse_response
+from serving.gateway.generations.schemas import Conversation
+from serving.gateway.generations.views import MASTER, message_object
+from serving.gateway.master_mode.schemas import StoryAccepted, StoryOrder, StoryResponse
+from serving.gateway.master_mode.views import progress_updates, run_state, story_response
+from serving.gateway.openai.sampling import MAX_PICTURES
+from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, fingerprint, request_key
+from serving.gateway.problems import Problem
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
+from serving.gateway.services import Services, services
+
+router = APIRouter(prefix="/api/master-mode", tags=["master mode"])
+
+BODY_TYPES = (FORM_TYPE, JSON_TYPE)
+EARLY_SECONDS = 3.0
+"""A client may ask for the progress of a request that is still on its way: so long the stream waits for it."""
+LOOK_SECONDS = 0.1
+FINAL = {"x-should-retry": "false"}
+STORY: tuple[StageName, ...] = ("story",)
+SCENES: tuple[StageName, ...] = ("story", "scenes")
+ORDER_RESPONSES: dict[int | str, dict[str, object]] = {
+    202: {"model": StoryAccepted, "description": "Ordered, with `Prefer: respond-async`"},
+}
+PROGRESS_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"description": "The steps, live until the end", "content": {"text/event-stream": {}}},
+    204: {"description": "The stream has ended and there is nothing past the cursor: do not reconnect"},
+}
+ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]
+
+
+@router.post(
+    "/generate-story",
+    response_model=StoryResponse,
+    responses=ORDER_RESPONSES,
+    openapi_extra=body_schema(StoryOrder, BODY_TYPES),
+)
+async def generate_story(
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(description="`respond-async`: do not wait for the end")] = None,
+) -> Response:
+    """A story, and as asked its scenes and their video. Answers when all is made, or at once with `respond-async`."""
+    used, user = services(request), owner(request)
+    body = await read_body(request, StoryOrder, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
+    keys = request_key(request, idempotency_key, body)
+    if body.client_generation_id is not None:
+        keys = (*keys, RequestKey(f"client:{body.client_generation_id}", fingerprint(request, body)))
+    accepted = await AdDesk(used, user).take(_order(body), body.reference_images, keys)
+    headers = {REPLAYED: "true"} if accepted.repeated else {}
+    if "respond-async" in (prefer or "").lower():
+        row = await used.store.get(user, accepted.id)
+        later = StoryAccepted(
+            generation_id=row.id,
+            status=row.status,
+            progress_url=f"{router.prefix}/progress/{row.id}",
+            result_url=f"{router.prefix}/generate-story/{row.id}",
+        )
+        headers |= {"Preference-Applied": "respond-async", "Location": later.result_url}
+        return JSONResponse(later.model_dump(mode="json"), 202, headers)
+    await while_connected(request, _ended(request, user, accepted.id))
+    made = await _story(used, user, await used.store.get(user, accepted.id))
+    return JSONResponse(made.model_dump(mode="json"), headers=headers)
+
+
+@router.get("/generate-story/{generation_id}")
+async def get_story(request: Request, generation_id: str) -> StoryResponse:
+    """The response of an order that was not awaited. 409 before its end."""
+    used, user = services(request), owner(request)
+    generation = await used.store.get(user, generation_id)
+    if generation.status not in ENDED:
+        text = f"generation {generation_id!r} is {generation.status}: follow {router.prefix}/progress/{generation_id}"
+        raise Problem("conflict", text)
+    return await _story(used, user, generation)
+
+
+@router.get("/progress/{client_generation_id}", response_class=Response, responses=PROGRESS_RESPONSES)
+async def get_progress(request: Request, client_generation_id: ClientIdPath) -> Response:
+    """The steps of a request by its `client_generation_id` or its generation's id, from the first one on, as events.
+
+    Any number of clients may listen, whenever they come; `Last-Event-ID` goes on after what was seen.
+    """
+    used, user = services(request), owner(request)
+    generation_id = await _generation_id(used, user, client_generation_id)
+    start = cursor(request, None)
+    generation = await used.store.get(user, generation_id)
+    if generation.status in ENDED and not await used.ads.catalogue.log(generation_id, start, 1):
+        return Response(status_code=204)
+
+    def frames(event: Event) -> list[bytes]:
+        updates = progress_updates(generation_id, event)
+        return [  # the id comes with the last frame of an event: who loses the connection before gets it whole again
+            format_sse_event(data_str=update.model_dump_json(), id=str(event.seq) if number == len(updates) else None)
+            for number, update in enumerate(updates, start=1)
+        ]
+
+    return sse_response(event_streams(request).follow(user, generation_id, start), frames)
+
+
+@router.get("/conversation/{client_generation_id}")
+async def get_conversation(request: Request, client_generation_id: ClientIdPath) -> Conversation:
+    """What the agents said, by the same ids as the progress."""
+    used, user = services(request), owner(request)
+    generation_id = await _generation_id(used, user, client_generation_id)
+    said = await used.store.messages(generation_id)
+    return Conversation(generation_id=generation_id, messages=[message_object(message) for message in said])
+
+
+async def _ended(request: Request, user: str, generation_id: str) -> None:
+    """Until the generation has ended."""
+    async with aclosing(event_streams(request).follow(user, generation_id)) as events:
+        async for _ in events:
+            pass
+
+
+async def _story(used: Services, user: str, generation: Generation) -> StoryResponse:
+    """Raises Problem 500 with the reason, and 409 when it was cancelled, before there was a story."""
+    made = await used.store.made(generation.id)
+    told = story_response(generation, run_state(made.outputs), made.messages, made.takes)
+    if told is not None:
+        return told
+    details = {"generation_id": generation.id}
+    if generation.status == "cancelled":
+        raise Problem("conflict", f"generation {generation.id!r} was cancelled", details=details, headers=FINAL)
+    text = generation.error_message or "the generation failed"
+    raise Problem("inference_failed", text, details=details, headers=FINAL)
+
+
+async def _generation_id(used: Services, user: str, name: str) -> str:
+    """The owner's generation of this name, which may come within EARLY_SECONDS. Raises NotFound."""
+    until = time.monotonic() + EARLY_SECONDS
+    while True:
+        try:
+            return await _found(used, user, name)
+        except NotFound:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _found(used: Services, user: str, name: str) -> str:
+    try:
+        return await used.ads.intake.find(user, f"client:{name}")
+    except NotFound:
+        return (await used.store.get(user, name)).id
+
+
+def _order(body: StoryOrder) -> AdOrder:
+    names = ("prompt", "title", "brand_name", "duration", "aspect_ratio", "num_scenes", "seed")
+    stages = None if body.generate_videos else SCENES if body.generate_scenes else STORY
+    return AdOrder(
+        recipe=MASTER,
+        brief={name: getattr(body, name) for name in names},
+        stages=stages,
+        max_story_rounds=body.max_iterations,
+    )

@@ -1,0 +1,138 @@
+"""An id for every request: in its response header, in every log line it causes, and in the log of its error.
+
+Also the outermost place of the application: what no handler expected ends here as an internal error in the one shape.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.gateway.problems import Problem, problem_response
+
+HEADER = "x-request-id"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
+"""For handlers that have a `RequestIdFilter`."""
+
+LOGGERS = ("serving", "pipelines")
+"""What the gateway's process logs of its own."""
+SWITCHING_PROTOCOLS = 101
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+logger = logging.getLogger(__name__)
+
+
+def current_request_id() -> str:
+    """The id of the request that this code serves; `-` outside of one."""
+    return _current.get()
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives every record its `request_id`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = _current.get()
+        return True
+
+
+class RequestIds:
+    """Middleware: takes the caller's `X-Request-ID` where it is harmless, else makes one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
+        token = _current.set(request_id)
+        try:
+            await self._serve(scope, receive, send, request_id)
+        finally:
+            _current.reset(token)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] in _STARTS:
+                status = message.get("status", SWITCHING_PROTOCOLS)
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # whatever it is, the caller gets an answer with this id, and the log the reason
+            if status:
+                raise
+            await problem_response(error)(scope, receive, send_with_id)
+        finally:
+            milliseconds = 1000 * (time.perf_counter() - started)
+            method = scope.get("method", "WEBSOCKET")
+            logger.info("%s %s %d %.1f ms", method, scope["path"], status, milliseconds)
+
+
+def log_with_request_ids() -> None:
+    """Let this process write what the server logs, each line with the id of its request. Once per process."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.addFilter(RequestIdFilter())
+    for name in LOGGERS:
+        ours = logging.getLogger(name)
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+
+
+class BodyLimit:
+    """Middleware: refuses with 413 a multipart body of more than `form_bytes`, any other of more than `json_bytes`."""
+
+    def __init__(self, app: ASGIApp, json_bytes: int, form_bytes: int) -> None:
+        self._app = app
+        self._json_bytes = json_bytes
+        self._form_bytes = form_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        is_form = headers.get("content-type", "").lower().startswith("multipart/")
+        limit = self._form_bytes if is_form else self._json_bytes
+        announced = headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > limit:
+            await problem_response(_too_large(limit))(scope, receive, send)
+            return
+        await self._app(scope, _counted(receive, limit), send)
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> Problem:
+    size = f"{limit / 2**20:.0f} MB" if limit >= 2**20 else f"{limit} bytes"
+    text = f"the body has more than {size}: send less, or artifact ids instead of pictures"
+    return Problem("payload_too_large", text, details={"limit_bytes": limit})

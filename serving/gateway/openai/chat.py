@@ -1,0 +1,107 @@
+"""`POST /v1/chat/completions`: OpenAI's chat protocol over the server's language models, whole or as an event stream.
+
+Pictures are checked and written anew before a model sees them. Who hangs up cancels the call. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.llm.openai_wire import data_url
+from models.spec import ChatModelSpec
+from serving.backends.interface import Json, Spec
+from serving.gateway.answers import while_connected
+from serving.gateway.auth.identity import owner
+from serving.gateway.pictures import Pictures
+from serving.gateway.problems import Problem, problem_response, refuse
+from serving.gateway.services import services
+
+
+class ChatCompletion(BaseModel):
+    """OpenAI's request. A field that the model's engine cannot honour is refused, never ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    model: str
+    """A chat model of `/v1/models`, or `MODEL:ADAPTER` for one of its LoRA adapters."""
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses."""
+    stream: bool | None = None
+
+
+router = APIRouter(prefix="/v1/chat", tags=["chat"])
+
+EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Proxies pass each event on at once."""
+
+
+@router.post("/completions", response_model=None)
+async def complete(request: Request, body: ChatCompletion) -> Response:
+    """Answer a conversation; with `stream` as server-sent events, one per piece, then `[DONE]`."""
+    found = services(request)
+    spec = find_chat_model(found.backend.specs, body.model)
+    pictures = Pictures(found, owner(request))
+    asked = body.model_dump(exclude_unset=True)
+    asked["messages"] = [await _with_checked_pictures(m, i, pictures) for i, m in enumerate(body.messages)]
+    chunks = found.backend.chat(spec.name, asked)
+    # Before the first chunk an error still has a status of its own.
+    first = await while_connected(request, _next(chunks))
+    if not body.stream:
+        await chunks.aclose()
+        return JSONResponse(first)
+    return StreamingResponse(_events(first, chunks), media_type="text/event-stream", headers=EVENT_HEADERS)
+
+
+def find_chat_model(specs: Mapping[str, Spec], name: str) -> ChatModelSpec:
+    """The model `name`, or the one before the colon for `MODEL:ADAPTER`. Raises Problem: 404 unknown, 422 no chat."""
+    spec = specs.get(name) or specs.get(name.partition(":")[0])
+    if spec is None:
+        known = ", ".join(spec.name for spec in specs.values() if isinstance(spec, ChatModelSpec)) or "none"
+        raise Problem("model_not_found", f"no model {name!r}: the chat models are {known}", "model")
+    if not isinstance(spec, ChatModelSpec):
+        refuse("model", f"model {name!r} is no chat model but makes {spec.kind}s")
+    return spec
+
+
+async def _with_checked_pictures(message: Json, place: int, pictures: Pictures) -> Json:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    parts = [await _checked(part, f"messages.{place}.content.{index}", pictures) for index, part in enumerate(content)]
+    return {**message, "content": parts}
+
+
+async def _checked(part: Any, param: str, pictures: Pictures) -> Any:
+    """An image part with its picture written anew; any other part as it is, for the engine to judge."""
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
+            picture = await pictures.picture(url, f"{param}.image_url.url")
+            return {"type": "image_url", "image_url": {"url": data_url(picture.data), **rest}}
+    return part
+
+
+async def _next(chunks: AsyncGenerator[Json, None]) -> Json:
+    return await anext(chunks)
+
+
+async def _events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[bytes, None]:
+    """Closing it cancels the call. An error on the way is the last event: the status was sent long ago."""
+    async with aclosing(chunks):
+        try:
+            yield _event(json.dumps(first))
+            async for chunk in chunks:
+                yield _event(json.dumps(chunk))
+            yield _event("[DONE]")
+        except Exception as error:  # whatever it is, the reader must learn that the answer is not complete
+            yield _event(bytes(problem_response(error).body).decode())
+
+
+def _event(data: str) -> bytes:
+    return f"data: {data}\n\n".encode()

@@ -1,0 +1,122 @@
+"""Bodies of `/v1/images/generations` and `/v1/images/edits`: OpenAI's fields and their superset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from models.interfaces import Plain, Seed, Unit
+from serving.gateway.openai.sampling import MAX_PICTURES, PictureSource, Sampling, SharedNoise
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+MAX_OUTPUTS = 10
+SizeText = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9]\d{1,4}x[1-9]\d{1,4})$")]
+"""`WIDTHxHEIGHT` in pixels, or `auto`."""
+
+
+class Start(Plain):
+    """An earlier result to start from, by its artifact id: a picture, or the latents that a request kept."""
+
+    artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    strength: Unit = 0.8
+    """1.0 keeps nothing of it, 0.0 all."""
+
+
+class ImageCoherence(SharedNoise):
+    start: Start | None = None
+    keep_latents: bool = False
+    """Keep the clean latents as an artifact, for a later `start` without the loss of a trip through pixels."""
+
+
+class ImageGeneration(Sampling):
+    """`POST /v1/images/generations`."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_OUTPUTS)] = 1
+    size: SizeText = "auto"
+    seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=MAX_OUTPUTS)] | None = None
+    """One per output, or one for all: output 0 uses it as it is, output k one derived from it."""
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    """`url` is a path on this server: `/v1/artifacts/{sha256}`."""
+    output_format: OutputFormat = "png"
+    output_compression: Annotated[int, Field(ge=0, le=100)] = 100
+    """Quality of JPEG and WebP; 100 stands for this server's own choice, as OpenAI's default is 100."""
+    coherence: ImageCoherence = ImageCoherence()
+    background: Literal["auto", "opaque"] | None = None
+    """No model here draws transparency."""
+    quality: str | None = None
+    """Noted, not used: ask for `num_inference_steps`."""
+    style: str | None = None
+    """Noted, not used: say it in the prompt."""
+    moderation: Literal["auto", "low"] | None = None
+    """Taken for compatibility; not used."""
+    stream: Literal[False] | None = None
+    partial_images: Literal[0] | None = None
+
+    def unused(self) -> tuple[str, ...]:
+        """Notes on fields that ask for what no model here does."""
+        notes = []
+        if self.quality not in (None, "auto"):
+            notes.append(f"quality {self.quality!r} is not used: ask for num_inference_steps and guidance_scale")
+        if self.style is not None:
+            notes.append(f"style {self.style!r} is not used: say it in the prompt")
+        return tuple(notes)
+
+
+class ImageEdit(ImageGeneration):
+    """`POST /v1/images/edits`.
+
+    With a mask: the first image is repainted where the mask says so, further images are references. Without: the first
+    image is the start image and further ones are references; a model with native references takes all as references,
+    and so does an edit that names `ip_adapter`, whose own images may then be left out.
+    """
+
+    image: Annotated[list[PictureSource], Field(min_length=1, max_length=MAX_PICTURES)]
+    mask: PictureSource | None = None
+    """Transparent parts are repainted; in a picture without transparency, white ones."""
+    strength: Unit | None = None
+    """How much of the first image is drawn anew: 1.0 all; the default is 0.8, and 1.0 under a mask."""
+    input_fidelity: Literal["low", "high"] | None = None
+    """Noted, not used: ask for `strength`."""
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    def unused(self) -> tuple[str, ...]:
+        notes = super().unused()
+        if self.input_fidelity is not None:
+            notes += (f"input_fidelity {self.input_fidelity!r} is not used: ask for strength",)
+        return notes
+
+
+class ImageObject(Plain):
+    """One output."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+    seed: int
+    artifact: str
+    """sha256 of the file."""
+    latents_artifact: str | None = None
+    noise_sha256: str
+    """sha256 of the float32 start noise."""
+    notes: tuple[str, ...] = ()
+    """What was not done as asked."""
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Seconds, by part of the work."""
+    seconds: float
+    """The model's time for this output."""
+
+
+class ImagesResponse(Plain):
+    created: int
+    """Unix seconds."""
+    data: list[ImageObject]
+    model: str
+    size: str
+    output_format: OutputFormat
+    background: Literal["opaque"] = "opaque"
+    notes: tuple[str, ...] = ()

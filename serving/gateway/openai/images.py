@@ -1,0 +1,262 @@
+"""From the body of an image call to the requests that the model gets: one per output, all checked before any runs.
+
+Knows no HTTP and no model; what may be asked is in `model_checks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from models.interfaces import (
+    AdapterSettings,
+    EncodedImage,
+    ImageRequest,
+    ImageResult,
+    Inpaint,
+    NoiseSpec,
+    Pixels,
+    Reference,
+    StartImage,
+    StartLatents,
+    Unwatched,
+)
+from models.spec import ImageModelSpec, Size
+from pipelines.coherence import derived_seed
+from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
+from serving.gateway.answers import while_connected
+from serving.gateway.auth.identity import owner
+from serving.gateway.openai.image_schemas import ImageEdit, ImageGeneration, ImageObject, ImagesResponse, OutputFormat
+from serving.gateway.openai.sampling import (
+    MAX_PICTURES,
+    adapter_settings,
+    check_adapter,
+    check_loras,
+    check_size,
+    check_strength,
+    find_model,
+    pick_size,
+    references,
+    sources,
+    takes_references_natively,
+)
+from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
+from serving.gateway.problems import refuse
+from serving.gateway.requests import FORM_TYPE, body_schema, read_body
+from serving.gateway.services import Services, services
+
+SEED_BITS = 53
+"""Seeds chosen here stay exact in JSON readers that have only doubles."""
+START_STRENGTH = 0.8
+INPAINT_STRENGTH = 1.0
+
+
+def output_seeds(seed: int | list[int] | None, count: int) -> list[int]:
+    """One seed per output.
+
+    A list is taken as it is. A single seed serves output 0; output k gets the upper 53 bits of
+    sha256("SEED:output:k") as `pipelines.coherence.derived_seed` reads it. None: chance. Raises Problem 422.
+    """
+    if isinstance(seed, list):
+        if len(seed) != count:
+            refuse("seed", f"seed: {len(seed)} seeds for n = {count} outputs: give one seed, or one each")
+        return seed
+    first = secrets.randbits(SEED_BITS) if seed is None else seed
+    return [derived_seed(first, "output", k) >> (63 - SEED_BITS) if k else first for k in range(count)]
+
+
+async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
+    """Raises Problem."""
+    size = pick_size(spec, body.size)
+    _check(body, spec, size)
+    check_adapter(spec, body.ip_adapter)
+    adapter_images = [await pictures.picture(source, param) for param, source in sources(body.ip_adapter)]
+    start = await _start(body, spec, pictures)
+    adapter = await _adapter(body, pictures)
+    return _requests(body, spec, size, references(body.ip_adapter, adapter_images), adapter, start=start)
+
+
+async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
+    """What becomes of the images is told in `ImageEdit`. Raises Problem."""
+    as_references = body.mask is None and (body.ip_adapter is not None or takes_references_natively(spec))
+    joined = len(body.image) - (0 if as_references else 1)
+    check_adapter(spec, body.ip_adapter, joined)
+    if body.coherence.start is not None:
+        refuse("coherence.start", "coherence.start: an edit starts from its image; give the artifact id as `image`")
+    if body.strength is not None and as_references:
+        refuse("strength", f"strength: model {spec.name!r} starts from noise here, with the images as references")
+    images = [await pictures.picture(source, f"image.{index}") for index, source in enumerate(body.image)]
+    adapter_images = [await pictures.picture(source, param) for param, source in sources(body.ip_adapter)]
+    size = pick_size(spec, body.size, await asyncio.to_thread(image_size, images[0].data))
+    _check(body, spec, size)
+    bound = references(body.ip_adapter, (images if as_references else images[1:]) + adapter_images)
+    adapter = await _adapter(body, pictures)
+    if as_references:
+        return _requests(body, spec, size, bound, adapter)
+    strength = _strength(body, spec)
+    if body.mask is None:
+        return _requests(body, spec, size, bound, adapter, start=StartImage(image=images[0], strength=strength))
+    mask = await pictures.mask(body.mask, "mask")
+    return _requests(body, spec, size, bound, adapter, inpaint=await _inpaint(images[0], mask, strength))
+
+
+async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings:
+    given = body.ip_adapter
+    if given is None or given.mask is None:
+        return adapter_settings(given)
+    return adapter_settings(given, await pictures.mask(given.mask, "ip_adapter.mask"))
+
+
+def _check(body: ImageGeneration, spec: ImageModelSpec, size: Size) -> None:
+    check_size(spec, size)
+    check_loras(spec, body.loras)
+    output_seeds(body.seed, body.n)
+
+
+def _steps(body: ImageGeneration, spec: ImageModelSpec) -> int:
+    return body.num_inference_steps or spec.num_inference_steps
+
+
+def _strength(body: ImageEdit, spec: ImageModelSpec) -> float:
+    default = INPAINT_STRENGTH if body.mask is not None else START_STRENGTH
+    strength = default if body.strength is None else body.strength
+    check_strength(strength, _steps(body, spec), "strength")
+    return strength
+
+
+async def _inpaint(image: EncodedImage, mask: EncodedImage, strength: float) -> Inpaint:
+    sizes = [await asyncio.to_thread(image_size, each.data) for each in (image, mask)]
+    if sizes[0] != sizes[1]:
+        (width, height), (mask_width, mask_height) = sizes
+        refuse("mask", f"mask: it is {mask_width}x{mask_height}, the image {width}x{height}: make them the same size")
+    return Inpaint(image=image, mask=mask, strength=strength)
+
+
+async def _start(body: ImageGeneration, spec: ImageModelSpec, pictures: Pictures) -> StartImage | StartLatents | None:
+    start, param = body.coherence.start, "coherence.start.artifact"
+    if start is None:
+        return None
+    check_strength(start.strength, _steps(body, spec), "coherence.start.strength")
+    types = (*IMAGE_TYPES, LATENTS_TYPE)
+    data = await pictures.artifact(start.artifact, param, types)
+    if await pictures.media_type(start.artifact, param, types) == LATENTS_TYPE:
+        return StartLatents(data=data, strength=start.strength)
+    return StartImage(image=EncodedImage(data=data), strength=start.strength)
+
+
+def _requests(
+    body: ImageGeneration,
+    spec: ImageModelSpec,
+    size: Size,
+    bound: tuple[Reference, ...],
+    adapter: AdapterSettings,
+    start: StartImage | StartLatents | None = None,
+    inpaint: Inpaint | None = None,
+) -> list[ImageRequest]:
+    return [
+        ImageRequest(
+            prompt=body.prompt,
+            negative_prompt=body.negative_prompt,
+            width=size[0],
+            height=size[1],
+            noise=NoiseSpec(
+                seed=seed, shared_seed=body.coherence.shared_seed, shared_strength=body.coherence.shared_strength
+            ),
+            num_inference_steps=_steps(body, spec),
+            guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+            references=bound,
+            adapter=adapter,
+            start=start,
+            inpaint=inpaint,
+            loras=body.loras,
+            deterministic=body.deterministic,
+            keep_latents=body.coherence.keep_latents,
+        )
+        for seed in output_seeds(body.seed, body.n)
+    ]
+
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+EDIT_FILES = MAX_PICTURES + 1 + MAX_PICTURES
+"""Images, their mask, and those of `ip_adapter`."""
+DEFAULT_QUALITY = 90
+ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
+    "png": lambda pixels, _: encode_png(pixels),
+    "jpeg": encode_jpeg,
+    "webp": encode_webp,
+}
+
+
+@router.post("/generations")
+async def generate(request: Request, body: ImageGeneration) -> ImagesResponse:
+    """Make `n` images from a prompt."""
+    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    pictures = Pictures(services(request), owner(request))
+    return await _answer(request, body, spec, await generation_requests(body, spec, pictures))
+
+
+@router.post("/edits", openapi_extra=body_schema(ImageEdit, (FORM_TYPE,)))
+async def edit(request: Request) -> ImagesResponse:
+    """Repaint, vary or combine images."""
+    limit = services(request).limits.upload_bytes
+    body = await read_body(request, ImageEdit, EDIT_FILES, limit, (FORM_TYPE,))
+    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    pictures = Pictures(services(request), owner(request))
+    return await _answer(request, body, spec, await edit_requests(body, spec, pictures))
+
+
+async def _answer(
+    request: Request, body: ImageGeneration, spec: ImageModelSpec, orders: list[ImageRequest]
+) -> ImagesResponse:
+    results = await while_connected(request, _make(services(request), spec, orders))
+    pictures = Pictures(services(request), owner(request))
+    pairs = zip(orders, results, strict=True)
+    return ImagesResponse(
+        created=int(time.time()),
+        data=[await _output(body, order, result, pictures) for order, result in pairs],
+        model=spec.name,
+        size=f"{orders[0].width}x{orders[0].height}",
+        output_format=body.output_format,
+        notes=body.unused(),
+    )
+
+
+async def _make(services: Services, spec: ImageModelSpec, orders: list[ImageRequest]) -> list[ImageResult]:
+    """All at once: the backend puts what fits together into one batch. The first failure cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(services.backend.image(spec.name, order, Unwatched())) for order in orders]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [call.result() for call in calls]
+
+
+async def _output(body: ImageGeneration, order: ImageRequest, result: ImageResult, pictures: Pictures) -> ImageObject:
+    quality = DEFAULT_QUALITY if body.output_compression == 100 else body.output_compression
+    data = await asyncio.to_thread(ENCODERS[body.output_format], result.image, quality)
+    stored = await pictures.keep(data, f"image/{body.output_format}")
+    latents = None
+    if result.latents is not None:
+        latents = (await pictures.keep(result.latents, LATENTS_TYPE)).sha256
+    where: dict[str, Any] = (
+        {"url": f"/v1/artifacts/{stored.sha256}"}
+        if body.response_format == "url"
+        else {"b64_json": base64.b64encode(data).decode()}
+    )
+    return ImageObject(
+        **where,
+        seed=order.noise.seed,
+        artifact=stored.sha256,
+        latents_artifact=latents,
+        noise_sha256=result.noise_sha256,
+        notes=result.notes,
+        timings=result.timings,
+        seconds=result.seconds,
+    )

@@ -1,0 +1,114 @@
+"""Answers of `/v1/models`: OpenAI's model object, and what a client must know to ask for what this model can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+
+from models.interfaces import Plain
+from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
+from serving.backends.interface import Spec
+from serving.gateway.problems import Problem
+from serving.gateway.services import services
+
+
+class PictureLimits(Plain):
+    """What an image or video model takes."""
+
+    sizes: dict[str, str]
+    """Default `WIDTHxHEIGHT` by aspect ratio."""
+    size_multiple: int
+    max_pixels: int
+    """Width x height x frames of one request."""
+    max_references: int
+    reference_mask: bool
+    """Whether `ip_adapter.mask` can keep the references to a region."""
+    num_inference_steps: int
+    guidance_scale: float
+    loras: tuple[str, ...]
+    fps: int | None = None
+    max_frames: int | None = None
+    frame_multiple: int | None = None
+    """Frame counts are a multiple of it plus 1; any count when 1."""
+    first_frame: Literal["required", "optional", "unused"] | None = None
+    camera_moves: tuple[str, ...] | None = None
+
+
+class ModelObject(Plain):
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    """Not known of local weights; 0."""
+    owned_by: str = "local"
+    kind: Literal["chat", "image", "video"]
+    family: str
+    licence: str
+    vision: bool | None = None
+    """Chat models: whether messages may carry images."""
+    limits: PictureLimits | None = None
+
+
+class ModelList(Plain):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+def model_list(specs: Iterable[Spec]) -> bytes:
+    """A `ModelList` as JSON: made once per server, for it is the same for everybody and asked for often."""
+    return ModelList(data=[model_object(spec) for spec in specs]).model_dump_json().encode()
+
+
+def model_object(spec: Spec) -> ModelObject:
+    if isinstance(spec, ChatModelSpec):
+        return ModelObject(id=spec.name, kind="chat", family=spec.family, licence=spec.licence, vision=spec.vision)
+    return ModelObject(
+        id=spec.name, kind=spec.kind, family=spec.family, licence=spec.licence, limits=picture_limits(spec)
+    )
+
+
+def picture_limits(spec: ImageModelSpec | VideoModelSpec) -> PictureLimits:
+    common = _common_limits(spec)
+    if isinstance(spec, ImageModelSpec):
+        return common
+    return common.model_copy(
+        update={
+            "fps": spec.native_fps,
+            "max_frames": spec.max_frames,
+            "frame_multiple": spec.frame_multiple,
+            "first_frame": spec.first_frame,
+            "camera_moves": spec.camera_moves,
+        }
+    )
+
+
+def _common_limits(spec: PictureModelSpec) -> PictureLimits:
+    return PictureLimits(
+        sizes={ratio: f"{width}x{height}" for ratio, (width, height) in spec.sizes.items()},
+        size_multiple=spec.size_multiple,
+        max_pixels=spec.pixel_budget(),
+        max_references=spec.references,
+        reference_mask=spec.reference_mask,
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        loras=tuple(spec.loras),
+    )
+
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("", response_model=ModelList)
+async def list_models(request: Request) -> Response:
+    """Every model, with its limits."""
+    return Response(request.app.state.model_list, media_type="application/json")
+
+
+@router.get("/{model_id}")
+async def get_model(request: Request, model_id: str) -> ModelObject:
+    """One model."""
+    specs = services(request).backend.specs
+    if model_id not in specs:
+        raise Problem("model_not_found", f"no model {model_id!r}: the models are {', '.join(specs)}", "model")
+    return model_object(specs[model_id])

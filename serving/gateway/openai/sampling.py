@@ -1,0 +1,247 @@
+"""What requests for pictures and for videos have in common: the superset fields, under the names other servers use.
+
+Names follow vLLM-Omni and SGLang (`negative_prompt`, `num_inference_steps`, `lora`, `extra_params`); the `ip_adapter`
+object speaks InvokeAI's vocabulary. An unknown field is an error: a setting that nobody reads would be a lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from models.errors import InvalidRequest
+from models.interfaces import (
+    AdapterBlocks,
+    AdapterSettings,
+    EncodedImage,
+    LoraUse,
+    Plain,
+    Reference,
+    ReferenceRole,
+    Seed,
+    Unit,
+)
+from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
+from pipelines.brief import MAX_PROMPT
+from serving.backends.interface import Spec
+from serving.gateway.problems import Problem, refuse
+from serving.gateway.requests import FileField
+
+Kind = TypeVar("Kind", ImageModelSpec, VideoModelSpec)
+ADDRESSES = {"chat": "/v1/chat/completions", "image": "/v1/images/generations", "video": "/v1/videos"}
+
+
+def find_model(specs: Mapping[str, Spec], name: str | None, kind: type[Kind]) -> Kind:
+    """The model `name`, or the first of its kind. Raises Problem: 404 unknown, 422 of another kind."""
+    of_kind = [spec for spec in specs.values() if isinstance(spec, kind)]
+    known = ", ".join(spec.name for spec in of_kind) or "none"
+    word = kind.__name__.removesuffix("ModelSpec").lower()
+    if name is None:
+        if not of_kind:
+            raise Problem("model_not_found", f"this server has no {word} model", "model")
+        return of_kind[0]
+    if name not in specs:
+        raise Problem("model_not_found", f"no model {name!r}: the {word} models are {known}", "model")
+    spec = specs[name]
+    if not isinstance(spec, kind):
+        refuse("model", f"model {name!r} is a {spec.kind} model: ask {ADDRESSES[spec.kind]}, or take one of {known}")
+    return spec
+
+
+def pick_size(spec: PictureModelSpec, text: str, like: Size | None = None) -> Size:
+    """Width and height of `text`; for `auto` the model's own size, the nearest in shape to `like` if that is given."""
+    if text == "auto":
+        sizes = list(spec.sizes.values())
+        return sizes[0] if like is None else min(sizes, key=lambda size: abs(_shape(size) - _shape(like)))
+    width, height = (int(side) for side in text.split("x"))
+    return width, height
+
+
+def check_size(spec: PictureModelSpec, size: Size, frames: int = 1) -> None:
+    """Raises Problem 422 with the multiple or the budget that `size` breaks."""
+    width, height = size
+    step = spec.size_multiple
+    if width % step or height % step or min(size) < step:
+        near = "x".join(str(max(step, round(side / step) * step)) for side in size)
+        text = f"size {width}x{height}: both sides must be multiples of {step} for model {spec.name!r}; near is {near}"
+        refuse("size", text, size_multiple=step)
+    try:
+        spec.check_pixels(width, height, frames)
+    except InvalidRequest as error:
+        refuse("size", str(error), max_pixels=spec.pixel_budget())
+
+
+def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
+    names = [lora.name for lora in loras]
+    for name in names:
+        if name not in spec.loras:
+            known = ", ".join(spec.loras) or "none"
+            refuse("lora", f"model {spec.name!r} has no LoRA {name!r}: choose from {known}")
+        if names.count(name) > 1:
+            refuse("lora", f"LoRA {name!r} is named twice: give it once with one scale")
+
+
+def check_references(spec: PictureModelSpec, count: int, param: str) -> None:
+    if count > spec.references:
+        text = f"{param}: model {spec.name!r} takes {spec.references} reference images, not {count}"
+        refuse(param, text, max_references=spec.references)
+
+
+def check_strength(strength: float, steps: int, param: str) -> None:
+    """Some denoising step must run."""
+    if int(steps * strength) < 1:
+        refuse(param, f"{param} {strength} of {steps} steps runs no step", min_strength=round(1 / steps, 4))
+
+
+def takes_references_natively(spec: PictureModelSpec) -> bool:
+    """Whether the family reads several images itself (Flux.2, Qwen-Image-Edit-Plus), without an adapter."""
+    return spec.references > 0 and "ip_adapter" not in spec.weights
+
+
+def _shape(size: Size) -> float:
+    return size[0] / size[1]
+
+
+AdapterMethod = Literal["full", "style", "composition"]
+BLOCKS: dict[AdapterMethod, AdapterBlocks] = {"full": "all", "style": "style", "composition": "layout"}
+"""InvokeAI's method to the blocks of the denoiser that the references reach."""
+MAX_PICTURES = 3
+PictureSource = FileField | str
+"""A file of a multipart body, base64 (plain or as a data URL), or the id of an artifact."""
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+
+
+class IpAdapter(Plain):
+    """Reference pictures that condition a generation through the IP-Adapter."""
+
+    images: Annotated[list[PictureSource], Field(max_length=MAX_PICTURES)] = Field(default_factory=list)
+    """Also under InvokeAI's other name `image`. In an edit the images of the body join them."""
+    weight: Unit | Annotated[list[Unit], Field(min_length=1, max_length=MAX_PICTURES)] = AdapterSettings().scale
+    """One for all, or one per image in their order."""
+    method: AdapterMethod = "full"
+    """`full`: everything; `style`: look without layout; `composition`: layout without look."""
+    begin_step_percent: Unit = 0.0
+    end_step_percent: Unit = 1.0
+    role: ReferenceRole | Annotated[list[ReferenceRole], Field(min_length=1, max_length=MAX_PICTURES)] = "product"
+    """What the images show: one for all, or one per image in their order."""
+    mask: PictureSource | None = None
+    """Where the images act: white or transparent there. Pictures only, and models that say `reference_mask`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "image" in data and "images" not in data:
+            data = {**data, "images": data["image"]}
+            del data["image"]
+        if isinstance(data, dict) and "images" in data and not isinstance(data["images"], list):
+            data = {**data, "images": [data["images"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _sound(self) -> IpAdapter:
+        if self.begin_step_percent > self.end_step_percent:
+            raise ValueError("begin_step_percent must not be greater than end_step_percent")
+        return self
+
+
+class SharedNoise(Plain):
+    """Start noise that several requests have in common, so that their pictures resemble each other."""
+
+    shared_seed: Seed = 0
+    shared_strength: Unit = 0.0
+    """0: none of it; 1: all start from the same noise. It is the correlation between the noises."""
+
+
+class Sampling(Plain):
+    """How a picture or clip is sampled. What is left out is as the model's description says."""
+
+    prompt: Prompt
+    model: str | None = None
+    """One of `/v1/models`; none: the first of its kind."""
+    negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)] = ""
+    num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
+    lora: LoraUse | list[LoraUse] = Field(default_factory=list)
+    """LoRAs that the model's description lists."""
+    ip_adapter: IpAdapter | None = None
+    deterministic: bool = False
+    """Run alone and without approximating caches: the same bits whatever else the server does."""
+    user: str | None = None
+    """Taken for compatibility; not used."""
+    extra_params: dict[str, Any] | None = None
+    """Fields of this request for clients that can only send a dict; a key that is no field is an error."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_extra_params(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("extra_params"), dict):
+            return data
+        extra = data["extra_params"]
+        twice = [key for key in extra if key in data]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is given both as a field and in extra_params: give it once")
+        return {**{key: value for key, value in data.items() if key != "extra_params"}, **extra}
+
+    @property
+    def loras(self) -> tuple[LoraUse, ...]:
+        return (self.lora,) if isinstance(self.lora, LoraUse) else tuple(self.lora)
+
+
+def adapter_settings(adapter: IpAdapter | None, mask: EncodedImage | None = None) -> AdapterSettings:
+    """One weight is the adapter's scale; several weigh the references against a scale of 1. `mask`: the adapter's."""
+    if adapter is None:
+        return AdapterSettings()
+    return AdapterSettings(
+        scale=1.0 if isinstance(adapter.weight, list) else adapter.weight,
+        blocks=BLOCKS[adapter.method],
+        begin_step_percent=adapter.begin_step_percent,
+        end_step_percent=adapter.end_step_percent,
+        mask=mask,
+    )
+
+
+def check_adapter(spec: PictureModelSpec, adapter: IpAdapter | None, joined: int = 0) -> None:
+    """Raises Problem 422. `joined`: images of the body that act as references beside the adapter's own."""
+    if adapter is None:
+        check_references(spec, joined, "image")
+        return
+    count = len(adapter.images) + joined
+    if adapter.mask is not None and not spec.reference_mask:
+        text = f"ip_adapter.mask: model {spec.name!r} cannot keep its references to a region; leave it out"
+        raise Problem("unsupported", text, "ip_adapter.mask")
+    if count == 0:
+        refuse("ip_adapter.images", "ip_adapter.images: give at least one image")
+    if isinstance(adapter.weight, list) and len(adapter.weight) != count:
+        text = f"ip_adapter.weight: {len(adapter.weight)} weights for {count} images: give one weight, or one each"
+        refuse("ip_adapter.weight", text)
+    if isinstance(adapter.role, list) and len(adapter.role) != count:
+        text = f"ip_adapter.role: {len(adapter.role)} roles for {count} images: give one role, or one each"
+        refuse("ip_adapter.role", text)
+    check_references(spec, count, "ip_adapter.images")
+
+
+def sources(adapter: IpAdapter | None) -> list[tuple[str, PictureSource]]:
+    """The adapter's own images with the names of their fields."""
+    images = adapter.images if adapter else []
+    return [(f"ip_adapter.images.{index}", image) for index, image in enumerate(images)]
+
+
+def weights(adapter: IpAdapter | None, count: int) -> list[float]:
+    """Of `count` references, in order."""
+    return adapter.weight if adapter and isinstance(adapter.weight, list) else [1.0] * count
+
+
+def roles(adapter: IpAdapter | None, count: int) -> list[ReferenceRole]:
+    """Of `count` references, in order."""
+    role = adapter.role if adapter else "product"
+    return role if isinstance(role, list) else [role] * count
+
+
+def references(adapter: IpAdapter | None, images: list[EncodedImage]) -> tuple[Reference, ...]:
+    count = len(images)
+    return tuple(
+        Reference(image=image, role=role, weight=weight)
+        for image, role, weight in zip(images, roles(adapter, count), weights(adapter, count), strict=True)
+    )

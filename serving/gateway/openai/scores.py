@@ -1,0 +1,82 @@
+"""`POST /v1/scores`: quality dimensions of a video, measured while the caller waits."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from models.interfaces import Plain
+from pipelines import scoring
+from pipelines.errors import BadInput
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
+from quality.score import Score, UnknownDimension
+from serving.gateway.answers import while_connected
+from serving.gateway.auth.identity import owner
+from serving.gateway.pictures import Pictures
+from serving.gateway.problems import refuse
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, body_schema, read_body
+from serving.gateway.services import services
+
+
+class ScoreRequest(Plain):
+    file: FileField | None = None
+    """An MP4, in a multipart body."""
+    artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """An MP4 of this server, instead of a file."""
+    dimensions: Annotated[list[str], Field(min_length=1, max_length=64)] = sorted({*DIMENSIONS, *UNAVAILABLE})
+    """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
+    """What the video was asked to show: the alignment dimensions need it."""
+
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ScoreRequest:
+        if (self.file is None) == (self.artifact is None):
+            raise ValueError("give either a file or an artifact")
+        return self
+
+
+class ScoreList(Plain):
+    object: Literal["list"] = "list"
+    sha256: str
+    """Of the video that was scored."""
+    data: list[Score]
+    """One per dimension, in the order asked for; a score without a value says why."""
+
+
+router = APIRouter(prefix="/v1/scores", tags=["scores"])
+
+BODY_TYPES = (FORM_TYPE, JSON_TYPE)
+
+
+@router.post("", openapi_extra=body_schema(ScoreRequest, BODY_TYPES))
+async def score(request: Request) -> ScoreList:
+    """Scores of one video, a row per dimension."""
+    body = await read_body(request, ScoreRequest, 1, services(request).limits.video_bytes, BODY_TYPES)
+    for name in body.dimensions:
+        try:
+            check_dimension(name)
+        except UnknownDimension as error:
+            refuse("dimensions", str(error))
+    video = await _video(request, body)
+    order = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
+    scores = await while_connected(request, services(request).backend.score(order))
+    return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
+
+
+async def _video(request: Request, body: ScoreRequest) -> bytes:
+    if body.file is None:
+        pictures = Pictures(services(request), owner(request))
+        return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",))
+    try:
+        await services(request).decoders.read("video", body.file.data, body.file.filename)
+    except BadInput as error:
+        refuse("file", str(error))
+    return body.file.data

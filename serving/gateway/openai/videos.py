@@ -1,0 +1,326 @@
+"""`/v1/videos`: clips as stored generations. A row is written before anything runs, so a restart loses none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from models.interfaces import NoiseSpec
+from models.spec import ImageModelSpec, Size, VideoModelSpec
+from pipelines.brief import BriefReference
+from pipelines.media import encode_jpeg, stream_clip
+from pipelines.orders.clip import VideoOrder
+from pipelines.records import Event, Generation, GenerationStatus, Take
+from pipelines.store.intake import Order
+from serving.backends.interface import Spec
+from serving.gateway import queue as removal
+from serving.gateway.answers import file_response
+from serving.gateway.auth.identity import owner
+from serving.gateway.openai.images import SEED_BITS
+from serving.gateway.openai.sampling import (
+    MAX_PICTURES,
+    adapter_settings,
+    check_adapter,
+    check_loras,
+    check_size,
+    find_model,
+    pick_size,
+    roles,
+    sources,
+    weights,
+)
+from serving.gateway.openai.video_schemas import (
+    VideoCreate,
+    VideoDeleted,
+    VideoError,
+    VideoList,
+    VideoObject,
+    VideoStatus,
+)
+from serving.gateway.orders import REPLAYED, IdempotencyKey, request_key
+from serving.gateway.pictures import Pictures
+from serving.gateway.problems import Problem, refuse
+from serving.gateway.queue import check_queue, tell
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
+from serving.gateway.services import Services, services
+
+
+async def video_order(
+    body: VideoCreate, specs: Mapping[str, Spec], keyframe_model: str, pictures: Pictures
+) -> VideoOrder:
+    """Pictures are stored on the way, last of all. Raises Problem."""
+    spec = find_model(specs, body.model, VideoModelSpec)
+    size = pick_size(spec, body.size)
+    frames = frame_count(spec, body)
+    _check(body, spec, size, frames)
+    if body.ip_adapter is not None and body.ip_adapter.mask is not None:
+        text = "ip_adapter.mask: a clip keeps its references to no region; draw its first frame with a mask instead"
+        raise Problem("unsupported", text, "ip_adapter.mask")
+    if body.first_picture is None and spec.first_frame == "required":
+        keyframes = find_model(specs, keyframe_model, ImageModelSpec)
+        check_size(keyframes, size)
+        check_adapter(keyframes, body.ip_adapter)
+    else:
+        check_adapter(spec, body.ip_adapter)
+    first_frame, references = await _pictures(body, pictures)
+    return VideoOrder(
+        prompt=body.prompt,
+        model=spec.name,
+        size=size,
+        num_frames=frames,
+        noise=NoiseSpec(
+            seed=secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
+            shared_seed=body.coherence.shared_seed,
+            shared_strength=body.coherence.shared_strength,
+        ),
+        num_inference_steps=body.num_inference_steps or spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+        negative_prompt=body.negative_prompt,
+        camera=body.camera,
+        first_frame=first_frame,
+        references=references,
+        adapter=adapter_settings(body.ip_adapter),
+        loras=body.loras,
+        deterministic=body.deterministic,
+    )
+
+
+def frame_count(spec: VideoModelSpec, body: VideoCreate) -> int:
+    """Frames at the native rate: as asked, or nearest to the seconds asked for. Raises Problem 422 with the limit."""
+    if body.num_frames is None and body.seconds is None:
+        return spec.max_frames
+    wanted = body.num_frames
+    if body.seconds is not None:
+        nearest = _nearest(spec, body.seconds)
+        if nearest > spec.max_frames:
+            longest = spec.max_frames / spec.native_fps
+            text = f"seconds: model {spec.name!r} makes at most {longest:g} s at {spec.native_fps} fps"
+            refuse("seconds", text, max_seconds=longest)
+        if wanted is not None and wanted != nearest:
+            text = f"num_frames {wanted} is not what {body.seconds:g} s are ({nearest} frames): give one of them"
+            refuse("num_frames", text)
+        wanted = nearest
+    return _checked(spec, wanted or 1)
+
+
+def _nearest(spec: VideoModelSpec, seconds: float) -> int:
+    frames = max(1, round(seconds * spec.native_fps))
+    if spec.frame_multiple == 1:
+        return frames
+    return spec.frame_multiple * round((frames - 1) / spec.frame_multiple) + 1
+
+
+def _checked(spec: VideoModelSpec, frames: int) -> int:
+    if frames > spec.max_frames:
+        text = f"num_frames {frames}: model {spec.name!r} makes at most {spec.max_frames}"
+        refuse("num_frames", text, max_frames=spec.max_frames)
+    if spec.frame_multiple > 1 and frames % spec.frame_multiple != 1:
+        text = f"num_frames {frames}: model {spec.name!r} makes {spec.frame_multiple} x k + 1 frames"
+        refuse("num_frames", text, frame_multiple=spec.frame_multiple)
+    return frames
+
+
+def _check(body: VideoCreate, spec: VideoModelSpec, size: Size, frames: int) -> None:
+    check_size(spec, size, frames)
+    if size[0] % 2 or size[1] % 2:
+        refuse("size", f"size {size[0]}x{size[1]}: both sides of a video must be even", size_multiple=2)
+    check_loras(spec, body.loras)
+    if body.fps is not None and body.fps != spec.native_fps:
+        refuse("fps", f"fps: model {spec.name!r} makes {spec.native_fps} frames per second", fps=spec.native_fps)
+    if body.camera not in spec.camera_moves:
+        moves = ", ".join(spec.camera_moves)
+        refuse("camera", f"camera: model {spec.name!r} does not know {body.camera!r}; choose from {moves}")
+    if body.first_picture is not None and spec.first_frame == "unused":
+        refuse("input_reference", f"input_reference: model {spec.name!r} makes clips from text alone; leave it out")
+
+
+async def _pictures(body: VideoCreate, pictures: Pictures) -> tuple[str | None, tuple[BriefReference, ...]]:
+    """The first frame and the references, stored."""
+    first = [] if body.first_picture is None else [("input_reference", body.first_picture)]
+    adapter = body.ip_adapter
+    named = [] if adapter is None else sources(adapter)
+    ids = await pictures.kept([*first, *named])
+    first_frame = ids.pop(0) if first else None
+    if adapter is None:
+        return first_frame, ()
+    count = len(adapter.images)
+    bound = zip(named, ids, roles(adapter, count), weights(adapter, count), strict=True)
+    return first_frame, tuple(
+        BriefReference(artifact=artifact, role=role, filename=param, weight=weight)
+        for (param, _), artifact, role, weight in bound
+    )
+
+
+STATUS: dict[GenerationStatus, VideoStatus] = {
+    "pending": "queued",
+    "processing": "in_progress",
+    "awaiting_approval": "in_progress",  # the recipe `clip` asks for none
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+ALMOST = 99
+"""The most that a clip shows which is not completed yet."""
+
+
+def video_object(
+    generation: Generation, events: Sequence[Event], takes: Sequence[Take], queue_position: int | None
+) -> VideoObject:
+    """`events`: the milestones, and `takes`: all, or none of both before it has ended."""
+    model = generation.manifest["models"]["video"]
+    settings = generation.recipe.video
+    frames = settings.num_frames or 0
+    width, height = settings.size or (0, 0)
+    clip = final_clip(takes)
+    return VideoObject(
+        id=generation.id,
+        model=model["name"],
+        status=STATUS[generation.status],
+        progress=generation.progress if generation.status == "completed" else min(ALMOST, generation.progress),
+        created_at=int(generation.created_at.timestamp()),
+        completed_at=None if generation.completed_at is None else int(generation.completed_at.timestamp()),
+        prompt=generation.brief.prompt,
+        size=f"{width}x{height}",
+        seconds=f"{frames / model['native_fps']:g}",
+        error=_error(generation),
+        queue_position=queue_position,
+        cancellation_requested=generation.cancellation_requested and generation.status == "processing",
+        num_frames=frames,
+        fps=model["native_fps"],
+        seed=generation.brief.seed,
+        artifact=clip.artifact if clip else None,
+        first_frame=_first_frame(generation, takes),
+        noise_sha256=clip.provenance.get("noise_sha256") if clip else None,
+        notes=tuple(event.message for event in events if event.kind == "notice"),
+    )
+
+
+def final_clip(takes: Sequence[Take]) -> Take | None:
+    """The current clip, once there is one."""
+    return next((take for take in takes if take.kind == "clip" and take.current), None)
+
+
+def _first_frame(generation: Generation, takes: Sequence[Take]) -> str | None:
+    given: list[dict[str, Any]] = generation.given.get("keyframes") or []
+    drawn = next((take.artifact for take in takes if take.kind == "keyframe" and take.current), None)
+    return str(given[0]["artifact"]) if given else drawn
+
+
+def _error(generation: Generation) -> VideoError | None:
+    if generation.status != "failed":
+        return None
+    return VideoError(code="generation_failed", message=generation.error_message or "the generation failed")
+
+
+router = APIRouter(prefix="/v1/videos", tags=["videos"])
+
+RECIPE = "clip"
+"""Only generations of this recipe are videos here."""
+BODY_TYPES = (FORM_TYPE, JSON_TYPE)
+CREATE_FILES = 1 + MAX_PICTURES
+"""`input_reference` and the pictures of `ip_adapter`."""
+MAX_PAGE = 100
+CONTENT_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"description": "The file", "content": {"video/mp4": {}, "image/jpeg": {}}},
+    206: {"description": "One range of it", "content": {"video/mp4": {}}},
+    304: {"description": "The caller has it already"},
+}
+
+
+@router.post("", openapi_extra=body_schema(VideoCreate, BODY_TYPES))
+async def create_video(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> VideoObject:
+    """Ask for a clip. It is stored, then made by a worker; poll it by its id."""
+    used, user = services(request), owner(request)
+    body = await read_body(request, VideoCreate, CREATE_FILES, used.limits.upload_bytes, BODY_TYPES)
+    keys = request_key(request, idempotency_key, body)
+    known = await used.ads.intake.known(user, keys)
+    if known is not None:
+        response.headers[REPLAYED] = "true"
+        return await _view(used, await _video(used, user, known))
+    await check_queue(used)
+    order = await video_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
+    new = await asyncio.to_thread(used.plan_clip, order)
+    accepted = await used.ads.intake.generation(user, Order(new.brief, new.recipe, new.given, new.manifest), keys)
+    await tell(used.worker.wake())
+    return await _view(used, await _video(used, user, accepted.id))
+
+
+@router.get("")
+async def list_videos(
+    request: Request,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> VideoList:
+    """The caller's clips, newest first unless `order` says otherwise."""
+    used = services(request)
+    rows = await used.store.page(owner(request), RECIPE, after, limit + 1, newest_first=order == "desc")
+    shown = [await _view(used, row) for row in rows[:limit]]
+    return VideoList(
+        data=shown,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+        has_more=len(rows) > limit,
+    )
+
+
+@router.get("/{video_id}")
+async def get_video(request: Request, video_id: str) -> VideoObject:
+    """One clip: its place in the queue, its progress, or its end."""
+    used = services(request)
+    return await _view(used, await _video(used, owner(request), video_id))
+
+
+@router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
+async def get_content(request: Request, video_id: str, variant: Literal["video", "thumbnail"] = "video") -> Response:
+    """The MP4, or a JPEG of its first frame."""
+    used = services(request)
+    generation = await _video(used, owner(request), video_id)
+    clip = final_clip(await used.store.takes(video_id))
+    if generation.status != "completed" or clip is None:
+        text = f"video {video_id!r} is {STATUS[generation.status]}: it has no content"
+        raise Problem("conflict", text, "video_id", headers={"x-should-retry": "false"})
+    data = await asyncio.to_thread(used.artifacts.read, clip.artifact)
+    if variant == "thumbnail":
+        return Response(await asyncio.to_thread(_thumbnail, data), media_type="image/jpeg")
+    return file_response(request, data, "video/mp4", clip.artifact)
+
+
+@router.delete("/{video_id}")
+async def delete_video(request: Request, video_id: str) -> VideoDeleted:
+    """Cancel a clip that waits or runs, which frees its device within a denoising step; forget one that has ended."""
+    used, user = services(request), owner(request)
+    before = await _video(used, user, video_id)
+    if before.status not in ("pending", "processing"):
+        await removal.remove(used, user, video_id)
+        return VideoDeleted(id=video_id, deleted=True, status=STATUS[before.status])
+    await used.store.cancel(user, video_id)
+    await tell(used.worker.cancel(video_id))
+    after = await used.store.get(user, video_id)
+    return VideoDeleted(id=video_id, deleted=False, status=STATUS[after.status])
+
+
+async def _video(used: Services, user: str, video_id: str) -> Generation:
+    """Raises NotFound, and Problem 404 for a generation that is no video."""
+    generation = await used.store.get(user, video_id)
+    if generation.recipe.name != RECIPE:
+        raise Problem("not_found", f"no video {video_id!r}", "video_id")
+    return generation
+
+
+async def _view(used: Services, generation: Generation) -> VideoObject:
+    """Asks only for the rows that this state shows: clients poll, and reading costs more than all else in an answer."""
+    if generation.status == "pending":
+        return video_object(generation, (), (), await used.store.queue_position(generation.id))
+    if generation.status == "processing":
+        return video_object(generation, (), (), None)
+    events, takes = await asyncio.gather(used.store.milestones(generation.id), used.store.takes(generation.id))
+    return video_object(generation, events, takes, None)
+
+
+def _thumbnail(clip: bytes) -> bytes:
+    return encode_jpeg(next(iter(stream_clip(clip))))

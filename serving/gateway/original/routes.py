@@ -1,0 +1,222 @@
+"""`/api/generations`: the contract's original pipeline and its comparisons, as views of the same rows.
+
+Orders made here run the recipe `classic`; everything else works for generations of any recipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from pipelines.coherence import CoherenceSettings
+from pipelines.errors import BadInput
+from pipelines.orders.ad import AdOrder, Variation
+from pipelines.records import GenerationStatus
+from quality.score import Score
+from serving.gateway import queue as removal
+from serving.gateway.answers import file_response
+from serving.gateway.auth.identity import owner
+from serving.gateway.generations.routes import PageLimit, PageOffset, detail, listed, undecidable
+from serving.gateway.generations.schemas import Deleted, GenerationDetail, GenerationObject, GroupObject, Page
+from serving.gateway.generations.views import generation_object, group_object, video_url
+from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, request_key
+from serving.gateway.original.quality_report import quality_report
+from serving.gateway.original.schemas import (
+    Accepted,
+    AdFields,
+    GenerateBody,
+    GroupAccepted,
+    ParallelBody,
+    QualityReport,
+    StatusObject,
+    WinnerBody,
+)
+from serving.gateway.problems import Problem
+from serving.gateway.services import Services, services
+
+router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"])
+
+RECIPE = "classic"
+FINAL = {"x-should-retry": "false"}
+VIDEO_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"description": "The file", "content": {"video/mp4": {}}},
+    206: {"description": "One range of it", "content": {"video/mp4": {}}},
+    304: {"description": "The caller has it already"},
+}
+PICTURE_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"description": "The file", "content": {"image/jpeg": {}}},
+    206: {"description": "One range of it", "content": {"image/jpeg": {}}},
+    304: {"description": "The caller has it already"},
+}
+SceneNumber = Annotated[int, Path(ge=1, le=1000)]
+
+
+@router.post("/generate", status_code=202)
+async def generate(
+    request: Request, response: Response, body: GenerateBody, idempotency_key: IdempotencyKey = None
+) -> Accepted:
+    """Ask for an ad by the recipe `classic`; poll its status."""
+    used, user = services(request), owner(request)
+    keys = request_key(request, idempotency_key, body)
+    accepted = await AdDesk(used, user).take(_order(body, body.prompt), (), keys)
+    if accepted.repeated:
+        response.headers[REPLAYED] = "true"
+    row = await used.store.get(user, accepted.id)
+    return Accepted(generation_id=row.id, status=row.status, message="The ad is ordered: poll its status.")
+
+
+@router.post("/generate/parallel", status_code=202)
+async def generate_parallel(
+    request: Request, response: Response, body: ParallelBody, idempotency_key: IdempotencyKey = None
+) -> GroupAccepted:
+    """Ask for 2 to 10 ads that differ in their settings or prompt only, the seed being the same, to compare them."""
+    used, user = services(request), owner(request)
+    variations = tuple(
+        Variation(
+            prompt=each.prompt,
+            coherence=None if each.coherence_settings is None else each.coherence_settings.given,
+        )
+        for each in body.variations
+    )
+    keys = request_key(request, idempotency_key, body)
+    order = _order(body, body.base_prompt)
+    accepted = await AdDesk(used, user).compare(order, body.comparison_type, variations, keys)
+    if accepted.repeated:
+        response.headers[REPLAYED] = "true"
+    group = await used.ads.groups.get(user, accepted.id)
+    return GroupAccepted(
+        group_id=group.id,
+        generation_ids=list(group.generation_ids),
+        comparison_type=group.comparison_type,
+        message=f"{len(group.generation_ids)} ads are ordered: poll the comparison.",
+    )
+
+
+@router.get("")
+async def list_generations(
+    request: Request,
+    limit: PageLimit = 20,
+    offset: PageOffset = 0,
+    status: Annotated[list[GenerationStatus] | None, Query()] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Text in the prompt")] = None,
+) -> Page[GenerationObject]:
+    """The caller's generations of all recipes, newest first."""
+    return await listed(request, limit, offset, tuple(status or ()), (), q)
+
+
+@router.get("/coherence/settings/defaults")
+async def coherence_defaults(request: Request) -> CoherenceSettings:
+    """The coherence settings of an order that names none."""
+    return services(request).ads.planner.recipe(RECIPE).coherence
+
+
+@router.get("/comparison/{group_id}")
+async def get_comparison(request: Request, group_id: str) -> GroupObject:
+    """The generations of a comparison, in the order of their variations, and its winner."""
+    return await _comparison(services(request), owner(request), group_id)
+
+
+@router.post("/comparison/{group_id}/winner")
+async def choose_winner(request: Request, group_id: str, body: WinnerBody) -> GroupObject:
+    """Say which finished generation is the best; a later choice replaces it. 400 for one that has not finished."""
+    used, user = services(request), owner(request)
+    group = await used.ads.groups.get(user, group_id)
+    if body.generation_id not in group.generation_ids:
+        raise Problem("bad_request", f"no generation {body.generation_id!r} in this comparison", "generation_id")
+    try:
+        await used.ads.groups.choose_winner(user, group_id, body.generation_id)
+    except BadInput as error:
+        raise undecidable(error) from None
+    return await _comparison(used, user, group_id)
+
+
+@router.get("/{generation_id}")
+async def get_generation(request: Request, generation_id: str) -> GenerationDetail:
+    """One generation with what was made so far."""
+    return await detail(services(request), owner(request), generation_id)
+
+
+@router.get("/{generation_id}/status")
+async def get_status(request: Request, generation_id: str) -> StatusObject:
+    """Where it stands, for polling."""
+    row = generation_object(await services(request).store.get(owner(request), generation_id))
+    shown = {name: getattr(row, name) for name in StatusObject.model_fields if name != "generation_id"}
+    return StatusObject(generation_id=row.id, **shown)
+
+
+@router.get("/{generation_id}/quality")
+async def get_quality(request: Request, generation_id: str) -> QualityReport:
+    """What was measured of it; null with a reason where nothing was."""
+    used = services(request)
+    generation = await used.store.get(owner(request), generation_id)
+    scores = (await used.store.outputs(generation_id)).get("quality") or []
+    measured = await used.store.quality_metrics(generation_id)
+    return quality_report(generation, [Score.model_validate(score) for score in scores], measured)
+
+
+@router.post("/{generation_id}/cancel")
+async def cancel_generation(request: Request, generation_id: str) -> GenerationObject:
+    """Stop it: at once while it waits, within one denoising step while it runs. Nothing happens to one that ended."""
+    return generation_object(await removal.cancel(services(request), owner(request), generation_id))
+
+
+@router.delete("/{generation_id}")
+async def delete_generation(request: Request, generation_id: str) -> Deleted:
+    """Delete it with its files, also while it runs: then it is cancelled first."""
+    await removal.remove(services(request), owner(request), generation_id)
+    return Deleted(id=generation_id)
+
+
+@router.get("/{generation_id}/video", response_class=Response, responses=VIDEO_RESPONSES)
+async def get_video(request: Request, generation_id: str) -> Response:
+    """The finished video. 409 before there is one."""
+    return await _final(request, generation_id, "artifact", "video/mp4")
+
+
+@router.get("/{generation_id}/thumbnail", response_class=Response, responses=PICTURE_RESPONSES)
+async def get_thumbnail(request: Request, generation_id: str) -> Response:
+    """A frame of the finished video that shows the product. 409 before there is one."""
+    return await _final(request, generation_id, "thumbnail", "image/jpeg")
+
+
+@router.get("/{generation_id}/clips/{scene_number}", response_class=Response, responses=VIDEO_RESPONSES)
+async def get_clip(request: Request, generation_id: str, scene_number: SceneNumber) -> Response:
+    """The current clip of a scene. 409 before there is one."""
+    used, user = services(request), owner(request)
+    await used.store.get(user, generation_id)
+    for take in await used.store.takes(generation_id):
+        if take.current and (take.kind, take.scene_number) == ("clip", scene_number):
+            return await _file(request, take.artifact, "video/mp4")
+    raise Problem("conflict", f"scene {scene_number} of {generation_id!r} has no clip yet", headers=FINAL)
+
+
+async def _final(request: Request, generation_id: str, name: str, media_type: str) -> Response:
+    used = services(request)
+    generation = await used.store.get(owner(request), generation_id)
+    made = (await used.store.outputs(generation_id)).get("stitch")
+    if made is None:
+        text = f"{video_url(generation)}: the generation is {generation.status} and has no video"
+        raise Problem("conflict", text, headers=FINAL)
+    return await _file(request, made[name], media_type)
+
+
+async def _file(request: Request, sha256: str, media_type: str) -> Response:
+    data = await asyncio.to_thread(services(request).artifacts.read, sha256)
+    return file_response(request, data, media_type, sha256)
+
+
+async def _comparison(used: Services, user: str, group_id: str) -> GroupObject:
+    group = await used.ads.groups.get(user, group_id)
+    return group_object(group, [await used.store.get(user, one) for one in group.generation_ids])
+
+
+def _order(body: AdFields, prompt: str) -> AdOrder:
+    names = ("framework", "duration", "aspect_ratio", "title", "brand_name", "num_scenes")
+    return AdOrder(
+        recipe=RECIPE,
+        brief={"prompt": prompt, **{name: getattr(body, name) for name in names}},
+        coherence=body.coherence_settings.given if body.coherence_settings else {},
+        use_llm=body.use_llm,
+    )

@@ -1,0 +1,122 @@
+"""Bodies and answers of `/api/generations`, the contract's original pipeline."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from models.interfaces import Plain
+from models.spec import AspectRatio
+from pipelines.brief import Framework
+from pipelines.orders.ad import MAX_VARIATIONS, MIN_VARIATIONS
+from pipelines.records import ComparisonType, GenerationStatus
+from quality.score import Fidelity, Score
+from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, Title
+
+
+class AdFields(Plain):
+    """What one order and all variations of a comparison have in common."""
+
+    framework: Framework | None = None
+    duration: Annotated[int, Field(ge=9, le=60)] = 15
+    aspect_ratio: AspectRatio = "9:16"
+    title: Title | None = None
+    brand_name: Brand | None = None
+    num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
+    use_llm: bool = True
+    """False: no agent is asked, and every scene shows the prompt itself."""
+    coherence_settings: CoherenceBody | None = None
+
+
+class GenerateBody(AdFields):
+    """`POST /api/generations/generate`."""
+
+    prompt: AdPrompt
+
+
+class VariationBody(Plain):
+    prompt: AdPrompt | None = None
+    coherence_settings: CoherenceBody | None = None
+
+
+class ParallelBody(AdFields):
+    """`POST /api/generations/generate/parallel`."""
+
+    base_prompt: AdPrompt
+    variations: Annotated[list[VariationBody], Field(min_length=MIN_VARIATIONS, max_length=MAX_VARIATIONS)]
+    comparison_type: ComparisonType
+
+    @model_validator(mode="after")
+    def _vary_what_is_compared(self) -> ParallelBody:
+        wanted, other = "coherence_settings", "prompt"
+        if self.comparison_type == "prompt":
+            wanted, other = other, wanted
+        for number, variation in enumerate(self.variations, start=1):
+            if getattr(variation, wanted) is None or getattr(variation, other) is not None:
+                raise ValueError(
+                    f"variation {number}: a comparison of type {self.comparison_type} needs {wanted} alone"
+                )
+        return self
+
+
+class Accepted(Plain):
+    generation_id: str
+    status: GenerationStatus
+    message: str
+
+
+class GroupAccepted(Plain):
+    group_id: str
+    generation_ids: list[str]
+    comparison_type: ComparisonType
+    status: GenerationStatus = "pending"
+    message: str
+
+
+class StatusObject(Plain):
+    """For polling."""
+
+    generation_id: str
+    status: GenerationStatus
+    progress: int
+    current_step: str | None
+    video_url: str | None
+    error_message: str | None
+    cancellation_requested: bool
+
+
+class WinnerBody(Plain):
+    generation_id: str
+
+
+class QualityMetricObject(Plain):
+    """The contract's QualityMetric: one measured value."""
+
+    id: str
+    generation_id: str
+    scene_number: int | None
+    """None: the finished video."""
+    metric_name: str
+    metric_value: float
+    model_name: str | None
+    """The learned model behind the value; None for a formula."""
+    created_at: datetime
+
+
+class QualityReport(Plain):
+    """What was measured. A metric that could not be is null, and `reasons` says why."""
+
+    generation_id: str
+    metrics: dict[str, float | None]
+    """`image_quality_score` and `video_quality_score` (0 to 100), and every dimension on its own scale: of the finished
+    video where it is measured as a whole, else the mean over the scenes."""
+    reasons: dict[str, str]
+    formulas: dict[str, str]
+    """What the two scores are means of."""
+    fidelity: dict[str, Fidelity]
+    """How near each value is to the published metric; `toy`: by weights that know a toy world only."""
+    quality_metrics: list[QualityMetricObject]
+    scores: list[Score]
+    """The same with everything that must agree before two values may be compared."""

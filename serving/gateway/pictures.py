@@ -1,0 +1,141 @@
+"""Pictures in a request: files, base64 text or artifact ids. What is a stranger's is decoded, checked and written anew.
+
+URLs are refused: this server fetches nothing for a caller. Knows no route and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from models.interfaces import EncodedImage
+from pipelines.errors import BadInput, NotFound
+from pipelines.steps import StoredArtifact
+from serving.errors import Undecodable
+from serving.gateway.decoding.decoders import Job
+from serving.gateway.problems import Problem, refuse
+from serving.gateway.queue import remove_unnamed
+from serving.gateway.requests import Upload
+from serving.gateway.services import Services
+
+
+@asynccontextmanager
+async def kept_files(
+    used: Services, user: str, files: Collection[bytes], media_type: str
+) -> AsyncIterator[tuple[StoredArtifact, ...]]:
+    """`files` in the store, for the block to write the rows that name them. Raises QuotaExceeded before any is written.
+
+    When the block fails, those that no row names are removed: a refused request leaves nothing behind.
+    """
+    if not files:
+        yield ()
+        return
+    await used.owners.check_room(user, sum(len(data) for data in files))
+    stored: list[StoredArtifact] = []
+    try:
+        for data in files:
+            stored.append(await asyncio.to_thread(used.artifacts.put, data, media_type))
+        yield tuple(stored)
+    except BaseException:
+        hashes = frozenset(each.sha256 for each in stored)
+        await asyncio.shield(remove_unnamed(used.ads, hashes, datetime.now(UTC)))
+        raise
+    for data in files:  # another request may have failed with the very same bytes in between, and taken them away
+        await asyncio.to_thread(used.artifacts.put, data, media_type)
+
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+LATENTS_TYPE = "application/x-safetensors"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATA_URL = re.compile(r"data:[^,;]*;base64,")
+
+
+def is_artifact_id(text: str) -> bool:
+    return _SHA256.fullmatch(text) is not None
+
+
+class Pictures:
+    """Reads the pictures of one owner's request."""
+
+    def __init__(self, services: Services, owner: str) -> None:
+        self._services = services
+        self._owner = owner
+
+    async def picture(self, source: Upload | str, param: str) -> EncodedImage:
+        """An RGB PNG, or the artifact as it is. Raises Problem naming `param`: 404, 413, 422."""
+        if isinstance(source, str) and is_artifact_id(source):
+            return EncodedImage(data=await self.artifact(source, param, IMAGE_TYPES))
+        return await self._stranger(source, param, "reference")
+
+    async def mask(self, source: Upload | str, param: str) -> EncodedImage:
+        """A grey PNG, white = repaint."""
+        if isinstance(source, str) and is_artifact_id(source):
+            source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
+        return await self._stranger(source, param, "mask")
+
+    async def kept(self, named: Sequence[tuple[str, Upload | str]]) -> list[str]:
+        """The artifact ids of pictures by their params: stored and recorded as the owner's, unless they are already.
+
+        All are read before any is stored.
+        """
+        read: list[str | EncodedImage] = []
+        for param, source in named:
+            if isinstance(source, str) and is_artifact_id(source):
+                await self.media_type(source, param, IMAGE_TYPES)
+                read.append(source)
+            else:
+                read.append(await self.picture(source, param))
+        return [each if isinstance(each, str) else (await self.keep(each.data, "image/png")).sha256 for each in read]
+
+    async def keep(self, data: bytes, media_type: str) -> StoredArtifact:
+        """Store `data` as the owner's artifact. Raises QuotaExceeded before anything is written."""
+        async with kept_files(self._services, self._owner, [data], media_type) as (stored,):
+            await self._services.owners.record(self._owner, stored)
+        return stored
+
+    async def artifact(self, sha256: str, param: str, types: tuple[str, ...]) -> bytes:
+        """The bytes of the owner's artifact, which must be of one of the media `types`."""
+        await self.media_type(sha256, param, types)
+        return await asyncio.to_thread(self._services.artifacts.read, sha256)
+
+    async def media_type(self, sha256: str, param: str, types: tuple[str, ...]) -> str:
+        """Of the owner's artifact. Raises Problem 404, also for someone else's, and 422 for one of another type."""
+        try:
+            stored = await self._services.owners.find(self._owner, sha256)
+        except NotFound as error:
+            raise Problem("not_found", f"{param}: {error}", param) from None
+        if stored.media_type not in types:
+            refuse(param, f"{param}: artifact {sha256!r} is {stored.media_type}; give one of {', '.join(types)}")
+        return stored.media_type
+
+    async def _stranger(self, source: Upload | str, param: str, job: Job) -> EncodedImage:
+        upload = source if isinstance(source, Upload) else self._from_text(source, param)
+        if len(upload.data) > self._services.limits.upload_bytes:
+            raise _too_large(param, self._services.limits.upload_bytes)
+        try:
+            return EncodedImage(data=await self._services.decoders.read(job, upload.data, upload.filename or param))
+        except BadInput as error:
+            raise Problem("invalid_request", f"{param}: {error}", param) from None
+        except Undecodable as error:
+            raise Problem("undecodable", f"{param}: {error}", param) from None
+
+    def _from_text(self, text: str, param: str) -> Upload:
+        if text.startswith(("http:", "https:", "file:")):
+            refuse(param, f"{param}: URLs are not fetched: send the picture itself, as a file or as base64")
+        body = text[match.end() :] if (match := _DATA_URL.match(text)) else text
+        if len(body) > self._services.limits.upload_bytes * 4 // 3 + 4:
+            raise _too_large(param, self._services.limits.upload_bytes)
+        try:
+            return Upload(param, base64.b64decode(body, validate=True))
+        except (binascii.Error, ValueError):
+            refuse(param, f"{param}: neither an artifact id nor base64 of a picture (got {text[:40]!r})")
+
+
+def _too_large(param: str, limit: int) -> Problem:
+    text = f"{param}: a picture may have at most {limit / 2**20:.0f} MB: scale it down"
+    return Problem("payload_too_large", text, param, {"limit_bytes": limit})

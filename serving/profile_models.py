@@ -1,0 +1,129 @@
+"""The models of a generation as its manifest names them: descriptions, fingerprints, and what a user must know.
+
+Says in plain words what these models are. Loads nothing; knows no generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from configs.settings import Profile, library_root, load_model
+from models.interfaces import ChatModel, ImageModel, VideoModel
+from models.registry import load
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
+from models.weights import Library
+from pipelines.runtime.lanes import LocalModels
+from pipelines.steps import Json
+from quality.score import Encoder
+
+LIBRARIES = ("torch", "diffusers", "transformers", "xgrammar", "av", "numpy", "admint")
+UNTRAINED = (
+    "The sketch weights of {names} are UNTRAINED stand-ins: they show that the pipeline works from end to end, but "
+    "what they make is noise. Use --profile to switch to large open models."
+)
+SKETCH = (
+    "The sketch models are a small family trained on a rendered toy world (64-pixel products): good for trying the "
+    "pipeline and for coherence research on a laptop, not for real ads. Use --profile to switch to large open models."
+)
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """The models of one generation."""
+
+    chat: ChatModelSpec
+    image: ImageModelSpec
+    video: VideoModelSpec
+    fingerprints: dict[str, str]
+    """By kind: what step keys depend on."""
+    manifest: Json
+    notes: tuple[str, ...]
+    scorer: ScorerModelSpec | None = None
+
+
+def model_set(
+    profile: Profile, chat: str | None = None, image: str | None = None, video: str | None = None
+) -> ModelSet:
+    """The profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right."""
+    library = Library(library_root())
+    chat_spec = load_model(chat or profile.chat, ChatModelSpec)
+    image_spec = load_model(image or profile.image, ImageModelSpec)
+    video_spec = load_model(video or profile.video, VideoModelSpec)
+    scorer = None if profile.scorer is None else load_model(profile.scorer, ScorerModelSpec)
+    specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
+    if scorer is not None:
+        specs["scorer"] = scorer
+    fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
+    notes = _notes(library, tuple(specs.values()))
+    manifest: Json = {
+        "profile": profile.name,
+        "device": profile.device,
+        "models": {
+            kind: {**spec.model_dump(mode="json"), "fingerprint": fingerprints[kind]} for kind, spec in specs.items()
+        },
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "fps": profile.fps,
+        "notes": list(notes),
+    }
+    return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes, scorer)
+
+
+def fingerprint(spec: SpecBase, library: Library) -> str:
+    """Changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
+    digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
+    return f"{spec.name}:{digest}"
+
+
+def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:
+    """What a user must know of these models, in plain words."""
+    embedded = [
+        spec for spec in specs if any(part.repository.startswith("embedded:") for part in spec.weights.values())
+    ]
+    untrained = [spec.name for spec in embedded if library.untrained_parts(spec)]
+    notes = [SKETCH] if len(untrained) < len(embedded) else []
+    if untrained:
+        notes.insert(0, UNTRAINED.format(names=", ".join(untrained)))
+    return tuple(notes)
+
+
+@dataclass(frozen=True)
+class LibraryLoader:
+    """Loads engines from the library's folders."""
+
+    library: Library
+    device: str
+
+    def chat(self, spec: ChatModelSpec) -> ChatModel:
+        return load(spec, self.library.folders(spec), self.device)
+
+    def image(self, spec: ImageModelSpec) -> ImageModel:
+        return load(spec, self.library.folders(spec), self.device)
+
+    def video(self, spec: VideoModelSpec) -> VideoModel:
+        return load(spec, self.library.folders(spec), self.device)
+
+    def scorer(self, spec: ScorerModelSpec) -> Encoder:
+        return load(spec, self.library.folders(spec), self.device)
+
+
+@dataclass(frozen=True)
+class LocalDeployment:
+    """Models ready to be called, and what a manifest says of them."""
+
+    models: LocalModels
+    described: ModelSet
+
+
+def deploy(
+    profile: Profile, chat: str | None = None, image: str | None = None, video: str | None = None
+) -> LocalDeployment:
+    """Open the profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right."""
+    described = model_set(profile, chat, image, video)
+    lanes = (profile.lanes.chat, profile.lanes.image, profile.lanes.video)
+    loader = LibraryLoader(Library(library_root()), profile.device)
+    models = LocalModels(described.chat, described.image, described.video, loader, lanes, described.scorer)
+    return LocalDeployment(models, described)

@@ -1,0 +1,93 @@
+"""The folder of one run in one process: its SQLite store, its artifacts, its lock, its engine.
+
+An operating-system lock on the folder is the proof that no other process runs it: the kernel drops it when the process
+dies, so `--resume` after `kill -9` need not wait for the lease. Knows no command line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.settings import Profile
+from pipelines.errors import BadInput, Busy
+from pipelines.runtime.engine import Engine
+from pipelines.store.artifacts import LocalArtifacts, storage_failure
+from pipelines.store.database import Database, sqlite_url
+from pipelines.store.generations import GenerationStore
+from serving.profile_models import LocalDeployment
+
+OWNER = "local"
+"""The user id of everything that the command line makes."""
+STATE_FOLDER = ".admint"
+OUTPUT_NAMES = ("final.mp4", "thumbnail.jpg", "report.html", "run.json", "scenes", "references", STATE_FOLDER)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open run folder."""
+
+    folder: Path
+    store: GenerationStore
+    artifacts: LocalArtifacts
+
+    def engine(self, profile: Profile, deployment: LocalDeployment) -> Engine:
+        return Engine(
+            store=self.store,
+            artifacts=self.artifacts,
+            models=deployment.models,
+            fingerprints=deployment.described.fingerprints,
+            fps=profile.fps,
+            delivery=profile.delivery,
+            worker=f"cli-{os.getpid()}",
+        )
+
+
+def check_new(folder: Path) -> None:
+    """Raises BadInput when `folder` holds another run or is not a folder that can be written."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"output {str(folder)!r} is a file: name a folder")
+    taken = [name for name in OUTPUT_NAMES if (folder / name).exists()]
+    if taken:
+        raise BadInput(
+            f"output folder {str(folder)!r} belongs to another run (it holds {taken[0]!r}): "
+            f"choose an empty folder, or continue that run with --resume {folder}"
+        )
+
+
+def check_resumable(folder: Path) -> None:
+    """Raises BadInput when `folder` holds no run."""
+    if not (folder / STATE_FOLDER / "store.sqlite").exists():
+        raise BadInput(f"{str(folder)!r} holds no run to resume: give the --output folder of an earlier run")
+
+
+@asynccontextmanager
+async def open_workspace(folder: Path) -> AsyncIterator[Workspace]:
+    """Open or create the run in `folder`. Raises Busy, StorageFailed."""
+    state = folder / STATE_FOLDER
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise storage_failure(folder, error) from error
+    try:
+        _lock(lock, folder)
+        database = Database(sqlite_url(state / "store.sqlite"))
+        try:
+            await database.migrate()
+            yield Workspace(folder, GenerationStore(database), LocalArtifacts(state / "artifacts"))
+        finally:
+            await database.close()
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy(f"another process runs {str(folder)!r}: wait for it, or stop it with Ctrl-C there") from None

@@ -1,0 +1,125 @@
+"""The key that signs access tokens: from the environment, or a random one that the embedded default makes for itself.
+
+Whoever knows it can be any user, so a weak one stops the start. Creates at most one file, readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.settings import Settings
+from pipelines.store.accounts import Accounts
+from pipelines.store.artifacts import storage_failure
+from serving.errors import UnsafeSecret
+from serving.gateway.auth.login import Passwords, new_password
+from serving.gateway.auth.tokens import new_key
+
+USERNAME = "admin"
+KEY_NAME = "first key"
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """What must be shown now: afterwards only hashes are left."""
+
+    username: str
+    password: str
+    api_key: str
+
+    def lines(self) -> tuple[str, ...]:
+        """For the terminal of whoever starts the server."""
+        return (
+            "first start: this password and this API key are shown now and never again",
+            f"  username  {self.username}",
+            f"  password  {self.password}",
+            f"  API key   {self.api_key}",
+        )
+
+
+async def bootstrap(accounts: Accounts, passwords: Passwords) -> Bootstrapped | None:
+    """Make the first admin when there is no user at all; None when there is one, or another process was first."""
+    if await accounts.users():
+        return None
+    password = new_password()
+    password_hash = await asyncio.to_thread(passwords.hash, password)
+    admin = await accounts.add_first_user(USERNAME, password_hash, "admin")
+    if admin is None:
+        return None
+    key = new_key()
+    await accounts.add_key(admin.id, key.id, key.secret_hash, KEY_NAME, ("read", "write"))
+    return Bootstrapped(admin.username, password, key.text)
+
+
+MIN_BYTES = 32
+MIN_DISTINCT = 8
+"""Characters: 32 random hexadecimal digits have fewer than this once in ten million times."""
+PLACEHOLDERS = (
+    "changeme", "change-me", "change_me", "change this", "change-this", "change_this", "secret", "password", "qwerty",
+    "placeholder", "example", "default", "insecure", "your-", "your_", "admint", "development", "lorem",
+)  # fmt: skip
+REMEDY = "set ADMINT_SECRET to a random one, as `openssl rand -hex 32` prints it"
+
+
+def signing_key() -> bytes:
+    """Of this server, as its environment says. Raises UnsafeSecret, StorageFailed.
+
+    Without ADMINT_SECRET it is the file `server/secret` under ADMINT_HOME, created at first use; but only where the
+    store is there too (no ADMINT_DATABASE), because processes elsewhere would each make another.
+    """
+    settings = Settings()
+    if settings.secret is not None:
+        return check(settings.secret.get_secret_value(), "ADMINT_SECRET")
+    if settings.database is not None:
+        raise UnsafeSecret(f"ADMINT_SECRET is missing, and ADMINT_DATABASE is shared by several processes: {REMEDY}")
+    return _own(settings.home.expanduser() / "server" / "secret")
+
+
+def check(secret: str, source: str) -> bytes:
+    """The key itself. Raises UnsafeSecret, naming `source` and never the secret."""
+    key = secret.encode()
+    if len(key) < MIN_BYTES:
+        raise UnsafeSecret(f"{source} has {len(key)} bytes, and needs at least {MIN_BYTES}: {REMEDY}")
+    if any(word in secret.lower() for word in PLACEHOLDERS) or len(set(secret)) < MIN_DISTINCT or _repeats(secret):
+        raise UnsafeSecret(f"{source} is a placeholder or follows a pattern: {REMEDY}")
+    return key
+
+
+def _repeats(text: str) -> bool:
+    """Whether it is one piece over and over, the last one perhaps cut."""
+    return any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1))
+
+
+def _own(path: Path) -> bytes:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path)
+        with path.open() as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read().strip()
+    except OSError as error:
+        raise storage_failure(path, error) from error
+    if mode & 0o077:
+        raise UnsafeSecret(f"{str(path)!r} can be read by others (mode {mode:o}): delete it, and a new one is made")
+    return check(content, str(path))
+
+
+def _create(path: Path) -> None:
+    """Written aside and linked: two processes that start together end with one whole file. Raises OSError."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink()

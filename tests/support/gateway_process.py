@@ -1,0 +1,96 @@
+"""The gateway as a process of its own, so that it can be killed and come back.
+
+All of it is the shipped code but the engines, which draw at once. While the file `hold` lies in its folder they stay at
+their denoising step, as a large model does.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.ad_server import SpeakingStudios
+from tests.support.gateway_server import Studio, serve
+
+
+class HeldStudio(Studio):
+    """Engines that wait while a file is there, and hear a cancel meanwhile."""
+
+    def __init__(self, hold: Path) -> None:
+        super().__init__()
+        self._hold = hold
+        self._pause = threading.Event()
+
+    def run(self, request, watcher):
+        while self._hold.exists():
+            watcher.step(1, request.num_inference_steps)
+            self._pause.wait(0.02)
+        super().run(request, watcher)
+
+
+@dataclass
+class GatewayProcess:
+    """A gateway that runs until it is killed; another one in the same folder goes on with its work."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[str]
+    key: str
+    """API key of an admin."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def hold(self) -> Path:
+        return self.folder / "hold"
+
+    def stop(self) -> None:
+        """In order: what runs goes back to wait in the store."""
+        self.process.terminate()
+        self.process.communicate()
+
+    def kill(self) -> None:
+        """As when the machine dies."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def start_gateway(folder: Path, port: int | None = None) -> GatewayProcess:
+    """Returns when it listens. A free port without `port`."""
+    chosen = port or _free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.gateway_process", str(folder), str(chosen)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said, f"the gateway ended with {process.wait()}"
+    return GatewayProcess(folder, chosen, process, json.loads(said)["key"])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _main(folder: Path, port: int) -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with serve(folder, loader=SpeakingStudios(HeldStudio(folder / "hold")), port=port) as server:
+        print(json.dumps({"key": server.key}), flush=True)
+        ended.wait()
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,263 @@
+"""The gateway on a real uvicorn server at a loopback port, over models that draw at once in real lanes.
+
+Everything from the socket to the artifact folder is the shipped code; only the engines are small. `Studio` lets a test
+hold an engine at a denoising step and see what it was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+import uvloop
+from safetensors.numpy import save
+
+from configs.settings import load_recipe
+from models.errors import InferenceFailed, ModelError
+from models.interfaces import ImageResult, VideoResult
+from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, Size, VideoModelSpec, WeightSource
+from pipelines.orders.ad import AdPlanner
+from pipelines.orders.clip import clip_generation
+from pipelines.runtime.engine import Engine
+from pipelines.runtime.worker import Worker
+from pipelines.store.artifacts import LocalArtifacts
+from pipelines.store.database import Database, sqlite_url
+from pipelines.store.generations import GenerationStore
+from pipelines.store.ownership import OwnedArtifacts
+from serving.backends.in_process import BackendModels, LocalBackend, LocalWorker
+from serving.gateway.app import create_app
+from serving.gateway.services import Limits, NewGeneration, Services, open_ads
+from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
+
+SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
+COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
+PICTURES = {**COMMON, "sizes": SIZES, "num_inference_steps": 4, "guidance_scale": 3.0, "size_multiple": 16}
+WEIGHTS = WeightSource(repository="embedded:test", revision="1")
+CHAT = ChatModelSpec(name="talker", kind="chat", vision=False, **COMMON)
+IMAGE = ImageModelSpec(
+    name="painter", kind="image", references=3, reference_mask=True, max_pixels=128 * 128, **PICTURES,
+    weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, loras={"toon": WEIGHTS, "ink": WEIGHTS},
+)  # fmt: skip
+MIXER = ImageModelSpec(name="mixer", kind="image", references=3, weights={"main": WEIGHTS}, **PICTURES)
+VIDEO = VideoModelSpec(
+    name="filmer", kind="video", references=3, native_fps=8, max_frames=17, frame_multiple=4,
+    camera_moves=("static", "push_in"), weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, **PICTURES,
+)  # fmt: skip
+SPECS = (CHAT, IMAGE, MIXER, VIDEO)
+
+
+class Studio:
+    """What the engines share with the test."""
+
+    def __init__(self) -> None:
+        self.requests: list[object] = []
+        self.fail_with: ModelError | None = None
+        self._hold_at: int | None = None
+        self.held = threading.Event()
+        self._go_on = threading.Event()
+
+    @contextmanager
+    def holding(self, step: int) -> Iterator[None]:
+        """Engines wait after denoising step `step` until the block ends."""
+        self.held.clear()
+        self._go_on.clear()
+        self._hold_at = step
+        try:
+            yield
+        finally:
+            self._hold_at = None
+            self._go_on.set()
+
+    def run(self, request, watcher):
+        """The denoising loop: progress, holding and failing as told. A held engine still hears a cancel."""
+        self.requests.append(request)
+        if self.fail_with is not None:
+            raise self.fail_with
+        total = request.num_inference_steps
+        for done in range(1, total + 1):
+            watcher.step(done, total)
+            while self._hold_at == done and not self._go_on.wait(0.01):
+                self.held.set()
+                watcher.step(done, total)
+
+
+class Drawer:
+    """An image and video engine: one colour that follows from the start noise."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def generate(self, request, watcher):
+        self._studio.run(request, watcher)
+        noise = hashlib.sha256(request.noise.model_dump_json().encode())
+        colour = np.frombuffer(noise.digest()[:3], dtype=np.uint8)
+        picture = np.broadcast_to(colour, (request.height, request.width, 3)).copy()
+        seconds: dict[str, Any] = {"seconds": 0.01, "timings": {"denoise": 0.01}, "noise_sha256": noise.hexdigest()}
+        if hasattr(request, "num_frames"):
+            frames = np.repeat(picture[None], request.num_frames, axis=0)
+            return VideoResult(frames=frames, **seconds)
+        latents = save({"latents": np.zeros((4, 8, 8), np.float32)}) if request.keep_latents else None
+        return ImageResult(image=picture, latents=latents, **seconds)
+
+
+class Studios:
+    """A loader of drawing engines."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def chat(self, spec):
+        raise InferenceFailed("nobody talks here")
+
+    def image(self, spec):
+        return Drawer(self._studio)
+
+    def video(self, spec):
+        return Drawer(self._studio)
+
+    def scorer(self, spec):
+        raise InferenceFailed("nobody scores here")
+
+
+@dataclass
+class Server:
+    """A running gateway."""
+
+    url: str
+    http: httpx.Client
+    studio: Studio
+    folder: Path
+    services: Services
+    backend: LocalBackend
+    key: str
+    """API key of an admin; `http` carries it."""
+    loop: asyncio.AbstractEventLoop = field(repr=False)
+
+    def call(self, coroutine):
+        """Run a coroutine in the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+
+@contextmanager
+def serve(
+    folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
+    scorer=None, port=0, database_url=None,
+):  # fmt: skip
+    """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own.
+
+    Its store is a SQLite file in `folder`, or another database.
+    """
+    studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
+    backend = LocalBackend(
+        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, max_waiting, scorer
+    )
+    started: threading.Event = threading.Event()
+    box: dict[str, Any] = {}
+    thread = threading.Thread(
+        target=lambda: uvloop.run(  # as in Ray's replicas
+            _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box)
+        ),
+        daemon=True,
+    )
+    thread.start()
+    assert started.wait(60), "the server did not start"
+    try:
+        with httpx.Client(base_url=box["url"], timeout=60, headers=bearer(box["key"])) as http:
+            yield Server(box["url"], http, studio, folder, box["services"], backend, box["key"], box["loop"])
+    finally:
+        box["uvicorn"].should_exit = True
+        thread.join(60)
+        backend.close()
+
+
+def refusal(caught):
+    """The `error` object of a failure that the official client raised."""
+    return caught.value.body
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, config, started):
+        super().__init__(config)
+        self._event = started
+
+    async def startup(self, sockets=None):
+        await super().startup(sockets)
+        self._event.set()
+
+
+async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box):
+    database = Database(url)
+    await database.migrate()
+    store, artifacts = GenerationStore(database, quota), LocalArtifacts(folder / "artifacts")
+    worker = Worker(store, lambda generation: _engine(backend, store, artifacts, generation), "test", 2)
+    auth = auth_on(database, login_limits)
+    services = Services(
+        auth=auth,
+        backend=backend,
+        store=store,
+        owners=OwnedArtifacts(database, quota),
+        artifacts=artifacts,
+        worker=LocalWorker(worker),
+        plan_clip=lambda order: _plan(backend, order),
+        ads=open_ads(database, artifacts, _ad_planner(backend), quota),
+        keyframe_model=_first(backend, "image").name,
+        limits=limits,
+    )
+    # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    server = _Uvicorn(uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5), started)
+    box.update(
+        url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+        services=services,
+        key=await admin_key(auth),
+        uvicorn=server,
+        loop=asyncio.get_running_loop(),
+    )
+    work = asyncio.create_task(worker.run() if working else asyncio.sleep(0))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
+        await database.close()
+
+
+def _first(backend, kind):
+    """What the server offers of a kind; a server without one still plans for ours."""
+    return next(spec for spec in (*backend.specs.values(), *SPECS) if spec.kind == kind)
+
+
+def _engine(backend, store, artifacts, generation):
+    names = {kind: model["name"] for kind, model in generation.manifest["models"].items()}
+    models = BackendModels(backend, CHAT, backend.specs[names["image"]], backend.specs[names["video"]])
+    return Engine(
+        store=store, artifacts=artifacts, models=models, fingerprints={"chat": "c", "image": "i", "video": "v"},
+        fps=24, delivery=SIZES, worker="test",
+    )  # fmt: skip
+
+
+def _plan(backend, order):
+    spec = backend.specs[order.model]
+    brief, recipe, given = clip_generation(order, spec, load_recipe("clip"))
+    models = {"image": _first(backend, "image"), "video": spec}
+    manifest = {"fps": 24, "models": {kind: each.model_dump(mode="json") for kind, each in models.items()}, "notes": []}
+    return NewGeneration(brief, recipe, given, manifest)
+
+
+def _ad_planner(backend):
+    models = {"chat": CHAT, "image": _first(backend, "image"), "video": _first(backend, "video")}
+    described = {kind: spec.model_dump(mode="json") for kind, spec in models.items()}
+    manifest = {"profile": "test", "fps": 24, "models": described, "notes": []}
+    return AdPlanner(recipe=load_recipe, image_model=models["image"], fps=24, manifest=lambda: manifest)
