@@ -35,13 +35,15 @@ from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
 from benchmarks.sketch_llm_eval import evaluate as evaluate_llm
+from configs.settings import library_root
 from models.sketch.training.diffusion import psnr
-from models.sketch.training.loop import WEIGHTS, as_tensor
+from models.sketch.training.loop import as_tensor
 from models.sketch.training.release import choice_accuracy, image_pipeline, plain_caption, video_pipeline
 from models.sketch.training.world import SceneSpec, frame_size, render, render_clip, sample_spec
 from models.sketch.training.world.judge import BENCHMARK_MOVES, Judge, recovered_move
 from models.sketch.training.world.spec import SETTING_WORDS
 from models.video.animatediff import KeyframePipeline, followed
+from models.weights import PACKAGED, packaged_model
 
 RESULTS = Path("benchmarks/results/sketch_eval.json")
 STEPS, GUIDANCE = 12, 2.0
@@ -314,18 +316,29 @@ def evaluate(names: list[str], count: int, weights: Path) -> Iterator[Row]:
             yield {"group": name, **result, "seconds": round(time.monotonic() - start, 1)}
 
 
+def packaged_models() -> Path:
+    """The packaged models side by side, each complete, as training exports them."""
+    folder = library_root() / "sketch" / "all"
+    folder.mkdir(parents=True, exist_ok=True)
+    for stored in PACKAGED.iterdir():
+        link = folder / stored.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(packaged_model(stored.name, library_root()).resolve())
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="judge,vae,clip,image,adapter,noise,video,llm,ad")
     parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, help="another folder of models than the packaged one")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     kept = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     names = args.rows.split(",")
     rows = [r for r in kept if r["group"] not in names]
-    for result in evaluate(names, args.samples, args.weights):
+    for result in evaluate(names, args.samples, args.weights or packaged_models()):
         mark = {None: "", True: "met", False: "SHORT"}[result["passed"]]
         print(f"{result['what']:<58} {result['value']:>8} {result['bar'] or '':>6} {mark}", flush=True)
         rows.append({**result, "date": datetime.now(UTC).isoformat(timespec="minutes")})

@@ -18,14 +18,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
+from configs.settings import library_root
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest, VideoResult
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.training.data import SHARES, pictures, specs
 from models.sketch.training.dialogues import author
 from models.sketch.training.dialogues.dialogues import Ad
-from models.sketch.training.loop import WEIGHTS
 from models.sketch.training.world.spec import SETTING_WORDS, SceneSpec
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from models.weights import packaged_model
 from pipelines.agents.conversation import Answer, CritiqueAnswer, Question, ask
 from pipelines.agents.entities import Seen, look_question
 from pipelines.agents.facts import names_product
@@ -253,12 +254,13 @@ async def evaluate(folder: Path, count: int, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=WEIGHTS / "llm")
+    parser.add_argument("--folder", type=Path, help="another folder than the packaged model's")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=4242)
     parser.add_argument("--out", type=Path, default=Path("sketch_llm_eval.json"))
     args = parser.parse_args()
-    result = asyncio.run(evaluate(args.folder, args.count, args.seed))
+    folder = args.folder or packaged_model("llm", library_root())
+    result = asyncio.run(evaluate(folder, args.count, args.seed))
     for name, row in result["rows"].items():
         verdict = "met" if row["met"] else "NOT MET"
         print(f"{name:48} {row['percent']:6.1f} %  of {row['n']:5}  bar {row['bar']:3} {verdict}")

@@ -2,7 +2,8 @@
 
 A model folder is `ROOT/NAME/PART/` with a `manifest.json` that names repository, revision, and size and sha256 of each
 file. Only listed files may lie there, none of a kind that could run code when loaded. Weights that ship with the
-project (`embedded:sketch/…`) lie in `models/sketch/weights/`; without them, untrained stand-ins are built at first use.
+project (`embedded:sketch/…`) lie in `models/sketch/weights/`, each file once; what two models share is put together
+below `ROOT/sketch/` at first use. Without them, untrained stand-ins are built at first use.
 
 When hashes are computed: in full at the first use of a folder and whenever a file's size or time stamps differ from
 those of the last full check (noted under `ROOT/.verified/`), so that a start costs milliseconds and an altered file is
@@ -16,13 +17,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from models.errors import WeightsError
 from models.interfaces import Plain
+from models.sketch.assembly import ASSEMBLY, assemble
 from models.spec import SpecBase, WeightSource
 
 PACKAGED = Path(__file__).parent / "sketch" / "weights"
@@ -93,7 +96,7 @@ class Library:
         if not _embedded(source):
             return self._root / spec.name / part
         if part not in self.untrained_parts(spec):
-            return PACKAGED / _short(source)
+            return _complete_folder(_short(source), self._root)
         # The builder's own hash: stand-ins of another builder are never taken for these.
         builder = hashlib.sha256(BUILDER.read_bytes()).hexdigest()[:8]
         return self._root / "sketch-untrained" / f"{source.revision}-{builder}" / _short(source)
@@ -115,14 +118,16 @@ class Library:
         folder = self.folder_of(spec, part)
         untrained = part in self.untrained_parts(spec)
         if untrained and not self._has(spec, part):
-            self._build(_short(source), source, folder)
+            _make(folder, partial(_build, source))
+        elif _embedded(source) and not untrained:
+            packaged_model(_short(source), self._root)
         try:
             manifest = read_manifest(folder)
             if not _embedded(source):
                 _check_origin(source, manifest, folder)
             self._check(folder, manifest, fully)
         except WeightsError as error:
-            raise WeightsError(f"{error}; {_remedy(spec, source, folder, untrained)}") from error
+            raise WeightsError(f"{error}; {_remedy(spec, source, folder)}") from error
         return folder
 
     def _check(self, folder: Path, manifest: Manifest, fully: bool) -> None:
@@ -147,23 +152,53 @@ class Library:
         identity = f"{folder.resolve()}\n{manifest.model_dump_json()}"
         return self._root / ".verified" / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
 
-    def _build(self, name: str, source: WeightSource, folder: Path) -> None:
-        from models.sketch.build import build  # torch and diffusers, only when there is something to build
 
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as temporary:
-                made = Path(temporary) / name
-                build(name, made)
-                write_manifest(made, source.repository, source.revision)
-                shutil.rmtree(folder, ignore_errors=True)  # what lies there has no manifest
-                made.replace(folder)
-        except OSError as error:
-            if (folder / MANIFEST).exists():
-                return  # another process was quicker; what it built is the same
-            raise WeightsError(
-                f"cannot build the untrained {name!r} in {str(folder)!r} ({error}): make that folder writable"
-            ) from error
+def packaged_model(name: str, root: Path) -> Path:
+    """The complete folder of packaged weights, put together below `root` where files are stored with another model.
+
+    Raises WeightsError when `root` cannot be written.
+    """
+    folder = _complete_folder(name, root)
+    if not (folder / MANIFEST).exists():
+        _make(folder, partial(_assemble, PACKAGED / name))
+    return folder
+
+
+def _complete_folder(name: str, root: Path) -> Path:
+    stored = PACKAGED / name
+    if not (stored / ASSEMBLY).exists():
+        return stored
+    # The manifest's own hash: what another release put together is never taken for this one.
+    return root / "sketch" / sha256_of(stored / MANIFEST)[:8] / name
+
+
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a new folder and put it in place, all or nothing; another process may do the same at the same time."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            fill(made)
+            shutil.rmtree(folder, ignore_errors=True)  # what lies there has no manifest
+            made.replace(folder)
+    except OSError as error:
+        if (folder / MANIFEST).exists():
+            return  # another process was quicker; what it made is the same
+        raise WeightsError(
+            f"cannot make {folder.name!r} in {str(folder)!r} ({error}): make that folder writable"
+        ) from error
+
+
+def _build(source: WeightSource, folder: Path) -> None:
+    from models.sketch.build import build  # torch and diffusers, only when there is something to build
+
+    build(_short(source), folder)
+    write_manifest(folder, source.repository, source.revision)
+
+
+def _assemble(stored: Path, folder: Path) -> None:
+    assemble(stored, tuple(read_manifest(stored).files), folder)
+    shutil.copyfile(stored / MANIFEST, folder / MANIFEST)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -245,9 +280,9 @@ def _short(source: WeightSource) -> str:
     return source.repository.removeprefix(EMBEDDED)
 
 
-def _remedy(spec: SpecBase, source: WeightSource, folder: Path, untrained: bool) -> str:
-    if untrained:
-        return f"delete {str(folder)!r}, it is built again"
+def _remedy(spec: SpecBase, source: WeightSource, folder: Path) -> str:
+    if _embedded(source) and not folder.is_relative_to(PACKAGED):
+        return f"delete {str(folder)!r}, it is made again"
     if _embedded(source):
         return "install the project again, these weights ship with it"
     return f"run: admint models pull {spec.name}"

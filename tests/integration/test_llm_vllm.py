@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, Unwatched
-from models.sketch.training.loop import WEIGHTS
+from models.weights import packaged_model
 from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import StoryAnswer, story_question
 from pipelines.brief import Brief
@@ -38,7 +38,7 @@ def vllm_handle(ray_session, tmp_path_factory):
     from serving.deployments.chat_vllm import vllm_application
 
     made = tmp_path_factory.mktemp("vllm")
-    folder = WEIGHTS / "llm_text"
+    folder = packaged_model("llm_text", made)
     settings = LanguageSettings.model_validate(
         {
             "engine": "vllm",

@@ -9,9 +9,9 @@ from transformers import AutoTokenizer
 from benchmarks.sketch_llm_eval import CHAT, IMAGE, RECIPE, VIDEO, EvalDesk
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.training.dialogues.dialogues import MAKERS, Ad
-from models.sketch.training.loop import WEIGHTS
 from models.sketch.training.world.render import render_array
 from models.sketch.training.world.spec import SceneSpec
+from models.weights import packaged_model
 from pipelines.agents.conversation import CritiqueAnswer
 from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import story_critique_question
@@ -27,8 +27,13 @@ RED_MUG = SceneSpec("mug", "red", "glossy", "kitchen", "soft", "static", "1:1", 
 
 
 @pytest.fixture(scope="module")
-def desk():
-    return EvalDesk(TransformersChat(CHAT, {"main": WEIGHTS / "llm"}, "cpu"))
+def folder(tmp_path_factory):
+    return packaged_model("llm", tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture(scope="module")
+def desk(folder):
+    return EvalDesk(TransformersChat(CHAT, {"main": folder}, "cpu"))
 
 
 async def told(desk, brief):
@@ -96,9 +101,9 @@ async def test_the_two_places_of_a_brief_are_told_in_its_order(desk):
     assert all("kitchen" in beat.setting or "beach" in beat.setting for beat in story.story.beats)
 
 
-def test_every_agents_instructions_are_one_token(desk):
+def test_every_agents_instructions_are_one_token(folder):
     """The questions that the model learnt are those that the agents ask: a changed prompt must be learnt anew."""
-    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS / "llm")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     for maker, _ in MAKERS:
         question, _ = maker(Ad(Random(1)))  # noqa: S311
         assert len(tokenizer.tokenize(question.system)) == 1, question.agent

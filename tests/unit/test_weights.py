@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import defaultdict
 
 import pytest
 
@@ -48,9 +49,9 @@ def packaged(tmp_path, monkeypatch):
     return tmp_path / "packaged"
 
 
-def package(packaged, name):
+def package(packaged, name, stored=None):
     (packaged / name).mkdir(parents=True)
-    (packaged / name / "model.safetensors").write_bytes(name.encode())
+    (packaged / name / "model.safetensors").write_bytes(stored or name.encode())
     write_manifest(packaged / name, f"embedded:sketch/{name}", "0.1.0")
 
 
@@ -177,7 +178,7 @@ def test_without_packaged_weights_untrained_ones_are_built_once_and_named(root, 
 def test_a_damaged_untrained_folder_says_what_to_delete(root, packaged):
     folder = Library(root).folders(SKETCH)["main"]
     (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"delete '.*llm', it is built again"):
+    with pytest.raises(WeightsError, match=r"delete '.*llm', it is made again"):
         Library(root).folders(SKETCH)
     shutil.rmtree(folder)
     assert Library(root).folders(SKETCH)["main"] == folder
@@ -186,7 +187,7 @@ def test_a_damaged_untrained_folder_says_what_to_delete(root, packaged):
 def test_an_unwritable_library_cannot_build_and_says_so(root, packaged):
     root.parent.mkdir(exist_ok=True)
     root.write_text("a file where a folder is needed")
-    with pytest.raises(WeightsError, match=r"cannot build the untrained 'llm'.*writable"):
+    with pytest.raises(WeightsError, match=r"cannot make 'llm'.*writable"):
         Library(root).folders(SKETCH)
 
 
@@ -226,3 +227,39 @@ def test_loras_lie_beside_the_other_parts_and_are_checked_alike(root):
     (folder / "neon.safetensors").write_bytes(b"noon")
     write_manifest(folder, "owner/neon", COMMIT)
     assert library.fingerprint(picture) != before
+
+
+def test_files_that_another_model_stores_are_put_together_at_first_use(root, packaged):
+    package(packaged, "llm")
+    shared = {"model.safetensors": {"kind": "copy", "source": "llm/model.safetensors"}}
+    package(packaged, "motion", stored=b"llm")
+    (packaged / "motion" / "model.safetensors").unlink()
+    (packaged / "motion" / "assembly.json").write_text(json.dumps(shared))
+    folder = Library(root).folders(SKETCH)["extra"]
+    assert folder.is_relative_to(root)
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
+    assert (folder / "model.safetensors").read_bytes() == b"llm"
+    assert Library(root).folders(SKETCH)["extra"] == folder
+    (folder / "model.safetensors").write_bytes(b"xyz")
+    with pytest.raises(WeightsError, match=r"delete '.*motion', it is made again"):
+        Library(root).verify(SKETCH)
+
+
+@pytest.mark.parametrize(
+    "stored", sorted(path.parent for path in weights.PACKAGED.glob("*/manifest.json")), ids=lambda path: path.name
+)
+def test_every_packaged_model_is_complete_and_is_what_its_manifest_says(root, stored):
+    folder = weights.packaged_model(stored.name, root)
+    manifest = read_manifest(stored)
+    assert {name: weights.sha256_of(folder / name) for name in manifest.files} == {
+        name: entry.sha256 for name, entry in manifest.files.items()
+    }
+
+
+def test_no_packaged_file_is_stored_twice():
+    by_hash = defaultdict(list)
+    for path in weights.PACKAGED.rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            by_hash[weights.sha256_of(path)].append(path.relative_to(weights.PACKAGED).as_posix())
+    assert by_hash, "no weights are packaged"
+    assert not [paths for paths in by_hash.values() if len(paths) > 1]
