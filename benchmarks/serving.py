@@ -32,7 +32,8 @@ from configs.settings import load_profile
 from serving.deployments.listener import Address
 from serving.deployments.server import running
 from serving.profile_models import deploy
-from tests.e2e.server import first_key, free_port, start_server
+from tests.support.program import free_port
+from tests.support.serve_command import first_key, start_server
 
 HTTP_PARTS = ("overhead", "burst", "polls")
 LIBRARIES = ("torch", "diffusers", "ray", "fastapi", "uvicorn", "sqlalchemy")

@@ -58,6 +58,7 @@ app.add_typer(users_app, name="users")
 
 def main() -> None:
     """Entry point of the `admint` script."""
+    hear_ctrl_c()
     # Their log lines (no torchvision, a cut prompt) would tear the display; what matters comes as our own notices.
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
@@ -75,6 +76,16 @@ def main() -> None:
         typer.echo(f"admint: {one_line(error)}", err=True)
         raise SystemExit(code) from None
     raise SystemExit(code or 0)
+
+
+def hear_ctrl_c() -> None:
+    """Let Ctrl-C stop this process also where it was started with SIGINT ignored.
+
+    A shell starts `command &` in a script so, and Python then leaves the signal ignored: the command and every program
+    above it could only be killed. SIGHUP, which `nohup` ignores, stays as it is.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:

@@ -26,8 +26,8 @@ from pipelines.store.tables import generations
 from tests.chaos.kills import RANDOM, Fault, Kill
 from tests.chaos.processes import Process
 from tests.chaos.world import LOOK_SECONDS, PROMPT, ChaosWorld
-from tests.e2e.server import free_port
 from tests.support.gateway_users import auth_on, bearer, new_user
+from tests.support.program import free_port
 
 POINTS = ("before_commit", "after_commit", "before_temp_write", "before_rename", "before_folder_sync")
 MOST = 3

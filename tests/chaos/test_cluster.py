@@ -3,11 +3,10 @@
 import json
 import os
 import secrets
-import subprocess
 import sys
 
-from tests.e2e.command import REPOSITORY
-from tests.e2e.server import free_port
+from tests.support.command import REPOSITORY
+from tests.support.program import free_port, run
 
 
 def test_a_generation_finishes_when_a_node_with_a_video_replica_dies(tmp_path):
@@ -21,7 +20,7 @@ def test_a_generation_finishes_when_a_node_with_a_video_replica_dies(tmp_path):
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     command = [sys.executable, "-m", "tests.chaos.cluster", str(tmp_path / "found.json")]
-    done = subprocess.run(command, env=variables, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = run(command, seconds=600, env=variables, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["status"], found["error"]) == ("completed", None)

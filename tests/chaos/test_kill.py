@@ -1,12 +1,11 @@
 """`kill -9` at ten different moments of one run: resumed each time, nothing is lost and nothing is doubled."""
 
-import contextlib
 import sqlite3
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.command import PROMPT, admint, popen
+from tests.support.command import PROMPT, admint, start_admint
+from tests.support.waiting import until
 
 FLAGS = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--seed", "5", "--full-pipeline")
 KILLS = 10
@@ -39,14 +38,10 @@ def news(folder: Path) -> int:
 def kill_after(folder: Path, events: int, *arguments: str | Path) -> bool:
     """Start the command and kill it once its log holds `events` more news. Whether it was killed before its end."""
     goal = news(folder) + events
-    process = popen(*arguments)
-    with process:
-        while process.returncode is None and news(folder) < goal:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.02)
-        process.kill()
-        process.communicate()
-    return process.returncode == -9
+    with start_admint(*arguments) as command:
+        until(lambda: not command.running or news(folder) >= goal, f"{events} more events, or the end of the command")
+        command.kill()
+    return command.exit_code == -9
 
 
 def final_artifacts(folder: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.command import PROMPT, REPOSITORY, admint, result
+from tests.support.command import PROMPT, REPOSITORY, admint, result
 
 REFERENCES = REPOSITORY / "examples" / "water-bottle" / "references"
 

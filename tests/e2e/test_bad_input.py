@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.e2e.command import PROMPT, admint
+from tests.support.command import PROMPT, admint
 
 OK = ("--prompt", PROMPT)
 

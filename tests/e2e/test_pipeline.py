@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import signal
 import sqlite3
 from itertools import pairwise
 
 import av
 import pytest
 
-from tests.e2e.command import PROMPT, admint, popen, result
+from tests.support.command import PROMPT, admint, result, start_admint
 
 QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--seed", "5")
 
@@ -102,16 +101,13 @@ def test_a_run_whose_model_changed_since_is_not_resumed_under_the_old_manifest(f
     assert "the image model 'sketch-image' changed since" in refused.stderr
 
 
-def test_ctrl_c_stops_the_run_says_how_to_resume_and_the_resume_finishes_it(tmp_path):
+def test_ctrl_c_stops_a_run_that_a_script_put_in_the_background_and_a_resume_finishes_it(tmp_path):
     folder = tmp_path / "ad"
-    with popen("pipeline", *QUICK, "--output", folder) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if "storyboard" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        said = process.stdout.read()
-    assert process.returncode == 130, said
+    with start_admint("pipeline", *QUICK, "--output", folder, in_background=True) as command:
+        command.until_says("storyboard")
+        command.interrupt()
+        said = command.rest()
+    assert command.exit_code == 130, said
     assert f"admint pipeline --resume {folder}" in said
     with sqlite3.connect(folder / ".admint" / "store.sqlite") as store:
         assert store.execute("select status from generations").fetchone() == ("pending",)

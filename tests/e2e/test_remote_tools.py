@@ -3,19 +3,17 @@
 import json
 import re
 import shlex
-import signal
 import stat
-import time
 
 import pytest
 
-from tests.e2e.command import PROMPT, REPOSITORY, admint, popen, result
+from tests.support.command import PROMPT, REPOSITORY, admint, result, start_admint
 from tests.support.gateway_process import start_gateway
 from tests.support.gateway_users import PASSWORD
+from tests.support.waiting import until
 
 REFERENCES = REPOSITORY / "examples" / "water-bottle" / "references"
 QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--scenes", "2", "--seed", "5")
-PATIENCE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +46,15 @@ def storyboard(gateway, tmp_path_factory):
     return path
 
 
-def read_until(process, words):
-    """Read what a command says until a line holds `words`."""
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if words in line:
-            return
-    raise AssertionError(f"{words!r} was never said: {said}")
-
-
-def rest(process):
-    """What a command says from here to its end."""
-    return process.stdout.read()
-
-
 def listed(gateway, env):
     return result(admint("list", "--server", gateway.url, "--json", env=env))["items"]
 
 
 def until_status(gateway, env, generation_id, status):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = {row["id"]: row["status"] for row in listed(gateway, env)}
-        if found[generation_id] == status:
-            return
-    raise AssertionError(f"{generation_id} is {found[generation_id]}, not {status}")
+    def reached():
+        return {row["id"]: row["status"] for row in listed(gateway, env)}[generation_id] == status
+
+    until(reached, f"{generation_id} to be {status}")
 
 
 # --- the tools ---
@@ -162,17 +143,17 @@ def test_a_prompt_is_enhanced_there(gateway, env, tool, tmp_path):
 def test_ctrl_c_leaves_the_job_running_and_what_it_says_brings_the_ad_home(gateway, env, held, tmp_path):
     folder = tmp_path / "ad"
     flags = ("--output", folder, "--full-pipeline", "--server", gateway.url)
-    with popen("pipeline", *QUICK, *flags, env=env) as process:
-        read_until(process, "drawing the keyframes")
-        process.send_signal(signal.SIGINT)
-        said = rest(process)
-    assert process.returncode == 130, said
-    command = re.search(r"admint (attach \S+ --server \S+ --output .+)", said)
-    assert command, said
-    generation_id = command[1].split()[1]
+    with start_admint("pipeline", *QUICK, *flags, env=env) as command:
+        command.until_says("drawing the keyframes")
+        command.interrupt()
+        said = command.rest()
+    assert command.exit_code == 130, said
+    way_back = re.search(r"admint (attach \S+ --server \S+ --output .+)", said)
+    assert way_back, said
+    generation_id = way_back[1].split()[1]
     assert {row["id"]: row["status"] for row in listed(gateway, env)}[generation_id] == "processing"
     gateway.hold.unlink()
-    attached = result(admint(*shlex.split(command[1]), "--json", env=env))
+    attached = result(admint(*shlex.split(way_back[1]), "--json", env=env))
     assert (attached["generation_id"], attached["status"]) == (generation_id, "completed")
     assert (folder / "final.mp4").exists() and (folder / "report.html").exists()
     alone = tmp_path / "alone.mp4"
@@ -183,14 +164,14 @@ def test_ctrl_c_leaves_the_job_running_and_what_it_says_brings_the_ad_home(gatew
 def test_a_server_that_starts_again_in_between_is_followed_on_as_if_nothing_were(gateway, env, held, tmp_path):
     folder = tmp_path / "ad"
     flags = ("--output", folder, "--full-pipeline", "--server", gateway.url)
-    with popen("pipeline", *QUICK, *flags, env=env) as process:
-        read_until(process, "drawing the keyframes")
+    with start_admint("pipeline", *QUICK, *flags, env=env) as command:
+        command.until_says("drawing the keyframes")
         gateway.stop()
-        read_until(process, "trying to follow it again")
+        command.until_says("trying to follow it again")
         gateway.hold.unlink()
-        gateway.process = start_gateway(gateway.folder, gateway.port).process
-        said = rest(process)
-    assert process.returncode == 0, said
+        gateway.program = start_gateway(gateway.folder, gateway.port).program
+        said = command.rest()
+    assert command.exit_code == 0, said
     assert f"connected to {gateway.url} again" in said
     assert said.count("the ad is finished") == 1
     assert (folder / "final.mp4").exists()
@@ -198,13 +179,15 @@ def test_a_server_that_starts_again_in_between_is_followed_on_as_if_nothing_were
 
 def test_a_job_that_is_cancelled_from_elsewhere_ends_here_too(gateway, env, held, tmp_path):
     folder = tmp_path / "ad"
-    with popen("pipeline", *QUICK, "--output", folder, "--full-pipeline", "--server", gateway.url, env=env) as process:
-        read_until(process, "drawing the keyframes")
+    with start_admint(
+        "pipeline", *QUICK, "--output", folder, "--full-pipeline", "--server", gateway.url, env=env
+    ) as command:
+        command.until_says("drawing the keyframes")
         generation_id = listed(gateway, env)[0]["id"]
         told = result(admint("cancel", generation_id, "--server", gateway.url, "--json", env=env))
         assert told["generation_id"] == generation_id
-        said = rest(process)
-    assert process.returncode == 130, said
+        said = command.rest()
+    assert command.exit_code == 130, said
     assert f"generation {generation_id} was cancelled" in said
     assert f"admint pipeline --resume {folder}" in said
     until_status(gateway, env, generation_id, "cancelled")

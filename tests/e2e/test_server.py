@@ -3,17 +3,16 @@
 import base64
 import io
 import json
-import time
 
 import httpx
 import pytest
 from PIL import Image
 
-from tests.e2e.command import REPOSITORY, admint
-from tests.e2e.server import start_server
+from tests.support.command import REPOSITORY, admint
+from tests.support.serve_command import start_server
+from tests.support.waiting import until
 
 REFERENCE = REPOSITORY / "examples" / "water-bottle" / "references"
-PATIENCE_SECONDS = 240
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 """OpenAI's own service ends; its client's methods for videos stay what other servers speak."""
 
@@ -27,7 +26,7 @@ def home(tmp_path_factory):
 def server(home):
     server = start_server(home)
     yield server
-    if server.process.poll() is None:
+    if server.program.running:
         server.stop()
 
 
@@ -44,14 +43,13 @@ def picture(data):
 def finished(client, video_id):
     """The video once it has ended; every state on the way."""
     states = []
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+
+    def ended():
         video = client.videos.retrieve(video_id)
         states.append((video.status, video.progress))
-        if video.status not in ("queued", "in_progress"):
-            return video, states
-        time.sleep(0.1)
-    raise AssertionError(f"still {states[-1]} after {PATIENCE_SECONDS} s")
+        return video if video.status not in ("queued", "in_progress") else None
+
+    return until(ended, lambda: f"the end of a video that is {states[-1]}", pause=0.1), states
 
 
 def test_the_server_says_what_it_serves_and_that_it_is_ready(server, client):
@@ -115,14 +113,14 @@ def test_a_video_is_queued_runs_with_real_progress_and_can_be_downloaded(client)
 
 def test_a_killed_server_loses_no_video_and_the_next_one_finishes_them(server, client, home):
     videos = [client.videos.create(model="sketch-video", prompt="a mug", size="48x80", seconds="2") for _ in range(2)]
-    server.kill()
+    server.program.kill()
     again = start_server(home)
     try:
         with again.client() as later:
             assert [finished(later, video.id)[0].status for video in videos] == ["completed", "completed"]
     finally:
         code = again.stop()
-    assert code == 0, again.said
+    assert code == 0, again.program.said
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path):

@@ -1,20 +1,13 @@
 """`admint worker` as a user runs it: real small models, an orderly stop in the middle, another one that goes on."""
 
-import asyncio
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 
 from configs.settings import load_profile, load_recipe
 from pipelines.brief import Brief
 from serving.profile_models import model_set
 from serving.server.store import open_server_store
-from tests.e2e.command import PROMPT, REPOSITORY, environment
-
-PATIENCE_SECONDS = 240
+from tests.support.command import PROMPT, admint, start_admint
+from tests.support.waiting import until_async
 
 
 @pytest.fixture
@@ -32,46 +25,35 @@ async def opened(home):
     await opened.close()
 
 
-def worker(*flags):
-    return subprocess.Popen(
-        [sys.executable, "-m", "serving", "worker", *flags],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=environment(),
-    )  # fmt: skip
-
-
 async def reached(opened, generation_id, kind):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if kind in [event.kind for event in await opened.store.events(generation_id)]:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"no event {kind!r} after {PATIENCE_SECONDS} s")
+    async def told():
+        return kind in [event.kind for event in await opened.store.events(generation_id)]
+
+    await until_async(told, f"an event {kind!r} of {generation_id}", pause=0.1)
 
 
 async def test_a_worker_stops_in_order_and_another_one_finishes_its_ad(opened):
     brief = Brief(prompt=PROMPT, duration=9, num_scenes=2, seed=3)
     manifest = model_set(load_profile("sketch")).manifest
     generation_id = await opened.store.create("anna", brief, load_recipe("express"), {}, manifest)
-    with worker() as first:
+    with start_admint("worker") as first:
         await reached(opened, generation_id, "step_progress")
-        first.send_signal(signal.SIGTERM)
-        said, _ = first.communicate()
-    assert first.returncode == 0, said
+        first.terminate()
+        said = first.rest()
+    assert first.exit_code == 0, said
     assert "stops: its generations wait for another one" in said
     assert (await opened.store.get("anna", generation_id)).status == "pending"
     finished = {one.step for one in await opened.store.checkpoints(generation_id)}
-    with worker("--generations", "1") as second:
+    with start_admint("worker", "--generations", "1", in_background=True) as second:
         await reached(opened, generation_id, "generation_completed")
-        second.send_signal(signal.SIGINT)
-        second.communicate()
-    assert second.returncode == 0
+        second.interrupt()
+        assert second.wait() == 0, second.said
     log = await opened.store.events(generation_id)
     assert {event.step for event in log if event.kind == "step_reused"} == finished
     assert [event.seq for event in log] == list(range(1, len(log) + 1))
 
 
 def test_a_worker_refuses_a_profile_whose_chat_model_only_vllm_runs(home):
-    with worker("--profile", "cluster") as refused:
-        said, _ = refused.communicate()
+    refused = admint("worker", "--profile", "cluster")
     assert refused.returncode == 2
-    assert "only vLLM runs" in said
+    assert "only vLLM runs" in refused.stderr

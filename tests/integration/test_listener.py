@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from serving.deployments.listener import Address, Listener
-from tests.e2e.server import free_port
+from tests.support.program import free_port
 
 
 async def hello(scope, receive, send):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from tests.support.ad_server import SpeakingStudios
 from tests.support.gateway_server import Studio, serve
+from tests.support.program import Program, free_port
 
 
 class HeldStudio(Studio):
@@ -40,7 +39,7 @@ class GatewayProcess:
 
     folder: Path
     port: int
-    process: subprocess.Popen[str]
+    program: Program
     key: str
     """API key of an admin."""
 
@@ -54,34 +53,20 @@ class GatewayProcess:
 
     def stop(self) -> None:
         """In order: what runs goes back to wait in the store."""
-        self.process.terminate()
-        self.process.communicate()
+        self.program.terminate()
+        self.program.wait()
 
     def kill(self) -> None:
         """As when the machine dies."""
-        self.process.kill()
-        self.process.communicate()
+        self.program.kill()
 
 
 def start_gateway(folder: Path, port: int | None = None) -> GatewayProcess:
     """Returns when it listens. A free port without `port`."""
-    chosen = port or _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.gateway_process", str(folder), str(chosen)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    assert said, f"the gateway ended with {process.wait()}"
-    return GatewayProcess(folder, chosen, process, json.loads(said)["key"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    chosen = port or free_port()
+    program = Program([sys.executable, "-m", "tests.support.gateway_process", folder, str(chosen)])
+    told = json.loads(program.until_says('{"key": '))
+    return GatewayProcess(folder, chosen, program, told["key"])
 
 
 def _main(folder: Path, port: int) -> None:

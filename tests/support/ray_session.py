@@ -7,13 +7,14 @@ compute. A test deploys with `serve.run(app, name=ITS_OWN, route_prefix=…)` an
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.program import free_port
 
 ROOT = Path(__file__).parents[2]
 CORES = 16
@@ -52,16 +53,9 @@ def ray_session() -> Iterator[RaySession]:
                 _temp_dir=folder,  # sockets below it: their paths may have 107 letters at most
             )
         try:
-            port = _free_port()
+            port = free_port()
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             yield RaySession(f"http://127.0.0.1:{port}", home)
             serve.shutdown()
         finally:
             ray.shutdown()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.program import Program, run
+
 REPOSITORY = Path(__file__).parents[2]
 PROMPT = "An ad for a teal steel water bottle on the beach"
+ADMINT = (sys.executable, "-m", "serving")
+IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$0" "$@"')
+"""Before a command: what a script's `command &` does to it, which is to start it with SIGINT ignored."""
 
 
 def environment() -> dict[str, str]:
@@ -23,20 +28,14 @@ def environment() -> dict[str, str]:
 def admint(
     *arguments: str | Path, cwd: Path | None = None, piped: str | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`piped` on standard input; `env` beside the variables of every command."""
-    command = [sys.executable, "-m", "serving", *map(str, arguments)]
-    whole = {**environment(), **(env or {})}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd or REPOSITORY, env=whole, input=piped, check=False
-    )
+    """The command once it has ended; `piped` on its standard input, `env` beside the variables of every command."""
+    return run([*ADMINT, *arguments], cwd=cwd or REPOSITORY, env={**environment(), **(env or {})}, input=piped)
 
 
-def popen(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "serving", *map(str, arguments)]
-    whole = {**environment(), **(env or {})}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, env=whole
-    )
+def start_admint(*arguments: str | Path, env: Mapping[str, str] | None = None, in_background: bool = False) -> Program:
+    """The command while it runs; `in_background` as a script's `command &` starts it."""
+    command = [*(IN_BACKGROUND if in_background else ()), *ADMINT, *arguments]
+    return Program(command, cwd=REPOSITORY, env={**environment(), **(env or {})})
 
 
 def result(completed: subprocess.CompletedProcess[str]) -> dict[str, Any]:
