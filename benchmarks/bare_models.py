@@ -24,7 +24,7 @@ from models.diffusion.noise import draw
 from models.interfaces import ChatRequest, EncodedImage, ImageRequest, Reference, VideoRequest
 from models.video.camera import camera_words
 from models.weights import Library
-from pipelines.runtime.lanes import LocalModels
+from serving.backends.in_process import LocalModels
 
 
 class BareModels:

@@ -31,11 +31,10 @@ from pipelines.brief import Brief
 from pipelines.report.folder import write_report
 from pipelines.report.record import collect
 from pipelines.runtime.engine import Engine
-from pipelines.runtime.lanes import LocalModels
 from pipelines.scoring import ScoreRequest
-from serving.profile_models import deploy
+from serving.backends.in_process import LocalModels, local_models
 from serving.reference_files import read_references
-from serving.run_folder import OWNER, open_workspace
+from serving.run_folder import OWNER, open_run_folder
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "water-bottle"
 HELP_LIMIT, COLD_LIMIT, RSS_LIMIT_GB, OVERHEAD_LIMIT = 0.5, 12.0, 3.0, 0.05
@@ -80,9 +79,9 @@ class Recorder:
         return await self.models.score(request, watcher)
 
 
-async def make_ad(recorder: Recorder, deployment: Any, folder: Path, seed: int) -> float:
+async def make_ad(recorder: Recorder, folder: Path, seed: int) -> float:
     """Seconds of one whole ad: agents, pictures, clips, cut, scores, report."""
-    profile = load_profile("sketch")
+    profile, described = load_profile("sketch"), recorder.models.described
     files = read_references([str(EXAMPLE / "references")])
     brief = Brief(
         prompt=(EXAMPLE / "brief.txt").read_text().strip(),
@@ -91,35 +90,35 @@ async def make_ad(recorder: Recorder, deployment: Any, folder: Path, seed: int) 
         seed=seed,
     )
     started = time.perf_counter()
-    async with open_workspace(folder) as workspace:
+    async with open_run_folder(folder) as opened:
         for file in files:
-            workspace.artifacts.put(file.png, "image/png")
-        manifest = {**deployment.described.manifest, "notes": []}
-        generation = await workspace.store.create(OWNER, brief, load_recipe("master"), {}, manifest)
+            opened.artifacts.put(file.png, "image/png")
+        manifest = {**described.manifest, "notes": []}
+        generation = await opened.store.create(OWNER, brief, load_recipe("master"), {}, manifest)
         engine = Engine(
-            workspace.store,
-            workspace.artifacts,
+            opened.store,
+            opened.artifacts,
             recorder,
-            deployment.described.fingerprints,
+            described.fingerprints,
             profile.fps,
             profile.delivery,
             "benchmark",
         )
         state = await engine.run(OWNER, generation)
-        write_report(folder, await collect(workspace.store, OWNER, generation, state), workspace.artifacts)
+        write_report(folder, await collect(opened.store, OWNER, generation, state), opened.artifacts)
     return time.perf_counter() - started
 
 
 def compare(seed: int) -> dict[str, Any]:
     """Our wall time against the sum of the bare calls."""
-    deployment = deploy(load_profile("sketch"))
-    recorder = Recorder(deployment.models)
+    models = local_models(load_profile("sketch"))
+    recorder = Recorder(models)
     with tempfile.TemporaryDirectory() as scratch:
-        asyncio.run(make_ad(recorder, deployment, Path(scratch) / "warm", seed))
+        asyncio.run(make_ad(recorder, Path(scratch) / "warm", seed))
         recorder.calls.clear()
-        ours = asyncio.run(make_ad(recorder, deployment, Path(scratch) / "ad", seed + 1))
-    deployment.models.close()
-    bare = BareModels(deployment.models)
+        ours = asyncio.run(make_ad(recorder, Path(scratch) / "ad", seed + 1))
+    models.close()
+    bare = BareModels(models)
     bare.warm(recorder.calls)
     by_kind: dict[str, list[float]] = {"chat": [0.0, 0.0, 0], "image": [0.0, 0.0, 0], "video": [0.0, 0.0, 0]}
     for kind, request, seconds, tokens in recorder.calls:
@@ -129,8 +128,8 @@ def compare(seed: int) -> dict[str, Any]:
         totals[2] += 1
     theirs = sum(totals[1] for totals in by_kind.values())
     return {
-        "libraries": deployment.described.manifest["libraries"],
-        "notes": list(deployment.described.notes),
+        "libraries": models.described.manifest["libraries"],
+        "notes": list(models.described.notes),
         "ours_seconds": ours,
         "bare_seconds": theirs,
         "overhead": ours / theirs - 1,

@@ -27,11 +27,12 @@ import httpx
 import torch
 
 from benchmarks import serving_http, serving_replicas
+from benchmarks.bare_models import BareModels
 from benchmarks.serving_http import Http
 from configs.settings import load_profile
+from serving.backends.in_process import local_models
 from serving.deployments.listener import Address
 from serving.deployments.server import running
-from serving.profile_models import deploy
 from tests.support.program import free_port
 from tests.support.serve_command import first_key, start_server
 
@@ -47,15 +48,15 @@ Row = tuple[str, float, str, float, str]
 async def http_parts(parts: Sequence[str], found: dict[str, Any], keep: Callable[[], None]) -> None:
     """Overhead, burst and polls of a real server, as far as asked for; `keep` what is found after each."""
     torch.set_num_threads(1)
-    deployment = deploy(load_profile("sketch"))
-    bare = serving_http.bare_models(deployment)
+    models = local_models(load_profile("sketch"))
+    bare = BareModels(models)
     with tempfile.TemporaryDirectory() as home:
         server = start_server(Path(home))
         try:
             async with _client(server.url, server.api_key) as client:
                 http = Http(client)
                 measures: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-                    "overhead": partial(serving_http.overhead, http, deployment.models, bare),
+                    "overhead": partial(serving_http.overhead, http, models, bare),
                     "burst": partial(serving_http.burst, http, bare),
                     "polls": partial(serving_http.polls, http, server.url, server.api_key),
                 }
@@ -65,7 +66,7 @@ async def http_parts(parts: Sequence[str], found: dict[str, Any], keep: Callable
                         keep()
         finally:
             server.stop()
-            deployment.models.close()
+            models.close()
 
 
 def _http_rows(found: dict[str, Any]) -> list[Row]:

@@ -21,8 +21,7 @@ from benchmarks.polling_clients import Crowd, percentile
 from models.diffusion.noise import draw, noise_sha256
 from models.interfaces import EncodedImage, ImageRequest, NoiseSpec, Unwatched, VideoRequest
 from pipelines.media import encode_png
-from pipelines.runtime.lanes import LocalModels
-from serving.profile_models import LocalDeployment
+from serving.backends.in_process import LocalModels
 
 IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 200, 30, 10
 """The first two make calls of five seconds and more here."""
@@ -216,11 +215,6 @@ async def polls(http: Http, url: str, key: str) -> dict[str, float]:
         "at_once_p50": percentile(at_once, 0.5),
         "at_once_p99": percentile(at_once, 0.99),
     }
-
-
-def bare_models(deployment: LocalDeployment) -> BareModels:
-    """Stock pipelines over the same folders."""
-    return BareModels(deployment.models)
 
 
 def image_request(steps: int, size: tuple[int, int], seed: int) -> ImageRequest:

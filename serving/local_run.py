@@ -1,7 +1,4 @@
-"""A whole run in this process: prepare or resume the folder, run the engine beside its display, write the report.
-
-Knows no command-line flag; the tools hand it checked data.
-"""
+"""A whole run in this process: create or resume its folder, run the engine, show its progress, write the report."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from pipelines.recipe import Recipe
 from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, collect
 from pipelines.steps import Json
+from serving.backends.in_process import LocalModels, local_models
 from serving.console import Follower, display
-from serving.profile_models import LocalDeployment, deploy
-from serving.run_folder import OWNER, Workspace, check_resumable, open_workspace
+from serving.run_folder import OWNER, RunFolder, check_resumable, open_run_folder
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """A checked order: everything is valid, nothing is stored yet."""
+    """A run whose brief, recipe, profile and references were all checked. Nothing is stored yet."""
 
     brief: Brief
     recipe: Recipe
@@ -31,59 +28,54 @@ class NewRun:
     reference_images: tuple[bytes, ...]
     """PNG bytes of `brief.references`, in the same order."""
     given: Json
+    """What the user made instead of the agents: `scenes` of a storyboard file."""
 
 
-async def start(folder: Path, order: NewRun) -> RunRecord:
-    """Run `order` in `folder`. Raises what stopped it; whatever finished stays and can be resumed."""
-    deployment = deploy(order.profile)
+async def start(folder: Path, new: NewRun) -> RunRecord:
+    """Run `new` in `folder`. Raises what stopped it; finished steps are kept, for `resume`."""
+    models = local_models(new.profile)
     try:
-        async with open_workspace(folder) as workspace:
-            for image in order.reference_images:
-                workspace.artifacts.put(image, "image/png")
-            manifest = deployment.described.manifest
-            generation_id = await workspace.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
-            return await _run(workspace, generation_id, order.profile, deployment)
+        async with open_run_folder(folder) as opened:
+            for image in new.reference_images:
+                opened.artifacts.put(image, "image/png")
+            manifest = models.described.manifest
+            generation_id = await opened.store.create(OWNER, new.brief, new.recipe, new.given, manifest)
+            return await _run(opened, generation_id, new.profile, models)
     finally:
-        deployment.models.close()
+        models.close()
 
 
 async def resume(folder: Path, full_pipeline: bool) -> RunRecord:
     """Continue the run in `folder`, to the end of its recipe with `full_pipeline`. Finished steps do not run again."""
     check_resumable(folder)
-    async with open_workspace(folder) as workspace:
-        ids = await workspace.store.list_ids(OWNER)
+    async with open_run_folder(folder) as opened:
+        ids = await opened.store.list_ids(OWNER)
         if not ids:
             raise BadInput(f"{str(folder)!r} was stopped before its run was recorded: delete it and start again")
-        generation = await workspace.store.get(OWNER, ids[0])
+        generation = await opened.store.get(OWNER, ids[0])
         if full_pipeline:
             stages = load_recipe(generation.recipe.name).stages
             longer = generation.recipe.model_copy(update={"stages": stages})
-            await workspace.store.replace_recipe(OWNER, generation.id, longer)
+            await opened.store.replace_recipe(OWNER, generation.id, longer)
         profile = load_profile(generation.manifest["profile"])
-        deployment = deploy(profile)
+        models = local_models(profile)
         try:
-            _same_models(folder, generation.manifest, deployment.described.manifest)
-            return await _run(workspace, generation.id, profile, deployment)
-        finally:
-            deployment.models.close()
-
-
-def _same_models(folder: Path, then: Json, now: Json) -> None:
-    """The manifest names the models of the whole run. Raises BadInput when one is not what it was at its start."""
-    for kind, model in then["models"].items():
-        if now["models"][kind]["fingerprint"] != model["fingerprint"]:
-            raise BadInput(
-                f"the {kind} model {model['name']!r} changed since {str(folder)!r} was started, and its report would "
-                "name the wrong one: start a new run with --output, or bring the model's files and settings back"
+            models.described.check_unchanged(
+                generation.manifest,
+                since=f"{str(folder)!r} was started, and its report would name the wrong one",
+                remedy="start a new run with --output, or bring the model's files and settings back",
             )
+            return await _run(opened, generation.id, profile, models)
+        finally:
+            models.close()
 
 
-async def _run(workspace: Workspace, generation_id: str, profile: Profile, deployment: LocalDeployment) -> RunRecord:
-    seen = [event.seq for event in await workspace.store.events(generation_id)]
-    after = seen[-1] if seen else 0
-    engine = workspace.engine(profile, deployment)
+async def _run(opened: RunFolder, generation_id: str, profile: Profile, models: LocalModels) -> RunRecord:
+    """Run the engine beside its display, then write the report."""
+    seen = [event.seq for event in await opened.store.events(generation_id)]
+    engine = opened.engine(profile, models)
     with display() as shown:
-        follower = Follower(workspace.store, generation_id, after, shown.show)
+        follower = Follower(opened.store, generation_id, seen[-1] if seen else 0, shown.show)
         following = asyncio.create_task(follower.follow())
         try:
             # The folder's lock proves that nobody else runs it, so a lease left by a killed process is void.
@@ -92,6 +84,6 @@ async def _run(workspace: Workspace, generation_id: str, profile: Profile, deplo
             following.cancel()
             await asyncio.wait({following})
             await follower.catch_up()
-    record = await collect(workspace.store, OWNER, generation_id, state)
-    await asyncio.to_thread(write_report, workspace.folder, record, workspace.artifacts)
+    record = await collect(opened.store, OWNER, generation_id, state)
+    await asyncio.to_thread(write_report, opened.path, record, opened.artifacts)
     return record

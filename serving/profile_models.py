@@ -1,13 +1,12 @@
-"""The models of a generation as its manifest names them: descriptions, fingerprints, and what a user must know.
-
-Says in plain words what these models are. Loads nothing; knows no generation.
-"""
+"""The models that a profile names: descriptions, fingerprints, notes for the user, and how to load them."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 
 from configs.settings import Profile, library_root, load_model
@@ -15,7 +14,7 @@ from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.registry import load
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
 from models.weights import Library
-from pipelines.runtime.lanes import LocalModels
+from pipelines.errors import BadInput
 from pipelines.steps import Json
 from quality.score import Encoder
 
@@ -40,8 +39,19 @@ class ModelSet:
     fingerprints: dict[str, str]
     """By kind: what step keys depend on."""
     manifest: Json
+    """JSON for the generation's row: profile, models with their fingerprints, library versions, fps, notes."""
     notes: tuple[str, ...]
+    """What a user must know of these models, in plain words."""
     scorer: ScorerModelSpec | None = None
+
+    def check_unchanged(self, manifest: Json, since: str, remedy: str) -> None:
+        """Raises BadInput when a model of `manifest` is not what it was: takes of two models would stand in one ad.
+
+        `since` and `remedy` complete the message: "the image model 'x' changed since SINCE: REMEDY".
+        """
+        for kind, model in manifest["models"].items():
+            if self.fingerprints.get(kind) != model["fingerprint"]:
+                raise BadInput(f"the {kind} model {model['name']!r} changed since {since}: {remedy}")
 
 
 def model_set(
@@ -72,6 +82,14 @@ def model_set(
     return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes, scorer)
 
 
+def model_sets(profile: Profile) -> Callable[..., ModelSet]:
+    """`model_set` of the profile, remembering what it returned.
+
+    Hashing weights takes seconds for large folders, which do not change while a server runs.
+    """
+    return cache(partial(model_set, profile))
+
+
 def fingerprint(spec: SpecBase, library: Library) -> str:
     """Changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
     digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
@@ -92,7 +110,7 @@ def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class LibraryLoader:
-    """Loads engines from the library's folders."""
+    """Loads engines from the folders of the weights library (`serving.backends.in_process.Loader`)."""
 
     library: Library
     device: str
@@ -108,22 +126,3 @@ class LibraryLoader:
 
     def scorer(self, spec: ScorerModelSpec) -> Encoder:
         return load(spec, self.library.folders(spec), self.device)
-
-
-@dataclass(frozen=True)
-class LocalDeployment:
-    """Models ready to be called, and what a manifest says of them."""
-
-    models: LocalModels
-    described: ModelSet
-
-
-def deploy(
-    profile: Profile, chat: str | None = None, image: str | None = None, video: str | None = None
-) -> LocalDeployment:
-    """Open the profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right."""
-    described = model_set(profile, chat, image, video)
-    lanes = (profile.lanes.chat, profile.lanes.image, profile.lanes.video)
-    loader = LibraryLoader(Library(library_root()), profile.device)
-    models = LocalModels(described.chat, described.image, described.video, loader, lanes, described.scorer)
-    return LocalDeployment(models, described)

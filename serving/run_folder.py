@@ -1,7 +1,7 @@
-"""The folder of one run in one process: its SQLite store, its artifacts, its lock, its engine.
+"""The folder of a run on this machine: its SQLite store, its artifacts, its lock, its engine.
 
-An operating-system lock on the folder is the proof that no other process runs it: the kernel drops it when the process
-dies, so `--resume` after `kill -9` need not wait for the lease. Knows no command line.
+An operating-system lock on the folder proves that no other process runs it. The kernel drops the lock when the process
+dies, so `--resume` after `kill -9` need not wait for a lease to end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.runtime.engine import Engine
 from pipelines.store.artifacts import LocalArtifacts, storage_failure
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.generations import GenerationStore
-from serving.profile_models import LocalDeployment
+from serving.backends.in_process import LocalModels
 
 OWNER = "local"
 """The user id of everything that the command line makes."""
@@ -28,19 +28,20 @@ OUTPUT_NAMES = ("final.mp4", "thumbnail.jpg", "report.html", "run.json", "scenes
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """An open run folder."""
+class RunFolder:
+    """A run folder whose lock this process holds."""
 
-    folder: Path
+    path: Path
     store: GenerationStore
     artifacts: LocalArtifacts
 
-    def engine(self, profile: Profile, deployment: LocalDeployment) -> Engine:
+    def engine(self, profile: Profile, models: LocalModels) -> Engine:
+        """The engine that runs this folder's generation on `models`."""
         return Engine(
             store=self.store,
             artifacts=self.artifacts,
-            models=deployment.models,
-            fingerprints=deployment.described.fingerprints,
+            models=models,
+            fingerprints=models.described.fingerprints,
             fps=profile.fps,
             delivery=profile.delivery,
             worker=f"cli-{os.getpid()}",
@@ -66,7 +67,7 @@ def check_resumable(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def open_workspace(folder: Path) -> AsyncIterator[Workspace]:
+async def open_run_folder(folder: Path) -> AsyncIterator[RunFolder]:
     """Open or create the run in `folder`. Raises Busy, StorageFailed."""
     state = folder / STATE_FOLDER
     try:
@@ -79,7 +80,7 @@ async def open_workspace(folder: Path) -> AsyncIterator[Workspace]:
         database = Database(sqlite_url(state / "store.sqlite"))
         try:
             await database.migrate()
-            yield Workspace(folder, GenerationStore(database), LocalArtifacts(state / "artifacts"))
+            yield RunFolder(folder, GenerationStore(database), LocalArtifacts(state / "artifacts"))
         finally:
             await database.close()
     finally:

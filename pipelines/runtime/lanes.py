@@ -13,19 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from models.errors import Cancelled
-from models.interfaces import (
-    ChatModel,
-    ChatRequest,
-    ChatResult,
-    ImageModel,
-    ImageRequest,
-    ImageResult,
-    VideoModel,
-    VideoRequest,
-    VideoResult,
-    Watcher,
-)
-from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
+from models.interfaces import Watcher
+from models.spec import ScorerModelSpec
 from pipelines.scoring import ScoreRequest, score_file
 from quality.score import Encoder, Score
 
@@ -67,73 +56,6 @@ class StoppableWatcher:
         if self._stop.is_set():
             raise Cancelled(f"stopped after step {done} of {total}")
         self._watcher.step(done, total)
-
-
-class Loader(Protocol):
-    """Builds the models of a deployment; each is called once, in a lane, when first needed."""
-
-    def chat(self, spec: ChatModelSpec) -> ChatModel: ...
-    def image(self, spec: ImageModelSpec) -> ImageModel: ...
-    def video(self, spec: VideoModelSpec) -> VideoModel: ...
-    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
-
-
-class LocalModels:
-    """The models of a profile in this process, loaded when first used.
-
-    `lane_names` says which share a device: models on one lane never run at the same time. Scores are measured in a lane
-    of their own; without `scorer_model` the learned ones have no value.
-    """
-
-    def __init__(
-        self,
-        chat_model: ChatModelSpec,
-        image_model: ImageModelSpec,
-        video_model: VideoModelSpec,
-        loader: Loader,
-        lane_names: tuple[str, str, str],
-        scorer_model: ScorerModelSpec | None = None,
-    ) -> None:
-        self.chat_model = chat_model
-        self.image_model = image_model
-        self.video_model = video_model
-        self._loader = loader
-        self._scorers = Scorers(loader, scorer_model)
-        lanes = {name: Lane(name) for name in dict.fromkeys(lane_names)}
-        self._lanes = lanes
-        self._chat_lane, self._image_lane, self._video_lane = (lanes[name] for name in lane_names)
-        self._chat: ChatModel | None = None
-        self._image: ImageModel | None = None
-        self._video: VideoModel | None = None
-
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        def call(watcher: Watcher) -> ChatResult:
-            self._chat = self._chat or self._loader.chat(self.chat_model)
-            return self._chat.complete(request, watcher)
-
-        return await self._chat_lane.run(call, watcher)
-
-    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        def call(watcher: Watcher) -> ImageResult:
-            self._image = self._image or self._loader.image(self.image_model)
-            return self._image.generate(request, watcher)
-
-        return await self._image_lane.run(call, watcher)
-
-    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        def call(watcher: Watcher) -> VideoResult:
-            self._video = self._video or self._loader.video(self.video_model)
-            return self._video.generate(request, watcher)
-
-        return await self._video_lane.run(call, watcher)
-
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
-        return await self._scorers.score(request, watcher)
-
-    def close(self) -> None:
-        self._scorers.close()
-        for lane in self._lanes.values():
-            lane.close()
 
 
 class ScorerLoader(Protocol):

@@ -34,7 +34,7 @@ PROGRESS_EVENT_SECONDS = 0.5
 
 
 class Models(Protocol):
-    """The models of a deployment: in this process (`lanes.LocalModels`) or behind handles."""
+    """The models of a deployment: in this process or behind handles of a server."""
 
     @property
     def chat_model(self) -> ChatModelSpec: ...

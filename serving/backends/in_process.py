@@ -1,40 +1,228 @@
-"""The gateway's backend and worker in one process, without Ray: for a small server, and for tests on real models.
+"""Models in this process: what the command line, `admint worker` and tests call where a server calls Ray's replicas.
 
-Each model runs in the lane it is given; models on one lane never run at the same time. Loaded when first used, or by
-`warm_up`. Knows no HTTP.
+A model is loaded when it is first used, or by `warm_up`, and runs in its lane: models of one lane share a device and
+never run at the same time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from configs.settings import Profile, library_root, load_model
 from models.errors import InvalidRequest, ModelError
 from models.interfaces import (
+    ChatModel,
     ChatRequest,
     ChatResult,
+    ImageModel,
     ImageRequest,
     ImageResult,
-    NoiseSpec,
     Unwatched,
+    VideoModel,
     VideoRequest,
     VideoResult,
     Watcher,
     unread,
 )
-from models.llm.openai_serving import Json, Reply, ServedChat, read_body
+from models.llm.openai_serving import Reply, ServedChat, read_body
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
-from pipelines.media import encode_png
-from pipelines.runtime.lanes import Lane, Loader, Scorers
-from pipelines.runtime.worker import Worker
+from models.weights import Library
+from pipelines.runtime.lanes import Lane, Scorers
 from pipelines.scoring import ScoreRequest
-from quality.score import Score
+from quality.score import Encoder, Score
 from serving.backends.counters import CountedSteps, Counters
-from serving.backends.interface import Json as Json_local_backends
-from serving.backends.interface import ModelCounters, Spec
+from serving.backends.interface import Json, ModelCounters, Spec
+from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.errors import QueueFull
+from serving.profile_models import LibraryLoader, ModelSet, model_set
+
+Result = TypeVar("Result")
+
+
+class Loader(Protocol):
+    """Builds engines. Each model is asked for once, in its lane, when it is first needed."""
+
+    def chat(self, spec: ChatModelSpec) -> ChatModel: ...
+    def image(self, spec: ImageModelSpec) -> ImageModel: ...
+    def video(self, spec: VideoModelSpec) -> VideoModel: ...
+    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
+
+
+class LocalBackend:
+    """A `ModelBackend` over engines in this process."""
+
+    def __init__(
+        self,
+        specs: Iterable[Spec],
+        loader: Loader,
+        lanes: Mapping[str, str],
+        scorer: ScorerModelSpec | None = None,
+        max_waiting: int | None = None,
+    ) -> None:
+        """`lanes` names the lane of every model. At most `max_waiting` calls of a model wait; None: any number.
+
+        Scores are measured in a lane of their own; without `scorer` the learned dimensions have no value.
+        """
+        self.specs: Mapping[str, Spec] = {spec.name: spec for spec in specs}
+        self._loader = loader
+        self._lane_of = dict(lanes)
+        self._lanes = {name: Lane(name) for name in dict.fromkeys(lanes.values())}
+        self._scorers = Scorers(loader, scorer)
+        self._max_waiting = max_waiting
+        self._engines: dict[str, Any] = {}
+        self._counters = {name: Counters() for name in self.specs}
+        self._waiting = dict.fromkeys(self.specs, 0)
+        self._state = {name: "not loaded yet" for name in self.specs}
+
+    async def chat(self, model: str, body: Json) -> AsyncGenerator[Json, None]:
+        spec = self._spec(model, ChatModelSpec)
+
+        async def stream(request: ChatRequest, watcher: Watcher, write: Callable[[str], None]) -> ChatResult:
+            return await self._call(spec, lambda engine, seen: engine.stream(request, seen, write), watcher)
+
+        chunks = LocalChat(spec, stream).chat(body)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+    async def complete(self, model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
+        """One chat call as a pipeline makes it, without OpenAI's protocol. Raises ModelError, QueueFull."""
+        spec = self._spec(model, ChatModelSpec)
+        return await self._call(spec, lambda engine, seen: engine.complete(request, seen), watcher)
+
+    async def image(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        spec = self._spec(model, ImageModelSpec)
+        return await self._call(spec, lambda engine, seen: engine.generate(request, seen), watcher)
+
+    async def video(self, model: str, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        spec = self._spec(model, VideoModelSpec)
+        return await self._call(spec, lambda engine, seen: engine.generate(request, seen), watcher)
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        return await self._scorers.score(request, watcher)
+
+    async def warm_up(self) -> None:
+        """Load every model and run its smallest requests; `ready` tells how that went."""
+        for name, spec in self.specs.items():
+            self._state[name] = "loading, and its first generation"
+            try:
+                await self._first_calls(spec)
+                self._state[name] = "ready"
+            except ModelError as error:
+                self._state[name] = f"failed: {error}"
+
+    async def ready(self) -> Mapping[str, str]:
+        return dict(self._state)
+
+    async def counters(self) -> Mapping[str, ModelCounters]:
+        return {name: counters.snapshot(self._waiting[name], 0, 0) for name, counters in self._counters.items()}
+
+    def close(self) -> None:
+        """Wait for running calls; those that wait are dropped."""
+        self._scorers.close()
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def _first_calls(self, spec: Spec) -> None:
+        if isinstance(spec, ChatModelSpec):
+            await self._call(spec, lambda engine, seen: None, Unwatched())
+        elif isinstance(spec, ImageModelSpec):
+            for image in one_step_images(spec):
+                await self.image(spec.name, image, Unwatched())
+        else:
+            for clip in one_step_clips(spec):
+                await self.video(spec.name, clip, Unwatched())
+
+    def _spec(self, model: str, kind: type[Any]) -> Any:
+        spec = self.specs.get(model)
+        if not isinstance(spec, kind):
+            raise InvalidRequest(f"no such model here: {model!r}")
+        return spec
+
+    async def _call(self, spec: Spec, work: Callable[[Any, Watcher], Result], watcher: Watcher) -> Result:
+        """Run `work` with the engine in the model's lane. Raises QueueFull."""
+        counters, started = self._counters[spec.name], False
+        if self._max_waiting is not None and self._waiting[spec.name] >= self._max_waiting:
+            raise QueueFull(
+                f"{self._waiting[spec.name]} calls wait for {spec.name!r} already", self._retry_after(spec.name)
+            )
+
+        def in_lane(watcher: Watcher) -> Result:
+            nonlocal started
+            started = True
+            self._waiting[spec.name] -= 1
+            with counters.on_device(1):
+                return work(self._engine(spec), CountedSteps(counters, watcher))
+
+        self._waiting[spec.name] += 1
+        try:
+            with counters.call():
+                return await self._lanes[self._lane_of[spec.name]].run(in_lane, watcher)
+        finally:
+            if not started:
+                self._waiting[spec.name] -= 1
+
+    def _engine(self, spec: Spec) -> Any:
+        if spec.name not in self._engines:
+            load: Callable[[Any], Any] = getattr(self._loader, spec.kind)
+            self._engines[spec.name] = load(spec)
+        return self._engines[spec.name]
+
+    def _retry_after(self, model: str) -> int:
+        """Seconds until the calls that wait are through, by the mean of those that ended."""
+        counters = self._counters[model]
+        mean = counters.device_seconds / counters.calls if counters.calls else 1.0
+        return max(1, math.ceil(mean * (self._waiting[model] + 1)))
+
+
+def profile_backend(profile: Profile, specs: Iterable[Spec], loader: Loader | None = None) -> LocalBackend:
+    """`specs` in the lanes of a profile, with its scorer, loaded from the weights library or by `loader`."""
+    named = {spec.name: spec for spec in specs}
+    return LocalBackend(
+        named.values(),
+        loader or LibraryLoader(Library(library_root()), profile.device),
+        lanes={name: getattr(profile.lanes, spec.kind) for name, spec in named.items()},
+        scorer=None if profile.scorer is None else load_model(profile.scorer, ScorerModelSpec),
+    )
+
+
+class LocalModels:
+    """Three models of a backend, and its scorer, as a run calls them (`pipelines.runtime.run.Models`)."""
+
+    def __init__(self, backend: LocalBackend, described: ModelSet) -> None:
+        self.backend = backend
+        self.described = described
+        self.chat_model, self.image_model, self.video_model = described.chat, described.image, described.video
+
+    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
+        return await self.backend.complete(self.chat_model.name, request, watcher)
+
+    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
+        return await self.backend.image(self.image_model.name, request, watcher)
+
+    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+        return await self.backend.video(self.video_model.name, request, watcher)
+
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        return await self.backend.score(request, watcher)
+
+    def close(self) -> None:
+        """Close the backend: wait for running calls."""
+        self.backend.close()
+
+
+def local_models(profile: Profile, image: str | None = None, video: str | None = None) -> LocalModels:
+    """The profile's models, or the named ones instead of its own, on a backend that is theirs alone.
+
+    Raises BadInput, WeightsError when a folder of weights is not right. Nothing is loaded yet.
+    """
+    described = model_set(profile, image=image, video=video)
+    return LocalModels(profile_backend(profile, (described.chat, described.image, described.video)), described)
 
 
 class StreamInLane(Protocol):
@@ -95,185 +283,3 @@ class LocalChat:
         finally:
             answer.cancel()
             await asyncio.wait({answer})
-
-
-Result = TypeVar("Result")
-
-
-class LocalBackend:
-    """A `ModelBackend` over engines in this process."""
-
-    def __init__(
-        self,
-        specs: Sequence[Spec],
-        loader: Loader,
-        lanes: Mapping[str, str],
-        max_waiting: int,
-        scorer: ScorerModelSpec | None = None,
-    ) -> None:
-        """`lanes` names the lane of every model; at most `max_waiting` calls of one model wait for it."""
-        self.specs: Mapping[str, Spec] = {spec.name: spec for spec in specs}
-        self._loader = loader
-        self._lane_of = dict(lanes)
-        self._lanes = {name: Lane(name) for name in dict.fromkeys(lanes.values())}
-        self._scorers = Scorers(loader, scorer)
-        self._max_waiting = max_waiting
-        self._engines: dict[str, Any] = {}
-        self._counters = {name: Counters() for name in self.specs}
-        self._waiting = dict.fromkeys(self.specs, 0)
-        self._state = {name: "not loaded yet" for name in self.specs}
-
-    async def chat(self, model: str, body: Json_local_backends) -> AsyncGenerator[Json_local_backends, None]:
-        spec = self._spec(model, ChatModelSpec)
-
-        async def stream(request: ChatRequest, watcher: Watcher, write: Callable[[str], None]) -> ChatResult:
-            return await self._call(spec, lambda engine, seen: engine.stream(request, seen, write), watcher)
-
-        chunks = LocalChat(spec, stream).chat(body)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
-
-    async def complete(self, model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        """One chat call for the pipeline, which speaks to engines and not OpenAI's protocol."""
-        spec = self._spec(model, ChatModelSpec)
-        return await self._call(spec, lambda engine, seen: engine.complete(request, seen), watcher)
-
-    async def image(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        spec = self._spec(model, ImageModelSpec)
-        return await self._call(spec, lambda engine, seen: engine.generate(request, seen), watcher)
-
-    async def video(self, model: str, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        spec = self._spec(model, VideoModelSpec)
-        return await self._call(spec, lambda engine, seen: engine.generate(request, seen), watcher)
-
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
-        return await self._scorers.score(request, Unwatched())
-
-    async def warm_up(self) -> None:
-        """Load every model and let each make one thing in one step; `ready` tells how it went."""
-        for name, spec in self.specs.items():
-            self._state[name] = "loading, and its first generation"
-            try:
-                await self._first_call(spec)
-                self._state[name] = "ready"
-            except ModelError as error:
-                self._state[name] = f"failed: {error}"
-
-    async def ready(self) -> Mapping[str, str]:
-        return dict(self._state)
-
-    async def counters(self) -> Mapping[str, ModelCounters]:
-        return {name: counters.snapshot(self._waiting[name], 0, 0) for name, counters in self._counters.items()}
-
-    def close(self) -> None:
-        """Wait for running calls; those that wait are dropped."""
-        self._scorers.close()
-        for lane in self._lanes.values():
-            lane.close()
-
-    async def _first_call(self, spec: Spec) -> None:
-        if isinstance(spec, ChatModelSpec):
-            await self._call(spec, lambda engine, seen: None, Unwatched())
-            return
-        ratios = spec.warm_up or tuple(spec.sizes)[:1]
-        for width, height in (spec.sizes[ratio] for ratio in ratios):
-            common: dict[str, Any] = {
-                "prompt": "warm-up", "width": width, "height": height, "noise": NoiseSpec(seed=0),
-                "num_inference_steps": 1, "guidance_scale": spec.guidance_scale,
-            }  # fmt: skip
-            if isinstance(spec, ImageModelSpec):
-                await self.image(spec.name, ImageRequest(**common), Unwatched())
-            else:
-                await self.video(spec.name, _first_clip(spec, common), Unwatched())
-
-    def _spec(self, model: str, kind: type[Any]) -> Any:
-        spec = self.specs.get(model)
-        if not isinstance(spec, kind):
-            raise InvalidRequest(f"no such model here: {model!r}")
-        return spec
-
-    async def _call(self, spec: Spec, work: Callable[[Any, Watcher], Result], watcher: Watcher) -> Result:
-        """Run `work` with the engine in the model's lane. Raises QueueFull."""
-        counters, started = self._counters[spec.name], False
-        if self._waiting[spec.name] >= self._max_waiting:
-            raise QueueFull(
-                f"{self._waiting[spec.name]} calls wait for {spec.name!r} already", self._retry_after(spec.name)
-            )
-
-        def in_lane(watcher: Watcher) -> Result:
-            nonlocal started
-            started = True
-            self._waiting[spec.name] -= 1
-            with counters.on_device(1):
-                return work(self._engine(spec), CountedSteps(counters, watcher))
-
-        self._waiting[spec.name] += 1
-        try:
-            with counters.call():
-                return await self._lanes[self._lane_of[spec.name]].run(in_lane, watcher)
-        finally:
-            if not started:
-                self._waiting[spec.name] -= 1
-
-    def _engine(self, spec: Spec) -> Any:
-        if spec.name not in self._engines:
-            load: Callable[[Any], Any] = getattr(self._loader, spec.kind)
-            self._engines[spec.name] = load(spec)
-        return self._engines[spec.name]
-
-    def _retry_after(self, model: str) -> int:
-        """Seconds until the calls that wait are through, by the mean of those that ended."""
-        counters = self._counters[model]
-        mean = counters.device_seconds / counters.calls if counters.calls else 1.0
-        return max(1, math.ceil(mean * (self._waiting[model] + 1)))
-
-
-def _first_clip(spec: VideoModelSpec, common: dict[str, Any]) -> VideoRequest:
-    """The shortest clip of the model, from a black frame where it needs one."""
-    import numpy as np
-
-    black = encode_png(np.zeros((common["height"], common["width"], 3), dtype=np.uint8))
-    first = {} if spec.first_frame != "required" else {"first_frame": {"data": black}}
-    return VideoRequest.model_validate({**common, **first, "num_frames": min(spec.frame_multiple + 1, spec.max_frames)})
-
-
-class BackendModels:
-    """Three models of a backend as an engine of the pipeline wants them (`pipelines.runtime.run.Models`)."""
-
-    def __init__(
-        self,
-        backend: LocalBackend,
-        chat_model: ChatModelSpec,
-        image_model: ImageModelSpec,
-        video_model: VideoModelSpec,
-    ) -> None:
-        self._backend = backend
-        self.chat_model, self.image_model, self.video_model = chat_model, image_model, video_model
-
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        return await self._backend.complete(self.chat_model.name, request, watcher)
-
-    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        return await self._backend.image(self.image_model.name, request, watcher)
-
-    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        return await self._backend.video(self.video_model.name, request, watcher)
-
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
-        return await self._backend.score(request)
-
-
-class LocalWorker:
-    """The gateway's `Worker` over a worker in this event loop."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    async def wake(self) -> None:
-        self._worker.wake()
-
-    async def cancel(self, generation_id: str) -> None:
-        self._worker.cancel(generation_id)

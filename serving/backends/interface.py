@@ -1,6 +1,7 @@
-"""What the routes need of the rest: models to call, generations to keep, a worker to wake. Seams only.
+"""The interfaces that routes call: models by name, and the workers that are to look at the store.
 
-Implemented by `serving.deployments.handles` (Ray Serve) and, in one process, by `serving.backends.in_process`.
+Implemented by `serving.deployments.handles` (Ray Serve) and, in one process, by `serving.backends.in_process` and
+`serving.server.worker`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class ModelBackend(Protocol):
         """As `image`."""
         ...
 
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """One score per dimension. Raises UnknownDimension, ModelError, QueueFull."""
         ...
 
@@ -75,13 +76,13 @@ class ModelBackend(Protocol):
         ...
 
 
-class Worker(Protocol):
-    """Whoever runs the stored generations. The rows are the truth: a lost call delays, and loses nothing."""
+class WorkerNotifier(Protocol):
+    """Tells the workers what rows of generations say already: a lost call delays, and loses nothing."""
 
     async def wake(self) -> None:
         """A new row is waiting."""
         ...
 
     async def cancel(self, generation_id: str) -> None:
-        """A row was marked as cancelled: stop it within one denoising step if it runs here."""
+        """A row was marked as cancelled: whoever runs it stops it within one denoising step."""
         ...

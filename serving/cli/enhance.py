@@ -76,10 +76,10 @@ async def _ask(question: Question, job: Job | None, profile: str | None) -> tupl
     """The richer prompt, and what a user must know of the model."""
     from pipelines.agents.conversation import ask
     from pipelines.agents.enhancers import PromptAnswer
-    from serving.cli.desk import open_desk
+    from serving.cli.model_client import model_client
 
-    async with open_desk(job, profile) as desk:
-        return (await ask(desk, question, PromptAnswer)).prompt, desk.notes
+    async with model_client(job, profile) as client:
+        return (await ask(client, question, PromptAnswer)).prompt, client.notes
 
 
 def _is_file(value: str) -> bool:

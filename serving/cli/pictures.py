@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from models.interfaces import Reference, VideoRequest
     from models.spec import Size
     from pipelines.storyboard_file import VideoPrompt
-    from serving.cli.desk import ToolDesk
+    from serving.cli.model_client import ModelClient
 
 
 def generate_videos(
@@ -42,7 +42,7 @@ def generate_videos(
     """Draw a keyframe for every prompt and let it move."""
     from pipelines.errors import BadInput
     from pipelines.storyboard_file import read_prompts
-    from serving.cli.desk import open_desk
+    from serving.cli.model_client import model_client
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
     from serving.reference_files import bound_references
@@ -57,15 +57,15 @@ def generate_videos(
     job = Job(address) if address else None
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
-        async with open_desk(job, profile, video=model) as desk:
-            return await _film_all(desk, items, references, aspect_ratio, root, output), desk.notes
+        async with model_client(job, profile, video=model) as client:
+            return await _make_videos(client, items, references, aspect_ratio, root, output), client.notes
 
     videos, notes = run_to_end(work(), job or NothingKept())
     print_result({"output": str(output), "videos": videos, "seed": root}, notes, as_json)
 
 
-async def _film_all(
-    desk: ToolDesk,
+async def _make_videos(
+    client: ModelClient,
     items: tuple[VideoPrompt, ...],
     references: tuple[Reference, ...],
     aspect_ratio: str,
@@ -74,30 +74,32 @@ async def _film_all(
 ) -> list[str]:
     from pipelines.coherence import derived_seed
     from pipelines.store.artifacts import write_durably
-    from serving.cli.desk import size_of
+    from serving.cli.model_client import size_of
 
-    sizes = size_of(desk.image_model.sizes, aspect_ratio), size_of(desk.video_model.sizes, aspect_ratio)
+    sizes = size_of(client.image_model.sizes, aspect_ratio), size_of(client.video_model.sizes, aspect_ratio)
     made: list[dict[str, Any]] = []
     for number, item in enumerate(items, start=1):
-        desk.task = f"video {number} of {len(items)}"
+        client.task = f"video {number} of {len(items)}"
         name = f"video-{number:03d}"
-        keyframe = await _draw(desk, item, references, sizes[0], derived_seed(root, "keyframe", number))
+        keyframe = await _draw(client, item, references, sizes[0], derived_seed(root, "keyframe", number))
         write_durably(output / f"{name}.png", keyframe)
-        request = await _clip(desk, item, references, sizes[1], derived_seed(root, "clip", number), keyframe)
-        await desk.film(request, output / f"{name}.mp4")
+        request = await _clip(client, item, references, sizes[1], derived_seed(root, "clip", number), keyframe)
+        await client.generate_video(request, output / f"{name}.mp4")
         seed = request.noise.seed
         made.append({"file": f"{name}.mp4", "keyframe": f"{name}.png", "prompt": item.prompt, "seed": seed})
-    record = {"model": desk.video_model.name, "seed": root, "videos": made}
+    record = {"model": client.video_model.name, "seed": root, "videos": made}
     write_durably(output / "videos.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
     return [str(output / video["file"]) for video in made]
 
 
-async def _draw(desk: ToolDesk, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int) -> bytes:
+async def _draw(
+    client: ModelClient, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int
+) -> bytes:
     """The keyframe as PNG."""
     from models.interfaces import ImageRequest, NoiseSpec
     from pipelines.media import encode_png
 
-    spec = desk.image_model
+    spec = client.image_model
     request = ImageRequest(
         prompt=item.image_prompt or item.prompt,
         width=size[0],
@@ -107,25 +109,25 @@ async def _draw(desk: ToolDesk, item: VideoPrompt, references: tuple[Reference, 
         guidance_scale=spec.guidance_scale,
         references=references[: spec.references],
     )
-    return encode_png((await desk.image(request)).image)
+    return encode_png((await client.generate_image(request)).image)
 
 
 async def _clip(
-    desk: ToolDesk, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int, keyframe: bytes
+    client: ModelClient, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int, keyframe: bytes
 ) -> VideoRequest:
     """What to ask of the video model; says what it cannot do as asked."""
     from models.interfaces import EncodedImage, NoiseSpec, VideoRequest
     from pipelines.stages.video import supported_camera
     from pipelines.timeline import native_frames
 
-    spec = desk.video_model
+    spec = client.video_model
     camera = supported_camera(spec, item.camera)
     if camera != item.camera:
-        await desk.notice("camera_not_supported", f"{spec.name!r} knows no camera move {item.camera!r}", "warning")
+        await client.notice("camera_not_supported", f"{spec.name!r} knows no camera move {item.camera!r}", "warning")
     length = native_frames(round(item.seconds * spec.native_fps), spec.native_fps, spec)
     if length.retimed:
         text = f"{spec.name!r} makes at most {length.num_frames} frames: the clip is shorter than {item.seconds} s"
-        await desk.notice("clip_shortened", text, "warning")
+        await client.notice("clip_shortened", text, "warning")
     return VideoRequest(
         prompt=item.prompt,
         width=size[0],
@@ -155,7 +157,7 @@ def generate_images(
 ) -> None:
     """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
     from pipelines.errors import BadInput
-    from serving.cli.desk import open_desk
+    from serving.cli.model_client import model_client
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
     from serving.reference_files import bound_references
@@ -170,17 +172,17 @@ def generate_images(
     address = chosen_server(server, profile)
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
-        async with open_desk(Job(address) if address else None, profile, image=model) as desk:
-            return await _draw_all(
-                desk, text, negative_prompt, references, aspect_ratio, root, count, output
-            ), desk.notes
+        async with model_client(Job(address) if address else None, profile, image=model) as client:
+            return await _make_images(
+                client, text, negative_prompt, references, aspect_ratio, root, count, output
+            ), client.notes
 
     images, notes = run_to_end(work(), NothingKept())
     print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)
 
 
-async def _draw_all(
-    desk: ToolDesk,
+async def _make_images(
+    client: ModelClient,
     prompt: str,
     negative_prompt: str,
     references: tuple[Reference, ...],
@@ -193,13 +195,13 @@ async def _draw_all(
     from pipelines.coherence import derived_seed
     from pipelines.media import encode_png
     from pipelines.store.artifacts import write_durably
-    from serving.cli.desk import size_of
+    from serving.cli.model_client import size_of
 
-    spec = desk.image_model
+    spec = client.image_model
     width, height = size_of(spec.sizes, aspect_ratio)
     made: list[dict[str, Any]] = []
     for number in range(1, count + 1):
-        desk.task = f"image {number} of {count}"
+        client.task = f"image {number} of {count}"
         request = ImageRequest(
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -210,7 +212,7 @@ async def _draw_all(
             guidance_scale=spec.guidance_scale,
             references=references,
         )
-        result = await desk.image(request)
+        result = await client.generate_image(request)
         name = f"image-{number:03d}.png"
         write_durably(output / name, encode_png(result.image))
         made.append({"file": name, "seed": request.noise.seed, "noise_sha256": result.noise_sha256})

@@ -13,11 +13,11 @@ from ray.serve.handle import DeploymentHandle
 from configs.settings import load_model_specs, load_profile
 from models.spec import ScorerModelSpec
 from serving.backends.interface import Spec
-from serving.deployments.handles import HandleBackend, HandleWorker, ModelHandles
+from serving.deployments.handles import HandleBackend, HandleNotifier, ModelHandles
 from serving.deployments.listener import Address, Listener
 from serving.gateway.app import create_app
 from serving.gateway.middleware import log_with_request_ids
-from serving.server.services import DistantWorker, server_services
+from serving.server.services import SilentNotifier, server_services
 from serving.server.store import open_server_store
 
 
@@ -68,8 +68,8 @@ class GatewayReplica:
         }
         handles = ModelHandles(chat, image, video, scorer)
         backend = HandleBackend(handles, pipeline, offered)
-        worker = DistantWorker() if pipeline is None else HandleWorker(pipeline)
-        self._app = create_app(server_services(chosen, self._opened, backend, worker))
+        notifier = SilentNotifier() if pipeline is None else HandleNotifier(pipeline)
+        self._app = create_app(server_services(chosen, self._opened, backend, notifier))
         self._listener = None if address is None else Listener(self._app, address)
         keep_what_stands()
 

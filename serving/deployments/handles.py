@@ -21,12 +21,10 @@ from models.interfaces import (
     ChatResult,
     ImageRequest,
     ImageResult,
-    Unwatched,
     VideoRequest,
     VideoResult,
     Watcher,
 )
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.scoring import ScoreRequest
 from quality.registry import check_dimension
 from quality.score import Score
@@ -36,6 +34,7 @@ from serving.deployments.calls import broadcast, call_replica
 from serving.deployments.chat import ChatOverHandle, complete
 from serving.deployments.server import APPLICATION
 from serving.errors import NotReady, QueueFull
+from serving.profile_models import ModelSet
 
 
 class AskedCalls:
@@ -81,15 +80,12 @@ class ModelHandles:
 
 
 class HandleModels:
-    """Three models of an application, and its scorer."""
+    """Three models of an application, and its scorer, as a run calls them: a full queue is waited for."""
 
-    def __init__(
-        self, handles: ModelHandles, chat_model: ChatModelSpec, image_model: ImageModelSpec, video_model: VideoModelSpec
-    ) -> None:
+    def __init__(self, handles: ModelHandles, described: ModelSet) -> None:
         self._handles = handles
-        self.chat_model = chat_model
-        self.image_model = image_model
-        self.video_model = video_model
+        self.described = described
+        self.chat_model, self.image_model, self.video_model = described.chat, described.image, described.video
 
     async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
         with self._handles.asked.one_of(self.chat_model.name):
@@ -151,10 +147,10 @@ class HandleBackend:
             result: VideoResult = await call_replica(self._handles.video, "generate", watcher, model, request)
         return result
 
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         for name in request.dimensions:
             check_dimension(name)
-        scores: tuple[Score, ...] = await call_replica(self._handles.scorer, "score", Unwatched(), request)
+        scores: tuple[Score, ...] = await call_replica(self._handles.scorer, "score", watcher, request)
         return scores
 
     async def ready(self) -> Mapping[str, str]:
@@ -184,8 +180,8 @@ class HandleBackend:
         return [] if self._pipeline is None else await broadcast(self._pipeline, "asked")
 
 
-class HandleWorker:
-    """`Worker` over the pipeline's replicas. All are told: any of them may be free, or run the generation."""
+class HandleNotifier:
+    """`WorkerNotifier` over the pipeline's replicas. All are called: any may be free, or run the generation."""
 
     def __init__(self, pipeline: DeploymentHandle[Any]) -> None:
         self._pipeline = pipeline

@@ -9,16 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 from ray import serve
 
 from configs.settings import library_root, load_model
 from models.errors import InvalidRequest, ModelError
 from models.interfaces import (
-    EncodedImage,
     ImageRequest,
     ImageResult,
-    NoiseSpec,
     Unwatched,
     VideoModel,
     VideoRequest,
@@ -29,10 +26,10 @@ from models.pool import ModelPool
 from models.registry import load
 from models.spec import ImageModelSpec, VideoModelSpec
 from models.weights import Library
-from pipelines.media import encode_png
 from pipelines.runtime.lanes import Lane
 from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import ModelCounters
+from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.deployments.batching import Coalescer
 from serving.deployments.calls import CallItem, call_stream
 
@@ -112,7 +109,7 @@ class ImageReplica:
         specs = {name: load_model(name, ImageModelSpec) for name in models}
         self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
         self._coalescer: Coalescer[tuple[str, ImageRequest], ImageResult] = Coalescer(self._run)
-        for request in one_step_requests(self._replica.spec(models[0])):
+        for request in one_step_images(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
 
     async def generate(self, model: str, request: ImageRequest, watched: bool) -> AsyncIterator[CallItem[ImageResult]]:
@@ -151,22 +148,6 @@ class ImageReplica:
         return await self._replica.on_lane(calls[0][0], Unwatched(), work, len(calls))
 
 
-def one_step_requests(spec: ImageModelSpec) -> tuple[ImageRequest, ...]:
-    """The smallest real calls of a model, one per size that its description wants warm."""
-    ratios = spec.warm_up or tuple(spec.sizes)[:1]
-    return tuple(
-        ImageRequest(
-            prompt="a bottle on a table",
-            width=spec.sizes[ratio][0],
-            height=spec.sizes[ratio][1],
-            noise=NoiseSpec(seed=0),
-            num_inference_steps=1,
-            guidance_scale=spec.guidance_scale,
-        )
-        for ratio in ratios
-    )
-
-
 image_deployment = serve.deployment(ImageReplica)
 
 
@@ -177,7 +158,7 @@ class VideoReplica:
         library = Library(library_root())
         specs = {name: load_model(name, VideoModelSpec) for name in models}
         self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
-        for request in one_step_requests_video(self._replica.spec(models[0])):
+        for request in one_step_clips(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
 
     async def generate(self, model: str, request: VideoRequest, watched: bool) -> AsyncIterator[CallItem[VideoResult]]:
@@ -197,27 +178,6 @@ class VideoReplica:
 
         with counters.call():
             return await self._replica.on_lane(model, CountedSteps(counters, watcher), work)
-
-
-def one_step_requests_video(spec: VideoModelSpec) -> tuple[VideoRequest, ...]:
-    """The smallest real calls of a model, one per size that its description wants warm."""
-    ratios = spec.warm_up or tuple(spec.sizes)[:1]
-    return tuple(_one_step_request(spec, *spec.sizes[ratio]) for ratio in ratios)
-
-
-def _one_step_request(spec: VideoModelSpec, width: int, height: int) -> VideoRequest:
-    still = EncodedImage(data=encode_png(np.zeros((height, width, 3), dtype=np.uint8)))
-    return VideoRequest(
-        prompt="a bottle on a table",
-        width=width,
-        height=height,
-        num_frames=spec.frame_multiple + 1,
-        noise=NoiseSpec(seed=0),
-        num_inference_steps=1,
-        guidance_scale=spec.guidance_scale,
-        first_frame=still if spec.first_frame == "required" else None,
-        last_frame=still if spec.last_frame else None,
-    )
 
 
 video_deployment = serve.deployment(VideoReplica)

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_profile
 from serving.deployments.handles import HandleModels, ModelHandles
+from serving.profile_models import model_sets
 from serving.server.store import open_server_store
 from serving.server.worker import ServerWorker
 
@@ -30,20 +31,18 @@ class PipelineReplica:
         scorer: DeploymentHandle[Any],
     ) -> None:
         handles = self._handles = ModelHandles(chat, image, video, scorer)
+        loaded = load_profile(profile)
+        describe = model_sets(loaded)
         self._opened = await open_server_store()
         self._worker = ServerWorker(
-            load_profile(profile),
-            self._opened,
-            lambda described: HandleModels(handles, described.chat, described.image, described.video),
-            generations,
+            loaded, self._opened, lambda *names: HandleModels(handles, describe(*names)), generations
         )
 
     async def wake(self) -> None:
-        self._worker.wake()
+        await self._worker.wake()
 
-    async def cancel(self, generation_id: str) -> bool:
-        """Whether the generation ran here; it has then been told to stop."""
-        return self._worker.cancel(generation_id)
+    async def cancel(self, generation_id: str) -> None:
+        await self._worker.cancel(generation_id)
 
     async def asked(self) -> dict[str, int]:
         """Calls by model that this replica waits for."""

@@ -24,7 +24,7 @@ from pipelines.store.request_keys import Keys, RequestKey
 from serving.gateway.auth.identity import owner
 from serving.gateway.generations.schemas import GenerationCreate, ReferenceBody
 from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files
-from serving.gateway.queue import check_queue, tell
+from serving.gateway.queue import check_queue, notify
 from serving.gateway.requests import Upload
 from serving.gateway.services import Services, services
 
@@ -90,7 +90,7 @@ class AdDesk:
         await check_queue(self._services)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
             accepted = await self._services.ads.intake.generation(self._owner, planned, keys)
-        await tell(self._services.worker.wake())
+        await notify(self._services.notifier.wake())
         return accepted
 
     async def compare(
@@ -103,7 +103,7 @@ class AdDesk:
         planned = await asyncio.to_thread(planner.compare, order, comparison_type, variations)
         await check_queue(self._services)
         accepted = await self._services.ads.intake.group(self._owner, comparison_type, planned, keys)
-        await tell(self._services.worker.wake())
+        await notify(self._services.notifier.wake())
         return accepted
 
     async def _with_references(

@@ -22,12 +22,12 @@ async def check_queue(used: Services) -> None:
         raise QueueFull(f"{waiting} generations wait already: try again later", used.limits.retry_after_seconds)
 
 
-async def tell(call: Awaitable[None]) -> None:
-    """Tell the worker what the rows say already: when it cannot be reached, it finds out by itself a little later."""
+async def notify(call: Awaitable[None]) -> None:
+    """Await a call of the worker notifier. When it fails, the worker finds the row by itself a little later."""
     try:
         await call
     except Exception:  # whatever the transport raises, the order stands
-        logger.warning("the worker could not be told", exc_info=True)
+        logger.warning("the workers could not be notified", exc_info=True)
 
 
 STOP_SECONDS = 15.0
@@ -38,7 +38,7 @@ LOOK_SECONDS = 0.05
 async def cancel(used: Services, user: str, generation_id: str) -> Generation:
     """As it is then: one that runs goes on until its next denoising step. Raises NotFound."""
     await used.store.cancel(user, generation_id)
-    await tell(used.worker.cancel(generation_id))
+    await notify(used.notifier.cancel(generation_id))
     return await used.store.get(user, generation_id)
 
 

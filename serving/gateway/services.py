@@ -19,12 +19,9 @@ from pipelines.recipe import Recipe, StageName
 from pipelines.records import Event, Generation, Made, QualityMetric, Take
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
 from pipelines.store.catalogue import Catalogue
-from pipelines.store.database import Database
-from pipelines.store.decisions import DirectionStore
-from pipelines.store.intake import GroupStore, Intake
-from pipelines.store.ownership import Quota
+from pipelines.store.intake import GroupStore, Intake, Order
 from pipelines.store.sweep import Disposal
-from serving.backends.interface import ModelBackend, Worker
+from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth
 from serving.gateway.decoding.decoders import Decoders
 
@@ -44,19 +41,6 @@ class Ads:
     groups: GroupStore
     disposal: Disposal
     files: ArtifactFolder
-
-
-def open_ads(database: Database, files: ArtifactFolder, planner: AdPlanner, quota: Quota | None = None) -> Ads:
-    """All of it on one database. `quota` of each owner; None: no bound."""
-    return Ads(
-        planner=planner,
-        intake=Intake(database, quota),
-        catalogue=Catalogue(database),
-        directions=Directions(DirectionStore(database), files),
-        groups=GroupStore(database),
-        disposal=Disposal(database),
-        files=files,
-    )
 
 
 MEGABYTE = 1024 * 1024
@@ -91,20 +75,10 @@ class Owners(Protocol):
     async def find(self, user_id: str, sha256: str) -> StoredArtifact: ...
 
 
-@dataclass(frozen=True)
-class NewGeneration:
-    """A generation as it is handed to the store."""
-
-    brief: Brief
-    recipe: Recipe
-    given: Json
-    manifest: Json
-
-
 class ClipPlanner(Protocol):
     """Turns a checked order for one clip into a generation of the recipe `clip`."""
 
-    def __call__(self, order: VideoOrder) -> NewGeneration:
+    def __call__(self, order: VideoOrder) -> Order:
         """Raises BadInput, WeightsError. May read files: called in a thread."""
         ...
 
@@ -132,7 +106,7 @@ class Services:
     store: Generations
     owners: Owners
     artifacts: Artifacts
-    worker: Worker
+    notifier: WorkerNotifier
     plan_clip: ClipPlanner
     ads: Ads
     keyframe_model: str

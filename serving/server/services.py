@@ -1,38 +1,36 @@
-"""The services of a server's gateway, over any models and any worker. Knows neither Ray nor a route."""
+"""The services of a server's gateway, put together in one place for Ray's replicas, other processes and tests."""
 
 from __future__ import annotations
 
-from functools import cache
-
 from configs.settings import Profile, Settings, load_model, load_recipe
 from models.spec import ImageModelSpec, VideoModelSpec
+from pipelines.decisions.service import Directions
 from pipelines.orders.ad import AdPlanner
 from pipelines.orders.clip import VideoOrder, clip_generation
 from pipelines.store.accounts import Accounts
+from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database
+from pipelines.store.decisions import DirectionStore
+from pipelines.store.intake import GroupStore, Intake, Order
 from pipelines.store.logins import LoginAttempts, Logins, Standing
-from serving.backends.interface import ModelBackend, Worker
+from pipelines.store.sweep import Disposal
+from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
 from serving.gateway.auth.tokens import AccessTokens
-from serving.gateway.services import Limits, NewGeneration, Services, open_ads
-from serving.profile_models import ModelSet, model_set
+from serving.gateway.services import Ads, ClipPlanner, Limits, Services
+from serving.profile_models import model_sets
 from serving.server.first_start import signing_key
-from serving.server.store import ServerStore, server_quota
+from serving.server.store import ServerStore
 
 
 def profile_ad_planner(profile: Profile) -> AdPlanner:
     """Raises BadInput for a profile whose image model is unknown."""
-
-    # Hashing weights takes seconds for large folders, which do not change while a server runs.
-    @cache
-    def described() -> ModelSet:
-        return model_set(profile)
-
+    describe = model_sets(profile)
     return AdPlanner(
         recipe=load_recipe,
         image_model=load_model(profile.image, ImageModelSpec),
         fps=profile.fps,
-        manifest=lambda: described().manifest,
+        manifest=lambda: describe().manifest,
     )
 
 
@@ -56,19 +54,18 @@ class ProfileClipPlanner:
     """Plans clips for the models of one profile."""
 
     def __init__(self, profile: Profile) -> None:
-        # Hashing weights takes seconds for large folders, which do not change while a server runs.
-        self._described = cache(lambda video: model_set(profile, video=video))
+        self._describe = model_sets(profile)
 
-    def __call__(self, order: VideoOrder) -> NewGeneration:
+    def __call__(self, order: VideoOrder) -> Order:
         """Raises BadInput, WeightsError."""
-        described: ModelSet = self._described(order.model)
+        described = self._describe(video=order.model)
         spec = load_model(order.model, VideoModelSpec)
         brief, recipe, given = clip_generation(order, spec, load_recipe(CLIP_RECIPE))
-        return NewGeneration(brief, recipe, given, described.manifest)
+        return Order(brief, recipe, given, described.manifest)
 
 
-class DistantWorker:
-    """Workers that nobody can call: `admint worker` processes look at the rows by themselves every second."""
+class SilentNotifier:
+    """Calls nobody: `admint worker` processes look at the rows by themselves every second."""
 
     async def wake(self) -> None:
         return None
@@ -77,20 +74,53 @@ class DistantWorker:
         return None
 
 
-def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend, worker: Worker) -> Services:
-    """Raises BadInput, UnsafeSecret, StorageFailed."""
-    return Services(
+def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend, notifier: WorkerNotifier) -> Services:
+    """The services of a profile, as the environment says. Raises BadInput, UnsafeSecret, StorageFailed."""
+    return services_over(
+        opened,
+        backend,
+        notifier,
         auth=server_auth(opened.database),
-        backend=backend,
-        store=opened.store,
-        owners=opened.owners,
-        artifacts=opened.artifacts,
-        worker=worker,
+        plan_ad=profile_ad_planner(profile),
         plan_clip=ProfileClipPlanner(profile),
-        ads=open_ads(opened.database, opened.artifacts, profile_ad_planner(profile), server_quota()),
         keyframe_model=profile.image,
         limits=Limits(
             waiting_generations=profile.serving.queue.max_waiting,
             retry_after_seconds=profile.serving.queue.retry_after_seconds,
         ),
+    )
+
+
+def services_over(
+    opened: ServerStore,
+    backend: ModelBackend,
+    notifier: WorkerNotifier,
+    *,
+    auth: Auth,
+    plan_ad: AdPlanner,
+    plan_clip: ClipPlanner,
+    keyframe_model: str,
+    limits: Limits,
+) -> Services:
+    """The services of a gateway over an opened store and any models."""
+    database, artifacts = opened.database, opened.artifacts
+    return Services(
+        auth=auth,
+        backend=backend,
+        store=opened.store,
+        owners=opened.owners,
+        artifacts=artifacts,
+        notifier=notifier,
+        plan_clip=plan_clip,
+        ads=Ads(
+            planner=plan_ad,
+            intake=Intake(database, opened.quota),
+            catalogue=Catalogue(database),
+            directions=Directions(DirectionStore(database), artifacts),
+            groups=GroupStore(database),
+            disposal=Disposal(database),
+            files=artifacts,
+        ),
+        keyframe_model=keyframe_model,
+        limits=limits,
     )

@@ -1,4 +1,4 @@
-"""The server's store and artifacts, opened as the environment says. Every process of a server opens its own."""
+"""The store and the artifacts of a server. Every process of a server opens its own, as the environment says."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from pipelines.store.ownership import OwnedArtifacts, Quota
 
 @dataclass(frozen=True)
 class ServerStore:
+    """One database and one artifact folder, under the quota of each user."""
+
     database: Database
     store: GenerationStore
     artifacts: LocalArtifacts
     owners: OwnedArtifacts
+    quota: Quota | None
+    """None: users have no bound."""
 
     async def close(self) -> None:
         await self.database.close()
 
 
 async def open_server_store() -> ServerStore:
-    """Open both, with the newest schema. Raises StorageFailed, BadInput for an address that is none."""
+    """Open the store that the environment names. Raises StorageFailed, BadInput for a malformed database address."""
     artifacts, url = server_artifacts(), database_address(server_database())
     folders = [artifacts]
     if url.get_backend_name() == "sqlite" and url.database:
@@ -35,14 +39,19 @@ async def open_server_store() -> ServerStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_failure(folder, error) from error
-    database, quota = Database(server_database()), server_quota()
-    await database.migrate()
-    store = GenerationStore(database, quota, Settings().lease_seconds)
-    owners = OwnedArtifacts(database, quota)
-    return ServerStore(database, store, LocalArtifacts(artifacts), owners)
-
-
-def server_quota() -> Quota:
-    """Of each user."""
     settings = Settings()
-    return Quota(generations=settings.generations_per_user, stored_bytes=int(settings.stored_gb_per_user * 1e9))
+    quota = Quota(generations=settings.generations_per_user, stored_bytes=int(settings.stored_gb_per_user * 1e9))
+    return await open_store(server_database(), artifacts, quota, settings.lease_seconds)
+
+
+async def open_store(url: str, artifacts: Path, quota: Quota | None, lease_seconds: float) -> ServerStore:
+    """Open a database, with its schema brought to the newest, and a folder of artifacts. Raises StorageFailed."""
+    database = Database(url)
+    await database.migrate()
+    return ServerStore(
+        database=database,
+        store=GenerationStore(database, quota, lease_seconds),
+        artifacts=LocalArtifacts(artifacts),
+        owners=OwnedArtifacts(database, quota),
+        quota=quota,
+    )

@@ -22,9 +22,9 @@ from configs.serving import QueueSettings
 from configs.settings import Profile, load_profile
 from models.errors import InferenceFailed
 from serving.gateway.app import create_app
-from serving.server.services import DistantWorker, server_services
+from serving.server.services import SilentNotifier, server_services
 from serving.server.store import open_server_store
-from serving.server.worker import local_backend, work
+from serving.server.worker import offered_models, work
 from tests.support.ad_server import Speaker
 from tests.support.drawing_engine import Drawing
 from tests.support.gateway_server import Studio
@@ -118,7 +118,7 @@ async def _work(generations: int) -> None:
 async def _serve(port: int) -> None:
     profile = small_profile()
     opened = await open_server_store()
-    services = server_services(profile, opened, local_backend(profile, DrawingLoader()), DistantWorker())
+    services = server_services(profile, opened, offered_models(profile, DrawingLoader()), SilentNotifier())
     await uvicorn.Server(uvicorn.Config(create_app(services), port=port, log_config=None)).serve()
 
 

@@ -221,8 +221,8 @@ def test_an_ordered_clip_survives_a_restart(tmp_path):
 
 
 def test_an_order_stands_when_the_worker_cannot_be_told(idle, idle_client, monkeypatch):
-    monkeypatch.setattr(type(idle.services.worker), "wake", _unreachable)
-    monkeypatch.setattr(type(idle.services.worker), "cancel", _unreachable)
+    monkeypatch.setattr(type(idle.services.notifier), "wake", _unreachable)
+    monkeypatch.setattr(type(idle.services.notifier), "cancel", _unreachable)
     made = idle_client.videos.create(model=VIDEO.name, prompt="a bottle")
     assert made.status == "queued"
     assert idle_client.videos.delete(made.id).status == "cancelled"

@@ -22,21 +22,21 @@ import uvicorn
 import uvloop
 from safetensors.numpy import save
 
-from configs.settings import load_recipe
+from configs.settings import Lanes, Profile, load_recipe
 from models.errors import InferenceFailed, ModelError
 from models.interfaces import ImageResult, VideoResult
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, Size, VideoModelSpec, WeightSource
 from pipelines.orders.ad import AdPlanner
 from pipelines.orders.clip import clip_generation
-from pipelines.runtime.engine import Engine
-from pipelines.runtime.worker import Worker
-from pipelines.store.artifacts import LocalArtifacts
-from pipelines.store.database import Database, sqlite_url
-from pipelines.store.generations import GenerationStore
-from pipelines.store.ownership import OwnedArtifacts
-from serving.backends.in_process import BackendModels, LocalBackend, LocalWorker
+from pipelines.store.database import sqlite_url
+from pipelines.store.intake import Order
+from serving.backends.in_process import LocalBackend, LocalModels
 from serving.gateway.app import create_app
-from serving.gateway.services import Limits, NewGeneration, Services, open_ads
+from serving.gateway.services import Limits, Services
+from serving.profile_models import ModelSet
+from serving.server.services import SilentNotifier, services_over
+from serving.server.store import open_store
+from serving.server.worker import ServerWorker
 from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
 
 SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
@@ -54,6 +54,10 @@ VIDEO = VideoModelSpec(
     camera_moves=("static", "push_in"), weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, **PICTURES,
 )  # fmt: skip
 SPECS = (CHAT, IMAGE, MIXER, VIDEO)
+PROFILE = Profile(
+    name="test", description="", chat=CHAT.name, image=IMAGE.name, video=VIDEO.name, device="cpu", fps=24,
+    lanes=Lanes(chat="chat", image="image", video="video"), delivery=SIZES,
+)  # fmt: skip
 
 
 class Studio:
@@ -159,7 +163,7 @@ def serve(
     """
     studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
     backend = LocalBackend(
-        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, max_waiting, scorer
+        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, scorer, max_waiting
     )
     started: threading.Event = threading.Event()
     box: dict[str, Any] = {}
@@ -196,23 +200,13 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box):
-    database = Database(url)
-    await database.migrate()
-    store, artifacts = GenerationStore(database, quota), LocalArtifacts(folder / "artifacts")
-    worker = Worker(store, lambda generation: _engine(backend, store, artifacts, generation), "test", 2)
-    auth = auth_on(database, login_limits)
-    services = Services(
-        auth=auth,
-        backend=backend,
-        store=store,
-        owners=OwnedArtifacts(database, quota),
-        artifacts=artifacts,
-        worker=LocalWorker(worker),
-        plan_clip=lambda order: _plan(backend, order),
-        ads=open_ads(database, artifacts, _ad_planner(backend), quota),
-        keyframe_model=_first(backend, "image").name,
-        limits=limits,
-    )
+    opened = await open_store(url, folder / "artifacts", quota, lease_seconds=30.0)
+    worker = ServerWorker(PROFILE, opened, lambda *names: _models(backend, *names), 2) if working else None
+    auth = auth_on(opened.database, login_limits)
+    services = services_over(
+        opened, backend, worker or SilentNotifier(), auth=auth, plan_ad=_ad_planner(backend),
+        plan_clip=lambda order: _plan_clip(backend, order), keyframe_model=_first(backend, "image").name, limits=limits,
+    )  # fmt: skip
     # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -225,13 +219,12 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
         uvicorn=server,
         loop=asyncio.get_running_loop(),
     )
-    work = asyncio.create_task(worker.run() if working else asyncio.sleep(0))
     try:
         await server.serve(sockets=[listener])
     finally:
-        work.cancel()
-        await asyncio.wait({work})
-        await database.close()
+        if worker is not None:
+            await worker.stop()
+        await opened.close()
 
 
 def _first(backend, kind):
@@ -239,25 +232,24 @@ def _first(backend, kind):
     return next(spec for spec in (*backend.specs.values(), *SPECS) if spec.kind == kind)
 
 
-def _engine(backend, store, artifacts, generation):
-    names = {kind: model["name"] for kind, model in generation.manifest["models"].items()}
-    models = BackendModels(backend, CHAT, backend.specs[names["image"]], backend.specs[names["video"]])
-    return Engine(
-        store=store, artifacts=artifacts, models=models, fingerprints={"chat": "c", "image": "i", "video": "v"},
-        fps=24, delivery=SIZES, worker="test",
-    )  # fmt: skip
+def _described(image, video):
+    specs = {"chat": CHAT, "image": image, "video": video}
+    models = {kind: {**spec.model_dump(mode="json"), "fingerprint": kind} for kind, spec in specs.items()}
+    manifest = {"profile": "test", "fps": PROFILE.fps, "models": models, "notes": []}
+    return ModelSet(**specs, fingerprints={kind: kind for kind in specs}, manifest=manifest, notes=())
 
 
-def _plan(backend, order):
+def _models(backend, chat, image, video):
+    return LocalModels(backend, _described(backend.specs[image], backend.specs[video]))
+
+
+def _plan_clip(backend, order):
     spec = backend.specs[order.model]
     brief, recipe, given = clip_generation(order, spec, load_recipe("clip"))
-    models = {"image": _first(backend, "image"), "video": spec}
-    manifest = {"fps": 24, "models": {kind: each.model_dump(mode="json") for kind, each in models.items()}, "notes": []}
-    return NewGeneration(brief, recipe, given, manifest)
+    return Order(brief, recipe, given, _described(_first(backend, "image"), spec).manifest)
 
 
 def _ad_planner(backend):
-    models = {"chat": CHAT, "image": _first(backend, "image"), "video": _first(backend, "video")}
-    described = {kind: spec.model_dump(mode="json") for kind, spec in models.items()}
-    manifest = {"profile": "test", "fps": 24, "models": described, "notes": []}
-    return AdPlanner(recipe=load_recipe, image_model=models["image"], fps=24, manifest=lambda: manifest)
+    image = _first(backend, "image")
+    manifest = _described(image, _first(backend, "video")).manifest
+    return AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps, manifest=lambda: manifest)

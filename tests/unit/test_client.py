@@ -10,10 +10,10 @@ from models.errors import Cancelled
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput, NotFound, StepFailed
 from serving.cli.main import exit_code
-from serving.client.desk import served_model
 from serving.client.errors import refusal, refusal_of
 from serving.client.generations import read_event
 from serving.client.http import Patience, event_data, server_address
+from serving.client.model_client import served_model
 from serving.client.run import Job, Note, check_folder, read_note, write_note
 from serving.errors import ServingError, Unauthenticated, Unreachable
 from serving.gateway.openai.models import model_object

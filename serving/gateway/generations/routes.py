@@ -36,7 +36,7 @@ from serving.gateway.generations.views import (
 from serving.gateway.openai.sampling import MAX_PICTURES
 from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, ad_order, is_repeated, request_key
 from serving.gateway.problems import Problem
-from serving.gateway.queue import tell
+from serving.gateway.queue import notify
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
 from serving.gateway.services import Services, services
 
@@ -237,7 +237,7 @@ def undecidable(error: BadInput) -> Problem:
 
 
 async def _on(used: Services, directed: Generation) -> GenerationObject:
-    await tell(used.worker.wake())
+    await notify(used.notifier.wake())
     return generation_object(directed)
 
 

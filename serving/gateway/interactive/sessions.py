@@ -15,7 +15,7 @@ from serving.gateway.interactive.schemas import ChatMessage, Session, SessionSta
 from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage
 from serving.gateway.interactive.views import session, status
 from serving.gateway.problems import Problem
-from serving.gateway.queue import tell
+from serving.gateway.queue import notify
 from serving.gateway.services import Services
 
 RECIPE = "interactive"
@@ -70,7 +70,7 @@ class Sessions:
             answer = await decision
         except BadInput as error:
             raise Problem("bad_request", str(error)) from None
-        await tell(self._services.worker.wake())
+        await notify(self._services.notifier.wake())
         return answer
 
     async def _newest(self, session_id: str) -> tuple[int, datetime | None]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from models.interfaces import Plain
+from models.interfaces import Plain, Unwatched
 from pipelines import scoring
 from pipelines.errors import BadInput
 from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
@@ -67,7 +67,7 @@ async def score(request: Request) -> ScoreList:
             refuse("dimensions", str(error))
     video = await _video(request, body)
     order = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
-    scores = await while_connected(request, services(request).backend.score(order))
+    scores = await while_connected(request, services(request).backend.score(order, Unwatched()))
     return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
 
 

@@ -15,7 +15,6 @@ from pipelines.brief import BriefReference
 from pipelines.media import encode_jpeg, stream_clip
 from pipelines.orders.clip import VideoOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
-from pipelines.store.intake import Order
 from serving.backends.interface import Spec
 from serving.gateway import queue as removal
 from serving.gateway.answers import file_response
@@ -44,7 +43,7 @@ from serving.gateway.openai.video_schemas import (
 from serving.gateway.orders import REPLAYED, IdempotencyKey, request_key
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.queue import check_queue, tell
+from serving.gateway.queue import check_queue, notify
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
 from serving.gateway.services import Services, services
 
@@ -244,8 +243,8 @@ async def create_video(request: Request, response: Response, idempotency_key: Id
     await check_queue(used)
     order = await video_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
     new = await asyncio.to_thread(used.plan_clip, order)
-    accepted = await used.ads.intake.generation(user, Order(new.brief, new.recipe, new.given, new.manifest), keys)
-    await tell(used.worker.wake())
+    accepted = await used.ads.intake.generation(user, new, keys)
+    await notify(used.notifier.wake())
     return await _view(used, await _video(used, user, accepted.id))
 
 
@@ -299,7 +298,7 @@ async def delete_video(request: Request, video_id: str) -> VideoDeleted:
         await removal.remove(used, user, video_id)
         return VideoDeleted(id=video_id, deleted=True, status=STATUS[before.status])
     await used.store.cancel(user, video_id)
-    await tell(used.worker.cancel(video_id))
+    await notify(used.notifier.cancel(video_id))
     after = await used.store.get(user, video_id)
     return VideoDeleted(id=video_id, deleted=False, status=STATUS[after.status])
 

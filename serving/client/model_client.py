@@ -1,7 +1,7 @@
-"""A desk whose models are a server's: what a tool asks of one model becomes a request over HTTP.
+"""A server's models, called one by one: what a command asks of a model becomes a request over HTTP.
 
-Pictures and answers are made while the caller waits, and stop when it hangs up. A clip is a stored generation: it is
-followed by its events, and goes on without us.
+Pictures and chat answers are made while the caller waits, and stop when it hangs up. A clip is a stored generation: it
+is followed by its events, and goes on when nobody follows it.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ METHODS: dict[AdapterBlocks, str] = {"all": "full", "style": "style", "layout": 
 DONE = "[DONE]"
 
 
-class RemoteDesk:
-    """Satisfies `serving.cli.desk.ToolDesk`."""
+class RemoteModelClient:
+    """The models of a server (`serving.cli.model_client.ModelClient`)."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class RemoteDesk:
     async def chat(self, request: ChatRequest) -> ChatResult:
         return await complete_over(_Chat(self._connection), self.chat_model.name, request, Unwatched())
 
-    async def image(self, request: ImageRequest) -> ImageResult:
+    async def generate_image(self, request: ImageRequest) -> ImageResult:
         body = {"n": 1, "response_format": "b64_json", **_sampled(request, self.image_model.name)}
         answer = (await self._connection.call("POST", "/v1/images/generations", json=body)).json()["data"][0]
         typer.echo(f"{self.task}: drawn in {answer['seconds']:.1f} s", err=True)
@@ -121,17 +121,17 @@ class RemoteDesk:
             notes=tuple(answer["notes"]),
         )
 
-    async def film(self, request: VideoRequest, path: Path) -> None:
-        """Order the clip, follow it, and write its MP4 to `path`."""
+    async def generate_video(self, request: VideoRequest, path: Path) -> None:
+        """Ask for the clip, follow it, and write its MP4 to `path`."""
         model = self.video_model
         body = {"num_frames": request.num_frames, "camera": request.camera, **_sampled(request, model.name)}
         if request.first_frame is not None and model.first_frame != "unused":
             body["input_reference"] = base64.b64encode(request.first_frame.data).decode()
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        ordered = await self._connection.call(
+        created = await self._connection.call(
             "POST", "/v1/videos", json=body, headers=headers, patience=PATIENCE_SECONDS
         )
-        video_id = self._job.generation_id = str(ordered.json()["id"])
+        video_id = self._job.generation_id = str(created.json()["id"])
         self._job.output = path
         await self._follow(video_id)
         content = await self._connection.call("GET", f"/v1/videos/{video_id}/content", patience=PATIENCE_SECONDS)
@@ -172,12 +172,12 @@ class _Chat:
 
 
 @asynccontextmanager
-async def remote_desk(job: Job, image: str | None, video: str | None) -> AsyncIterator[RemoteDesk]:
+async def remote_model_client(job: Job, image: str | None, video: str | None) -> AsyncIterator[RemoteModelClient]:
     """Raises Unreachable, Unauthenticated, UnsafeCredentials."""
     async with connect(job.server) as connection:
         models = (await connection.call("GET", "/v1/models")).json()["data"]
         with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-            yield RemoteDesk(connection, models, (image, video), Path(scratch), job)
+            yield RemoteModelClient(connection, models, (image, video), Path(scratch), job)
 
 
 def _sampled(request: ImageRequest | VideoRequest, model: str) -> dict[str, Any]:
