@@ -17,7 +17,8 @@ PipelineError
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 from pydantic import ValidationError
 
@@ -28,6 +29,23 @@ class PipelineError(Exception):
 
 class BadInput(PipelineError):
     """The caller must change the brief, a file or a flag. Nothing was started."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        """`field`: the dotted name of what must change, where one field must; it heads the message."""
+        super().__init__(reason if field is None else f"{field}: {reason}")
+        self.reason = reason
+        self.field = field
+
+    @classmethod
+    def invalid(cls, error: ValidationError) -> Self:
+        """The first problem of a validation: where, what, and the value."""
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        return cls(f"{problem['msg']} (got {str(problem['input'])[:80]!r})", place or None)
+
+    def renamed(self, name: Callable[[str], str]) -> BadInput:
+        """The same with the field's name in the caller's words, as `name` gives it."""
+        return BadInput(self.reason, None if self.field is None else name(self.field))
 
 
 class Unstorable(BadInput):
@@ -96,6 +114,5 @@ class LeaseLost(StorageFailed):
 
 def first_problem(error: ValidationError) -> str:
     """The first problem of a validation, in one line: where, what, and the value."""
-    problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the whole"
-    return f"{place}: {problem['msg']} (got {str(problem['input'])[:80]!r})"
+    problem = BadInput.invalid(error)
+    return str(problem) if problem.field else f"the whole: {problem}"

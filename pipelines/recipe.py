@@ -13,6 +13,7 @@ from models.interfaces import LoraUse, Plain
 from models.spec import Size
 from pipelines.brief import Brief, Framework
 from pipelines.coherence import CoherenceSettings
+from pipelines.errors import BadInput
 
 StageName = Literal["story", "scenes", "reference_image", "storyboard", "video", "stitch", "quality"]
 STAGE_ORDER: tuple[StageName, ...] = (
@@ -132,16 +133,18 @@ class Recipe(Plain):
             raise ValueError(f"approvals {self.approvals!r} must be a part of stages {self.stages!r}, in that order")
         return self
 
-    def problem_with(self, brief: Brief) -> str | None:
-        """What this recipe cannot do with `brief`, in one line; None when it can run."""
+    def check_brief(self, brief: Brief) -> None:
+        """Raises BadInput that names the field of `brief` outside the recipe's limits."""
         limits = self.limits
         if len(brief.prompt) < limits.min_prompt:
-            return f"prompt: needs at least {limits.min_prompt} characters (got {brief.prompt!r})"
+            raise BadInput(f"needs at least {limits.min_prompt} characters (got {brief.prompt!r})", "prompt")
         if not limits.min_seconds <= brief.duration <= limits.max_seconds:
-            return (
-                f"duration: must be {limits.min_seconds} to {limits.max_seconds} seconds for recipe {self.name!r} "
-                f"(got '{brief.duration}')"
+            raise BadInput(
+                f"must be {limits.min_seconds} to {limits.max_seconds} seconds for recipe {self.name!r} "
+                f"(got '{brief.duration}')",
+                "duration",
             )
         if brief.num_scenes is not None and brief.num_scenes < limits.min_scenes:
-            return f"num_scenes: must be at least {limits.min_scenes} for recipe {self.name!r} (got {brief.num_scenes})"
-        return None
+            raise BadInput(
+                f"must be at least {limits.min_scenes} for recipe {self.name!r} (got {brief.num_scenes})", "num_scenes"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from models.interfaces import Plain
 from pipelines.brief import Brief
 from pipelines.direction import Direction
 from pipelines.recipe import Recipe, StageName
-from pipelines.steps import Json, Message, TakeKind
+from pipelines.steps import Json, Message, StoredArtifact, TakeKind
 
 GenerationStatus = Literal["pending", "processing", "awaiting_approval", "completed", "failed", "cancelled"]
 ComparisonType = Literal["settings", "prompt"]
@@ -38,6 +39,34 @@ EventKind = Literal[
     "conversation",
 ]
 Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class NewGeneration:
+    """A checked generation, as it is handed to the store."""
+
+    brief: Brief
+    recipe: Recipe
+    given: Json
+    """Stage outputs that the user supplied (a storyboard); their stages do not run."""
+    manifest: Json
+    """Models, revisions, weights fingerprints, library versions."""
+    artifacts: tuple[StoredArtifact, ...] = ()
+    """Files that the brief names; they live as long as the generation does."""
+    parent_generation_id: str | None = None
+    """The owner's generation that this one is an edited version of."""
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """What a client calls a request (`Idempotency-Key`), and the sha256 of all that it asks."""
+
+    name: str
+    fingerprint: str
+
+
+Keys = tuple[RequestKey, ...]
+"""Names of one request: none, the client's own, or one that the route derives as well."""
 
 
 class Generation(Plain):

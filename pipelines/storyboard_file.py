@@ -84,23 +84,26 @@ def read_storyboard(data: bytes, name: str) -> Storyboard:
         board = Storyboard.model_validate(content)
     except ValidationError as error:
         raise BadInput(f"storyboard {name!r}: {_where(error)}") from None
-    if board.format != FORMAT:
-        raise BadInput(f"storyboard {name!r}: format is {board.format!r}, this version reads {FORMAT!r}")
-    for position, scene in enumerate(board.scenes, start=1):
-        if scene.scene_number != position:
-            raise BadInput(
-                f"storyboard {name!r}: scene {position}: scene_number is {scene.scene_number}, must be {position}"
-            )
     return board
 
 
-def storyboard_scenes(board: Storyboard, fps: int, name: str) -> ScenesResult:
-    """The scenes of `board` at `fps`. Raises BadInput unless their seconds add up to the duration, in frames."""
+def storyboard_scenes(board: Storyboard, fps: int) -> ScenesResult:
+    """The scenes of `board` at `fps`.
+
+    Raises BadInput for another format, for scenes that do not count from 1, and unless the seconds of the scenes add up
+    to the duration, in frames.
+    """
+    if board.format != FORMAT:
+        raise BadInput(f"format is {board.format!r}, this version reads {FORMAT!r}", "storyboard")
+    for position, scene in enumerate(board.scenes, start=1):
+        if scene.scene_number != position:
+            raise BadInput(f"scene {position}: scene_number is {scene.scene_number}, must be {position}", "storyboard")
     frames = [round(scene.seconds * fps) for scene in board.scenes]
     if sum(frames) != board.duration * fps:
         raise BadInput(
-            f"storyboard {name!r}: the scenes last {sum(frames) / fps:.2f} s together, but duration is "
-            f"{board.duration} s: change the seconds of a scene or the duration"
+            f"the scenes last {sum(frames) / fps:.2f} s together, but duration is {board.duration} s: change the "
+            "seconds of a scene or the duration",
+            "storyboard",
         )
     scenes = tuple(_scene(scene, count) for scene, count in zip(board.scenes, frames, strict=True))
     return ScenesResult(scenes=scenes, cohesion=_cohesion(board), cohesion_rounds=0)

@@ -55,8 +55,9 @@ def plan_slots(
     if not count * low <= total <= count * high:
         fewest, most = math.ceil(total / high), total // low
         raise BadInput(
-            f"num_scenes {num_scenes!r} cannot fill {duration_seconds} s: a scene lasts {MIN_SHOT_SECONDS} "
-            f"to {MAX_SHOT_SECONDS} s, so give {fewest} to {most} scenes, or leave the number out"
+            f"{num_scenes!r} cannot fill {duration_seconds} s: a scene lasts {MIN_SHOT_SECONDS} "
+            f"to {MAX_SHOT_SECONDS} s, so give {fewest} to {most} scenes, or leave the number out",
+            "num_scenes",
         )
     frames = _whole_frames([seconds * fps for _, seconds in purposes], total, low, high)
     return tuple(

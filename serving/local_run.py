@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from configs.settings import Profile, load_profile, load_recipe
-from pipelines.brief import Brief
 from pipelines.errors import BadInput
-from pipelines.recipe import Recipe
+from pipelines.orders.ad import AdOrder
 from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, collect
-from pipelines.steps import Json
 from serving.backends.in_process import LocalModels, local_models
 from serving.console import Follower, display
+from serving.reference_files import ReferenceFile
 from serving.run_folder import OWNER, RunFolder, check_resumable, open_run_folder
 
 
-@dataclass(frozen=True)
-class NewRun:
-    """A run whose brief, recipe, profile and references were all checked. Nothing is stored yet."""
-
-    brief: Brief
-    recipe: Recipe
-    profile: Profile
-    reference_images: tuple[bytes, ...]
-    """PNG bytes of `brief.references`, in the same order."""
-    given: Json
-    """What the user made instead of the agents: `scenes` of a storyboard file."""
-
-
-async def start(folder: Path, new: NewRun) -> RunRecord:
-    """Run `new` in `folder`. Raises what stopped it; finished steps are kept, for `resume`."""
-    models = local_models(new.profile)
+async def start(folder: Path, order: AdOrder, references: Iterable[ReferenceFile], profile: Profile) -> RunRecord:
+    """Run `order` in `folder`. Raises what stopped it; finished steps are kept, for `resume`."""
+    models = local_models(profile)
     try:
         async with open_run_folder(folder) as opened:
-            for image in new.reference_images:
-                opened.artifacts.put(image, "image/png")
+            for file in references:
+                opened.artifacts.put(file.png, "image/png")
             manifest = models.described.manifest
-            generation_id = await opened.store.create(OWNER, new.brief, new.recipe, new.given, manifest)
-            return await _run(opened, generation_id, new.profile, models)
+            generation_id = await opened.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
+            return await _run(opened, generation_id, profile, models)
     finally:
         models.close()
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 
-from configs.settings import Profile, library_root, load_model
+from configs.settings import Profile, library_root, load_model, load_recipe
 from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.registry import load
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
+from pipelines.orders.ad import AdPlanner
 from pipelines.steps import Json
 from quality.score import Encoder
 
@@ -88,6 +89,11 @@ def model_sets(profile: Profile) -> Callable[..., ModelSet]:
     Hashing weights takes seconds for large folders, which do not change while a server runs.
     """
     return cache(partial(model_set, profile))
+
+
+def ad_planner(profile: Profile) -> AdPlanner:
+    """The planner for the profile's models. Raises BadInput for a profile whose image model is unknown."""
+    return AdPlanner(recipe=load_recipe, image_model=load_model(profile.image, ImageModelSpec), fps=profile.fps)
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:

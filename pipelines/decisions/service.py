@@ -23,10 +23,9 @@ from pipelines.direction import TAKE_STAGE, ChosenTake, Edit, Modifications, Wis
 from pipelines.errors import BadInput, first_problem
 from pipelines.media import image_size
 from pipelines.recipe import StageName
-from pipelines.records import Generation, Take
+from pipelines.records import Generation, Keys, Take
 from pipelines.stages.revisions import edit_step_name, edit_steps
 from pipelines.steps import Artifacts, Json, StoredArtifact, TakeKind
-from pipelines.store.request_keys import Keys
 
 DIRECTION_STEP = "direction"
 """The step under which what an owner decided stands in the log of messages; what they said in the chat: `chat`."""

@@ -1,12 +1,17 @@
-"""An order for an ad as plain data, and what becomes of it on one server: brief, recipe and given stages, all checked.
+"""An ad as it is asked for, and the checked order that comes of it: brief, recipe and given stages.
 
-Pure: the recipe, the image model and the frame rate are handed in. Knows no HTTP and no file.
+The command line and every route of the server plan here, so that the same mistake is refused everywhere for the same
+reason. Pure: recipes, the image model and the frame rate are handed in. Every refusal is a BadInput; where one field
+must change it carries that field's name in an `AdRequest` (`brief.prompt`, `coherence.adapter_scale`, `references`),
+which the caller translates into its own (`--prompt`, `base_prompt`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,67 +19,34 @@ from pydantic import ValidationError
 from models.interfaces import Plain
 from models.spec import ImageModelSpec
 from pipelines.brief import Brief, BriefReference
-from pipelines.errors import BadInput, first_problem
+from pipelines.errors import BadInput
 from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import ComparisonType
 from pipelines.stages.registry import check_recipe, wanted_stages
-from pipelines.steps import Json, StoredArtifact
-from pipelines.store.intake import Order
+from pipelines.steps import Json
 from pipelines.storyboard_file import Storyboard, StoryboardScene, storyboard_scenes
 from pipelines.timing import plan_slots
 
 MIN_VARIATIONS, MAX_VARIATIONS = 2, 10
+STORYBOARD_FIELDS = ("prompt", "title", "duration", "aspect_ratio", "framework")
+"""Fields of the brief that a storyboard has as well."""
 
-
-class Variation(Plain):
-    """What one generation of a group has of its own."""
-
-    prompt: str | None = None
-    """Only of a comparison of prompts, and then needed."""
-    coherence: Json | None = None
-    """The coherence fields that differ from the base; only of a comparison of settings."""
-
-
-def vary(base: Brief, comparison_type: ComparisonType, variations: tuple[Variation, ...]) -> tuple[Brief, ...]:
-    """One brief per variation, in order. Raises BadInput, also when two would be the same."""
-    if not MIN_VARIATIONS <= len(variations) <= MAX_VARIATIONS:
-        raise BadInput(f"variations: {len(variations)} given, {MIN_VARIATIONS} to {MAX_VARIATIONS} can be compared")
-    briefs = tuple(
-        _varied(base, comparison_type, number, variation) for number, variation in enumerate(variations, start=1)
-    )
-    for number, brief in enumerate(briefs, start=1):
-        if brief in briefs[: number - 1]:
-            raise BadInput(f"variation {number} is the same as variation {briefs.index(brief) + 1}: nothing to compare")
-    return briefs
-
-
-def _varied(base: Brief, comparison_type: ComparisonType, number: int, variation: Variation) -> Brief:
-    if comparison_type == "prompt" and (variation.prompt is None or variation.coherence is not None):
-        raise BadInput(f"variation {number}: a comparison of prompts needs a prompt each, and nothing else")
-    if comparison_type == "settings" and (variation.coherence is None or variation.prompt is not None):
-        raise BadInput(f"variation {number}: a comparison of settings needs coherence settings each, and nothing else")
-    changes: Json = {"prompt": variation.prompt}
-    if variation.coherence is not None:
-        changes = {"coherence": {**base.coherence.model_dump(), **variation.coherence}}
-    try:
-        return Brief.model_validate({**base.model_dump(), **changes})
-    except ValidationError as error:
-        raise BadInput(f"variation {number}: {first_problem(error)}") from None
+NOT_IN_BRIEF = ("references", "coherence", "storyboard", "use_llm")
+"""Fields of an `AdRequest` beside its brief that are checked together with the brief."""
 
 
 @dataclass(frozen=True)
-class AdOrder:
-    """What is asked for. None: as the recipe has it."""
+class AdRequest:
+    """An ad as somebody asks for it. A field that is None is as the recipe has it."""
 
     recipe: str
     brief: Mapping[str, Any]
     """Fields of `Brief`, as far as given, without references and coherence."""
     references: tuple[BriefReference, ...] = ()
-    artifacts: tuple[StoredArtifact, ...] = ()
-    """Those of the references."""
     coherence: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `CoherenceSettings` that differ from the recipe's."""
     stages: tuple[StageName, ...] | None = None
-    """Those of the recipe that run."""
+    """The stages of the recipe that run."""
     approvals: tuple[StageName, ...] | None = None
     """Stages after which the generation waits for its owner; () runs to the end."""
     quality_dimensions: tuple[str, ...] | None = None
@@ -85,111 +57,165 @@ class AdOrder:
     """Scenes that are given: no agent writes them."""
     use_llm: bool = True
     """False: no agent is asked; every scene shows the prompt itself."""
-    parent_generation_id: str | None = None
+
+
+class Variation(Plain):
+    """What one generation of a comparison has of its own."""
+
+    prompt: str | None = None
+    """Only in a comparison of prompts, and then needed."""
+    coherence: Json | None = None
+    """The coherence fields that differ from the base; only in a comparison of settings."""
+
+
+@dataclass(frozen=True)
+class AdOrder:
+    """An ad that can be made: a request with everything filled in and checked."""
+
+    brief: Brief
+    recipe: Recipe
+    given: Json
+    """Outputs of stages that the request supplies (a storyboard's scenes); these stages do not run."""
 
 
 @dataclass(frozen=True)
 class AdPlanner:
-    """Turns orders into generations for the models of one server."""
+    """Turns requests into orders, for the models of one profile."""
 
     recipe: Callable[[str], Recipe]
-    """By name; raises BadInput for an unknown one."""
+    """Recipe by name; raises BadInput for an unknown one."""
     image_model: ImageModelSpec
     fps: int
-    manifest: Callable[[], Json]
-    """Of the server's models; may read files, raises WeightsError."""
+    """Of the finished video."""
 
-    def plan(self, order: AdOrder) -> Order:
-        """Raises BadInput. May read files: call it in a thread."""
-        recipe = self._recipe(order)
-        brief = _brief(order, recipe)
-        given = self._given(order, brief, recipe)
-        self._check(brief, recipe, given)
-        return Order(brief, recipe, given, self.manifest(), order.artifacts, order.parent_generation_id)
+    def plan(self, request: AdRequest) -> AdOrder:
+        """Raises BadInput."""
+        recipe = self._recipe(request)
+        return self._order(request, recipe, _brief(request, recipe))
 
     def compare(
-        self, order: AdOrder, comparison_type: ComparisonType, variations: tuple[Variation, ...]
-    ) -> tuple[Order, ...]:
-        """One generation per variation of `order`. Raises BadInput."""
-        recipe = self._recipe(order)
-        briefs = vary(_brief(order, recipe), comparison_type, variations)
-        manifest = self.manifest()
+        self, request: AdRequest, comparison_type: ComparisonType, variations: tuple[Variation, ...]
+    ) -> tuple[AdOrder, ...]:
+        """One order per variation of `request`, in order. Raises BadInput, also when two would be the same."""
+        recipe = self._recipe(request)
+        briefs = vary(_brief(request, recipe), comparison_type, variations)
         orders = []
-        for number, brief in enumerate(briefs, start=1):
-            given = self._given(order, brief, recipe)
-            try:
-                self._check(brief, recipe, given)
-            except BadInput as error:
-                raise BadInput(f"variation {number}: {error}") from None
-            orders.append(Order(brief, recipe, given, manifest, order.artifacts))
+        for index, (brief, variation) in enumerate(zip(briefs, variations, strict=True)):
+            with _naming_fields(partial(_field_of_variation, index, variation)):
+                orders.append(self._order(request, recipe, brief))
         return tuple(orders)
 
-    def _recipe(self, order: AdOrder) -> Recipe:
-        recipe = self.recipe(order.recipe)
+    def _recipe(self, request: AdRequest) -> Recipe:
+        """The recipe named, with what the request has otherwise."""
+        recipe = self.recipe(request.recipe)
         changes: Json = {}
-        if order.stages is not None:
-            changes["stages"] = [stage for stage in recipe.stages if stage in order.stages]
+        if request.stages is not None:
+            changes["stages"] = [stage for stage in recipe.stages if stage in request.stages]
         stages = changes.get("stages", recipe.stages)
-        approvals = recipe.approvals if order.approvals is None else order.approvals
-        strangers = [stage for stage in order.approvals or () if stage not in stages]
+        approvals = recipe.approvals if request.approvals is None else request.approvals
+        strangers = [stage for stage in request.approvals or () if stage not in stages]
         if strangers:
-            raise BadInput(f"approvals: stage {strangers[0]!r} does not run; its stages are {', '.join(stages)}")
+            raise BadInput(f"stage {strangers[0]!r} does not run; its stages are {', '.join(stages)}", "approvals")
         changes["approvals"] = [stage for stage in STAGE_ORDER if stage in approvals and stage in stages]
-        if order.quality_dimensions is not None:
-            changes["quality_dimensions"] = order.quality_dimensions
-        if order.quality_gate is not None:
-            changes["quality_gate"] = order.quality_gate
-        if order.max_story_rounds is not None:
-            changes["story"] = {**recipe.story.model_dump(), "max_rounds": order.max_story_rounds}
+        if request.quality_dimensions is not None:
+            changes["quality_dimensions"] = request.quality_dimensions
+        if request.quality_gate is not None:
+            changes["quality_gate"] = request.quality_gate
+        if request.max_story_rounds is not None:
+            changes["story"] = {**recipe.story.model_dump(), "max_rounds": request.max_story_rounds}
         try:
             return Recipe.model_validate({**recipe.model_dump(), **changes})
         except ValidationError as error:
-            raise BadInput(first_problem(error)) from None
+            raise BadInput.invalid(error) from None
 
-    def _given(self, order: AdOrder, brief: Brief, recipe: Recipe) -> Json:
-        if problem := recipe.problem_with(brief):
-            raise BadInput(problem)
-        board = order.storyboard
-        if board is None and not order.use_llm:
-            board = _without_agents(brief, recipe, self.fps)
-        if board is None:
-            return {}
-        numbers = [scene.scene_number for scene in board.scenes]
-        if numbers != list(range(1, len(numbers) + 1)):
-            raise BadInput(f"storyboard: scene_number must count from 1 without a gap (got {numbers})")
-        if not order.use_llm and any(stage.name == "story" for stage in wanted_stages(recipe, frozenset({"scenes"}))):
-            raise BadInput(f"use_llm: recipe {recipe.name!r} draws its references from a story: choose another recipe")
-        return {"scenes": storyboard_scenes(board, self.fps, "storyboard").model_dump(mode="json")}
-
-    def _check(self, brief: Brief, recipe: Recipe, given: Json) -> None:
+    def _order(self, request: AdRequest, recipe: Recipe, brief: Brief) -> AdOrder:
+        with _naming_fields(_field_of_brief):
+            recipe.check_brief(brief)
+            given = self._given(request, recipe, brief)
+            if not given:
+                plan_slots(brief.framework or recipe.framework, brief.duration, self.fps, brief.num_scenes)
         if problem := check_recipe(recipe, frozenset(given)):
             raise BadInput(problem)
-        if not given:
-            plan_slots(brief.framework or recipe.framework, brief.duration, self.fps, brief.num_scenes)
-        if brief.coherence.use_ip_adapter and len(brief.references) > self.image_model.references:
+        taken = self.image_model.references
+        if brief.coherence.use_ip_adapter and len(brief.references) > taken:
             raise BadInput(
-                f"references: image model {self.image_model.name!r} takes {self.image_model.references}, not "
-                f"{len(brief.references)}: leave some out, or set use_ip_adapter to false"
+                f"image model {self.image_model.name!r} takes {taken}, not {len(brief.references)}: leave some out, or "
+                "switch the IP-Adapter off",
+                "references",
             )
+        return AdOrder(brief, recipe, given)
+
+    def _given(self, request: AdRequest, recipe: Recipe, brief: Brief) -> Json:
+        """The scenes of the storyboard, or those that need no agent; none when agents write them."""
+        board = request.storyboard
+        if board is None and not request.use_llm:
+            board = _without_agents(recipe, brief, self.fps)
+        if board is None:
+            return {}
+        scenes = storyboard_scenes(board, self.fps)
+        if not request.use_llm and any(stage.name == "story" for stage in wanted_stages(recipe, frozenset({"scenes"}))):
+            reason = f"recipe {recipe.name!r} draws its references from a story: choose another recipe"
+            raise BadInput(reason, "use_llm")
+        return {"scenes": scenes.model_dump(mode="json")}
 
 
-def _brief(order: AdOrder, recipe: Recipe) -> Brief:
-    fields = dict(order.brief)
-    if order.storyboard is not None:
-        told = [name for name in ("duration", "aspect_ratio", "framework", "num_scenes") if name in fields]
-        if told:
-            raise BadInput(f"{told[0]} and storyboard exclude each other: the storyboard says it")
-        board = order.storyboard
-        fields |= {name: getattr(board, name) for name in ("duration", "aspect_ratio", "framework")}
-        fields = {"prompt": board.prompt, "title": board.title, **fields}
-    try:
-        coherence = {**recipe.coherence.model_dump(), **order.coherence}
-        return Brief.model_validate({**fields, "coherence": coherence, "references": order.references})
-    except ValidationError as error:
-        raise BadInput(first_problem(error)) from None
+def brief_fields(request: AdRequest) -> dict[str, Any]:
+    """The fields of the brief, those that the storyboard has included.
+
+    Raises BadInput when brief and storyboard both have one, and when neither says what the ad is for.
+    """
+    fields, board = dict(request.brief), request.storyboard
+    if board is None:
+        if "prompt" not in fields:
+            raise BadInput("missing; say what the ad is for, in 10 to 5000 characters", "brief.prompt")
+        return fields
+    twice = [name for name in (*STORYBOARD_FIELDS, "num_scenes") if name in fields]
+    if twice:
+        reason = "the storyboard says it as well: change it there and leave it out here, or leave the storyboard out"
+        raise BadInput(reason, f"brief.{twice[0]}")
+    return {**fields, **{name: getattr(board, name) for name in STORYBOARD_FIELDS}}
 
 
-def _without_agents(brief: Brief, recipe: Recipe, fps: int) -> Storyboard:
+def vary(base: Brief, comparison_type: ComparisonType, variations: tuple[Variation, ...]) -> tuple[Brief, ...]:
+    """One brief per variation, in order. Raises BadInput, also when two would be the same."""
+    if not MIN_VARIATIONS <= len(variations) <= MAX_VARIATIONS:
+        reason = f"{len(variations)} given, {MIN_VARIATIONS} to {MAX_VARIATIONS} can be compared"
+        raise BadInput(reason, "variations")
+    briefs = tuple(_varied(base, comparison_type, index, variation) for index, variation in enumerate(variations))
+    for index, brief in enumerate(briefs):
+        if brief in briefs[:index]:
+            same = f"variations.{briefs.index(brief)}"
+            raise BadInput(f"the same as {same}: nothing to compare", f"variations.{index}")
+    return briefs
+
+
+def _varied(base: Brief, comparison_type: ComparisonType, index: int, variation: Variation) -> Brief:
+    place = f"variations.{index}"
+    if comparison_type == "prompt" and (variation.prompt is None or variation.coherence is not None):
+        raise BadInput("a comparison of prompts needs a prompt each, and nothing else", place)
+    if comparison_type == "settings" and (variation.coherence is None or variation.prompt is not None):
+        raise BadInput("a comparison of settings needs coherence settings each, and nothing else", place)
+    changes: Json = {"prompt": variation.prompt}
+    if variation.coherence is not None:
+        changes = {"coherence": {**base.coherence.model_dump(), **variation.coherence}}
+    with _naming_fields(lambda name: f"{place}.{name}"):
+        try:
+            return Brief.model_validate({**base.model_dump(), **changes})
+        except ValidationError as error:
+            raise BadInput.invalid(error) from None
+
+
+def _brief(request: AdRequest, recipe: Recipe) -> Brief:
+    fields = brief_fields(request)
+    coherence = {**recipe.coherence.model_dump(), **request.coherence}
+    with _naming_fields(_field_of_brief):
+        try:
+            return Brief.model_validate({**fields, "coherence": coherence, "references": request.references})
+        except ValidationError as error:
+            raise BadInput.invalid(error) from None
+
+
+def _without_agents(recipe: Recipe, brief: Brief, fps: int) -> Storyboard:
     """The prompt in every scene of the framework."""
     framework = brief.framework or recipe.framework
     slots = plan_slots(framework, brief.duration, fps, brief.num_scenes)
@@ -215,4 +241,25 @@ def _without_agents(brief: Brief, recipe: Recipe, fps: int) -> Storyboard:
             ),
         )
     except ValidationError as error:
-        raise BadInput(first_problem(error)) from None
+        raise BadInput.invalid(error) from None
+
+
+@contextmanager
+def _naming_fields(name: Callable[[str], str]) -> Iterator[None]:
+    """Let `name` rename the field of a refusal that is raised inside."""
+    try:
+        yield
+    except BadInput as error:
+        raise error.renamed(name) from None
+
+
+def _field_of_brief(name: str) -> str:
+    """A field of `Brief`, as a field of `AdRequest`."""
+    return name if name.partition(".")[0] in NOT_IN_BRIEF else f"brief.{name}"
+
+
+def _field_of_variation(index: int, variation: Variation, name: str) -> str:
+    """A field of `AdRequest`, as the field of the variation that it comes from."""
+    if name == "brief.prompt" and variation.prompt is not None:
+        return f"variations.{index}.prompt"
+    return name

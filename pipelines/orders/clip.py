@@ -1,4 +1,4 @@
-"""VideoOrder: what one call to `/v1/videos` asks for, checked against its model and complete; and the generation it is.
+"""ClipOrder: what one call to `/v1/videos` asks for, checked against its model and complete; and the generation it is.
 
 Plain data and a pure function. Knows neither HTTP nor the store: uploads are artifacts by now, defaults of the model
 are filled in.
@@ -21,7 +21,7 @@ from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json
 
 
-class VideoOrder(Plain):
+class ClipOrder(Plain):
     """One clip of one video model."""
 
     prompt: Annotated[str, Field(min_length=1)]
@@ -46,7 +46,7 @@ class VideoOrder(Plain):
     deterministic: bool = False
 
 
-def clip_generation(order: VideoOrder, spec: VideoModelSpec, recipe: Recipe) -> tuple[Brief, Recipe, Json]:
+def clip_generation(order: ClipOrder, spec: VideoModelSpec, recipe: Recipe) -> tuple[Brief, Recipe, Json]:
     """Brief, recipe and given stage outputs of the generation that makes `order`'s one clip.
 
     `recipe` is `clip`. Without a first frame the storyboard stage draws one where the model needs it, with the image
@@ -92,7 +92,7 @@ def nearest_ratio(size: Size) -> AspectRatio:
     return min(ratios, key=lambda name: abs(ratios[name] - size[0] / size[1]))
 
 
-def _coherence(order: VideoOrder) -> CoherenceSettings:
+def _coherence(order: ClipOrder) -> CoherenceSettings:
     noise, adapter = order.noise, order.adapter
     shares = noise.shared_strength > 0.0
     return CoherenceSettings(
@@ -106,7 +106,7 @@ def _coherence(order: VideoOrder) -> CoherenceSettings:
     )
 
 
-def _scene(order: VideoOrder) -> ScenesResult:
+def _scene(order: ClipOrder) -> ScenesResult:
     draft = SceneDraft(setting="", action=order.prompt, camera=order.camera, entities=())
     scene = Scene(
         scene_number=1,

@@ -24,7 +24,7 @@ from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
 from pipelines.timeline import native_frames
 
 
-class ClipOrder(Plain):
+class ClipRequest(Plain):
     """What one clip needs besides its scene."""
 
     first_frame: str | None
@@ -66,7 +66,7 @@ async def film(
         if free and plan.chain_from_scene is not None:
             first_frame = await ends[plan.chain_from_scene]
         ignored = first_frame is not None and context.video_model.first_frame == "unused"
-        order = ClipOrder(
+        order = ClipRequest(
             first_frame=None if ignored else first_frame,
             delivery_frames=delivery_frames[index],
             keyframe_ignored=ignored,
@@ -91,7 +91,7 @@ def _clip_step(
     scene: Scene,
     plan: ScenePlan,
     references: tuple[BriefReference, ...],
-    order: ClipOrder,
+    order: ClipRequest,
     attempt: int,
 ) -> Step:
     spec = context.video_model
@@ -171,7 +171,7 @@ def supported_camera(spec: VideoModelSpec, camera: CameraMove) -> CameraMove:
 
 
 async def _say_what_is_not_as_asked(
-    desk: Desk, context: StageContext, wanted: CameraMove, order: ClipOrder, camera: CameraMove
+    desk: Desk, context: StageContext, wanted: CameraMove, order: ClipRequest, camera: CameraMove
 ) -> None:
     spec = context.video_model
     if camera != wanted:

@@ -13,11 +13,11 @@ from sqlalchemy.exc import IntegrityError
 
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.errors import NotFound
-from pipelines.records import Generation, NewEvent, Take
+from pipelines.records import Generation, Keys, NewEvent, Take
 from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
 from pipelines.store.history import retire
-from pipelines.store.request_keys import Keys, known_request, note_request
+from pipelines.store.request_keys import known_request, note_request
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
 from pipelines.store.transaction import append_events, generation_of, insert_artifacts, insert_messages, locked, point
 

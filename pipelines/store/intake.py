@@ -12,34 +12,18 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipelines.brief import Brief
 from pipelines.errors import BadInput, NotFound
-from pipelines.recipe import Recipe
-from pipelines.records import ComparisonType, Group
-from pipelines.steps import Json, StoredArtifact
+from pipelines.records import ComparisonType, Group, Keys, NewGeneration
 from pipelines.store.database import Database, transaction
 from pipelines.store.ownership import Quota, admit_generation
-from pipelines.store.request_keys import Keys, known_request, made_by, named, note_request, request_keys
+from pipelines.store.request_keys import known_request, made_by, named, note_request, request_keys
 from pipelines.store.tables import generation_groups, generations
 from pipelines.store.transaction import check_parent, insert_artifacts, insert_generation, now
 
 
 @dataclass(frozen=True)
-class Order:
-    """A checked generation. `artifacts` are those that its brief names; they live as long as it does."""
-
-    brief: Brief
-    recipe: Recipe
-    given: Json
-    manifest: Json
-    artifacts: tuple[StoredArtifact, ...] = ()
-    parent_generation_id: str | None = None
-    """The owner's generation that this one is an edited version of."""
-
-
-@dataclass(frozen=True)
 class Accepted:
-    """The id of what came of an order; `repeated` when an earlier request had ordered it."""
+    """The id of what a request made; `repeated` when an earlier request made it."""
 
     id: str
     repeated: bool
@@ -51,24 +35,24 @@ class Intake:
         self._database = database
         self._quota = quota
 
-    async def generation(self, user_id: str, order: Order, keys: Keys = ()) -> Accepted:
+    async def generation(self, user_id: str, new: NewGeneration, keys: Keys = ()) -> Accepted:
         """A new row that waits for a worker, or the one that an earlier request with one of `keys` made.
 
         Raises QuotaExceeded, KeyReused, NotFound for an unknown parent.
         """
         try:
-            return await self._generation(user_id, order, keys)
+            return await self._generation(user_id, new, keys)
         except IntegrityError:  # the same request arrived twice at once: the other one was first
-            return await self._generation(user_id, order, keys)
+            return await self._generation(user_id, new, keys)
 
     async def group(
-        self, user_id: str, comparison_type: ComparisonType, orders: tuple[Order, ...], keys: Keys = ()
+        self, user_id: str, comparison_type: ComparisonType, new: tuple[NewGeneration, ...], keys: Keys = ()
     ) -> Accepted:
-        """A group of one waiting generation per order, all of them or none. Raises QuotaExceeded, KeyReused."""
+        """A group of waiting generations, all of them or none. Raises QuotaExceeded, KeyReused."""
         try:
-            return await self._group(user_id, comparison_type, orders, keys)
+            return await self._group(user_id, comparison_type, new, keys)
         except IntegrityError:
-            return await self._group(user_id, comparison_type, orders, keys)
+            return await self._group(user_id, comparison_type, new, keys)
 
     async def known(self, user_id: str, keys: Keys) -> str | None:
         """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
@@ -85,11 +69,11 @@ class Intake:
         return str(found.generation_id)
 
     @transaction
-    def _generation(self, connection: Connection, user_id: str, order: Order, keys: Keys) -> Accepted:
+    def _generation(self, connection: Connection, user_id: str, new: NewGeneration, keys: Keys) -> Accepted:
         known = known_request(connection, user_id, keys)
         if known is not None:
             return Accepted(known, repeated=True)
-        generation_id = self._insert(connection, user_id, order, None)
+        generation_id = self._insert(connection, user_id, new, None)
         note_request(connection, user_id, keys, generation_id=generation_id)
         return Accepted(generation_id, repeated=False)
 
@@ -99,7 +83,7 @@ class Intake:
         connection: Connection,
         user_id: str,
         comparison_type: ComparisonType,
-        orders: tuple[Order, ...],
+        new: tuple[NewGeneration, ...],
         keys: Keys,
     ) -> Accepted:
         known = known_request(connection, user_id, keys)
@@ -111,25 +95,25 @@ class Intake:
                 id=group_id, user_id=user_id, comparison_type=comparison_type, created_at=now()
             )
         )
-        for order in orders:
-            self._insert(connection, user_id, order, group_id)
+        for generation in new:
+            self._insert(connection, user_id, generation, group_id)
         note_request(connection, user_id, keys, generation_group_id=group_id)
         return Accepted(group_id, repeated=False)
 
-    def _insert(self, connection: Connection, user_id: str, order: Order, group_id: str | None) -> str:
+    def _insert(self, connection: Connection, user_id: str, new: NewGeneration, group_id: str | None) -> str:
         admit_generation(connection, user_id, self._quota)
-        check_parent(connection, user_id, order.parent_generation_id)
+        check_parent(connection, user_id, new.parent_generation_id)
         generation_id = insert_generation(
             connection,
             user_id,
-            order.brief,
-            order.recipe,
-            order.given,
-            order.manifest,
-            order.parent_generation_id,
+            new.brief,
+            new.recipe,
+            new.given,
+            new.manifest,
+            new.parent_generation_id,
             group_id,
         )
-        insert_artifacts(connection, generation_id, order.artifacts)
+        insert_artifacts(connection, generation_id, new.artifacts)
         return generation_id
 
 

@@ -6,12 +6,12 @@ A row says which generation or group came of the request, and by the fingerprint
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Connection, ForeignKey, Row, Select, String, Table, insert, select
 
 from pipelines.errors import KeyReused
+from pipelines.records import Keys
 from pipelines.store.tables import UtcDateTime, metadata
 from pipelines.store.transaction import now
 
@@ -27,17 +27,6 @@ request_keys = Table(
     Column("generation_group_id", String(36), ForeignKey("generation_groups.id", ondelete="CASCADE"), index=True),
     Column("created_at", UtcDateTime, nullable=False),
 )
-
-
-@dataclass(frozen=True)
-class RequestKey:
-    """What a client calls a request, and the sha256 of all that it asks."""
-
-    name: str
-    fingerprint: str
-
-
-Keys = tuple[RequestKey, ...]
 
 
 def known_request(connection: Connection, user_id: str, keys: Keys) -> str | None:

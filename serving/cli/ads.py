@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +32,10 @@ from serving.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pipelines.recipe import StageName
     from pipelines.report.record import RunRecord
+    from serving.ad_flags import AdFlags
+    from serving.client.generations import GenerationRequest
 
 
 def create_storyboard(
@@ -50,6 +53,7 @@ def create_storyboard(
     as_json: AsJson = False,
 ) -> None:
     """Write a storyboard: story and scenes, no pictures. `admint pipeline --storyboard FILE` draws it."""
+    from serving.ad_flags import AdFlags
     from serving.cli.output import print_result
 
     brief = given_only(
@@ -60,65 +64,58 @@ def create_storyboard(
         framework=framework,
     )
     address = chosen_server(server, profile)
-    order = Order(brief, reference_images or [], recipe, seed_or_random(seed))
-    record = _on_server(address, order, output) if address else _here(profile, order, output)
+    flags = AdFlags(brief, {}, reference_images or [], None, recipe, seed_or_random(seed))
+    record = _write_on_server(address, flags, output) if address else _write_here(profile, flags, output)
     written = len(record.scenes.scenes) if record.scenes else 0
-    print_result({"storyboard": str(output), "scenes": written, "seed": order.seed}, record.notes, as_json)
+    print_result({"storyboard": str(output), "scenes": written, "seed": flags.seed}, record.notes, as_json)
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to write."""
-
-    brief: dict[str, Any]
-    references: list[str]
-    recipe: str
-    seed: int
-
-
-def _here(profile: str | None, order: Order, output: Path) -> RunRecord:
+def _write_here(profile: str | None, flags: AdFlags, output: Path) -> RunRecord:
     from pipelines.report.record import storyboard_of
     from pipelines.store.artifacts import write_durably
-    from serving.ad_flags import new_run
     from serving.cli.output import NothingKept, run_to_end
-    from serving.local_run import start
 
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-        folder, new = new_run(
-            output=Path(scratch) / "run",
-            brief=order.brief,
-            coherence={},
-            references=order.references,
-            storyboard=None,
-            recipe=order.recipe,
-            profile=profile,
-            seed=order.seed,
-            stages=("story", "scenes"),
-        )
-        record = run_to_end(start(folder, new), NothingKept())
+        record = run_to_end(_run_here(Path(scratch) / "run", profile, flags, ("story", "scenes")), NothingKept())
     write_durably(output, storyboard_of(record))
     return record
 
 
-def _on_server(server: str, order: Order, output: Path) -> RunRecord:
+def _run_here(
+    folder: Path, profile: str | None, flags: AdFlags, stages: tuple[StageName, ...] | None
+) -> Coroutine[Any, Any, RunRecord]:
+    """The run of a new ad in this process, up to the last of `stages`. Raises BadInput before anything starts."""
+    from configs.settings import Settings, load_profile
+    from serving.ad_flags import naming_flags
+    from serving.local_run import start
+    from serving.profile_models import ad_planner
+
+    deployed = load_profile(profile or Settings().profile)
+    with naming_flags():
+        request, references = flags.read(stages)
+        order = ad_planner(deployed).plan(request)
+    return start(folder, order, references, deployed)
+
+
+def _write_on_server(server: str, flags: AdFlags, output: Path) -> RunRecord:
     from serving.cli.output import run_to_end
-    from serving.client.generations import ad_request
     from serving.client.run import Job, write_scenes
 
-    request = ad_request(
-        brief=order.brief,
-        coherence={},
-        references=order.references,
-        storyboard=None,
-        recipe=order.recipe,
-        seed=order.seed,
-        wait_after="scenes",
-    )
+    request = _request(flags, wait_after="scenes")
     job = Job(server, output)
     return run_to_end(write_scenes(job, request, output), job)
 
 
-BEFORE_VIDEO = ("story", "scenes", "reference_image", "storyboard")
+def _request(flags: AdFlags, wait_after: StageName | None) -> GenerationRequest:
+    """What a server is asked for. It waits for its owner after the stage `wait_after`; None: it runs to its end."""
+    from serving.ad_flags import naming_flags
+    from serving.client.generations import generation_request
+
+    with naming_flags():
+        return generation_request(*flags.read(approvals=() if wait_after is None else (wait_after,)))
+
+
+BEFORE_VIDEO: tuple[StageName, ...] = ("story", "scenes", "reference_image", "storyboard")
 
 
 def pipeline(
@@ -177,82 +174,33 @@ def pipeline(
         adapter_scale=adapter_scale,
         adapter_blocks=adapter_blocks,
     )
-    from serving.ad_flags import refuse_with_resume
-    from serving.cli.output import print_result
+    from serving.ad_flags import AdFlags, new_folder, refuse_with_resume
+    from serving.cli.output import Resumable, print_result, run_to_end
 
     if resume is not None:
         others = given_only(output=output, storyboard=storyboard, recipe=recipe, profile=profile, seed=seed)
         refuse_with_resume({**brief, **coherence, **others}, reference_images)
         folder, record = resume, _resume(resume, full_pipeline, server)
     else:
-        order = PipelineOrder(
-            output=output,
-            brief=brief,
-            coherence=coherence,
-            references=reference_images or [],
-            storyboard=storyboard,
-            recipe=recipe or "master",
-            seed=seed_or_random(seed),
-            full=full_pipeline,
-        )
+        flags = AdFlags(brief, coherence, reference_images or [], storyboard, recipe or "master", seed_or_random(seed))
         address = chosen_server(server, profile)
-        folder, record = _on_server_pipeline(address, order) if address else _here_pipeline(profile, order)
+        folder = new_folder(output)
+        if address:
+            record = _make_on_server(address, flags, folder, full_pipeline)
+        else:
+            work = _run_here(folder, profile, flags, None if full_pipeline else BEFORE_VIDEO)
+            record = run_to_end(work, Resumable(folder))
     print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
 
 
-@dataclass(frozen=True)
-class PipelineOrder:
-    """A new ad, as the flags say it."""
-
-    output: Path | None
-    brief: dict[str, Any]
-    coherence: dict[str, Any]
-    references: list[str]
-    storyboard: Path | None
-    recipe: str
-    seed: int
-    full: bool
-    """To the finished video, not only to the storyboard."""
-
-
-def _here_pipeline(profile: str | None, order: PipelineOrder) -> tuple[Path, RunRecord]:
-    from serving.ad_flags import new_run
-    from serving.cli.output import Resumable, run_to_end
-    from serving.local_run import start
-
-    folder, new = new_run(
-        output=order.output,
-        brief=order.brief,
-        coherence=order.coherence,
-        references=order.references,
-        storyboard=order.storyboard,
-        recipe=order.recipe,
-        profile=profile,
-        seed=order.seed,
-        stages=None if order.full else BEFORE_VIDEO,
-    )
-    return folder, run_to_end(start(folder, new), Resumable(folder))
-
-
-def _on_server_pipeline(server: str, order: PipelineOrder) -> tuple[Path, RunRecord]:
+def _make_on_server(server: str, flags: AdFlags, folder: Path, full: bool) -> RunRecord:
     """There it waits after the storyboard, as it would for an owner in a browser, instead of ending with it."""
-    from serving.ad_flags import new_folder
     from serving.cli.output import run_to_end
-    from serving.client.generations import ad_request
     from serving.client.run import Job, start
 
-    folder = new_folder(order.output)
-    request = ad_request(
-        brief=order.brief,
-        coherence=order.coherence,
-        references=order.references,
-        storyboard=order.storyboard,
-        recipe=order.recipe,
-        seed=order.seed,
-        wait_after=None if order.full else "storyboard",
-    )
+    request = _request(flags, wait_after=None if full else "storyboard")
     job = Job(server, folder)
-    return folder, run_to_end(start(job, folder, request), job)
+    return run_to_end(start(job, folder, request), job)
 
 
 def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:

@@ -8,60 +8,48 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.orders.ad import AdRequest, brief_fields
 from pipelines.recipe import StageName
 from pipelines.records import Event, GenerationStatus
 from pipelines.report.record import RunRecord
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
-from serving.ad_flags import check_prompt, read_board
 from serving.client.errors import refusal_of
 from serving.client.http import PASSING, Connection, Patience, event_data
 from serving.errors import ServingError, Unreachable
-from serving.reference_files import ReferenceFile, read_references
+from serving.reference_files import ReferenceFile
 
 
 @dataclass(frozen=True)
-class AdRequest:
+class GenerationRequest:
     """A body of `POST /api/v1/generations`."""
 
     fields: Json
     references: tuple[ReferenceFile, ...]
 
 
-def ad_request(
-    brief: Mapping[str, Any],
-    coherence: Mapping[str, Any],
-    references: list[str],
-    storyboard: Path | None,
-    recipe: str,
-    seed: int,
-    wait_after: StageName | None,
-) -> AdRequest:
-    """`wait_after`: the stage after which the generation waits to be told to go on; None: it runs to its end.
-
-    Raises BadInput.
-    """
-    fields: Json = {"recipe": recipe, "approvals": [] if wait_after is None else [wait_after]}
-    told: dict[str, Any] = {**brief, "seed": seed}
-    if storyboard is not None:
-        board = read_board(storyboard, brief)
-        told["prompt"] = board.prompt
-        fields["storyboard"] = board.model_dump(mode="json")
-    check_prompt(told)
-    fields["brief"] = told
-    if coherence:
-        fields["coherence"] = dict(coherence)
-    return AdRequest(fields, read_references(references))
+def generation_request(request: AdRequest, references: tuple[ReferenceFile, ...]) -> GenerationRequest:
+    """The body that asks a server for `request`, of which the server checks the rest. Raises BadInput."""
+    brief_fields(request)
+    fields: Json = {
+        "recipe": request.recipe,
+        "approvals": list(request.approvals or ()),
+        "brief": dict(request.brief),
+    }
+    if request.storyboard is not None:
+        fields["storyboard"] = request.storyboard.model_dump(mode="json")
+    if request.coherence:
+        fields["coherence"] = dict(request.coherence)
+    return GenerationRequest(fields, references)
 
 
 URL = "/api/v1/generations"
@@ -96,7 +84,7 @@ class Generations:
     def server(self) -> str:
         return self._connection.server
 
-    async def order(self, request: AdRequest) -> ServedGeneration:
+    async def order(self, request: GenerationRequest) -> ServedGeneration:
         """Ask for an ad, once: the same order sent again under its own key makes no second one."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         if not request.references:

@@ -21,7 +21,7 @@ from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, storyboard_of
 from pipelines.steps import TakeKind
 from pipelines.store.artifacts import LocalArtifacts, write_durably
-from serving.client.generations import AdRequest, Following, Generations, ServedGeneration
+from serving.client.generations import Following, GenerationRequest, Generations, ServedGeneration
 from serving.client.http import connect
 from serving.console import display
 from serving.run_folder import STATE_FOLDER, check_new
@@ -95,7 +95,7 @@ IN_FOLDER: tuple[TakeKind, ...] = ("reference", "keyframe", "clip")
 """Takes that have a file of their own in the output folder."""
 
 
-async def start(job: Job, folder: Path, request: AdRequest) -> RunRecord:
+async def start(job: Job, folder: Path, request: GenerationRequest) -> RunRecord:
     """Order an ad and bring it into `folder`. Raises what stopped it."""
     async with connect(job.server) as connection:
         generations = Generations(connection)
@@ -122,7 +122,7 @@ async def resume(note: Note, folder: Path, full_pipeline: bool) -> RunRecord:
         return await bring(generations, generation_id, folder)
 
 
-async def write_scenes(job: Job, request: AdRequest, output: Path) -> RunRecord:
+async def write_scenes(job: Job, request: GenerationRequest, output: Path) -> RunRecord:
     """Order the scenes of an ad, write them to `output` as a storyboard file, and leave nothing on the server."""
     async with connect(job.server) as connection:
         generations = Generations(connection)

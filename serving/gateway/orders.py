@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
 from pipelines.brief import BriefReference
-from pipelines.orders.ad import AdOrder, Variation
-from pipelines.records import ComparisonType
+from pipelines.errors import BadInput
+from pipelines.orders.ad import AdRequest, Variation
+from pipelines.records import ComparisonType, Keys, NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted
-from pipelines.store.request_keys import Keys, RequestKey
 from serving.gateway.auth.identity import owner
 from serving.gateway.generations.schemas import GenerationCreate, ReferenceBody
 from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files
@@ -28,6 +28,7 @@ from serving.gateway.queue import check_queue, notify
 from serving.gateway.requests import Upload
 from serving.gateway.services import Services, services
 
+Planned = TypeVar("Planned")
 REPLAYED = "Idempotency-Replayed"
 """Header of an answer that an earlier request had already."""
 IdempotencyKey = Annotated[
@@ -73,43 +74,68 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class AdDesk:
-    """Takes the orders of one owner."""
+def flat_field(name: str) -> str:
+    """The name that a field of `AdRequest` has in a body without `brief`."""
+    return name.removeprefix("brief.")
 
-    def __init__(self, services: Services, owner: str) -> None:
+
+class AdDesk:
+    """Takes the orders of one owner.
+
+    `field_name` gives the name that a field of `AdRequest` has in the route's body: by default bodies are flat.
+    """
+
+    def __init__(self, services: Services, owner: str, field_name: Callable[[str], str] = flat_field) -> None:
         self._services = services
         self._owner = owner
+        self._field_name = field_name
         self._pictures = Pictures(services, owner)
 
-    async def take(self, order: AdOrder, references: Sequence[ReferenceBody | Upload | str], keys: Keys) -> Accepted:
+    async def take(
+        self,
+        request: AdRequest,
+        references: Sequence[ReferenceBody | Upload | str],
+        keys: Keys,
+        parent_generation_id: str | None = None,
+    ) -> Accepted:
         """A generation that waits for a worker. Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem."""
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
-        order, uploads = await self._with_references(order, references)
-        planned = await asyncio.to_thread(self._services.ads.planner.plan, order)
+        request, artifacts, uploads = await self._with_references(request, references)
+        order = await self._plan(lambda: self._services.ads.planner.plan(request))
+        manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
+        new = NewGeneration(order.brief, order.recipe, order.given, manifest, artifacts, parent_generation_id)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
-            accepted = await self._services.ads.intake.generation(self._owner, planned, keys)
+            accepted = await self._services.ads.intake.generation(self._owner, new, keys)
         await notify(self._services.notifier.wake())
         return accepted
 
     async def compare(
-        self, order: AdOrder, comparison_type: ComparisonType, variations: tuple[Variation, ...], keys: Keys
+        self, request: AdRequest, comparison_type: ComparisonType, variations: tuple[Variation, ...], keys: Keys
     ) -> Accepted:
         """A group with one generation per variation. Raises as `take`."""
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
-        planner = self._services.ads.planner
-        planned = await asyncio.to_thread(planner.compare, order, comparison_type, variations)
+        orders = await self._plan(lambda: self._services.ads.planner.compare(request, comparison_type, variations))
+        manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
-        accepted = await self._services.ads.intake.group(self._owner, comparison_type, planned, keys)
+        new = tuple(NewGeneration(order.brief, order.recipe, order.given, manifest) for order in orders)
+        accepted = await self._services.ads.intake.group(self._owner, comparison_type, new, keys)
         await notify(self._services.notifier.wake())
         return accepted
 
+    async def _plan(self, plan: Callable[[], Planned]) -> Planned:
+        """What `plan` plans, in a thread because it may read files. Raises BadInput by the body's own field names."""
+        try:
+            return await asyncio.to_thread(plan)
+        except BadInput as error:
+            raise error.renamed(self._field_name) from None
+
     async def _with_references(
-        self, order: AdOrder, pictures: Sequence[ReferenceBody | Upload | str]
-    ) -> tuple[AdOrder, dict[str, bytes]]:
-        """The order with its references, and the bytes of those that are not stored yet, by hash."""
+        self, request: AdRequest, pictures: Sequence[ReferenceBody | Upload | str]
+    ) -> tuple[AdRequest, tuple[StoredArtifact, ...], dict[str, bytes]]:
+        """The request with its references, their artifacts, and the bytes of those not stored yet, by hash."""
         references: list[BriefReference] = []
         artifacts: list[StoredArtifact] = []
         uploads: dict[str, bytes] = {}
@@ -126,7 +152,7 @@ class AdDesk:
                     artifact=stored.sha256, role=asked.role, filename=name[:200] or param, weight=asked.weight
                 )
             )
-        return replace(order, references=tuple(references), artifacts=tuple(artifacts)), uploads
+        return replace(request, references=tuple(references)), tuple(artifacts), uploads
 
     async def _read(self, source: Upload | str, param: str) -> tuple[StoredArtifact, bytes | None]:
         if isinstance(source, str) and is_artifact_id(source):
@@ -136,16 +162,21 @@ class AdDesk:
         return StoredArtifact(sha256=hashlib.sha256(data).hexdigest(), media_type="image/png", size=len(data)), data
 
 
-def ad_order(body: GenerationCreate) -> AdOrder:
-    """The order in a body of the unified route, references aside."""
-    return AdOrder(
+def ad_request(body: GenerationCreate) -> AdRequest:
+    """What a body of the unified route asks for, references aside."""
+    given = {name: getattr(body.brief, name) for name in body.brief.model_fields_set}
+    return AdRequest(
         recipe=body.recipe,
-        brief={name: getattr(body.brief, name) for name in body.brief.model_fields_set},
+        brief={name: value for name, value in given.items() if value is not None},
         coherence=body.coherence.given if body.coherence else {},
         approvals=body.approvals,
         quality_dimensions=body.quality.dimensions if body.quality else None,
         quality_gate=body.quality.gate if body.quality else None,
         storyboard=body.storyboard,
         use_llm=body.use_llm,
-        parent_generation_id=body.parent_generation_id,
     )
+
+
+def unified_field(name: str) -> str:
+    """The name that a field of `AdRequest` has in a body of the unified route."""
+    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")

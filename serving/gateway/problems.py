@@ -158,7 +158,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem("quota_exceeded", str(error), details=details, headers=_FINAL)
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
-            return Problem(meaning.code, meaning.message or str(error), headers=meaning.headers)
+            param = error.field if isinstance(error, BadInput) else None
+            return Problem(meaning.code, meaning.message or str(error), param, headers=meaning.headers)
     return Problem("internal_error", "the server failed; its log says why under this request's id", headers=_FINAL)
 
 

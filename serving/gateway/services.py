@@ -5,6 +5,7 @@ Seams only: the store, the artifacts and the planner are described as far as the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,12 +15,12 @@ from starlette.requests import HTTPConnection
 from pipelines.brief import Brief
 from pipelines.decisions.service import Directions
 from pipelines.orders.ad import AdPlanner
-from pipelines.orders.clip import VideoOrder
+from pipelines.orders.clip import ClipOrder
 from pipelines.recipe import Recipe, StageName
-from pipelines.records import Event, Generation, Made, QualityMetric, Take
+from pipelines.records import Event, Generation, Made, NewGeneration, QualityMetric, Take
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
 from pipelines.store.catalogue import Catalogue
-from pipelines.store.intake import GroupStore, Intake, Order
+from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth
@@ -35,6 +36,8 @@ class ArtifactFolder(Artifacts, Protocol):
 @dataclass(frozen=True)
 class Ads:
     planner: AdPlanner
+    manifest: Callable[[], Json]
+    """What a new ad says of the server's models; may read files, raises WeightsError."""
     intake: Intake
     catalogue: Catalogue
     directions: Directions
@@ -78,7 +81,7 @@ class Owners(Protocol):
 class ClipPlanner(Protocol):
     """Turns a checked order for one clip into a generation of the recipe `clip`."""
 
-    def __call__(self, order: VideoOrder) -> Order:
+    def __call__(self, order: ClipOrder) -> NewGeneration:
         """Raises BadInput, WeightsError. May read files: called in a thread."""
         ...
 

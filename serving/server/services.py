@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from configs.settings import Profile, Settings, load_model, load_recipe
-from models.spec import ImageModelSpec, VideoModelSpec
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from configs.settings import Profile, Settings, load_recipe
 from pipelines.decisions.service import Directions
 from pipelines.orders.ad import AdPlanner
-from pipelines.orders.clip import VideoOrder, clip_generation
+from pipelines.orders.clip import ClipOrder, clip_generation
+from pipelines.records import NewGeneration
+from pipelines.steps import Json
 from pipelines.store.accounts import Accounts
 from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database
 from pipelines.store.decisions import DirectionStore
-from pipelines.store.intake import GroupStore, Intake, Order
+from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.logins import LoginAttempts, Logins, Standing
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
 from serving.gateway.auth.tokens import AccessTokens
 from serving.gateway.services import Ads, ClipPlanner, Limits, Services
-from serving.profile_models import model_sets
+from serving.profile_models import ModelSet, ad_planner, model_sets
 from serving.server.first_start import signing_key
 from serving.server.store import ServerStore
-
-
-def profile_ad_planner(profile: Profile) -> AdPlanner:
-    """Raises BadInput for a profile whose image model is unknown."""
-    describe = model_sets(profile)
-    return AdPlanner(
-        recipe=load_recipe,
-        image_model=load_model(profile.image, ImageModelSpec),
-        fps=profile.fps,
-        manifest=lambda: describe().manifest,
-    )
 
 
 def server_auth(database: Database) -> Auth:
@@ -50,18 +43,18 @@ def server_auth(database: Database) -> Auth:
 CLIP_RECIPE = "clip"
 
 
+@dataclass(frozen=True)
 class ProfileClipPlanner:
     """Plans clips for the models of one profile."""
 
-    def __init__(self, profile: Profile) -> None:
-        self._describe = model_sets(profile)
+    describe: Callable[..., ModelSet]
+    """The profile's models, or those named instead (`serving.profile_models.model_sets`)."""
 
-    def __call__(self, order: VideoOrder) -> Order:
+    def __call__(self, order: ClipOrder) -> NewGeneration:
         """Raises BadInput, WeightsError."""
-        described = self._describe(video=order.model)
-        spec = load_model(order.model, VideoModelSpec)
-        brief, recipe, given = clip_generation(order, spec, load_recipe(CLIP_RECIPE))
-        return Order(brief, recipe, given, described.manifest)
+        described = self.describe(video=order.model)
+        brief, recipe, given = clip_generation(order, described.video, load_recipe(CLIP_RECIPE))
+        return NewGeneration(brief, recipe, given, described.manifest)
 
 
 class SilentNotifier:
@@ -76,13 +69,15 @@ class SilentNotifier:
 
 def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend, notifier: WorkerNotifier) -> Services:
     """The services of a profile, as the environment says. Raises BadInput, UnsafeSecret, StorageFailed."""
+    describe = model_sets(profile)
     return services_over(
         opened,
         backend,
         notifier,
         auth=server_auth(opened.database),
-        plan_ad=profile_ad_planner(profile),
-        plan_clip=ProfileClipPlanner(profile),
+        plan_ad=ad_planner(profile),
+        manifest=lambda: describe().manifest,
+        plan_clip=ProfileClipPlanner(describe),
         keyframe_model=profile.image,
         limits=Limits(
             waiting_generations=profile.serving.queue.max_waiting,
@@ -98,6 +93,7 @@ def services_over(
     *,
     auth: Auth,
     plan_ad: AdPlanner,
+    manifest: Callable[[], Json],
     plan_clip: ClipPlanner,
     keyframe_model: str,
     limits: Limits,
@@ -114,6 +110,7 @@ def services_over(
         plan_clip=plan_clip,
         ads=Ads(
             planner=plan_ad,
+            manifest=manifest,
             intake=Intake(database, opened.quota),
             catalogue=Catalogue(database),
             directions=Directions(DirectionStore(database), artifacts),

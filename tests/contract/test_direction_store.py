@@ -95,10 +95,14 @@ async def test_a_group_compares_briefs_that_differ_in_one_thing(world):
     ("kind", "variations", "message"),
     [
         ("prompt", (Variation(prompt="an ad for a cup"),), "2 to 10"),
-        ("prompt", (Variation(prompt="an ad for a cup"), Variation(coherence={})), "2: a comparison of prompts"),
-        ("settings", (Variation(prompt="a"), Variation(coherence={})), "variation 1: a comparison of settings"),
-        ("settings", (Variation(coherence={}), Variation(coherence={})), "variation 2 is the same as variation 1"),
-        ("settings", (Variation(coherence={"blur": 1}), Variation(coherence={})), "variation 1: coherence.blur"),
+        (
+            "prompt",
+            (Variation(prompt="an ad for a cup"), Variation(coherence={})),
+            "variations.1: a comparison of prompts",
+        ),
+        ("settings", (Variation(prompt="a"), Variation(coherence={})), "variations.0: a comparison of settings"),
+        ("settings", (Variation(coherence={}), Variation(coherence={})), "variations.1: the same as variations.0"),
+        ("settings", (Variation(coherence={"blur": 1}), Variation(coherence={})), "variations.0.coherence.blur"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(kind, variations, message):

@@ -10,11 +10,11 @@ import pytest
 from pipelines.brief import Brief
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.recipe import Recipe
-from pipelines.records import NewEvent
+from pipelines.records import NewEvent, NewGeneration
 from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.generations import GenerationStore
-from pipelines.store.intake import Intake, Order
+from pipelines.store.intake import Intake
 from pipelines.store.sweep import Disposal
 from serving.gateway import events as event_stream
 from serving.gateway.events import EventStreams
@@ -31,7 +31,7 @@ class World:
 
     async def running(self):
         """A lease on a new generation of anna's."""
-        made = await Intake(self.database).generation("anna", Order(BRIEF, RECIPE, {}, {}))
+        made = await Intake(self.database).generation("anna", NewGeneration(BRIEF, RECIPE, {}, {}))
         return await self.store.claim(made.id, "worker")
 
     async def write(self, lease, count):

@@ -7,12 +7,12 @@ import pytest
 from pipelines.brief import Brief
 from pipelines.errors import KeyReused, NotFound, QuotaExceeded
 from pipelines.recipe import Recipe
+from pipelines.records import NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
 from pipelines.store.catalogue import Catalogue
 from pipelines.store.generations import GenerationStore
-from pipelines.store.intake import Accepted, Intake, Order
+from pipelines.store.intake import Accepted, Intake
 from pipelines.store.ownership import OwnedArtifacts, Quota
-from pipelines.store.request_keys import RequestKey
 from pipelines.store.sweep import Disposal
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
@@ -20,7 +20,7 @@ PICTURES = tuple(StoredArtifact(sha256=letter * 64, media_type="image/png", size
 
 
 def order(seed=0, artifacts=()):
-    return Order(Brief(prompt="an ad for a bottle", duration=9, seed=seed), RECIPE, {}, {}, artifacts)
+    return NewGeneration(Brief(prompt="an ad for a bottle", duration=9, seed=seed), RECIPE, {}, {}, artifacts)
 
 
 def key(name="idempotency:one", fingerprint="f"):
@@ -85,7 +85,7 @@ async def test_a_group_that_is_too_much_is_not_begun(database):
 async def test_a_parent_must_be_ones_own(intake, database):
     hers = await intake.generation("anna", order())
     with pytest.raises(NotFound):
-        await intake.generation("bruno", Order(order().brief, RECIPE, {}, {}, (), hers.id))
+        await intake.generation("bruno", NewGeneration(order().brief, RECIPE, {}, {}, (), hers.id))
     assert await count(database, "bruno") == 0
 
 

@@ -19,14 +19,13 @@ from pipelines.brief import Brief
 from pipelines.decisions.situation import Decision
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
-from pipelines.records import Lease, NewEvent
+from pipelines.records import Lease, NewEvent, NewGeneration, RequestKey
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
 from pipelines.store import generations as sql
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.decisions import DirectionStore
 from pipelines.store.generations import GenerationStore
-from pipelines.store.intake import Intake, Order
-from pipelines.store.request_keys import RequestKey
+from pipelines.store.intake import Intake
 from pipelines.store.sweep import Disposal
 from pipelines.store.tables import artifacts, checkpoints, events, generations, messages, takes
 from quality.score import Score
@@ -125,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def order(self, owner, name):
         keys = () if name is None else (RequestKey(name, "f"),)
-        order = Order(Brief(prompt="an ad for a bottle", seed=1), RECIPE, {}, {})
+        order = NewGeneration(Brief(prompt="an ad for a bottle", seed=1), RECIPE, {}, {})
         accepted = self.now(self.intake.generation(owner, order, keys))
         known = self.named.get((owner, name or ""))
         assert accepted.repeated == (known is not None)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from pipelines.decisions.situation import Decision
 from pipelines.errors import LeaseLost
-from pipelines.records import NewEvent
+from pipelines.records import NewEvent, NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
 from pipelines.store import connections as reading
 from pipelines.store.account_tables import Credential
@@ -15,9 +15,8 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.decisions import DirectionStore
 from pipelines.store.generations import GenerationStore
-from pipelines.store.intake import GroupStore, Intake, Order
+from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins
-from pipelines.store.request_keys import RequestKey
 from pipelines.store.sweep import Disposal
 from pipelines.store.tables import generation_groups, generations
 from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
@@ -88,7 +87,7 @@ async def test_of_workers_that_take_one_generation_over_the_last_one_alone_write
 
 async def test_a_group_whose_members_leave_at_once_goes_with_the_last_of_them(pools):
     for _ in range(5):
-        made = await Intake(pools[0]).group("anna", "settings", 3 * (Order(BRIEF, RECIPE, {}, {}),))
+        made = await Intake(pools[0]).group("anna", "settings", 3 * (NewGeneration(BRIEF, RECIPE, {}, {}),))
         group = await GroupStore(pools[0]).get("anna", made.id)
         leave = [Disposal(pool).forget("anna", each) for pool, each in zip(pools, group.generation_ids, strict=True)]
         await asyncio.gather(*leave)
@@ -101,7 +100,7 @@ async def test_requests_with_the_same_names_in_another_order_wait_for_nobody_for
         keys = [RequestKey(f"{key.name}{turn}", key.fingerprint) for key in names]
         orders = [(Intake(pool), tuple(keys[::way])) for pool in pools for way in (1, -1)]
         made = await asyncio.gather(
-            *(intake.generation("anna", Order(BRIEF, RECIPE, {}, {}), some) for intake, some in orders)
+            *(intake.generation("anna", NewGeneration(BRIEF, RECIPE, {}, {}), some) for intake, some in orders)
         )
         assert len({one.id for one in made}) == 1
         assert [one.repeated for one in made].count(False) == 1
@@ -125,7 +124,7 @@ async def test_logins_attempts_and_tickets_of_one_user_at_once_do_not_block_each
 
 async def test_the_same_bytes_may_come_from_many_steps_at_once(pools):
     picture = StoredArtifact(sha256="a" * 64, media_type="image/png", size=1)
-    order = Order(BRIEF, RECIPE, {}, {}, (picture, picture))
+    order = NewGeneration(BRIEF, RECIPE, {}, {}, (picture, picture))
     made = await asyncio.gather(*(Intake(pool).generation("anna", order) for pool in pools))
     left = await asyncio.gather(*(Disposal(pool).forget("anna", one.id) for pool, one in zip(pools, made, strict=True)))
     assert frozenset().union(*left) <= {picture.sha256}

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.support.command import PROMPT, admint
+from tests.support.storyboards import storyboard
 
 OK = ("--prompt", PROMPT)
 
@@ -23,6 +24,7 @@ def files(tmp_path_factory):
         Image.new("RGB", (64, 64), "red").save(folder / "many" / f"{number}.png")
     (folder / "empty").mkdir()
     (folder / "board.json").write_text(json.dumps({"scenes": []}))
+    (folder / "three.json").write_text(json.dumps(storyboard()))
     (folder / "broken.json").write_text("{")
     return folder
 
@@ -33,17 +35,17 @@ def files(tmp_path_factory):
         (("--prompt", ""), ["prompt"]),
         (("--prompt", "short"), ["prompt", "10 characters", "'short'"]),
         (("--prompt", "x" * 5001), ["prompt", "5000 characters"]),
-        ((), ["--prompt is missing"]),
-        ((*OK, "--duration", "8"), ["duration", "9", "'8'"]),
-        ((*OK, "--duration", "61"), ["duration", "60", "'61'"]),
-        ((*OK, "--aspect-ratio", "4:3"), ["aspect_ratio", "9:16", "'4:3'"]),
-        ((*OK, "--framework", "FAB"), ["framework", "AIDA", "'FAB'"]),
+        ((), ["--prompt: missing"]),
+        ((*OK, "--duration", "8"), ["--duration", "9", "'8'"]),
+        ((*OK, "--duration", "61"), ["--duration", "60", "'61'"]),
+        ((*OK, "--aspect-ratio", "4:3"), ["--aspect-ratio", "9:16", "'4:3'"]),
+        ((*OK, "--framework", "FAB"), ["--framework", "AIDA", "'FAB'"]),
         ((*OK, "--recipe", "grand"), ["recipe", "'grand'", "express"]),
         ((*OK, "--profile", "moon"), ["profile", "'moon'", "sketch"]),
-        ((*OK, "--adapter-scale", "2"), ["adapter_scale", "'2.0'"]),
-        ((*OK, "--seed-policy", "random"), ["seed_policy", "'random'"]),
+        ((*OK, "--adapter-scale", "2"), ["--adapter-scale", "'2.0'"]),
+        ((*OK, "--seed-policy", "random"), ["--seed-policy", "'random'"]),
         ((*OK, "--seed", "-1"), ["--seed", "-1"]),
-        ((*OK, "--scenes", "20", "--duration", "9"), ["num_scenes", "20"]),
+        ((*OK, "--scenes", "20", "--duration", "9"), ["--scenes", "20"]),
         ((*OK, "--reference-images", "{files}/missing.png"), ["missing.png", "does not exist"]),
         ((*OK, "--reference-images", "{files}/many"), ["4 reference images", "at most 3"]),
         ((*OK, "--reference-images", "{files}/empty"), ["empty", "no JPEG, PNG or WebP"]),
@@ -52,7 +54,7 @@ def files(tmp_path_factory):
         ((*OK, "--reference-images", "{files}/large.png"), ["large.png", "10 MB"]),
         (("--storyboard", "{files}/board.json"), ["board.json", "prompt"]),
         (("--storyboard", "{files}/broken.json"), ["broken.json", "not valid JSON"]),
-        (("--storyboard", "{files}/board.json", "--duration", "9"), ["--duration", "--storyboard"]),
+        (("--storyboard", "{files}/three.json", "--duration", "9"), ["--duration", "the storyboard"]),
     ],
 )
 def test_bad_input_is_one_clear_line(flags, words, files, tmp_path):

@@ -10,12 +10,13 @@ from pipelines.brief import Brief, BriefReference
 from pipelines.decisions.service import Directions
 from pipelines.media import encode_png
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
+from pipelines.records import NewGeneration
 from pipelines.runtime.engine import Engine
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.decisions import DirectionStore
 from pipelines.store.generations import GenerationStore
-from pipelines.store.intake import GroupStore, Intake, Order
+from pipelines.store.intake import GroupStore, Intake
 from tests.support.drawing_models import SpeakingModels
 
 FPS = 8
@@ -47,7 +48,7 @@ class DirectedWorld:
         return await self.store.create("anna", brief, recipe, {}, {})
 
     async def compare(self, comparison_type, briefs):
-        orders = tuple(Order(brief, RECIPE, {}, {}) for brief in briefs)
+        orders = tuple(NewGeneration(brief, RECIPE, {}, {}) for brief in briefs)
         made = await self._intake.group("anna", comparison_type, orders)
         return await self.groups.get("anna", made.id)
 

@@ -28,8 +28,8 @@ from models.interfaces import ImageResult, VideoResult
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, Size, VideoModelSpec, WeightSource
 from pipelines.orders.ad import AdPlanner
 from pipelines.orders.clip import clip_generation
+from pipelines.records import NewGeneration
 from pipelines.store.database import sqlite_url
-from pipelines.store.intake import Order
 from serving.backends.in_process import LocalBackend, LocalModels
 from serving.gateway.app import create_app
 from serving.gateway.services import Limits, Services
@@ -203,9 +203,12 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
     opened = await open_store(url, folder / "artifacts", quota, lease_seconds=30.0)
     worker = ServerWorker(PROFILE, opened, lambda *names: _models(backend, *names), 2) if working else None
     auth = auth_on(opened.database, login_limits)
+    image = _first(backend, "image")
     services = services_over(
-        opened, backend, worker or SilentNotifier(), auth=auth, plan_ad=_ad_planner(backend),
-        plan_clip=lambda order: _plan_clip(backend, order), keyframe_model=_first(backend, "image").name, limits=limits,
+        opened, backend, worker or SilentNotifier(), auth=auth,
+        plan_ad=AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps),
+        manifest=lambda: _described(image, _first(backend, "video")).manifest,
+        plan_clip=lambda order: _plan_clip(backend, order), keyframe_model=image.name, limits=limits,
     )  # fmt: skip
     # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -246,10 +249,4 @@ def _models(backend, chat, image, video):
 def _plan_clip(backend, order):
     spec = backend.specs[order.model]
     brief, recipe, given = clip_generation(order, spec, load_recipe("clip"))
-    return Order(brief, recipe, given, _described(_first(backend, "image"), spec).manifest)
-
-
-def _ad_planner(backend):
-    image = _first(backend, "image")
-    manifest = _described(image, _first(backend, "video")).manifest
-    return AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps, manifest=lambda: manifest)
+    return NewGeneration(brief, recipe, given, _described(_first(backend, "image"), spec).manifest)

@@ -4,35 +4,8 @@ import pytest
 
 from pipelines.brief import Brief
 from pipelines.errors import BadInput
-from pipelines.storyboard_file import FORMAT, read_storyboard, storyboard_scenes, write_storyboard
-
-
-def board(**changes):
-    scenes = [
-        {
-            "scene_number": number,
-            "purpose": purpose,
-            "seconds": 3,
-            "setting": "beach",
-            "action": "the bottle stands in the sun",
-            "camera": "static",
-            "entities": ["product"],
-            "image_prompt": "a red steel bottle on a beach",
-            "video_prompt": "a red steel bottle on a beach, camera static",
-            "transition_score": 90,
-        }
-        for number, purpose in enumerate(("Attention", "Interest", "Action"), start=1)
-    ]
-    content = {
-        "format": FORMAT,
-        "prompt": "an ad for a steel water bottle",
-        "title": None,
-        "framework": "AIDA",
-        "aspect_ratio": "9:16",
-        "duration": 9,
-        "scenes": scenes,
-    }
-    return {**content, **changes}
+from pipelines.storyboard_file import read_storyboard, storyboard_scenes, write_storyboard
+from tests.support.storyboards import storyboard as board
 
 
 def read(content):
@@ -40,7 +13,7 @@ def read(content):
 
 
 def test_scenes_add_up_to_the_duration_in_frames():
-    result = storyboard_scenes(read(board()), 24, "board.json")
+    result = storyboard_scenes(read(board()), 24)
     assert [scene.frames for scene in result.scenes] == [72, 72, 72]
     assert result.cohesion is not None
     assert [pair.transition_score for pair in result.cohesion.pair_wise_analysis] == [90, 90]
@@ -50,10 +23,10 @@ def test_a_written_storyboard_reads_back_as_the_same_scenes():
     content = board()
     content["scenes"][1]["seconds"] = 2.9167  # 70 of 24 frames a second
     content["scenes"][2]["seconds"] = 3.0833
-    scenes = storyboard_scenes(read(content), 24, "board.json")
+    scenes = storyboard_scenes(read(content), 24)
     brief = Brief(prompt=content["prompt"], duration=9)
     again = read_storyboard(write_storyboard(brief, "AIDA", scenes, 24), "again.json")
-    assert storyboard_scenes(again, 24, "again.json").scenes == scenes.scenes
+    assert storyboard_scenes(again, 24).scenes == scenes.scenes
 
 
 @pytest.mark.parametrize(
@@ -62,7 +35,6 @@ def test_a_written_storyboard_reads_back_as_the_same_scenes():
         ("camera", "spin", ["scene 2", "camera", "spin"]),
         ("seconds", "long", ["scene 2", "seconds", "long"]),
         ("image_prompt", "", ["scene 2", "image_prompt"]),
-        ("scene_number", 7, ["scene 2", "scene_number is 7", "must be 2"]),
         ("colour", "red", ["scene 2", "colour"]),
     ],
 )
@@ -88,9 +60,16 @@ def test_text_that_is_no_json_is_refused_with_the_place():
 
 def test_another_format_is_refused():
     with pytest.raises(BadInput, match="admint-storyboard/9"):
-        read(board(format="admint-storyboard/9"))
+        storyboard_scenes(read(board(format="admint-storyboard/9")), 24)
+
+
+def test_scenes_that_do_not_count_from_1_are_refused():
+    content = board()
+    content["scenes"][1]["scene_number"] = 7
+    with pytest.raises(BadInput, match="scene 2: scene_number is 7, must be 2"):
+        storyboard_scenes(read(content), 24)
 
 
 def test_seconds_that_do_not_add_up_are_refused_with_both_numbers():
     with pytest.raises(BadInput, match=r"9\.00 s together, but duration is 12 s"):
-        storyboard_scenes(read(board(duration=12)), 24, "board.json")
+        storyboard_scenes(read(board(duration=12)), 24)

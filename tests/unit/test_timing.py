@@ -35,7 +35,7 @@ def test_an_asked_number_of_scenes_is_met_exactly_or_refused_with_its_bounds(fra
         check(slots, duration, fps)
         assert slots[-1].purpose.endswith("Action")
     else:
-        with pytest.raises(BadInput, match=rf"num_scenes {count} cannot fill {duration} s: .* give \d+ to \d+"):
+        with pytest.raises(BadInput, match=rf"num_scenes: {count} cannot fill {duration} s: .* give \d+ to \d+"):
             plan_slots(framework, duration, fps, count)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from configs.settings import load_recipe
 from models.interfaces import NoiseSpec
-from pipelines.orders.clip import VideoOrder, clip_generation
+from pipelines.orders.clip import ClipOrder, clip_generation
 from pipelines.records import Event
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.generations import GenerationStore
@@ -34,7 +34,7 @@ def stored(tmp_path_factory):
 
 
 def planned(first_frame):
-    order = VideoOrder(
+    order = ClipOrder(
         prompt="a bottle", model=VIDEO.name, size=(80, 48), num_frames=9, noise=NoiseSpec(seed=4),
         num_inference_steps=4, guidance_scale=3.0, first_frame=first_frame,
     )  # fmt: skip

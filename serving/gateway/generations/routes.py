@@ -34,7 +34,7 @@ from serving.gateway.generations.views import (
     take_object,
 )
 from serving.gateway.openai.sampling import MAX_PICTURES
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, ad_order, is_repeated, request_key
+from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, ad_request, is_repeated, request_key, unified_field
 from serving.gateway.problems import Problem
 from serving.gateway.queue import notify
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
@@ -61,7 +61,8 @@ async def create_generation(
     used, user = services(request), owner(request)
     body = await read_body(request, GenerationCreate, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
     keys = request_key(request, idempotency_key, body)
-    accepted = await AdDesk(used, user).take(ad_order(body), body.references, keys)
+    desk = AdDesk(used, user, unified_field)
+    accepted = await desk.take(ad_request(body), body.references, keys, body.parent_generation_id)
     response.headers["Location"] = f"{router.prefix}/{accepted.id}"
     if accepted.repeated:
         response.headers[REPLAYED] = "true"

@@ -38,7 +38,8 @@ class Page(Plain, Generic[Item]):
 class BriefBody(Plain):
     """What the ad is for. What is left out is as the recipe has it."""
 
-    prompt: AdPrompt
+    prompt: AdPrompt | None = None
+    """Left out only beside a storyboard, which has its own."""
     title: Title | None = None
     brand_name: Brand | None = None
     duration: Annotated[int, Field(ge=1, le=60)] = 15

@@ -8,10 +8,9 @@ from contextlib import aclosing
 from pipelines.decisions.service import EditOrder
 from pipelines.direction import Edit
 from pipelines.errors import NotFound
-from pipelines.records import Generation
+from pipelines.records import Generation, Keys
 from pipelines.stages.revisions import edit_step_name
 from pipelines.steps import TakeKind
-from pipelines.store.request_keys import Keys
 from serving.gateway.events import EventStreams
 from serving.gateway.interactive.schemas import Inpainted, InpaintOrder
 from serving.gateway.interactive.sessions import Sessions

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from pipelines.brief import MAX_REFERENCES, BriefReference
-from pipelines.orders.ad import AdOrder
+from pipelines.orders.ad import AdRequest
 from serving.gateway.auth.identity import owner
 from serving.gateway.events import event_streams
 from serving.gateway.interactive.edits import SessionEdits
@@ -86,8 +86,8 @@ async def start(request: Request, response: Response, body: SessionStart, key: I
     """A new session. It begins with the story, and waits for approval there unless its mode is `auto`."""
     used, user = services(request), owner(request)
     brief = {"prompt": body.prompt, "title": body.title, "duration": body.target_duration}
-    order = AdOrder(recipe=RECIPE, brief=brief, approvals=() if body.mode == "auto" else None)
-    accepted = await AdDesk(used, user).take(order, (), request_key(request, key, body))
+    asked = AdRequest(recipe=RECIPE, brief=brief, approvals=() if body.mode == "auto" else None)
+    accepted = await AdDesk(used, user).take(asked, (), request_key(request, key, body))
     if accepted.repeated:
         response.headers[REPLAYED] = "true"
     return await Sessions(used, user).show(accepted.id)

@@ -15,10 +15,9 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import format_sse_event
 
 from pipelines.errors import NotFound
-from pipelines.orders.ad import AdOrder
+from pipelines.orders.ad import AdRequest
 from pipelines.recipe import StageName
-from pipelines.records import Event, Generation
-from pipelines.store.request_keys import RequestKey
+from pipelines.records import Event, Generation, RequestKey
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.identity import owner
 from serving.gateway.events import ENDED, cursor, event_streams, sse_response
@@ -68,7 +67,7 @@ async def generate_story(
     keys = request_key(request, idempotency_key, body)
     if body.client_generation_id is not None:
         keys = (*keys, RequestKey(f"client:{body.client_generation_id}", fingerprint(request, body)))
-    accepted = await AdDesk(used, user).take(_order(body), body.reference_images, keys)
+    accepted = await AdDesk(used, user).take(_request(body), body.reference_images, keys)
     headers = {REPLAYED: "true"} if accepted.repeated else {}
     if "respond-async" in (prefer or "").lower():
         row = await used.store.get(user, accepted.id)
@@ -167,10 +166,10 @@ async def _found(used: Services, user: str, name: str) -> str:
         return (await used.store.get(user, name)).id
 
 
-def _order(body: StoryOrder) -> AdOrder:
+def _request(body: StoryOrder) -> AdRequest:
     names = ("prompt", "title", "brand_name", "duration", "aspect_ratio", "num_scenes", "seed")
     stages = None if body.generate_videos else SCENES if body.generate_scenes else STORY
-    return AdOrder(
+    return AdRequest(
         recipe=MASTER,
         brief={name: getattr(body, name) for name in names},
         stages=stages,

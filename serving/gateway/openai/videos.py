@@ -13,7 +13,7 @@ from models.interfaces import NoiseSpec
 from models.spec import ImageModelSpec, Size, VideoModelSpec
 from pipelines.brief import BriefReference
 from pipelines.media import encode_jpeg, stream_clip
-from pipelines.orders.clip import VideoOrder
+from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
 from serving.backends.interface import Spec
 from serving.gateway import queue as removal
@@ -50,7 +50,7 @@ from serving.gateway.services import Services, services
 
 async def video_order(
     body: VideoCreate, specs: Mapping[str, Spec], keyframe_model: str, pictures: Pictures
-) -> VideoOrder:
+) -> ClipOrder:
     """Pictures are stored on the way, last of all. Raises Problem."""
     spec = find_model(specs, body.model, VideoModelSpec)
     size = pick_size(spec, body.size)
@@ -66,7 +66,7 @@ async def video_order(
     else:
         check_adapter(spec, body.ip_adapter)
     first_frame, references = await _pictures(body, pictures)
-    return VideoOrder(
+    return ClipOrder(
         prompt=body.prompt,
         model=spec.name,
         size=size,

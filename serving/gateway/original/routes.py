@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from pipelines.coherence import CoherenceSettings
 from pipelines.errors import BadInput
-from pipelines.orders.ad import AdOrder, Variation
+from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import GenerationStatus
 from quality.score import Score
 from serving.gateway import queue as removal
@@ -21,7 +21,7 @@ from serving.gateway.auth.identity import owner
 from serving.gateway.generations.routes import PageLimit, PageOffset, detail, listed, undecidable
 from serving.gateway.generations.schemas import Deleted, GenerationDetail, GenerationObject, GroupObject, Page
 from serving.gateway.generations.views import generation_object, group_object, video_url
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, request_key
+from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, flat_field, request_key
 from serving.gateway.original.quality_report import quality_report
 from serving.gateway.original.schemas import (
     Accepted,
@@ -60,7 +60,7 @@ async def generate(
     """Ask for an ad by the recipe `classic`; poll its status."""
     used, user = services(request), owner(request)
     keys = request_key(request, idempotency_key, body)
-    accepted = await AdDesk(used, user).take(_order(body, body.prompt), (), keys)
+    accepted = await AdDesk(used, user, _field).take(_request(body, body.prompt), (), keys)
     if accepted.repeated:
         response.headers[REPLAYED] = "true"
     row = await used.store.get(user, accepted.id)
@@ -81,8 +81,8 @@ async def generate_parallel(
         for each in body.variations
     )
     keys = request_key(request, idempotency_key, body)
-    order = _order(body, body.base_prompt)
-    accepted = await AdDesk(used, user).compare(order, body.comparison_type, variations, keys)
+    desk = AdDesk(used, user, lambda name: "base_prompt" if name == "brief.prompt" else _field(name))
+    accepted = await desk.compare(_request(body, body.base_prompt), body.comparison_type, variations, keys)
     if accepted.repeated:
         response.headers[REPLAYED] = "true"
     group = await used.ads.groups.get(user, accepted.id)
@@ -212,11 +212,16 @@ async def _comparison(used: Services, user: str, group_id: str) -> GroupObject:
     return group_object(group, [await used.store.get(user, one) for one in group.generation_ids])
 
 
-def _order(body: AdFields, prompt: str) -> AdOrder:
+def _request(body: AdFields, prompt: str) -> AdRequest:
     names = ("framework", "duration", "aspect_ratio", "title", "brand_name", "num_scenes")
-    return AdOrder(
+    return AdRequest(
         recipe=RECIPE,
         brief={"prompt": prompt, **{name: getattr(body, name) for name in names}},
         coherence=body.coherence_settings.given if body.coherence_settings else {},
         use_llm=body.use_llm,
     )
+
+
+def _field(name: str) -> str:
+    """The name that a field of `AdRequest` has in these bodies."""
+    return flat_field(name).replace("coherence", "coherence_settings")

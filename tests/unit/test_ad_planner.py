@@ -1,0 +1,120 @@
+"""The planner of ads: what is asked for becomes a checked order, or a refusal that names the field and the remedy."""
+
+import pytest
+
+from configs.settings import load_model, load_recipe
+from models.spec import ImageModelSpec
+from pipelines.brief import BriefReference
+from pipelines.errors import BadInput
+from pipelines.orders.ad import AdPlanner, AdRequest, Variation
+from pipelines.storyboard_file import Storyboard
+from tests.support.storyboards import storyboard
+
+PROMPT = "an ad for a steel water bottle"
+SHORT = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
+BOARD = Storyboard.model_validate(storyboard(title="Sun"))
+
+
+def planner(references=3):
+    model = load_model("sketch-image", ImageModelSpec).model_copy(update={"references": references})
+    return AdPlanner(recipe=load_recipe, image_model=model, fps=24)
+
+
+def request(brief=SHORT, recipe="express", **fields):
+    return AdRequest(recipe=recipe, brief=brief, **fields)
+
+
+def refusal(*plan, **fields):
+    with pytest.raises(BadInput) as caught:
+        planner().plan(request(*plan, **fields))
+    return caught.value.field, caught.value.reason
+
+
+def test_a_request_becomes_an_order_with_the_recipe_filled_in():
+    order = planner().plan(request(coherence={"adapter_scale": 0.3}))
+    assert (order.brief.prompt, order.brief.duration, order.given) == (PROMPT, 9, {})
+    assert order.brief.coherence.adapter_scale == 0.3
+    assert order.recipe == load_recipe("express")
+
+
+def test_stages_and_approvals_of_the_request_replace_those_of_the_recipe():
+    recipe = load_recipe("interactive")
+    order = planner().plan(request(recipe="interactive", stages=("story", "scenes"), approvals=("scenes",)))
+    assert (order.recipe.stages, order.recipe.approvals) == (("story", "scenes"), ("scenes",))
+    assert planner().plan(request(recipe="interactive")).recipe == recipe
+    assert planner().plan(request(recipe="interactive", approvals=())).recipe.approvals == ()
+
+
+def test_a_storyboard_supplies_the_brief_and_the_scenes():
+    order = planner().plan(request({"seed": 4}, storyboard=BOARD))
+    assert (order.brief.prompt, order.brief.title, order.brief.duration, order.brief.seed) == (PROMPT, "Sun", 9, 4)
+    assert [scene["frames"] for scene in order.given["scenes"]["scenes"]] == [72, 72, 72]
+
+
+def test_without_agents_every_scene_of_the_framework_shows_the_prompt():
+    given = planner().plan(request(use_llm=False)).given
+    assert [scene["image_prompt"] for scene in given["scenes"]["scenes"]] == [PROMPT, PROMPT]
+
+
+@pytest.mark.parametrize("name", ["prompt", "title", "duration", "aspect_ratio", "framework", "num_scenes"])
+def test_what_a_storyboard_says_is_not_said_twice(name):
+    field, reason = refusal({name: None}, storyboard=BOARD)
+    assert field == f"brief.{name}"
+    assert reason.startswith("the storyboard says it as well") and "leave the storyboard out" in reason
+
+
+@pytest.mark.parametrize(
+    ("brief", "fields", "field", "reason"),
+    [
+        ({}, {}, "brief.prompt", "missing; say what the ad is for"),
+        ({"prompt": "short"}, {}, "brief.prompt", "at least 10 characters (got 'short')"),
+        ({"prompt": "x" * 5001}, {}, "brief.prompt", "at most 5000 characters"),
+        ({**SHORT, "duration": 8}, {}, "brief.duration", "9 to 60 seconds for recipe 'express' (got '8')"),
+        ({**SHORT, "num_scenes": 1}, {}, "brief.num_scenes", "at least 2 for recipe 'express' (got 1)"),
+        ({**SHORT, "num_scenes": 20}, {}, "brief.num_scenes", "20 cannot fill 9 s"),
+        ({**SHORT, "num_scenes": 20}, {"use_llm": False}, "brief.num_scenes", "20 cannot fill 9 s"),
+        ({**SHORT, "fps": 30}, {}, "brief.fps", "Extra inputs are not permitted"),
+        (SHORT, {"coherence": {"adapter_scale": 2}}, "coherence.adapter_scale", "less than or equal to 1 (got '2')"),
+        (SHORT, {"coherence": {"blur": 1}}, "coherence.blur", "Extra inputs are not permitted"),
+        (SHORT, {"approvals": ("reference_image",)}, "approvals", "stage 'reference_image' does not run"),
+        (SHORT, {"quality_gate": {"retakes": 9}}, "quality_gate.retakes", "less than or equal to 5 (got '9')"),
+        (SHORT, {"quality_dimensions": ("beauty",)}, None, "'beauty': choose from"),
+        (SHORT, {"recipe": "grand"}, None, "no recipe 'grand': choose one of"),
+        (SHORT, {"recipe": "interactive", "use_llm": False}, "use_llm", "choose another recipe"),
+        ({}, {"storyboard": BOARD.model_copy(update={"duration": 12})}, "storyboard", "duration is 12 s: change"),
+        ({}, {"storyboard": BOARD.model_copy(update={"format": "other/9"})}, "storyboard", "format is 'other/9'"),
+        ({}, {"storyboard": BOARD.model_copy(update={"scenes": BOARD.scenes[1:]})}, "storyboard", "must be 1"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_field_and_reason(brief, fields, field, reason):
+    found = refusal(brief, **fields)
+    assert found[0] == field
+    assert reason in found[1]
+
+
+def test_more_references_than_the_image_model_takes_are_refused_unless_they_do_not_condition_it():
+    references = tuple(BriefReference(artifact=f"{n:064x}", role="product", filename="a.png") for n in range(2))
+    with pytest.raises(BadInput, match=r"references: image model 'sketch-image' takes 1, not 2: leave some out, or"):
+        planner(references=1).plan(request(references=references))
+    off = request(references=references, coherence={"use_ip_adapter": False})
+    assert planner(references=1).plan(off).brief.references == references
+
+
+def test_a_comparison_is_one_order_per_variation_that_differs_in_nothing_else():
+    prompts = (Variation(prompt=PROMPT), Variation(prompt=f"{PROMPT}, at night"))
+    first, second = planner().compare(request(), "prompt", prompts)
+    assert second.brief == first.brief.model_copy(update={"prompt": f"{PROMPT}, at night"})
+    assert first.recipe == second.recipe
+
+
+@pytest.mark.parametrize(
+    ("brief", "variations", "field"),
+    [
+        (SHORT, (Variation(prompt=PROMPT), Variation(prompt="short")), "variations.1.prompt"),
+        ({**SHORT, "duration": 5}, (Variation(prompt=PROMPT), Variation(prompt=PROMPT * 2)), "brief.duration"),
+    ],
+)
+def test_a_comparison_names_the_variation_or_the_base_that_must_change(brief, variations, field):
+    with pytest.raises(BadInput) as caught:
+        planner().compare(request(brief), "prompt", variations)
+    assert caught.value.field == field
