@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_OUTPUT ?= demo-output
+GPU_REHEARSAL := build/gpu-rehearsal
+GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check fix openapi serve setup setup-all packages clean
+.PHONY: help demo test check fix openapi serve setup setup-all packages gpu-session gpu-rehearsal clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -70,6 +72,21 @@ packages:  ## install the Debian packages of the test suite that are missing, wh
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } || \
 	  { echo "The test suite needs what is missing here: apt-get install $$missing"; exit 1; }
+
+# With the libraries that the machine has: the session needs the models layer alone, not this project's environment.
+gpu-session:  ## measure full-size models with random weights on this machine's GPU, for ten minutes at most
+	@mkdir -p build
+	$(PYTHON) -m benchmarks.gpu_session --budget $(GPU_SESSION_SECONDS) --json build/gpu_session.json
+
+gpu-rehearsal: $(GPU_REHEARSAL)/installed  ## the same at its smallest on a CPU, with the library versions of a GPU image
+	$(GPU_REHEARSAL)/bin/python -m benchmarks.gpu_session --tiny
+	$(GPU_REHEARSAL)/bin/python -m pytest -q tests/gpu -o addopts= -o filterwarnings=default -p no:cacheprovider
+
+$(GPU_REHEARSAL)/installed: requirements/gpu-session.txt
+	@command -v python3.12 >/dev/null || { echo "the rehearsal needs python3.12: a GPU image has it"; exit 1; }
+	test -x $(GPU_REHEARSAL)/bin/python || python3.12 -m venv $(GPU_REHEARSAL)
+	$(GPU_REHEARSAL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/gpu-session.txt
+	@touch $@
 
 clean:  ## remove what the targets made
 	rm -rf .venv build *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,5 @@
-"""Full-size published architectures with random weights, saved as ordinary pipeline folders: true speed and memory
-without a download. `tiny` variants have the same classes and rehearse the benchmark on a CPU.
+"""Full-size published architectures with random weights, made on a device or saved as ordinary pipeline folders: true
+speed and memory without a download. `tiny` variants have the same classes and rehearse the benchmark on a CPU.
 
 The pictures mean nothing; time and memory do not depend on what the weights have learnt.
 """
@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLWan,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     WanPipeline,
@@ -30,6 +33,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Tokenizer,
     UMT5Config,
     UMT5EncoderModel,
@@ -73,6 +79,40 @@ WAN_1_3B = Wan(heads=12, layers=30, feed_forward=8960)
 WAN_14B = Wan(heads=40, layers=40, feed_forward=13824)
 TINY_WAN = Wan(heads=2, layers=2, feed_forward=32, head_width=12, text=(32, 2, 4, 32), vae_width=4)
 
+
+@dataclass(frozen=True)
+class Klein:
+    """Configurations of FLUX.2 [klein] 4B (config.json of the published folders), or of a small relative."""
+
+    transformer: dict[str, Any]
+    text: dict[str, Any]
+    """Of the Qwen3 encoder."""
+    vae: dict[str, Any]
+
+
+KLEIN_4B = Klein(
+    transformer={
+        "num_layers": 5, "num_single_layers": 20, "attention_head_dim": 128, "num_attention_heads": 24,
+        "joint_attention_dim": 7680,
+    },
+    text={
+        "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
+    },
+    vae={},
+)  # fmt: skip
+TINY_KLEIN = Klein(
+    transformer={
+        "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2,
+        "joint_attention_dim": 24, "timestep_guidance_channels": 16, "axes_dims_rope": (4, 4, 4, 4),
+    },
+    text={
+        "vocab_size": 514, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 27,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+    },
+    vae={"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 8, "layers_per_block": 1, "sample_size": 64},
+)  # fmt: skip
+
 CLIP_VIT_L = {
     "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     "vision_config": {
@@ -92,26 +132,35 @@ TINY_CLIP = {
 
 
 def save_sdxl(folder: Path, size: SDXL, device: str, dtype: torch.dtype) -> None:
+    sdxl(size, device, dtype).save_pretrained(folder)
+
+
+def save_wan(folder: Path, size: Wan, device: str, dtype: torch.dtype) -> None:
+    wan(size, device, dtype).save_pretrained(folder)
+
+
+def sdxl(size: SDXL, device: str, dtype: torch.dtype) -> Any:
+    # Not on the device: this scheduler computes with numpy.
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
     with _made_on(device, dtype):
-        pipeline = StableDiffusionXLPipeline(
+        return StableDiffusionXLPipeline(
             vae=_vae(size),
             unet=_unet(size),
             text_encoder=CLIPTextModel(_clip_text(*size.first_text)),
             text_encoder_2=CLIPTextModelWithProjection(_clip_text(*size.second_text)),
             tokenizer=_clip_tokenizer(),
             tokenizer_2=_clip_tokenizer(),
-            scheduler=EulerDiscreteScheduler(
-                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-            ),
+            scheduler=scheduler,
             add_watermarker=False,
         )
-    pipeline.save_pretrained(folder)
 
 
-def save_wan(folder: Path, size: Wan, device: str, dtype: torch.dtype) -> None:
+def wan(size: Wan, device: str, dtype: torch.dtype) -> Any:
     width, layers, heads, feed_forward = size.text
     with _made_on(device, dtype):
-        pipeline = WanPipeline(
+        return WanPipeline(
             transformer=WanTransformer3DModel(
                 num_attention_heads=size.heads, attention_head_dim=size.head_width, num_layers=size.layers,
                 ffn_dim=size.feed_forward, in_channels=16, out_channels=16, text_dim=width, freq_dim=256,
@@ -125,7 +174,18 @@ def save_wan(folder: Path, size: Wan, device: str, dtype: torch.dtype) -> None:
             vae=AutoencoderKLWan(base_dim=size.vae_width, z_dim=16),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )  # fmt: skip
-    pipeline.save_pretrained(folder)
+
+
+def klein(size: Klein, device: str, dtype: torch.dtype) -> Any:
+    with _made_on(device, dtype):
+        return Flux2KleinPipeline(
+            transformer=Flux2Transformer2DModel(in_channels=128, guidance_embeds=False, **size.transformer),
+            text_encoder=Qwen3ForCausalLM(Qwen3Config(**size.text)),
+            tokenizer=_qwen_tokenizer(),
+            vae=AutoencoderKLFlux2(**size.vae),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+            is_distilled=True,
+        )
 
 
 def clip(config: dict[str, Any], device: str, dtype: torch.dtype) -> Any:
@@ -182,3 +242,12 @@ def _t5_tokenizer() -> Any:
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789,.:;-'"]
     return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def _qwen_tokenizer() -> Any:
+    tokens = [*bytes_to_unicode().values(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[], model_max_length=4096)
+    message = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    tokenizer.chat_template = f"{{% for m in messages %}}{message}{{% endfor %}}<|im_start|>assistant\n"
+    return tokenizer

@@ -127,7 +127,7 @@ def _stock(
     """Time and pixels of the bare pipeline, which is gone afterwards."""
     pipeline = stock.from_pretrained(folder, dtype=_dtypes(spec), local_files_only=True, use_safetensors=True)
     pipeline.to(device).set_progress_bar_config(disable=True)
-    row, output = measured(partial(_bare, pipeline, request))
+    row, output = measured(partial(stock_call, pipeline, request))
     del pipeline
     free()
     return row, (output * 255).round().astype(np.uint8)
@@ -181,7 +181,7 @@ def _dtypes(spec: PictureModelSpec) -> Any:
     return {"default": dtype, "vae": torch.float32} if spec.family.startswith("wan") else dtype
 
 
-def _bare(pipeline: Any, request: ImageRequest | VideoRequest, steps: StepTimes) -> Any:
+def stock_call(pipeline: Any, request: ImageRequest | VideoRequest, steps: StepTimes) -> Any:
     """The stock call with the same noise; its output in 0..1."""
     size = {"width": request.width, "height": request.height}
     with torch.inference_mode():
