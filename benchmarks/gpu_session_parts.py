@@ -21,9 +21,9 @@ from benchmarks.gpu import FIRST_BLOCK_CACHE, PROMPT
 from benchmarks.gpu_float8 import FLOAT8, use_float8
 from benchmarks.gpu_measures import Row, StepTimes, measured, stock_call
 from benchmarks.gpu_session import Session
+from models.diffusion.placement import denoisers
 from models.errors import ModelError
 from models.interfaces import ImageRequest, NoiseSpec, Unwatched, VideoRequest
-from models.placement import denoisers
 from models.registry import load
 from models.spec import Acceleration, ImageModelSpec, PictureModelSpec, VideoModelSpec
 

@@ -99,7 +99,7 @@ def profiled() -> Iterator[Trace]:
         yield trace
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
 
 
 def over_http(folder: Path, ask: Callable[[Any], None], working: bool) -> Trace:
@@ -143,7 +143,8 @@ def _post_story(server: Any) -> None:
 def _start_session(server: Any) -> None:
     from tests.support.session_client import Client
 
-    Client(server.http).start()
+    client: Any = Client(server.http)
+    client.start()
 
 
 def _draw_image(server: Any) -> None:
@@ -152,10 +153,11 @@ def _draw_image(server: Any) -> None:
 
 
 def _finish_generation(server: Any) -> None:
-    from tests.support.ad_server import until
+    from tests.support import ad_server
 
+    wait: Any = ad_server.until
     answer = server.http.post("/api/v1/generations", json={"recipe": "express", "brief": BRIEF})
-    until(server.http, answer.json()["id"], "completed")
+    wait(server.http, answer.json()["id"], "completed")
 
 
 def command_line(folder: Path) -> Trace:
