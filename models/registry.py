@@ -17,7 +17,7 @@ from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, VideoModelSpec
 
 if TYPE_CHECKING:
-    from models.clip import ClipEncoder
+    from models.scorers.clip import ClipEncoder
 
 
 FAMILIES: dict[str, str] = {
@@ -32,7 +32,7 @@ FAMILIES: dict[str, str] = {
     "wan-text": "models.video.wan:WanText",
     "wan-vace": "models.video.wan:WanVACE",
     "ltx": "models.video.ltx:LTX",
-    "clip": "models.clip:ClipEncoder",
+    "clip": "models.scorers.clip:ClipEncoder",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
 

@@ -1,7 +1,4 @@
-"""Loading stock pipelines from local folders: safetensors only, no hub, no chatter, one dtype.
-
-Knows which library calls load, not which family is loaded.
-"""
+"""Loading stock pipelines, schedulers and LoRAs from local folders: safetensors only, no hub, no chatter, one dtype."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from models.diffusion.memory import is_out_of_memory, out_of_memory
+from models.diffusion.placement import quantised
 from models.errors import InvalidRequest, WeightsError
 from models.interfaces import LoraUse
 from models.spec import PictureModelSpec, SpecBase, lora_part
@@ -63,8 +61,19 @@ def loading(spec: SpecBase) -> Iterator[torch.dtype]:
                 library.enable_progress_bar()
 
 
+def load_pipeline(kind: Any, spec: PictureModelSpec, folders: Mapping[str, Path], dtype: Any, **options: Any) -> Any:
+    """The pipeline of class `kind` in the part `main`, quantised as the spec says; inside `loading`.
+
+    `dtype` is one for all components or a dict by component; `options` go to `from_pretrained`.
+    """
+    return kind.from_pretrained(part(spec, folders, "main"), dtype=dtype, **options, **quantised(spec), **LOCAL)
+
+
 def scheduler(spec: PictureModelSpec, own: Any) -> Any:
-    """The scheduler that the spec asks for, configured like the folder's `own` where it says nothing else."""
+    """The scheduler that the spec asks for, configured like the folder's `own` where it says nothing else.
+
+    Raises InvalidRequest for a class that diffusers does not have.
+    """
     if spec.scheduler is None:
         return own
     changes = dict(spec.scheduler)

@@ -4,7 +4,7 @@ z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) keeps the variance at 1 for
 `shared_seed` correlate by a. (A plain lerp would have std 0.71 at a = 0.5 and wash the picture out.)
 
 Every frame has a generator of its own, keyed by (seed, frame): a longer clip begins with the noise of a shorter one,
-and frame 0 is the noise of the still. Knows no scheduler: scaling by `init_noise_sigma` is the pipeline's.
+and frame 0 is the noise of the still. Scaling by the scheduler's `init_noise_sigma` is left to the pipeline.
 """
 
 from __future__ import annotations
@@ -67,21 +67,28 @@ def _generator(purpose: str, *key: int) -> torch.Generator:
 
 
 class NoisedStart:
-    """Image-to-image: pass clean latents as `image` and set `start_noise`, of the same shape, before the call.
+    """Pipeline mixin for image-to-image: takes clean latents as `image` and the noise, of their shape, as `latents`.
 
-    SDEdit (arXiv 2108.01073): z_t = sqrt(abar_t) * z_image + sqrt(1 - abar_t) * noise, as the scheduler does it.
+    SDEdit (arXiv 2108.01073): z_t = sqrt(abar_t) * z_image + sqrt(1 - abar_t) * noise, as the scheduler does it. The
+    stock class draws its noise itself, and takes the size from the image.
     """
 
     scheduler: Any
-    start_noise: torch.Tensor
+
+    def __call__(self, *args: Any, latents: torch.Tensor, width: int, height: int, **kwargs: Any) -> Any:
+        """The stock call, from `latents` as noise."""
+        self._start_noise = latents
+        stock: Any = super()
+        return stock.__call__(*args, **kwargs)
 
     def prepare_latents(self, image: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        noised: torch.Tensor = self.scheduler.add_noise(image, self.start_noise, timestep)
+        """Start latents: the image's with as much noise as its strength says."""
+        noised: torch.Tensor = self.scheduler.add_noise(image, self._start_noise, timestep)
         return noised
 
 
 class NoisedInpaint:
-    """Inpainting: pass clean latents as `image` and the noise as `latents`."""
+    """Pipeline mixin for inpainting: takes clean latents as `image` and the noise as `latents`."""
 
     scheduler: Any
 

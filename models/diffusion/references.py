@@ -11,13 +11,13 @@ further memory, one scale per slot and layer. A slot of scale 0 is skipped by th
 reference of weight 0 equals no reference and scale 0 equals no adapter, to the bit. A slot in use costs one attention
 over its few tokens (four in the plain adapter).
 
-Serves every UNet pipeline of diffusers with `load_ip_adapter` (images and AnimateDiff-type video). Knows no scheduler.
+Serves every UNet pipeline of diffusers with `load_ip_adapter` (images and AnimateDiff-type video).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,15 +29,16 @@ from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProj
 from PIL import Image
 from torch import nn
 
-from models.diffusion.calls import Recent, decode, decode_mask
-from models.diffusion.loading import LOCAL
+from models.diffusion.calls import LruCache
+from models.diffusion.inputs import decode, decode_mask
+from models.diffusion.loading import LOCAL, part
 from models.errors import InvalidRequest
 from models.interfaces import AdapterBlocks, AdapterSettings, EncodedImage, ImageRequest, Reference, VideoRequest
 from models.spec import PictureModelSpec
 
 
 class Region:
-    """The masks of one running call; none between calls."""
+    """Keeps the references to a part of the picture during one call, by masks for the adapter's attention layers."""
 
     def __init__(self, layers: Sequence[nn.Module], slots: int) -> None:
         """`layers`: the cross-attentions that have the adapter; `slots`: how many times it is listed in each."""
@@ -47,7 +48,7 @@ class Region:
             layer.register_forward_pre_hook(self._with_mask, with_kwargs=True)
 
     def keep_to(self, mask: EncodedImage, width: int, height: int, factor: int) -> None:
-        """For a picture of `width` x `height`, whose latents are `factor` times smaller.
+        """Keep the references to the white of `mask`, in a picture whose latents are `factor` times smaller than it.
 
         A UNet halves the latents again and again, and a rest counts as one. Raises InvalidRequest for a mask that
         cannot be decoded, before any change.
@@ -61,6 +62,7 @@ class Region:
         self._masks = masks
 
     def forget(self) -> None:
+        """The references act everywhere again."""
         self._masks = {}
 
     def _with_mask(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -77,7 +79,7 @@ def _row(mask: Image.Image, columns: int, rows: int) -> torch.Tensor:
     return torch.from_numpy(small / 255).reshape(1, 1, 1, rows * columns)
 
 
-REMEMBERED_IMAGES = 32
+CACHED_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,18 @@ class ReferenceAdapter:
         places = _share_layers(pipeline.unet, slots)
         self._processors = [(layer, processor) for layer, processor, _ in places]
         self._presets = block_presets([layer for layer, _ in self._processors], pipeline.unet.config)
-        self._remembered: Recent[tuple[torch.Tensor, torch.Tensor]] = Recent(REMEMBERED_IMAGES)
+        self._cache: LruCache[tuple[torch.Tensor, torch.Tensor]] = LruCache(CACHED_IMAGES)
         self._blank: torch.Tensor | None = None
         self._scales: dict[Layer, list[float]] = {}
         self._window = (0.0, 1.0)
         self._region = Region([attention for _, _, attention in places], slots)
         self.release()
+
+    @classmethod
+    def of(cls, spec: PictureModelSpec, folders: Mapping[str, Path], pipeline: Any) -> ReferenceAdapter:
+        """The adapter in the part `ip_adapter`, with room for as many references as `spec` says."""
+        folder = part(spec, folders, "ip_adapter")
+        return cls(pipeline, folder, spec.adapter_weight_name, spec.image_encoder, spec.references)
 
     def begin(self, references: Sequence[Reference], settings: AdapterSettings, guided: bool) -> list[torch.Tensor]:
         """Set the scales for step 0; gives `ip_adapter_image_embeds`, one tensor (2 if guided else 1, 1, ...) per slot.
@@ -163,12 +171,12 @@ class ReferenceAdapter:
             decode(reference.image, f"reference {number}")
 
     def forget(self) -> None:
-        """Drop the remembered embeddings."""
-        self._remembered.clear()
+        """Drop the cached embeddings of images."""
+        self._cache.clear()
 
     def stats(self) -> dict[str, int]:
-        """How often an image was remembered, as `Recent.stats`."""
-        return self._remembered.stats()
+        """Hits, misses and entries of the cached embeddings of images."""
+        return self._cache.stats()
 
     def before_step(self, done: int, total: int) -> None:
         """Switch on when step `done` of `total` lies in [begin, end) of the steps that this call runs, else off."""
@@ -196,14 +204,14 @@ class ReferenceAdapter:
 
     def _embeddings(self, references: Sequence[Reference]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Positive and negative embedding of each slot."""
-        pairs = [self._remember(reference.image, f"reference {n}") for n, reference in enumerate(references, 1)]
+        pairs = [self._embedding(reference.image, f"reference {n}") for n, reference in enumerate(references, 1)]
         if self._blank is None:
             # Only now: a pipeline comes to its device after its adapter is loaded.
             self._blank = torch.zeros_like(self._encode(Image.new("RGB", (8, 8)))[0])
         return pairs + [(self._blank, self._blank)] * (self._slots - len(pairs))
 
-    def _remember(self, image: EncodedImage, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._remembered.get(image.sha256, lambda: self._encode(decode(image, name)))
+    def _embedding(self, image: EncodedImage, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._cache.get(image.sha256, lambda: self._encode(decode(image, name)))
 
     def _encode(self, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
         projection = self._pipeline.unet.encoder_hid_proj.image_projection_layers[0]

@@ -1,263 +1,67 @@
-"""Image requests on a Stable Diffusion type model: from nothing, from an image, or inside a mask; alone or in batches.
+"""Image requests on a diffusers model: from noise, from an image or its latents, or inside a mask.
 
-The three pipelines share one set of weights, one IP-Adapter and one lane. What differs between SD1.5 and SDXL (classes
-and text encoding) is in `stable_diffusion.py` and `stable_diffusion_xl.py`. Knows no job and no artifact.
+A family's pipelines share one set of weights, one reference adapter and one lock: text to image first, then image to
+image and inpainting in a family that has them.
 """
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from pathlib import Path
+from math import ceil
 from typing import Any
 
 import torch
 
-from models.diffusion.calls import (
-    Lane,
-    Progress,
-    Recent,
-    check_size,
-    decode_covering,
-    decode_mask,
-    failing_as_ours,
-    unread_note,
-)
+from models.diffusion.engine import CallOutput, DiffusionEngine
+from models.diffusion.inputs import cut_prompt_note, decode_covering, decode_mask
 from models.diffusion.latents import encode, pack, unpack
-from models.diffusion.loading import Loras, check_loras, loading, part, renew_scheduler, scheduler
-from models.diffusion.memory import SECOND_TRY, frugal, twice
-from models.diffusion.noise import draw_batch, noise_sha256, step_generator
-from models.diffusion.placement import exact, free_hooks, place
-from models.diffusion.references import ReferenceAdapter, check_references
-from models.errors import Cancelled, InvalidRequest, ModelError
-from models.interfaces import ImageRequest, ImageResult, StartLatents, Watcher
+from models.errors import InvalidRequest
+from models.interfaces import ImageRequest, ImageResult, StartLatents
 from models.spec import ImageModelSpec
 
-Outcome = ImageResult | ModelError
 
+class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
+    """What the image families have in common.
 
-class Batch:
-    """Requests, their watchers and their outcomes, by index. A Watcher itself."""
+    `start` and `inpaint` exclude each other. The strength decides how many of the `num_inference_steps` run, and
+    adapter begin and end count those that run.
+    """
 
-    def __init__(self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]) -> None:
-        """Raises ValueError unless there is one watcher per request."""
-        self._members = list(zip(requests, watchers, strict=True))
-        self._outcomes: list[Outcome | None] = [None] * len(self._members)
+    _spec: ImageModelSpec
 
-    def live(self) -> list[int]:
-        """Indices without an outcome yet."""
-        return [index for index, outcome in enumerate(self._outcomes) if outcome is None]
-
-    def member(self, index: int) -> tuple[ImageRequest, Watcher]:
-        return self._members[index]
-
-    def requests(self) -> list[ImageRequest]:
-        """Those of `live`."""
-        return [self._members[index][0] for index in self.live()]
-
-    @contextmanager
-    def judged(self, index: int) -> Iterator[None]:
-        """A ModelError within is the outcome of request `index` and of no other."""
-        try:
-            yield
-        except ModelError as error:
-            # Without its traceback, which would keep every tensor of the pass.
-            self._outcomes[index] = error.with_traceback(None)
-
-    def settle(self, index: int, outcome: Outcome) -> None:
-        """Unless request `index` has an outcome already, as one that was cancelled in the last step."""
-        if self._outcomes[index] is None:
-            self._outcomes[index] = outcome
-
-    def step(self, done: int, total: int) -> None:
-        """Tell every live request's watcher. Raises Cancelled once all are cancelled: the pass goes on for the rest."""
-        for index in self.live():
-            with self.judged(index):
-                self._members[index][1].step(done, total)
-        if not self.live():
-            raise Cancelled("every request of this batch was cancelled")
-
-    def outcomes(self) -> list[Outcome]:
-        """One per request, in order. Raises RuntimeError while one is missing."""
-        settled = [outcome for outcome in self._outcomes if outcome is not None]
-        if len(settled) < len(self._outcomes):
-            raise RuntimeError(f"requests {self.live()} of the batch have no outcome")
-        return settled
-
-
-REMEMBERED_TEXTS = 64
-
-TextEmbedding = tuple[torch.Tensor, ...]
-"""What one text becomes; how many tensors is the family's affair."""
-
-
-class StableDiffusionEngine(ABC):
-    """A BatchingImageModel over the stock text-to-image, image-to-image and inpainting pipelines of one family."""
-
-    def __init__(self, spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> None:
-        """Load the parts `main`, `lora-NAME` for each LoRA and, when the spec takes references, `ip_adapter`.
-
-        Raises WeightsError, OutOfMemory, and InvalidRequest for an acceleration that cannot be had.
-        """
-        self._spec = spec
-        with loading(spec) as dtype:
-            self._text_to_image = self._load(part(spec, folders, "main"), dtype)
-            self._text_to_image.scheduler = scheduler(spec, self._text_to_image.scheduler)
-            self._adapter = self._load_adapter(folders)
-            self._loras = Loras(self._text_to_image, spec, folders)
-            place(self._text_to_image, spec, device)
-            self._image_to_image, self._inpaint = self._share(self._text_to_image)
-        self._pipelines = (self._text_to_image, self._image_to_image, self._inpaint)
-        for pipeline in self._pipelines:
-            pipeline.set_progress_bar_config(disable=True)
-        self._texts: Recent[TextEmbedding] = Recent(REMEMBERED_TEXTS)
-        self._lane = Lane(spec.name)
-
-    def generate(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        """Make one image. Raises InvalidRequest, Cancelled, OutOfMemory, InferenceFailed; the next call is not touched.
-
-        References need room in the adapter; `start` and `inpaint` exclude each other. The strength decides how many of
-        the `num_inference_steps` run, and adapter begin and end count those that run. A call that finds no memory is
-        made again with less at once; then a note says so and the steps are reported anew.
-        """
-        self._check(request)
-        with self._lane.turn(watcher, _steps(request)):
-            return twice(
-                lambda: self._make([request], watcher)[0],
-                lambda: self._make_sparingly(request, watcher),
-                self._forget,
-                _asked(request),
+    def _check(self, request: ImageRequest) -> None:
+        self._spec.check_pixels(request.width, request.height)
+        super()._check(request)
+        if request.start and request.inpaint:
+            raise InvalidRequest("a request has both a start image and an inpainting; give one of them")
+        if self._steps(request) < 1:
+            strength, steps = _strength(request), request.num_inference_steps
+            raise InvalidRequest(
+                f"strength {strength!r} of {steps} steps runs no step;"
+                f" use at least {ceil(1000 / steps) / 1000:.3f}{' or more steps' if strength else ''}"
             )
 
-    def batch_key(self, request: ImageRequest) -> str | None:
-        """As BatchingImageModel. What a batch shares: size, steps, guidance, LoRAs, and how the references act."""
-        self._check(request)
-        lonely = request.start or request.inpaint or request.deterministic
-        if lonely or not self._spec.batch_pixels or self._spec.acceleration.cache:
-            return None  # residual caches decide for a whole batch, so its items would change each other
-        shared = request.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "loras"})
-        if request.references:
-            mask = request.adapter.mask
-            shared["adapter"] = request.adapter.model_dump(exclude={"mask"})
-            shared["mask"] = mask and mask.sha256
-            shared["references"] = [(reference.role, reference.weight) for reference in request.references]
-        return json.dumps(shared, sort_keys=True)
+    def _steps(self, request: ImageRequest) -> int:
+        return int(request.num_inference_steps * _strength(request))
 
-    def generate_batch(self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]) -> list[Outcome]:
-        """As BatchingImageModel. Noise is bit-equal to each request's alone, pictures are within rounding.
-
-        An invalid or cancelled request does not touch the others. Raises ValueError for requests that may not share a
-        batch: a mistake of the caller's.
-        """
-        batch, keys = Batch(requests, watchers), set()
-        for index, request in enumerate(requests):
-            with batch.judged(index):
-                keys.add(self.batch_key(request))
-                if self._adapter:
-                    self._adapter.check(request.references)
-        valid = batch.live()
-        if len(valid) > 1 and (len(keys) > 1 or None in keys):
-            raise ValueError(f"these requests cannot share a batch: their keys are {keys}")
-        if valid:
-            self._run(batch, requests[valid[0]])
-        return batch.outcomes()
-
-    def stats(self) -> dict[str, dict[str, int]]:
-        """Hits, misses and entries of what is remembered: `texts` and `references`."""
-        return {"texts": self._texts.stats()} | ({"references": self._adapter.stats()} if self._adapter else {})
-
-    def _run(self, batch: Batch, like: ImageRequest) -> None:
-        try:
-            with self._lane.turn(batch, _steps(like)):
-                twice(
-                    lambda: self._make_together(batch),
-                    lambda: self._make_one_by_one(batch),
-                    self._forget,
-                    _asked(like, len(batch.live())),
-                )
-        except ModelError as error:
-            for index in batch.live():
-                batch.settle(index, error.with_traceback(None))
-
-    def _make_together(self, batch: Batch) -> None:
-        running = batch.live()
-        for index, result in zip(running, self._make(batch.requests(), batch), strict=True):
-            batch.settle(index, result)
-
-    def _make_one_by_one(self, batch: Batch) -> None:
-        for index in batch.live():
-            request, watcher = batch.member(index)
-            with batch.judged(index), failing_as_ours(self._spec.name, _asked(request)):
-                watcher.step(0, _steps(request))
-                batch.settle(index, self._make_sparingly(request, watcher))
-
-    def _make_sparingly(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        # A deterministic call keeps its bits: only what was freed is new.
-        with nullcontext() if request.deterministic else frugal(self._text_to_image.vae):
-            result = self._make([request], watcher)[0]
-        return replace(result, notes=(*result.notes, SECOND_TRY))
-
-    def _make(self, requests: Sequence[ImageRequest], watcher: Watcher) -> list[ImageResult]:
-        """One pass; several requests only from noise."""
-        first = requests[0]
-        progress = Progress(watcher, self._adapter.before_step if self._adapter else None)
-        noise = draw_batch([request.noise for request in requests], *self._latent_shape(first))
-        precision = self._text_to_image.vae.dtype
-        try:
-            with exact(self._text_to_image, first.deterministic), self._loras.use(first.loras):
-                pipeline, inputs = self._task(first, noise)
-                renew_scheduler(pipeline)
-                inputs |= self._condition(requests)
-                progress.encoded()
-                images = pipeline(
-                    **inputs,
-                    num_inference_steps=first.num_inference_steps,
-                    guidance_scale=first.guidance_scale,
-                    generator=[step_generator(request.noise) for request in requests],
-                    callback_on_step_end=progress,
-                    output_type="np",
-                ).images
-        finally:
-            if self._text_to_image.vae.dtype != precision:
-                # SDXL decodes in float32, and a stopped call leaves the VAE there.
-                self._text_to_image.vae.to(precision)
-            free_hooks(*self._pipelines)
-            if self._adapter:
-                self._adapter.release()
-        seconds, timings = progress.finish()
-        return [
-            ImageResult(
-                (images[index] * 255).round().astype("uint8"),
-                noise_sha256(noise[index]),
-                seconds,
-                timings,
-                unread_note(self._text_to_image.tokenizer, request.prompt),
-                pack(progress.latents[index]) if request.keep_latents and progress.latents is not None else None,
-            )
-            for index, request in enumerate(requests)
-        ]
+    def _latent_shape(self, request: ImageRequest) -> tuple[int, int, int]:
+        return self._grid.channels, request.height // self._grid.side, request.width // self._grid.side
 
     def _task(self, request: ImageRequest, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
-        """The pipeline that serves the request, and what it starts from."""
-        on_device = self._on_device(noise)
+        noise = self._on_device(noise)
         size = {"width": request.width, "height": request.height}
         if request.inpaint:
-            image = decode_covering(request.inpaint.image, "the image to inpaint", **size)
-            clean = self._clean(image)
+            clean = self._clean(decode_covering(request.inpaint.image, "the image to inpaint", **size))
             mask = decode_mask(request.inpaint.mask, "the mask", **size)
-            # The masked image matters to nine-channel UNets only; given as latents, no time is spent on making one.
-            start = {"image": clean, "mask_image": mask, "masked_image_latents": clean, "latents": on_device}
-            return self._inpaint, {**size, **start, "strength": request.inpaint.strength}
+            # The masked image matters to denoisers that see it as channels; as latents it costs no encoding.
+            start = {"image": clean, "mask_image": mask, "masked_image_latents": clean, "latents": noise}
+            return self._pipelines[2], {**size, **start, "strength": request.inpaint.strength}
         if request.start and request.start.strength < 1.0:
-            self._image_to_image.start_noise = on_device
-            return self._image_to_image, {"image": self._start(request), "strength": request.start.strength}
-        return self._text_to_image, {**size, "latents": on_device}
+            start = {"image": self._start(request), "latents": noise}
+            return self._pipelines[1], {**size, **start, "strength": request.start.strength}
+        return self._pipeline, {**size, "latents": self._packed(noise)}
 
     def _start(self, request: ImageRequest) -> torch.Tensor:
-        """Clean latents that the request starts from."""
+        """Clean latents that the request starts from, a batch of one."""
         if isinstance(request.start, StartLatents):
             latents = unpack(request.start.data, self._latent_shape(request))[None]
             # Laid out as the VAE lays them out, or some CPUs' convolutions round the last bit in another way.
@@ -267,87 +71,38 @@ class StableDiffusionEngine(ABC):
         return self._clean(decode_covering(request.start.image, "the start image", request.width, request.height))
 
     def _clean(self, image: Any) -> torch.Tensor:
-        return encode(self._text_to_image.vae, self._text_to_image.image_processor.preprocess(image))
+        """Clean latents of an image, as the denoiser takes them."""
+        return encode(self._pipeline.vae, self._pipeline.image_processor.preprocess(image))
 
-    def _on_device(self, latents: torch.Tensor) -> torch.Tensor:
-        return latents.to(self._text_to_image._execution_device, self._text_to_image.unet.dtype)
+    def _packed(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the text-to-image pipeline takes them; packed into tokens in families that do so."""
+        return latents
 
-    def _condition(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
-        """Embeddings of texts and references; guidance as the stock pipelines decide it."""
-        first, unet = requests[0], self._text_to_image.unet
-        guided = first.guidance_scale > 1 and unet.config.time_cond_proj_dim is None
-        texts = [self._text_inputs(each.prompt, each.negative_prompt if guided else None) for each in requests]
-        inputs: dict[str, Any] = {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
-        if self._adapter:
-            references = [request.references for request in requests]
-            inputs["ip_adapter_image_embeds"] = self._adapter.begin_batch(references, first.adapter, guided)
-            if first.adapter.mask is not None:
-                self._adapter.keep_to(first.adapter.mask, first.width, first.height)
-        return inputs
+    def _unpacked(self, latents: torch.Tensor, request: ImageRequest) -> torch.Tensor | None:
+        """The opposite of `_packed`; None in a family that could not start from such latents."""
+        return latents
 
-    def _remember_text(self, text: str) -> TextEmbedding:
-        return self._texts.get(f"{self._loras.key}\n{text}", lambda: self._embed(text))
-
-    def _forget(self) -> None:
-        self._texts.clear()
-        if self._adapter:
-            self._adapter.forget()
-
-    def _check(self, request: ImageRequest) -> None:
-        spec = self._spec
-        spec.check_pixels(request.width, request.height)
-        check_size(spec.name, request.width, request.height, spec.size_multiple, self._text_to_image.vae_scale_factor)
-        check_references(spec, request)
-        check_loras(spec, request.loras)
-        if request.start and request.inpaint:
-            raise InvalidRequest("a request has both a start image and an inpainting; give one of them")
-        if _steps(request) < 1:
-            raise InvalidRequest(
-                f"strength {_strength(request)!r} of {request.num_inference_steps} steps runs no step;"
-                f" use at least {1 / request.num_inference_steps:.3f} or more steps"
-            )
-
-    def _latent_shape(self, request: ImageRequest) -> tuple[int, int, int]:
-        factor = self._text_to_image.vae_scale_factor
-        channels: int = self._text_to_image.unet.config.in_channels
-        return channels, request.height // factor, request.width // factor
-
-    def _load_adapter(self, folders: Mapping[str, Path]) -> ReferenceAdapter | None:
-        spec = self._spec
-        if not spec.references:
-            return None
-        folder = part(spec, folders, "ip_adapter")
-        return ReferenceAdapter(
-            self._text_to_image, folder, spec.adapter_weight_name, spec.image_encoder, spec.references
+    def _result(self, request: ImageRequest, output: CallOutput) -> ImageResult:
+        kept = None
+        if request.keep_latents and output.latents is not None:
+            kept = self._unpacked(output.latents, request)
+        return ImageResult(
+            output.pixels,
+            output.noise_sha256,
+            output.seconds,
+            output.timings,
+            self._notes(request),
+            None if kept is None else pack(kept[0]),
         )
 
-    @abstractmethod
-    def _load(self, folder: Path, dtype: torch.dtype) -> Any:
-        """The stock text-to-image pipeline of a folder."""
+    def _notes(self, request: ImageRequest) -> tuple[str, ...]:
+        """What is not done as asked, in plain words."""
+        return cut_prompt_note(self._pipeline.tokenizer, request.prompt)
 
-    @abstractmethod
-    def _share(self, pipeline: Any) -> tuple[Any, Any]:
-        """Image-to-image and inpainting pipelines over the components of `pipeline`."""
-
-    @abstractmethod
-    def _embed(self, text: str) -> TextEmbedding:
-        """Encode one text."""
-
-    @abstractmethod
-    def _text_inputs(self, prompt: str, negative_prompt: str | None) -> dict[str, Any]:
-        """Embedding arguments of the pipeline call; None: no classifier-free guidance."""
+    def _amount(self, request: ImageRequest, count: int = 1) -> str:
+        return f"{count} image{'s' if count > 1 else ''} of {request.width}x{request.height}"
 
 
 def _strength(request: ImageRequest) -> float:
-    if request.inpaint:
-        return request.inpaint.strength
-    return request.start.strength if request.start else 1.0
-
-
-def _steps(request: ImageRequest) -> int:
-    """Steps that run."""
-    return int(request.num_inference_steps * _strength(request))
-
-
-def _asked(request: ImageRequest, count: int = 1) -> str:
-    return f"{count} image{'s' if count > 1 else ''} of {request.width}x{request.height}"
+    within = request.inpaint or request.start
+    return within.strength if within else 1.0

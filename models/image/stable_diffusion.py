@@ -1,7 +1,11 @@
-"""Family `stable-diffusion`: the SD1.5 classes of diffusers (one CLIP text encoder, UNet, AutoencoderKL)."""
+"""Families `stable-diffusion` and `stable-diffusion-xl`: UNet, AutoencoderKL and one or two CLIP text encoders.
+
+Both batch, and take references through an IP-Adapter. XL adds a pooled text embedding.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +19,12 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 
-from models.diffusion.loading import LOCAL
+from models.diffusion.engine import LatentGrid, TextEmbedding
+from models.diffusion.loading import load_pipeline
 from models.diffusion.noise import NoisedInpaint, NoisedStart
-from models.diffusion.placement import quantised
-from models.diffusion.references import PreparedReferences
-from models.image.engine import StableDiffusionEngine, TextEmbedding
+from models.diffusion.references import PreparedReferences, ReferenceAdapter
+from models.image.batching import BatchingImageEngine
+from models.interfaces import ImageRequest
 
 
 class TextToImage(PreparedReferences, StableDiffusionPipeline):  # type: ignore[misc]
@@ -34,81 +39,64 @@ class Inpainting(NoisedInpaint, StableDiffusionInpaintPipeline):  # type: ignore
     """Stock inpainting with our start noise."""
 
 
-class StableDiffusion(StableDiffusionEngine):
-    """ImageModel over SD1.5-type weights."""
+class StableDiffusion(BatchingImageEngine):
+    """BatchingImageModel over SD1.5-type weights: the parts `main` and, with references, `ip_adapter`."""
 
-    def _load(self, folder: Path, dtype: torch.dtype) -> Any:
-        return TextToImage.from_pretrained(
-            folder,
-            dtype=dtype,
-            safety_checker=None,
-            feature_extractor=None,
-            image_encoder=None,
-            requires_safety_checker=False,
-            **quantised(self._spec),
-            **LOCAL,
-        )
+    def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
+        unused = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
+        return load_pipeline(TextToImage, self._spec, folders, dtype, requires_safety_checker=False, **unused)
 
-    def _share(self, pipeline: Any) -> tuple[Any, Any]:
-        components = {**pipeline.components, "requires_safety_checker": False}
+    def _variants(self) -> tuple[Any, ...]:
+        components = {**self._pipeline.components, "requires_safety_checker": False}
         return ImageToImage(**components), Inpainting(**components)
 
-    def _embed(self, text: str) -> TextEmbedding:
-        pipeline = self._text_to_image
-        embedding, _ = pipeline.encode_prompt(text, pipeline._execution_device, 1, False)
+    def _load_adapter(self, folders: Mapping[str, Path]) -> ReferenceAdapter:
+        return ReferenceAdapter.of(self._spec, folders, self._pipeline)
+
+    def _latent_grid(self) -> LatentGrid:
+        pipeline = self._pipeline
+        return LatentGrid(pipeline.vae.config.latent_channels, pipeline.vae_scale_factor, pipeline.vae_scale_factor)
+
+    def _guided(self, request: ImageRequest) -> bool:
+        # UNets distilled for a guidance embedding take the scale as a number and no negative prompt.
+        return super()._guided(request) and self._pipeline.unet.config.time_cond_proj_dim is None
+
+    def _encode_text(self, text: str) -> TextEmbedding:
+        embedding, _ = self._pipeline.encode_prompt(text, self._pipeline._execution_device, 1, False)
         return (embedding,)
 
-    def _text_inputs(self, prompt: str, negative_prompt: str | None) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"prompt_embeds": self._remember_text(prompt)[0]}
-        if negative_prompt is not None:
-            inputs["negative_prompt_embeds"] = self._remember_text(negative_prompt)[0]
-        return inputs
 
-
-class StableDiffusionXlTextToImage(PreparedReferences, StableDiffusionXLPipeline):  # type: ignore[misc]
+class TextToImageXL(PreparedReferences, StableDiffusionXLPipeline):  # type: ignore[misc]
     """Stock text-to-image that takes each item's own references in a batch."""
 
 
-class StableDiffusionXlImageToImage(NoisedStart, StableDiffusionXLImg2ImgPipeline):  # type: ignore[misc]
+class ImageToImageXL(NoisedStart, StableDiffusionXLImg2ImgPipeline):  # type: ignore[misc]
     """Stock image-to-image with our start noise."""
 
 
-class StableDiffusionXlInpainting(NoisedInpaint, StableDiffusionXLInpaintPipeline):  # type: ignore[misc]
+class InpaintingXL(NoisedInpaint, StableDiffusionXLInpaintPipeline):  # type: ignore[misc]
     """Stock inpainting with our start noise."""
 
 
-class StableDiffusionXL(StableDiffusionEngine):
-    """ImageModel over SDXL-type weights."""
+class StableDiffusionXL(StableDiffusion):
+    """BatchingImageModel over SDXL-type weights."""
 
-    def _load(self, folder: Path, dtype: torch.dtype) -> Any:
-        return StableDiffusionXlTextToImage.from_pretrained(
-            folder,
-            dtype=dtype,
-            feature_extractor=None,
-            image_encoder=None,
-            add_watermarker=False,
-            **quantised(self._spec),
-            **LOCAL,
-        )
+    text_inputs = ("prompt_embeds", "pooled_prompt_embeds")
 
-    def _share(self, pipeline: Any) -> tuple[Any, Any]:
-        components = {**pipeline.components, "add_watermarker": False}
-        return StableDiffusionXlImageToImage(**components), StableDiffusionXlInpainting(**components)
+    def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
+        unused = {"feature_extractor": None, "image_encoder": None}
+        return load_pipeline(TextToImageXL, self._spec, folders, dtype, add_watermarker=False, **unused)
 
-    def _embed(self, text: str) -> TextEmbedding:
-        embedding, _, pooled, _ = self._text_to_image.encode_prompt(text, do_classifier_free_guidance=False)
+    def _variants(self) -> tuple[Any, ...]:
+        components = {**self._pipeline.components, "add_watermarker": False}
+        return ImageToImageXL(**components), InpaintingXL(**components)
+
+    def _encode_text(self, text: str) -> TextEmbedding:
+        embedding, _, pooled, _ = self._pipeline.encode_prompt(text, do_classifier_free_guidance=False)
         return embedding, pooled
 
-    def _text_inputs(self, prompt: str, negative_prompt: str | None) -> dict[str, Any]:
-        embedding, pooled = self._remember_text(prompt)
-        inputs: dict[str, Any] = {"prompt_embeds": embedding, "pooled_prompt_embeds": pooled}
-        if negative_prompt is not None:
-            negative, negative_pooled = self._negative(embedding, pooled, negative_prompt)
-            inputs |= {"negative_prompt_embeds": negative, "negative_pooled_prompt_embeds": negative_pooled}
-        return inputs
-
-    def _negative(self, embedding: torch.Tensor, pooled: torch.Tensor, text: str) -> TextEmbedding:
+    def _negative_embedding(self, request: ImageRequest, positive: TextEmbedding) -> TextEmbedding:
         # SDXL was trained with zeros, not with the encoded empty text, for "no prompt".
-        if not text and self._text_to_image.config.force_zeros_for_empty_prompt:
-            return torch.zeros_like(embedding), torch.zeros_like(pooled)
-        return self._remember_text(text)
+        if not request.negative_prompt and self._pipeline.config.force_zeros_for_empty_prompt:
+            return tuple(torch.zeros_like(tensor) for tensor in positive)
+        return super()._negative_embedding(request, positive)

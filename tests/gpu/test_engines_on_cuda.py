@@ -82,14 +82,14 @@ def test_offload_changes_where_weights_lie_and_not_the_picture(family, folders, 
         for _ in range(2):
             assert difference(offloaded.generate(request(**changes), Unwatched()).image, plain) <= NEAR
     if offload != "group":
-        assert next(offloaded._text_to_image.vae.parameters()).device.type in ("cpu", "meta")
+        assert next(offloaded._pipeline.vae.parameters()).device.type in ("cpu", "meta")
 
 
 def test_half_precision_gives_a_finite_picture_and_the_vae_keeps_its_precision(family, folders):
     engine = load(spec_of(family, dtype="float16"), folders, CUDA)
     for _ in range(2):
         assert isinstance(engine.generate(request(), Unwatched()), ImageResult)
-        assert engine._text_to_image.vae.dtype == torch.float16
+        assert engine._pipeline.vae.dtype == torch.float16
 
 
 def test_a_real_lack_of_memory_is_typed_and_the_next_call_is_served(engine):

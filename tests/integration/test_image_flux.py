@@ -118,17 +118,17 @@ def test_prompt_noise_guidance_and_steps_reach_the_picture(engine):
 def test_out_of_memory_is_answered_by_a_second_try_and_then_by_an_error_that_leaves_the_engine_whole(
     engine, monkeypatch
 ):
-    before, decode, fails = generate(engine), engine._text_to_image.vae.decode, [1]
+    before, decode, fails = generate(engine), engine._pipeline.vae.decode, [1]
 
     def run_out(*args, **options):
         if fails and fails.pop():
             raise torch.OutOfMemoryError("out of memory")
         return decode(*args, **options)
 
-    monkeypatch.setattr(engine._text_to_image.vae, "decode", run_out)
+    monkeypatch.setattr(engine._pipeline.vae, "decode", run_out)
     assert notes(engine) == (SECOND_TRY,)
     fails += [1, 1]
-    with pytest.raises(OutOfMemory, match="no room for an image of 64x64"):
+    with pytest.raises(OutOfMemory, match="no room for 1 image of 64x64"):
         generate(engine)
     assert np.array_equal(generate(engine), before)
 
@@ -212,7 +212,7 @@ def test_a_style_reference_is_used_whole_and_the_result_says_so(engine):
 
 def round_trip(engine, image):
     """What the VAE alone makes of the image."""
-    pipeline = engine._text_to_image
+    pipeline = engine._pipeline
     with torch.inference_mode():
         latents = encode(pipeline.vae, pipeline.image_processor.preprocess(tiny_models.opened(image)))
         decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
@@ -288,7 +288,7 @@ def test_inpainting_keeps_the_black_part_and_follows_noise_prompt_and_reference(
 @pytest.mark.parametrize(("changes", "message"), [
     ({"width": 72}, "multiples of 16; the nearest such size is 64x64"),
     ({"references": (reference(3),), "adapter": AdapterSettings(blocks="style")}, "use blocks 'all'"),
-    ({"start": StartImage(image=tiny_models.png(5), strength=0.0)}, "runs no step; use more than 0"),
+    ({"start": StartImage(image=tiny_models.png(5), strength=0.0)}, "strength 0.0 of 3 steps runs no step; use at least 0.334"),
     ({"start": StartImage(image=tiny_models.png(5), strength=0.5),
       "inpaint": Inpaint(image=tiny_models.png(5), mask=tiny_models.half_mask())}, "give one of them"),
 ])  # fmt: skip

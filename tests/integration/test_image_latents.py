@@ -50,7 +50,7 @@ def test_kept_latents_are_those_that_the_image_was_decoded_from(engine, first):
     kept = read_tensors(first.latents)["latents"]
     assert kept.shape == (4, 8, 12)
     assert kept.dtype == torch.float32
-    pipeline = engine._text_to_image
+    pipeline = engine._pipeline
     with torch.inference_mode():
         decoded = pipeline.vae.decode(kept[None] / pipeline.vae.config.scaling_factor, return_dict=False)[0]
         pixels = (pipeline.image_processor.postprocess(decoded, "np")[0] * 255).round().astype("uint8")
@@ -73,7 +73,7 @@ def test_less_strength_stays_nearer_to_the_first_image(engine, first):
 def test_the_hand_off_equals_a_start_from_an_image_with_the_same_latents(engine):
     """Latents that the VAE makes of an image, handed over as latents, give the bits of a start from that image."""
     picture = tiny_models.png(5, 96, 64)
-    pipeline = engine._text_to_image
+    pipeline = engine._pipeline
     with torch.inference_mode():
         latents = encode(pipeline.vae, pipeline.image_processor.preprocess(tiny_models.opened(picture)))
     by_latents = start(engine, pack(latents[0]), 0.5).image

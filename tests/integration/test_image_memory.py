@@ -34,7 +34,7 @@ def engine(tmp_path_factory):
 @contextmanager
 def scarce(engine, fits):
     """While it lasts, a decode for which `fits(latents, vae)` is false asks for a petabyte."""
-    vae, calls = engine._text_to_image.vae, []
+    vae, calls = engine._pipeline.vae, []
     decode = vae.decode
 
     def try_to_decode(latents, **options):
@@ -57,7 +57,7 @@ def test_a_call_that_finds_no_memory_is_made_again_in_tiles_and_says_so(engine):
     assert len(calls) == 2
     assert result.notes == (SECOND_TRY,)
     assert np.array_equal(result.image, plain.image)  # one tile: this size needs no more
-    vae = engine._text_to_image.vae
+    vae = engine._pipeline.vae
     assert not vae.use_tiling
     assert not vae.use_slicing
 

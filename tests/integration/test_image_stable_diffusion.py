@@ -73,7 +73,7 @@ def test_the_same_request_gives_the_same_bits(engine):
 
 
 @pytest.mark.parametrize(("negative", "stock_negative"), [("blurry", "blurry"), ("", None)])
-def test_a_text_to_image_request_equals_the_bare_stock_pipeline(family, folders, negative, stock_negative):
+def test_a_pipeline_request_equals_the_bare_stock_pipeline(family, folders, negative, stock_negative):
     engine = load(tiny_models.image_spec(family, references=0), folders, "cpu")
     stock = STOCK[family].from_pretrained(folders["main"], local_files_only=True)
     stock.set_progress_bar_config(disable=True)
@@ -170,7 +170,7 @@ def test_an_undecodable_start_image_is_refused(engine):
 
 def vae_round_trip(engine, image):
     """What the VAE alone makes of the image."""
-    pipeline = engine._text_to_image
+    pipeline = engine._pipeline
     with torch.inference_mode():
         pixels = pipeline.image_processor.preprocess(tiny_models.opened(image))
         latents = encode(pipeline.vae, pixels) / pipeline.vae.config.scaling_factor
@@ -181,7 +181,7 @@ def vae_round_trip(engine, image):
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_inpainting_repaints_the_white_part_and_keeps_the_black_one(engine, strength, monkeypatch):
     image = tiny_models.png(5)
-    vae, decoded = engine._text_to_image.vae, []
+    vae, decoded = engine._pipeline.vae, []
     decode = vae.decode
 
     def remember(latents, **options):
@@ -193,7 +193,7 @@ def test_inpainting_repaints_the_white_part_and_keeps_the_black_one(engine, stre
     painted = generate(engine, inpaint=inpaint, guidance_scale=8.0)
     monkeypatch.undo()
     # In latents, because the random VAE mixes the whole picture in its norms and its attention.
-    pixels = engine._text_to_image.image_processor.preprocess(tiny_models.opened(image))
+    pixels = engine._pipeline.image_processor.preprocess(tiny_models.opened(image))
     with torch.inference_mode():
         change = (decoded[0] * vae.config.scaling_factor - encode(vae, pixels)).abs()
     assert float(change[..., :4].max()) < 1e-5
@@ -303,7 +303,7 @@ def test_concurrent_calls_take_turns_and_get_their_own_pictures(engine):
 ], ids=lambda scheduler: scheduler["class"])  # fmt: skip
 def test_the_scheduler_of_the_spec_is_used_and_repeats_its_bits(family, folders, scheduler):
     engine: Any = load(tiny_models.image_spec(family, references=0, scheduler=scheduler), folders, "cpu")
-    assert type(engine._text_to_image.scheduler).__name__ == scheduler["class"]
+    assert type(engine._pipeline.scheduler).__name__ == scheduler["class"]
     for changes in ({}, {"start": StartImage(image=tiny_models.png(5), strength=0.5)}):
         assert np.array_equal(generate(engine, **changes), generate(engine, **changes))
 

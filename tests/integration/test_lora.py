@@ -109,10 +109,10 @@ def test_scale_0_is_no_lora(engine, bare):
 def test_a_lora_equals_the_stock_pipeline_with_it(family, folders, engine):
     kind = StableDiffusionXLPipeline if family.endswith("xl") else StableDiffusionPipeline
     stock: Any = load(tiny_models.image_spec(family, references=0), folders, "cpu")
-    stock._text_to_image.load_lora_weights(
+    stock._pipeline.load_lora_weights(
         str(folders[lora_part("neon-1.5")]), weight_name="pytorch_lora_weights.safetensors"
     )
-    assert isinstance(stock._text_to_image, kind)
+    assert isinstance(stock._pipeline, kind)
     assert np.array_equal(stock.generate(request(), Unwatched()).image, picture(engine, NEON))
 
 

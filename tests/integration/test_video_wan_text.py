@@ -105,7 +105,7 @@ def test_out_of_memory_is_answered_by_a_second_try_and_then_by_an_error_that_lea
     monkeypatch.setattr(engine._pipeline.vae, "decode", run_out)
     assert engine.generate(request(**short), Unwatched()).notes == (SECOND_TRY,)
     fails += [1, 1]
-    with pytest.raises(OutOfMemory, match="no room for 1 frames of 32x32"):
+    with pytest.raises(OutOfMemory, match="no room for 1 frame of 32x32"):
         generate(engine, **short)
     assert np.array_equal(generate(engine, **short), before)
 

@@ -1,0 +1,1 @@
+"""Models that scores are computed from: pictures and texts in, vectors out."""

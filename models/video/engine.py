@@ -1,0 +1,89 @@
+"""Video requests on a diffusers model: a clip of exactly the wanted frames, with the camera move said in the prompt."""
+
+from __future__ import annotations
+
+from math import lcm
+from typing import Any, ClassVar
+
+import torch
+
+from models.diffusion.engine import CallOutput, DiffusionEngine
+from models.diffusion.inputs import cut_prompt_note
+from models.errors import InvalidRequest
+from models.interfaces import VideoRequest, VideoResult
+from models.spec import VideoModelSpec
+from models.video.camera import camera_words
+
+
+class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
+    """What the video families have in common."""
+
+    prompt_tokens: ClassVar[int | None] = None
+    """What the text encoder reads; None: what its tokenizer says."""
+    _spec: VideoModelSpec
+
+    def _check(self, request: VideoRequest) -> None:
+        spec = self._spec
+        spec.check_pixels(request.width, request.height, request.num_frames)
+        super()._check(request)
+        check_frames(spec, request.num_frames, lcm(spec.frame_multiple, self._grid.frames), self._longest())
+        camera_words(spec, request.camera)
+
+    def _longest(self) -> int:
+        """The most frames that a clip may have."""
+        return self._spec.max_frames
+
+    def _prompt(self, request: VideoRequest) -> str:
+        return f"{request.prompt}, {camera_words(self._spec, request.camera)}"
+
+    def _latent_shape(self, request: VideoRequest) -> tuple[int, int, int, int]:
+        grid = self._grid
+        frames = (request.num_frames - 1) // grid.frames + 1
+        return grid.channels, request.height // grid.side, request.width // grid.side, frames
+
+    def _task(self, request: VideoRequest, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
+        size = {"width": request.width, "height": request.height, "num_frames": request.num_frames}
+        return self._pipeline, {**size, "latents": noise}
+
+    def _result(self, request: VideoRequest, output: CallOutput) -> VideoResult:
+        return VideoResult(
+            output.pixels, output.noise_sha256, output.seconds, output.timings, self._notes(request)
+        )  # fmt: skip
+
+    def _notes(self, request: VideoRequest) -> tuple[str, ...]:
+        """What is not done as asked, in plain words."""
+        return cut_prompt_note(self._pipeline.tokenizer, self._prompt(request), self.prompt_tokens)
+
+    def _amount(self, request: VideoRequest, count: int = 1) -> str:
+        frames = count * request.num_frames
+        return f"{frames} frame{'s' if frames > 1 else ''} of {request.width}x{request.height}"
+
+
+def check_frames(spec: VideoModelSpec, num_frames: int, multiple: int, longest: int) -> None:
+    """Raises InvalidRequest unless `num_frames` is `multiple` * k + 1 (any count when 1) and at most `longest`."""
+    if num_frames > longest:
+        raise InvalidRequest(
+            f"{num_frames} frames are too many for model {spec.name!r}, which makes at most {longest};"
+            " ask for a shorter clip"
+        )
+    if (num_frames - 1) % multiple:
+        below = (num_frames - 1) // multiple * multiple + 1
+        above = below + multiple
+        near = f"{below} or {above}" if above <= longest else f"{below}"
+        raise InvalidRequest(
+            f"model {spec.name!r} makes {multiple}k + 1 frames, not {num_frames}; ask for {near} and cut the rest"
+        )
+
+
+def check_given_frames(spec: VideoModelSpec, request: VideoRequest) -> None:
+    """Raises InvalidRequest for a first frame that is missing, and for given frames that the model does not take."""
+    if request.first_frame is None and spec.first_frame == "required":
+        raise InvalidRequest(f"model {spec.name!r} makes clips from a first frame; give first_frame")
+    if request.first_frame and spec.first_frame == "unused":
+        raise InvalidRequest(
+            f"model {spec.name!r} cannot start from a given frame; leave out first_frame, or choose a model that can"
+        )
+    if request.last_frame and not spec.last_frame:
+        raise InvalidRequest(f"model {spec.name!r} cannot end on a given frame; leave out last_frame")
+    if request.first_frame and request.last_frame and request.num_frames == 1:
+        raise InvalidRequest("a clip of 1 frame cannot have both a first and a last frame; give one of them")
