@@ -1,0 +1,540 @@
+"""The public Python API of AdMint: make an ad, score a video, list profiles and models.
+
+    import admint
+
+    for event in (ad := admint.generate("An ad for a steel water bottle", output="bottle-ad")):
+        print(event.message)
+    print(ad.result.video)
+
+What is not in `__all__` is internal and may change with any release. Importing this module imports nothing else of
+AdMint: the rest is loaded by the first call. The packages beside it have common names (`models`, `configs`, …), so
+every call checks first that no other folder of that name is found before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import queue
+import secrets
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from pipelines.report.record import RunRecord
+    from pipelines.store.records import Event as StoredEvent
+    from quality.score import Score as MeasuredScore
+    from serving.local_run import NewRun
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Ad",
+    "AdMintError",
+    "BadInput",
+    "Cancelled",
+    "Event",
+    "Failed",
+    "Generation",
+    "Model",
+    "Profile",
+    "Score",
+    "ShadowedPackage",
+    "__version__",
+    "generate",
+    "models",
+    "profiles",
+    "score",
+]
+
+AspectRatio = Literal["9:16", "16:9", "1:1"]
+_PACKAGES = ("configs", "models", "pipelines", "quality", "serving")
+
+
+class AdMintError(Exception):
+    """Base of the errors that this module raises on purpose. `__cause__` is the internal error, where there is one."""
+
+
+class BadInput(AdMintError, ValueError):
+    """An argument or a file must be changed. Nothing was started."""
+
+
+class Cancelled(AdMintError):
+    """The generation was cancelled. Finished steps are kept: `admint pipeline --resume FOLDER --full-pipeline`."""
+
+
+class Failed(AdMintError):
+    """A model, a step, the disk or the database failed. Finished steps are kept, as with `Cancelled`."""
+
+
+class ShadowedPackage(AdMintError, ImportError):
+    """Another package or folder has the name of one of AdMint's packages and is found before it."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a generation's log."""
+
+    seq: int
+    """Counts from 1 without a gap."""
+    kind: str
+    """Such as `stage_started`, `step_progress`, `step_completed`, `notice`, `generation_completed`."""
+    message: str
+    severity: Literal["info", "warning", "error"]
+    step: str | None
+    """Such as `storyboard/scene-002`; None for the whole generation."""
+    scene_number: int | None
+    data: Mapping[str, Any]
+    """Details by kind: `step_progress` has `done` and `total`."""
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Score:
+    """One quality dimension of a clip or video: a value, or the reason why there is none."""
+
+    metric: str
+    """What was measured, such as `vbench.temporal_flickering`. The prefix `toy.` marks the sketch models' own scale."""
+    value: float | None
+    """On the metric's own scale."""
+    reason: str | None
+    """Why there is no value."""
+    scene_number: int | None
+    """None: the whole video."""
+    implementation: str
+    """The code that measured it, with its version. Values of different versions cannot be compared."""
+    backbone: str | None
+    """The learned model behind the value; None for a formula."""
+    note: str | None
+    """What must be known to read the value right."""
+
+
+@dataclass(frozen=True)
+class Ad:
+    """A finished ad and its files."""
+
+    generation_id: str
+    folder: Path
+    video: Path
+    thumbnail: Path
+    report: Path
+    """One self-contained HTML page."""
+    run: Path
+    """The whole record as JSON: seeds, models, takes, messages, scores."""
+    seed: int
+    seconds: float
+    scores: tuple[Score, ...]
+    notes: tuple[str, ...]
+    """What must be known about this ad: what the models are, and what was done in another way than asked."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named choice of models (`configs/profiles/`)."""
+
+    name: str
+    description: str
+    chat: str
+    image: str
+    video: str
+    scorer: str | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that AdMint can run (`configs/models/`)."""
+
+    name: str
+    kind: str
+    """`chat`, `image`, `video` or `scorer`."""
+    family: str
+    licence: str
+    gpu_memory_gb: float
+    weights: Literal["here", "untrained", "not here", "remote"]
+    """`untrained`: stand-ins that make noise. `admint models pull NAME` brings weights that are not here."""
+
+
+class Generation(Iterator[Event]):
+    """An ad that is being made in a thread of its own.
+
+    Iterate over it for its events, each once, in order; the iteration ends with the generation and raises what stopped
+    it. `result` waits for the finished ad. In a `with` block, leaving the block early cancels it, and so does Ctrl-C
+    while it is waited for.
+    """
+
+    def __init__(self, work: Callable[[Callable[[Event], None]], Awaitable[Ad]], folder: Path) -> None:
+        """Use `generate`."""
+        self.folder = folder
+        self._work = work
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._finished = threading.Event()
+        self._cancel_lock = threading.Lock()
+        self._cancel_requested = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._ad: Ad | None = None
+        self._error: BaseException | None = None
+        self._untold: BaseException | None = None
+        """The error, until the iteration has raised it; a cancel is no news to whoever iterates."""
+        # A daemon, so that a program that ends does not wait for the ad; what is finished is in the folder.
+        threading.Thread(target=self._run, name=f"admint {folder.name}", daemon=True).start()
+
+    def __next__(self) -> Event:
+        with self._cancelled_by_interrupt():
+            event = self._events.get()
+        if event is not None:
+            return event
+        self._events.put(None)  # for the next call
+        error, self._untold = self._untold, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cancel()
+        self._finished.wait()
+
+    def cancel(self) -> None:
+        """Stop within one denoising step. Returns at once; does nothing when it has ended or was cancelled before.
+
+        The run stays in its folder and can be resumed.
+        """
+        with self._cancel_lock:
+            if self._cancel_requested:
+                return
+            self._cancel_requested = True
+            running = self._running
+        if running is not None:
+            loop, task = running
+            with contextlib.suppress(RuntimeError):  # the loop has closed: the generation has ended
+                loop.call_soon_threadsafe(task.cancel)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended: finished, failed or cancelled."""
+        return self._finished.is_set()
+
+    @property
+    def result(self) -> Ad:
+        """The finished ad; waits for it. Raises Cancelled, Failed or BadInput when there is none."""
+        with self._cancelled_by_interrupt():
+            self._finished.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._ad is not None  # noqa: S101 - one of the two is set before `_finished`
+        return self._ad
+
+    @contextlib.contextmanager
+    def _cancelled_by_interrupt(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+    def _run(self) -> None:
+        try:
+            with _public_errors():
+                self._ad = asyncio.run(self._main())
+        except asyncio.CancelledError:
+            self._error = Cancelled(
+                f"cancelled; to continue: admint pipeline --resume {str(self.folder)!r} --full-pipeline"
+            )
+        except BaseException as error:  # also a bug: it reaches the caller and not only this thread's end
+            self._error = self._untold = error
+        finally:
+            self._finished.set()
+            self._events.put(None)
+
+    async def _main(self) -> Ad:
+        task = asyncio.current_task()
+        with self._cancel_lock:
+            if self._cancel_requested or task is None:
+                raise asyncio.CancelledError
+            self._running = (asyncio.get_running_loop(), task)
+        return await self._work(self._events.put)
+
+
+def generate(
+    brief: str,
+    references: Sequence[str | Path] = (),
+    *,
+    output: str | Path,
+    profile: str | None = None,
+    recipe: str = "master",
+    duration: int = 15,
+    aspect_ratio: AspectRatio = "9:16",
+    scenes: int | None = None,
+    framework: Literal["AIDA", "PAS", "BAB"] | None = None,
+    title: str | None = None,
+    brand_name: str | None = None,
+    seed: int | None = None,
+    coherence: Mapping[str, Any] | None = None,
+) -> Generation:
+    """Start an ad and return at once. All arguments are checked first: raises BadInput before anything is started.
+
+    Args:
+        brief: What the ad is for, 10 to 5000 characters.
+        references: Up to three image files, or a folder with them. `product=FILE`, `character=FILE` and `style=FILE`
+            name a role.
+        output: A new folder for the finished ad.
+        profile: Which models make it (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
+        recipe: `master` (all agents), `express` (no critics), `classic`, or one of your own in `configs/recipes/`.
+        duration: Seconds of the finished video, 9 to 60.
+        aspect_ratio: `9:16`, `16:9` or `1:1`.
+        scenes: Number of scenes; None: as many as the framework has for this duration.
+        framework: `AIDA`, `PAS` or `BAB`; None: the recipe's.
+        title: A working title.
+        brand_name: The brand, which the agents then keep to.
+        seed: The same seed makes the same ad. None: a random one, which `Ad.seed` names.
+        coherence: Settings that differ from the recipe's, such as `{"use_latent_reuse": True}`. The names are the
+            fields of `CoherenceSettings` in `pipelines/coherence.py`.
+    """
+    _check_packages()
+    from serving.order import new_run
+
+    fields = {
+        "prompt": brief,
+        "duration": duration,
+        "aspect_ratio": aspect_ratio,
+        "num_scenes": scenes,
+        "framework": framework,
+        "title": title,
+        "brand_name": brand_name,
+    }
+    with _public_errors():
+        folder, order = new_run(
+            output=Path(output),
+            brief={name: value for name, value in fields.items() if value is not None},
+            coherence=coherence or {},
+            references=[str(reference) for reference in references],
+            storyboard=None,
+            recipe=recipe,
+            profile=profile,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
+            stages=None,
+        )
+    if "stitch" not in order.recipe.stages:
+        raise BadInput(f"recipe {recipe!r} makes no finished video: add the stage `stitch` to it")
+    return Generation(lambda show: _make(folder, order, show), folder)
+
+
+def score(
+    video: str | Path,
+    prompt: str | None = None,
+    *,
+    profile: str | None = None,
+    dimensions: Sequence[str] | None = None,
+) -> tuple[Score, ...]:
+    """Measure the quality of an MP4 file. Raises BadInput.
+
+    A dimension that cannot be measured has no value and says why.
+
+    Args:
+        video: An MP4 with one video stream, at most 120 s and 4096x2304 pixels.
+        prompt: What the video was asked to show; without it the alignment dimensions have no value.
+        profile: Whose scorer model is used (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
+        dimensions: Names of dimensions; None: all that are known.
+    """
+    _check_packages()
+    from configs import settings
+    from models.interfaces import Unwatched
+    from models.spec import ScorerModelSpec
+    from models.weights import Library
+    from pipelines.scoring import ScoreRequest, score_file
+    from pipelines.video_uploads import check_video
+    from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
+    from serving.local_models import LibraryLoader
+
+    path = Path(video)
+    names = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}) if dimensions is None else dimensions)
+    with _public_errors():
+        for name in names:
+            check_dimension(name)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"cannot read video {str(path)!r}: {error.strerror}") from error
+        check_video(data, path.name)
+        chosen = settings.load_profile(profile or settings.Settings().profile)
+        encoder = None
+        if chosen.scorer is not None:
+            loader = LibraryLoader(Library(settings.library_root()), chosen.device)
+            encoder = loader.scorer(settings.load_model(chosen.scorer, ScorerModelSpec))
+        request = ScoreRequest(data=data, dimensions=names, prompt=prompt)
+        return tuple(map(_score, score_file(request, encoder, Unwatched())))
+
+
+def profiles() -> tuple[Profile, ...]:
+    """The profiles there are, in alphabetical order."""
+    _check_packages()
+    from configs import settings
+
+    names = sorted(path.stem for path in (settings.CONFIGS / "profiles").glob("*.yaml"))
+    with _public_errors():
+        return tuple(
+            Profile(
+                name=each.name,
+                description=each.description,
+                chat=each.chat,
+                image=each.image,
+                video=each.video,
+                scorer=each.scorer,
+                device=each.device,
+            )
+            for each in map(settings.load_profile, names)
+        )
+
+
+def models() -> tuple[Model, ...]:
+    """The models there are, in alphabetical order, and whether their weights are on this machine."""
+    _check_packages()
+    from configs import settings
+    from models.spec import SpecBase
+    from models.weights import Library
+
+    library = Library(settings.library_root())
+
+    def weights(spec: SpecBase) -> Literal["here", "untrained", "not here", "remote"]:
+        if not spec.weights:
+            return "remote"
+        if not library.present(spec):
+            return "not here"
+        return "untrained" if library.untrained_parts(spec) else "here"
+
+    with _public_errors():
+        return tuple(
+            Model(
+                name=spec.name,
+                kind=spec.kind,
+                family=spec.family,
+                licence=spec.licence,
+                gpu_memory_gb=spec.vram_gb,
+                weights=weights(spec),
+            )
+            for spec in settings.load_model_specs().values()
+        )
+
+
+async def _make(folder: Path, order: NewRun, show: Callable[[Event], None]) -> Ad:
+    """As `serving.local_run.start`, with the events handed on instead of shown on the terminal."""
+    from pipelines.report.collect import collect
+    from pipelines.report.folder import write_report
+    from serving.local_models import deploy
+    from serving.progress_display import Follower
+    from serving.workspace import OWNER, open_workspace
+
+    deployment = deploy(order.profile)
+    try:
+        async with open_workspace(folder) as workspace:
+            for image in order.reference_images:
+                workspace.artifacts.put(image, "image/png")
+            manifest = deployment.described.manifest
+            generation_id = await workspace.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
+            follower = Follower(workspace.store, generation_id, 0, lambda event: show(_event(event)))
+            following = asyncio.create_task(follower.follow())
+            try:
+                state = await workspace.engine(order.profile, deployment).run(OWNER, generation_id, take_over=True)
+            finally:
+                following.cancel()
+                await asyncio.wait({following})
+                await follower.catch_up()
+            record = await collect(workspace.store, OWNER, generation_id, state)
+            await asyncio.to_thread(write_report, folder, record, workspace.artifacts)
+            return _ad(folder, record)
+    finally:
+        deployment.models.close()
+
+
+def _ad(folder: Path, record: RunRecord) -> Ad:
+    assert record.final is not None  # noqa: S101 - `generate` takes no recipe without `stitch`
+    return Ad(
+        generation_id=record.generation_id,
+        folder=folder,
+        video=folder / "final.mp4",
+        thumbnail=folder / "thumbnail.jpg",
+        report=folder / "report.html",
+        run=folder / "run.json",
+        seed=record.brief.seed,
+        seconds=record.final.seconds,
+        scores=tuple(map(_score, record.scores)),
+        notes=record.notes,
+    )
+
+
+def _event(event: StoredEvent) -> Event:
+    return Event(
+        seq=event.seq,
+        kind=event.kind,
+        message=event.message,
+        severity=event.severity,
+        step=event.step,
+        scene_number=event.scene_number,
+        data=event.data,
+        created_at=event.created_at,
+    )
+
+
+def _score(score: MeasuredScore) -> Score:
+    return Score(
+        metric=score.metric_id,
+        value=score.raw,
+        reason=score.reason,
+        scene_number=score.scene_number,
+        implementation=score.impl_id,
+        backbone=score.backbone,
+        note=score.note,
+    )
+
+
+@contextlib.contextmanager
+def _public_errors() -> Iterator[None]:
+    """Errors of the packages as those of this module. A bug stays what it is."""
+    from models import errors as model_errors
+    from pipelines import errors as pipeline_errors
+    from quality.errors import QualityError
+
+    try:
+        yield
+    except (pipeline_errors.BadInput, model_errors.InvalidRequest, QualityError) as error:
+        raise BadInput(_one_line(error)) from error
+    except (pipeline_errors.PipelineError, model_errors.ModelError) as error:
+        raise Failed(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(" ".join([str(error), *getattr(error, "__notes__", [])]).split())
+
+
+def _check_packages() -> None:
+    """Raises ShadowedPackage when a package that is found is not the one beside this file."""
+    here = Path(__file__).resolve().parent
+    for name in _PACKAGES:
+        found = _place(name)
+        if found is None:
+            raise ShadowedPackage(f"AdMint's package {name!r} is missing beside {__file__!r}: install AdMint again")
+        if found.resolve() != here / name:
+            raise ShadowedPackage(
+                f"{str(found)!r} is found before AdMint's own package {name!r}: rename it, or take its folder "
+                f"{str(found.parent)!r} off the Python path (start Python elsewhere, or change PYTHONPATH or sys.path)"
+            )
+
+
+def _place(name: str) -> Path | None:
+    """The folder or file that `import name` gives; None when there is none."""
+    module = sys.modules.get(name)
+    spec = importlib.util.find_spec(name) if module is None else module.__spec__
+    places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
+    return Path(places[0]) if places else None
