@@ -33,7 +33,7 @@ openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
 	$(BIN)/python -m serving.gateway > docs/openapi.json
 
 docs: setup-all  ## build the documentation site in build/site; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 release-check: setup-all  ## build the wheel and check its metadata, its contents and the changelog
 	$(BIN)/python .ci/release_check.py
