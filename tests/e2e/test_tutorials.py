@@ -1,7 +1,7 @@
 """The tutorials are run as they are written: their files are made, their commands typed, their Python blocks executed.
 
-In a copy of the checkout, because they add files to it. Blocks marked `console` or `python` and those with a title are for
-running; all others are for reading. What the reader is shown as a command's output is not compared.
+In a copy of the checkout, because they add files to it. Blocks marked `console` or `python` and those with a title are
+for running; all others are for reading. What the reader is shown as a command's output is not compared.
 """
 
 import os
