@@ -2,9 +2,10 @@
 
     import admint
 
-    for event in (ad := admint.generate("An ad for a steel water bottle", output="bottle-ad")):
+    generation = admint.generate("An ad for a steel water bottle", output="bottle-ad")
+    for event in generation:
         print(event.message)
-    print(ad.result.video)
+    print(generation.result.video)
 
 What is not in `__all__` is internal and may change with any release. Importing this module imports nothing else of
 AdMint: the rest is loaded by the first call. The packages beside it have common names (`models`, `configs`, …), so
@@ -269,7 +270,7 @@ class Generation(Iterator[Event]):
 
 def generate(
     brief: str,
-    references: Sequence[str | Path] = (),
+    references: str | Path | Sequence[str | Path] = (),
     *,
     output: str | Path,
     profile: str | None = None,
@@ -287,8 +288,7 @@ def generate(
 
     Args:
         brief: What the ad is for, 10 to 5000 characters.
-        references: Up to three image files, or a folder with them. `product=FILE`, `character=FILE` and `style=FILE`
-            name a role.
+        references: A folder, or up to three image files. `product=FILE`, `character=FILE` and `style=FILE` name a role.
         output: A new folder for the finished ad.
         profile: Which models make it (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
         recipe: `master` (all agents), `express` (no critics), `classic`, or one of your own in `configs/recipes/`.
@@ -305,6 +305,7 @@ def generate(
     _check_packages()
     from serving.order import new_run
 
+    files = [references] if isinstance(references, str | Path) else references
     fields = {
         "prompt": brief,
         "duration": duration,
@@ -319,7 +320,7 @@ def generate(
             output=Path(output),
             brief={name: value for name, value in fields.items() if value is not None},
             coherence=coherence or {},
-            references=[str(reference) for reference in references],
+            references=[str(file) for file in files],
             storyboard=None,
             recipe=recipe,
             profile=profile,

@@ -23,6 +23,23 @@ reveal_type(generation.result.scores)
 reveal_type(admint.profiles()[0].name)
 admint.generate("An ad", output="ad", aspect_ratio="4:3")
 """
+NOTEBOOK = f"""\
+import asyncio, admint
+
+async def cell():
+    generation = admint.generate({PROMPT!r}, output="ad", profile="sketch", recipe="express", duration=9, scenes=2)
+    seen = []
+    for event in generation:
+        seen.append(event.kind)
+        generation.cancel()
+    print(seen[0], seen[-1])
+    try:
+        generation.result
+    except admint.Cancelled as error:
+        print(type(error).__name__)
+
+asyncio.run(cell())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +47,7 @@ def wheel(tmp_path_factory):
     """The wheel, built and checked as `make release-check` does it."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, REPOSITORY / ".ci" / "release_check.py", "--keep", folder]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     (built,) = folder.glob("*.whl")
     return built
@@ -47,7 +64,7 @@ def clean(wheel, tmp_path_factory):
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel]
-    subprocess.run(pip, check=True, timeout=300)
+    subprocess.run(pip, check=True, timeout=900)
     here = [path for path in sys.path if Path(path).name == "site-packages"]
     (folder / SITE / "packages_of_the_tests.pth").write_text("\n".join(here) + "\n")
     return folder
@@ -62,7 +79,7 @@ def run(clean, tmp_path):
     def run(program, *arguments):
         command = [clean / "bin" / program, *map(str, arguments)]
         return subprocess.run(
-            command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False, timeout=900
         )
 
     return run
@@ -104,10 +121,23 @@ def test_the_installed_command_makes_an_ad(run, tmp_path):
     assert not [note for note in manifest["notes"] if "UNTRAINED" in note], "the trained weights must be in the wheel"
 
 
+def test_the_installed_module_works_inside_a_running_event_loop_as_in_a_notebook(run):
+    ran = run("python", "-c", NOTEBOOK)
+    assert ran.stdout.split() == ["generation_started", "generation_interrupted", "Cancelled"], ran.stderr
+
+
+def test_a_project_with_a_models_folder_of_its_own_is_told_how_to_use_the_installed_module(run, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("")
+    ran = run("python", "-c", "import admint; admint.models()")
+    assert f"ShadowedPackage: '{tmp_path / 'models'}' is found before AdMint's own package 'models'" in ran.stderr
+    assert run("admint", "models", "list").returncode == 0
+
+
 def test_a_type_checker_knows_the_types_of_the_installed_module(clean, tmp_path):
     (tmp_path / "client.py").write_text(CLIENT)
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", clean / "bin" / "python", "client.py"]
-    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
     said = checked.stdout.replace('"', "'")
     assert said.count("error:") == 1, said
     assert "client.py:8: error: Argument 'aspect_ratio' to 'generate' has incompatible type" in said
