@@ -29,10 +29,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
+    from configs.settings import Profile as LoadedProfile
+    from pipelines.orders.ad import AdOrder
+    from pipelines.records import Event as StoredEvent
     from pipelines.report.record import RunRecord
-    from pipelines.store.records import Event as StoredEvent
     from quality.score import Score as MeasuredScore
-    from serving.local_run import NewRun
+    from serving.reference_files import ReferenceFile
 
 __version__ = "0.1.0"
 
@@ -303,7 +305,9 @@ def generate(
             fields of `CoherenceSettings` in `pipelines/coherence.py`.
     """
     _check_packages()
-    from serving.order import new_run
+    from configs import settings
+    from serving.ad_flags import AdFlags, new_folder
+    from serving.profile_models import ad_planner
 
     files = [references] if isinstance(references, str | Path) else references
     fields = {
@@ -315,21 +319,22 @@ def generate(
         "title": title,
         "brand_name": brand_name,
     }
+    flags = AdFlags(
+        brief={name: value for name, value in fields.items() if value is not None},
+        coherence=coherence or {},
+        references=[str(file) for file in files],
+        storyboard=None,
+        recipe=recipe,
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+    )
     with _public_errors():
-        folder, order = new_run(
-            output=Path(output),
-            brief={name: value for name, value in fields.items() if value is not None},
-            coherence=coherence or {},
-            references=[str(file) for file in files],
-            storyboard=None,
-            recipe=recipe,
-            profile=profile,
-            seed=secrets.randbelow(2**32) if seed is None else seed,
-            stages=None,
-        )
+        folder = new_folder(Path(output))
+        loaded = settings.load_profile(profile or settings.Settings().profile)
+        request, images = flags.read()
+        order = ad_planner(loaded).plan(request)
     if "stitch" not in order.recipe.stages:
         raise BadInput(f"recipe {recipe!r} makes no finished video: add the stage `stitch` to it")
-    return Generation(lambda show: _make(folder, order, show), folder)
+    return Generation(lambda show: _make(folder, order, images, loaded, show), folder)
 
 
 def score(
@@ -355,9 +360,9 @@ def score(
     from models.spec import ScorerModelSpec
     from models.weights import Library
     from pipelines.scoring import ScoreRequest, score_file
-    from pipelines.video_uploads import check_video
+    from pipelines.uploads import check_video
     from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
-    from serving.local_models import LibraryLoader
+    from serving.profile_models import LibraryLoader
 
     path = Path(video)
     names = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}) if dimensions is None else dimensions)
@@ -429,34 +434,32 @@ def models() -> tuple[Model, ...]:
         )
 
 
-async def _make(folder: Path, order: NewRun, show: Callable[[Event], None]) -> Ad:
-    """As `serving.local_run.start`, with the events handed on instead of shown on the terminal."""
-    from pipelines.report.collect import collect
-    from pipelines.report.folder import write_report
-    from serving.local_models import deploy
-    from serving.progress_display import Follower
-    from serving.workspace import OWNER, open_workspace
+class _HandedOn:
+    """Shows the events of a run to the caller instead of on the terminal."""
 
-    deployment = deploy(order.profile)
-    try:
-        async with open_workspace(folder) as workspace:
-            for image in order.reference_images:
-                workspace.artifacts.put(image, "image/png")
-            manifest = deployment.described.manifest
-            generation_id = await workspace.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
-            follower = Follower(workspace.store, generation_id, 0, lambda event: show(_event(event)))
-            following = asyncio.create_task(follower.follow())
-            try:
-                state = await workspace.engine(order.profile, deployment).run(OWNER, generation_id, take_over=True)
-            finally:
-                following.cancel()
-                await asyncio.wait({following})
-                await follower.catch_up()
-            record = await collect(workspace.store, OWNER, generation_id, state)
-            await asyncio.to_thread(write_report, folder, record, workspace.artifacts)
-            return _ad(folder, record)
-    finally:
-        deployment.models.close()
+    def __init__(self, show: Callable[[Event], None]) -> None:
+        self._show = show
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, event: StoredEvent) -> None:
+        self._show(_event(event))
+
+
+async def _make(
+    folder: Path,
+    order: AdOrder,
+    references: Sequence[ReferenceFile],
+    profile: LoadedProfile,
+    show: Callable[[Event], None],
+) -> Ad:
+    from serving.local_run import start
+
+    return _ad(folder, await start(folder, order, references, profile, _HandedOn(show)))
 
 
 def _ad(folder: Path, record: RunRecord) -> Ad:
@@ -505,7 +508,7 @@ def _public_errors() -> Iterator[None]:
     """Errors of the packages as those of this module. A bug stays what it is."""
     from models import errors as model_errors
     from pipelines import errors as pipeline_errors
-    from quality.errors import QualityError
+    from quality.score import QualityError
 
     try:
         yield

@@ -58,6 +58,14 @@ class Follower:
             self._after = event.seq
 
 
+class EventDisplay(Protocol):
+    """Whatever is shown the events of a run while it is open."""
+
+    def __enter__(self) -> EventDisplay: ...
+    def __exit__(self, *_: object) -> None: ...
+    def show(self, event: Event) -> None: ...
+
+
 class PlainDisplay:
     """One line per finished step: for logs, pipes and CI."""
 

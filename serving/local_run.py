@@ -12,13 +12,22 @@ from pipelines.orders.ad import AdOrder
 from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, collect
 from serving.backends.in_process import LocalModels, local_models
-from serving.console import Follower, display
+from serving.console import EventDisplay, Follower, display
 from serving.reference_files import ReferenceFile
 from serving.run_folder import OWNER, RunFolder, check_resumable, open_run_folder
 
 
-async def start(folder: Path, order: AdOrder, references: Iterable[ReferenceFile], profile: Profile) -> RunRecord:
-    """Run `order` in `folder`. Raises what stopped it; finished steps are kept, for `resume`."""
+async def start(
+    folder: Path,
+    order: AdOrder,
+    references: Iterable[ReferenceFile],
+    profile: Profile,
+    events: EventDisplay | None = None,
+) -> RunRecord:
+    """Run `order` in `folder`. Raises what stopped it; finished steps are kept, for `resume`.
+
+    `events` is shown every event of the run; None: they go to the terminal.
+    """
     models = local_models(profile)
     try:
         async with open_run_folder(folder) as opened:
@@ -26,7 +35,7 @@ async def start(folder: Path, order: AdOrder, references: Iterable[ReferenceFile
                 opened.artifacts.put(file.png, "image/png")
             manifest = models.described.manifest
             generation_id = await opened.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
-            return await _run(opened, generation_id, profile, models)
+            return await _run(opened, generation_id, profile, models, events or display())
     finally:
         models.close()
 
@@ -51,16 +60,18 @@ async def resume(folder: Path, full_pipeline: bool) -> RunRecord:
                 since=f"{str(folder)!r} was started, and its report would name the wrong one",
                 remedy="start a new run with --output, or bring the model's files and settings back",
             )
-            return await _run(opened, generation.id, profile, models)
+            return await _run(opened, generation.id, profile, models, display())
         finally:
             models.close()
 
 
-async def _run(opened: RunFolder, generation_id: str, profile: Profile, models: LocalModels) -> RunRecord:
+async def _run(
+    opened: RunFolder, generation_id: str, profile: Profile, models: LocalModels, events: EventDisplay
+) -> RunRecord:
     """Run the engine beside its display, then write the report."""
     seen = [event.seq for event in await opened.store.events(generation_id)]
     engine = opened.engine(profile, models)
-    with display() as shown:
+    with events as shown:
         follower = Follower(opened.store, generation_id, seen[-1] if seen else 0, shown.show)
         following = asyncio.create_task(follower.follow())
         try:

@@ -10,7 +10,7 @@ import av
 import pytest
 
 import admint
-from tests.e2e.command import PROMPT, REPOSITORY, environment
+from tests.support.command import PROMPT, REPOSITORY, environment
 
 QUICK: dict[str, Any] = {"profile": "sketch", "recipe": "express", "duration": 9, "scenes": 2, "seed": 5}
 REFERENCE = REPOSITORY / "examples" / "water-bottle" / "references" / "product-1.png"

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.e2e.command import REPOSITORY, environment
+from tests.support.command import REPOSITORY, environment
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 LEFT_OUT = {".git", ".venv", "build", "dist", "benchmarks", "weights", "__pycache__"}

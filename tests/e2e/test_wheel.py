@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import PROMPT, REPOSITORY, environment, result
+from tests.support.command import PROMPT, REPOSITORY, environment, result
 
 SITE = Path("lib") / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 CLIENT = """\
