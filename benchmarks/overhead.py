@@ -59,22 +59,22 @@ class Recorder:
     def video_model(self) -> Any:
         return self.models.video_model
 
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> Any:
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> Any:
         result = await self.models.chat(request, watcher)
         self.calls.append(("chat", request, result.seconds, result.completion_tokens))
         return result
 
-    async def image(self, request: ImageRequest, watcher: Watcher) -> Any:
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> Any:
         result = await self.models.image(request, watcher)
         self.calls.append(("image", request, result.seconds, 0))
         return result
 
-    async def video(self, request: VideoRequest, watcher: Watcher) -> Any:
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> Any:
         result = await self.models.video(request, watcher)
         self.calls.append(("video", request, result.seconds, 0))
         return result
 
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> Any:
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> Any:
         """Not a call of the three models: what scoring takes counts as ours."""
         return await self.models.score(request, watcher)
 

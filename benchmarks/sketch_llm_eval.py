@@ -19,7 +19,16 @@ from random import Random
 from typing import Any, Literal
 
 from configs.settings import library_root
-from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest, VideoResult
+from models.interfaces import (
+    ChatRequest,
+    ChatResult,
+    ImageRequest,
+    ImageResult,
+    Unwatched,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.training.data import SHARES, pictures, specs
 from models.sketch.training.dialogues import author
@@ -85,8 +94,8 @@ class Memory:
         return self._files[sha256]
 
 
-class EvalDesk:
-    """The model under test at a desk that counts calls and re-asks."""
+class EvalStep:
+    """The model under test, as a step meets it; counts calls and re-asks."""
 
     chat_model, image_model, video_model = CHAT, IMAGE, VIDEO
 
@@ -96,24 +105,24 @@ class EvalDesk:
         self.calls = self.retries = self.tokens = 0
         self.seconds = 0.0
 
-    async def chat(self, request: ChatRequest) -> ChatResult:
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult:
         result = self._model.complete(request, Unwatched())
         self.calls += 1
         self.tokens += result.completion_tokens
         self.seconds += result.seconds
         return result
 
-    async def image(self, request: ImageRequest) -> ImageResult:
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult:
         raise NotImplementedError("no picture is drawn here")
 
-    async def video(self, request: VideoRequest) -> VideoResult:
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult:
         raise NotImplementedError("no clip is made here")
 
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
         raise NotImplementedError("no clip is scored here")
 
     async def notice(
-        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", details: Json | None = None
     ) -> None:
         self.retries += kind == "agent_retry"
 
@@ -155,7 +164,7 @@ def _kept(places: tuple[str, ...], settings: list[str]) -> bool:
     return nowhere_else and all(any(_same_place(asked, given) for given in settings) for asked in places)
 
 
-async def measure_ads(desk: EvalDesk, count: int, rng: Random, heldout: list[Picture]) -> dict[str, Tally]:
+async def measure_ads(step: EvalStep, count: int, rng: Random, heldout: list[Picture]) -> dict[str, Tally]:
     """Whole ads without critics: namer, vision, director, one writer per scene."""
     named, kept, product = Tally(), Tally(), Tally()
     for index in range(count):
@@ -163,7 +172,7 @@ async def measure_ads(desk: EvalDesk, count: int, rng: Random, heldout: list[Pic
         s = ad.world.subject
         references: tuple[BriefReference, ...] = ()
         if index % 2:
-            stored = desk.artifacts.put(encode_png(rng.choice(heldout)[1]), "image/png")
+            stored = step.artifacts.put(encode_png(rng.choice(heldout)[1]), "image/png")
             references = (BriefReference(artifact=stored.sha256, role="product", filename="p.png"),)
         brief = ad.world.brief.model_copy(update={"references": references, "seed": index})
         context = StageContext(
@@ -176,7 +185,7 @@ async def measure_ads(desk: EvalDesk, count: int, rng: Random, heldout: list[Pic
             chat_model=CHAT,
             image_model=IMAGE,
             video_model=VIDEO,
-            finish=desk.finish,
+            finish=step.finish,
         )
         told = await tell_story(context)
         result = await write_scenes(context, told)
@@ -190,19 +199,19 @@ async def measure_ads(desk: EvalDesk, count: int, rng: Random, heldout: list[Pic
     return {"every scene names the product": named, "setting kept in every scene": kept, "product as in brief": product}
 
 
-async def measure_vision(desk: EvalDesk, pairs: list[Picture]) -> Tally:
+async def measure_vision(step: EvalStep, pairs: list[Picture]) -> Tally:
     """Shape and colour of held-out pictures, both right."""
     tally = Tally()
     for spec, pixels in pairs:
-        stored = desk.artifacts.put(encode_png(pixels), "image/png")
+        stored = step.artifacts.put(encode_png(pixels), "image/png")
         reference = BriefReference(artifact=stored.sha256, role="product", filename="p.png")
-        seen = await desk.answer(look_question(reference, 0), Seen)
+        seen = await step.answer(look_question(reference, 0), Seen)
         right = spec.shape in seen.description and spec.colour in seen.description
         tally.add(right, f"{spec.colour} {spec.material} {spec.shape} -> {seen.description}")
     return tally
 
 
-async def measure_critics(desk: EvalDesk, count: int, rng: Random) -> dict[str, Tally]:
+async def measure_critics(step: EvalStep, count: int, rng: Random) -> dict[str, Tally]:
     """Of a good draft and a spoiled one, the good one must score higher."""
     stories, scenes = Tally(), Tally()
     for _ in range(count):
@@ -210,7 +219,7 @@ async def measure_critics(desk: EvalDesk, count: int, rng: Random) -> dict[str, 
         world = ad.world
         bad = author.spoiled(world, ad.story, rng)
         asked = [story_critique_question(world.brief, world.entities, one, 0) for one in (ad.story, bad)]
-        scores = [(await desk.answer(question, CritiqueAnswer)).score() for question in asked]
+        scores = [(await step.answer(question, CritiqueAnswer)).score() for question in asked]
         if bad != ad.story:
             stories.add(scores[0] > scores[1], f"{scores} {bad.model_dump_json()[:300]}")
         good = author.scene(world, ad.story, ad.number, rng)
@@ -218,7 +227,7 @@ async def measure_critics(desk: EvalDesk, count: int, rng: Random) -> dict[str, 
         questions = [
             scene_critique_question(world.brief, ad.story, world.entities, ad.number, one, 0) for one in (good, worse)
         ]
-        marks = [(await desk.answer(question, CritiqueAnswer)).score() for question in questions]
+        marks = [(await step.answer(question, CritiqueAnswer)).score() for question in questions]
         if worse != good:
             scenes.add(marks[0] > marks[1], f"{marks} {worse.model_dump_json()}")
     return {"story critic prefers the better": stories, "scene critic prefers the better": scenes}
@@ -232,22 +241,22 @@ def heldout_pictures(count: int, rng: Random) -> list[Picture]:
 
 
 async def evaluate(folder: Path, count: int, seed: int) -> dict[str, Any]:
-    desk = EvalDesk(TransformersChat(CHAT, {"main": folder}, "cpu"))
+    step = EvalStep(TransformersChat(CHAT, {"main": folder}, "cpu"))
     rng = Random(seed)  # noqa: S311
     pairs = heldout_pictures(count, rng)
     started = time.monotonic()
-    rows = {"reference described right (shape and colour)": (await measure_vision(desk, pairs)).row(85)}
+    rows = {"reference described right (shape and colour)": (await measure_vision(step, pairs)).row(85)}
     bars = {"every scene names the product": 95, "setting kept in every scene": 90, "product as in brief": 95}
-    for name, tally in (await measure_ads(desk, count, rng, pairs)).items():
+    for name, tally in (await measure_ads(step, count, rng, pairs)).items():
         rows[name] = tally.row(bars[name])
-    for name, tally in (await measure_critics(desk, count, rng)).items():
+    for name, tally in (await measure_critics(step, count, rng)).items():
         rows[name] = tally.row(85)
-    valid = Tally(right=desk.calls - desk.retries, asked=desk.calls)
+    valid = Tally(right=step.calls - step.retries, asked=step.calls)
     rows["schema-valid without retry"] = valid.row(100)
     speed = {
-        "calls": desk.calls,
-        "seconds_per_call": desk.seconds / desk.calls,
-        "tokens_per_second": desk.tokens / desk.seconds,
+        "calls": step.calls,
+        "seconds_per_call": step.seconds / step.calls,
+        "tokens_per_second": step.tokens / step.seconds,
     }
     return {"folder": folder.name, "seed": seed, "rows": rows, "speed": speed, "seconds": time.monotonic() - started}
 

@@ -22,8 +22,8 @@ from pipelines.brief import Brief
 from pipelines.recipe import Recipe
 from pipelines.records import NewEvent
 from pipelines.store.accounts import Accounts
-from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database, sqlite_url
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.generations import GenerationStore
 from pipelines.store.logins import Logins
 
@@ -51,7 +51,7 @@ async def calls(url: str) -> list[Row]:
     database = Database(url)
     await database.migrate()
     try:
-        store, catalogue, logins = GenerationStore(database), Catalogue(database), Logins(database)
+        store, index, logins = GenerationStore(database), GenerationIndex(database), Logins(database)
         user = await Accounts(database).add_user(f"benchmark-{uuid.uuid4()}", "no hash")
         login = await logins.open(user.id, uuid.uuid4().hex, 1.0)
         brief = Brief(prompt="an ad for a steel water bottle", seed=1)
@@ -61,8 +61,8 @@ async def calls(url: str) -> list[Row]:
             ("one generation", lambda: store.get(user.id, ids[0])),
             ("who is logged in", lambda: logins.holder(login)),
             ("place in the queue", lambda: store.queue_position(ids[9])),
-            ("page of 20, with the total", lambda: catalogue.page(user.id, 20, 0)),
-            ("heads of 20 event logs", lambda: catalogue.heads(ids)),
+            ("page of 20, with the total", lambda: index.page(user.id, 20, 0)),
+            ("heads of 20 event logs", lambda: index.heads(ids)),
             ("write: renew a lease", lambda: store.renew(lease)),
             ("write: append an event", lambda: store.append(lease, NOTE)),
         ]

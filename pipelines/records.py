@@ -143,7 +143,7 @@ class Take(Plain):
     created_at: datetime
 
 
-class Made(Plain):
+class GenerationOutputs(Plain):
     """What a generation has made so far."""
 
     last_seq: int

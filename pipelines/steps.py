@@ -1,7 +1,7 @@
-"""Steps: the smallest checkpointed pieces of work, as data, and the desk at which a step does its work.
+"""Steps: the smallest checkpointed pieces of work, as data, and what a step may use while it runs.
 
 A step is named (`storyboard/scene-003`) and keyed by the hash of its inputs: same key, same output, not run again. That
-one mechanism is resume, retry, reuse between compared generations, and sweeps. Knows no stage and no database.
+one mechanism is resume, retry, reuse between compared generations, and sweeps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Plain, VideoRequest, VideoResult
+from models.interfaces import (
+    ChatRequest,
+    ChatResult,
+    ImageRequest,
+    ImageResult,
+    Plain,
+    VideoRequest,
+    VideoResult,
+    Watcher,
+)
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
@@ -34,7 +43,7 @@ AgentRole = Literal[
     "user",
     "assistant",
 ]
-"""Who speaks in a conversation: the agents, and the owner of the generation with whom answers them."""
+"""Who speaks in a conversation: the agents, the owner of the generation, and the assistant that answers the owner."""
 
 
 class StoredArtifact(Plain):
@@ -85,13 +94,16 @@ class Artifacts(Protocol):
 
 class Notice(Protocol):
     async def __call__(
-        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", details: Json | None = None
     ) -> None:
-        """Append an event about the running step: a fallback, a retry, a re-timed clip; `told` is for programs."""
+        """Append an event about the running step: a fallback, a retry, a re-timed clip; `details` is for programs."""
 
 
-class Desk(Protocol):
-    """Everything that a running step may use."""
+class Models(Protocol):
+    """The models of a deployment: in this process or behind handles of a server.
+
+    `watcher` hears of every denoising step or block of tokens; None: nobody does.
+    """
 
     @property
     def chat_model(self) -> ChatModelSpec: ...
@@ -99,18 +111,22 @@ class Desk(Protocol):
     def image_model(self) -> ImageModelSpec: ...
     @property
     def video_model(self) -> VideoModelSpec: ...
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult: ...
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult: ...
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult: ...
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]: ...
+
+
+class StepContext(Models, Protocol):
+    """Everything that a running step may use. Its model calls count the step's progress unless told another watcher."""
+
     @property
     def artifacts(self) -> Artifacts: ...
     @property
     def notice(self) -> Notice: ...
 
-    async def chat(self, request: ChatRequest) -> ChatResult: ...
-    async def image(self, request: ImageRequest) -> ImageResult: ...
-    async def video(self, request: VideoRequest) -> VideoResult: ...
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]: ...
 
-
-StepWork = Callable[[Desk], Awaitable[StepOutput]]
+StepWork = Callable[[StepContext], Awaitable[StepOutput]]
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ def _without_prose(node: Any) -> Any:
     return {key: _without_prose(value) for key, value in node.items() if key not in prose}
 
 
-class ChatDesk(Protocol):
-    """The part of a desk at which an agent is asked."""
+class ChatContext(Protocol):
+    """The part of a context at which an agent is asked."""
 
     @property
     def chat_model(self) -> ChatModelSpec: ...
@@ -93,12 +93,14 @@ class ChatDesk(Protocol):
     async def chat(self, request: ChatRequest) -> ChatResult: ...
 
 
-async def ask(desk: ChatDesk, question: Question, answer_type: type[A], check: Callable[[A], None] | None = None) -> A:
+async def ask(
+    context: ChatContext, question: Question, answer_type: type[A], check: Callable[[A], None] | None = None
+) -> A:
     """Ask until the answer is valid JSON of `answer_type` and passes `check` (which raises ValueError).
 
     An invalid answer is shown to the model together with its error. Raises AgentFailed after `MAX_ATTEMPTS`.
     """
-    images = tuple(EncodedImage(data=desk.artifacts.read(sha256)) for sha256 in question.images)
+    images = tuple(EncodedImage(data=context.artifacts.read(sha256)) for sha256 in question.images)
     opening: tuple[ChatMessage, ...] = (
         ChatMessage(role="system", content=question.system),
         ChatMessage(role="user", content=question.user, images=images),
@@ -107,7 +109,7 @@ async def ask(desk: ChatDesk, question: Question, answer_type: type[A], check: C
     problem = ""
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            said = (await desk.chat(_request(desk, question, exchange, attempt))).text
+            said = (await context.chat(_request(context, question, exchange, attempt))).text
         except BudgetExceeded as error:
             problem, exchange = (
                 str(error),
@@ -125,15 +127,15 @@ async def ask(desk: ChatDesk, question: Question, answer_type: type[A], check: C
                     _correction(f"That answer is invalid: {problem}. Answer again."),
                 )
         if attempt < MAX_ATTEMPTS:
-            await desk.notice("agent_retry", f"the {question.agent} is asked again: {problem}", "warning")
+            await context.notice("agent_retry", f"the {question.agent} is asked again: {problem}", "warning")
     raise AgentFailed(
         f"the {question.agent} gave no valid answer in {MAX_ATTEMPTS} attempts, last because of: {problem}; "
         "resume to try again, or use a larger chat model"
     )
 
 
-def _request(desk: ChatDesk, question: Question, exchange: tuple[ChatMessage, ...], attempt: int) -> ChatRequest:
-    model = desk.chat_model
+def _request(context: ChatContext, question: Question, exchange: tuple[ChatMessage, ...], attempt: int) -> ChatRequest:
+    model = context.chat_model
     return ChatRequest(
         messages=exchange,
         json_schema=question.json_schema,

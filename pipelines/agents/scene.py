@@ -1,8 +1,8 @@
-"""The scene writer: turns one beat into a scene that can be drawn and filmed.
+"""The agents of one scene: the writer turns a beat into a scene that can be drawn and filmed, the critic judges it.
 
-It sees the story's neighbouring beats and not the other scenes: so all scenes can be written at the same
-time, a rewritten scene leaves the others' checkpoints valid, and the story stays the one source of
-settings. What still does not fit together is found by the cohesor.
+The writer sees the story's neighbouring beats and not the other scenes: so all scenes can be written at the same time,
+a rewritten scene leaves the others' checkpoints valid, and the story stays the one source of settings. What still does
+not fit together is found by the cohesor.
 """
 
 from __future__ import annotations
@@ -17,48 +17,7 @@ from pipelines.brief import Brief
 from pipelines.screenplay import Entity, SceneDraft, Story
 from pipelines.steps import Json
 
-SYSTEM = (
-    "You are the critic of one scene of a video ad. Check that it keeps the beat's setting and event, "
-    "that the product is in the picture and named, and that the last scene carries the call to action. "
-    "Score 85 or more only when nothing must be changed. Answer in JSON."
-)
-
-
-def scene_critique_question(
-    brief: Brief,
-    story: Story,
-    entities: tuple[Entity, ...],
-    scene_number: int,
-    draft: SceneDraft,
-    seed: int,
-    iteration: int = 1,
-    note: str | None = None,
-) -> Question:
-    """Question about one scene draft; `entities[0]` is the product, `note` as for the writer."""
-    beat = story.beats[scene_number - 1]
-    last = scene_number == len(story.beats)
-    return Question(
-        agent="scene_critic",
-        system=SYSTEM,
-        user="\n".join(
-            [
-                brief_lines(brief),
-                entity_lines(entities),
-                f"Scene {scene_number} of {len(story.beats)}, purpose: {beat.purpose}",
-                f"Beat, {beat.setting}: {beat.event}",
-                *note_line(note),
-                draft_lines(draft),
-                scene_facts(draft, entities[0], beat, last),
-            ]
-        ),
-        json_schema=schema_of(CritiqueAnswer),
-        seed=seed,
-        iteration=iteration,
-        scene_number=scene_number,
-    )
-
-
-SYSTEM_SCENE_WRITER = (
+WRITER_SYSTEM = (
     "You write one scene of a video ad. Keep the beat's setting and event, say in one sentence what the "
     "camera sees, name the product, choose the camera move, and list the handles of the entities that are "
     "in the picture. Answer in JSON."
@@ -112,7 +71,7 @@ def scene_question(
         lines.append(f"Earlier draft:\n{draft_lines(previous)}")
     return Question(
         agent="writer",
-        system=SYSTEM_SCENE_WRITER,
+        system=WRITER_SYSTEM,
         user="\n".join([*lines, *note_line(note), *feedback_line(feedback)]),
         json_schema=_schema(entities, camera_moves),
         seed=seed,
@@ -150,3 +109,44 @@ def _schema(entities: tuple[Entity, ...], camera_moves: tuple[CameraMove, ...]) 
     handles = {"type": "string", "enum": [entity.handle for entity in entities]}
     properties["entities"] = {"type": "array", "items": handles, "minItems": 1, "maxItems": len(entities)}
     return schema
+
+
+CRITIC_SYSTEM = (
+    "You are the critic of one scene of a video ad. Check that it keeps the beat's setting and event, "
+    "that the product is in the picture and named, and that the last scene carries the call to action. "
+    "Score 85 or more only when nothing must be changed. Answer in JSON."
+)
+
+
+def scene_critique_question(
+    brief: Brief,
+    story: Story,
+    entities: tuple[Entity, ...],
+    scene_number: int,
+    draft: SceneDraft,
+    seed: int,
+    iteration: int = 1,
+    note: str | None = None,
+) -> Question:
+    """Question about one scene draft; `entities[0]` is the product, `note` what the owner said of the story."""
+    beat = story.beats[scene_number - 1]
+    last = scene_number == len(story.beats)
+    return Question(
+        agent="scene_critic",
+        system=CRITIC_SYSTEM,
+        user="\n".join(
+            [
+                brief_lines(brief),
+                entity_lines(entities),
+                f"Scene {scene_number} of {len(story.beats)}, purpose: {beat.purpose}",
+                f"Beat, {beat.setting}: {beat.event}",
+                *note_line(note),
+                draft_lines(draft),
+                scene_facts(draft, entities[0], beat, last),
+            ]
+        ),
+        json_schema=schema_of(CritiqueAnswer),
+        seed=seed,
+        iteration=iteration,
+        scene_number=scene_number,
+    )

@@ -1,6 +1,6 @@
-"""The story director: turns the brief into one beat per scene and a call to action.
+"""The agents of the story: the director turns the brief into beats and a call to action, the critic judges them.
 
-The number of beats and their purposes are given (`pipelines/timing.py`); the director fills them.
+The number of beats, one per scene, and their purposes are given (`pipelines/timing.py`); the director fills them.
 """
 
 from __future__ import annotations
@@ -14,30 +14,7 @@ from pipelines.screenplay import Beat, Entity, Premise, Story
 from pipelines.steps import Json
 from pipelines.timing import SceneSlot
 
-SYSTEM = (
-    "You are the critic of a video ad's story. Check that every beat shows the brief's product in the "
-    "brief's setting, that no two beats contradict each other, that each event can be filmed, and that "
-    "the ad ends on a call to action. Score 85 or more only when nothing must be changed. Answer in JSON."
-)
-
-
-def story_critique_question(
-    brief: Brief, entities: tuple[Entity, ...], story: Story, seed: int, iteration: int = 1
-) -> Question:
-    """Question about one story draft; `entities[0]` is the product."""
-    return Question(
-        agent="critic",
-        system=SYSTEM,
-        user="\n".join(
-            [brief_lines(brief), entity_lines(entities), story_lines(story), story_facts(story, entities[0], brief)]
-        ),
-        json_schema=schema_of(CritiqueAnswer),
-        seed=seed,
-        iteration=iteration,
-    )
-
-
-SYSTEM_DIRECTOR = (
+DIRECTOR_SYSTEM = (
     "You are the story director of a short video ad. Write one beat per scene: a setting and one event "
     "that a camera can film in a few seconds. Keep the place given for it, name the product in every beat, "
     "and end the last beat on the call to action. Answer in JSON."
@@ -88,7 +65,7 @@ def story_question(
     earlier = [f"Earlier draft:\n{story_lines(previous)}"] if previous else []
     return Question(
         agent="director",
-        system=SYSTEM_DIRECTOR,
+        system=DIRECTOR_SYSTEM,
         user="\n".join(
             [
                 brief_lines(brief),
@@ -121,3 +98,26 @@ def _schema(beats: int) -> Json:
     schema = schema_of(StoryAnswer)
     schema["properties"]["beats"] |= {"minItems": beats, "maxItems": beats}
     return schema
+
+
+CRITIC_SYSTEM = (
+    "You are the critic of a video ad's story. Check that every beat shows the brief's product in the "
+    "brief's setting, that no two beats contradict each other, that each event can be filmed, and that "
+    "the ad ends on a call to action. Score 85 or more only when nothing must be changed. Answer in JSON."
+)
+
+
+def story_critique_question(
+    brief: Brief, entities: tuple[Entity, ...], story: Story, seed: int, iteration: int = 1
+) -> Question:
+    """Question about one story draft; `entities[0]` is the product."""
+    return Question(
+        agent="critic",
+        system=CRITIC_SYSTEM,
+        user="\n".join(
+            [brief_lines(brief), entity_lines(entities), story_lines(story), story_facts(story, entities[0], brief)]
+        ),
+        json_schema=schema_of(CritiqueAnswer),
+        seed=seed,
+        iteration=iteration,
+    )

@@ -24,7 +24,7 @@ from pipelines.errors import BadInput, first_problem
 from pipelines.media import image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
-from pipelines.stages.revisions import edit_step_name, edit_steps
+from pipelines.stages.edits import edit_step_name, edit_steps
 from pipelines.steps import Artifacts, Json, StoredArtifact, TakeKind
 
 DIRECTION_STEP = "direction"
@@ -52,7 +52,7 @@ class Decisions(Protocol):
 
 
 @dataclass(frozen=True)
-class EditOrder:
+class PendingEdit:
     """An edit that a worker will make: a `step_completed` event of `step` says that its take is there."""
 
     generation: Generation
@@ -142,7 +142,7 @@ class Directions:
         prompt: str,
         negative_prompt: str = "",
         keys: Keys = (),
-    ) -> EditOrder:
+    ) -> PendingEdit:
         """Repaint the white parts of `mask` in a keyframe or a drawn reference; the result is the next take of it.
 
         `mask` is a stored grey PNG of the picture's aspect (`pipelines.uploads.read_mask`).
@@ -167,7 +167,7 @@ class Directions:
         except ValidationError as error:
             raise BadInput(first_problem(error)) from None
         generation = await self._decide(user_id, generation_id, partial(inpaint, edit=edit, mask=mask), keys=keys)
-        return EditOrder(generation=generation, step=edit_step_name(edit), version=edit.version, parent=take)
+        return PendingEdit(generation=generation, step=edit_step_name(edit), version=edit.version, parent=take)
 
     async def say(
         self,

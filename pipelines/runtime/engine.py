@@ -17,15 +17,15 @@ from pipelines.errors import LeaseLost, StorageFailed
 from pipelines.recipe import Recipe
 from pipelines.records import Generation, GenerationStatus, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress, stage_shares
-from pipelines.runtime.run import Models, Run, RunStore
+from pipelines.runtime.run import Run, RunStore
 from pipelines.stages.context import StageContext
 from pipelines.stages.registry import Stage, wanted_stages
 from pipelines.stages.state import RunState
 from pipelines.stages.story import keep_selected
-from pipelines.steps import Artifacts
+from pipelines.steps import Artifacts, Models
 from pipelines.timing import SceneSlot, plan_slots
 
-PULSE_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 """How often progress is written and a cancel request looked for."""
 Progressed = tuple[RunState, Stage | None]
 """What the stages made, and the one that waits for approval."""
@@ -108,12 +108,12 @@ class Engine:
         cancelled = asyncio.create_task(run.cancel_requested.wait())
         try:
             while not work.done():
-                await asyncio.wait({work, cancelled}, timeout=PULSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                renewed = await self._pulse(run, renewed)
+                await asyncio.wait({work, cancelled}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                renewed = await self._heartbeat(run, renewed)
         finally:
             cancelled.cancel()
 
-    async def _pulse(self, run: Run, renewed: float) -> float:
+    async def _heartbeat(self, run: Run, renewed: float) -> float:
         """One beat; returns when the lease was last renewed."""
         if run.cancel_requested.is_set():
             raise asyncio.CancelledError

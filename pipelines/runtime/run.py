@@ -1,7 +1,4 @@
-"""One run of a generation by one worker: finishing steps, counting progress, and the desk that each step works at.
-
-Knows the store, the models and the artifacts by their seams; not the order of the stages (`engine.py`).
-"""
+"""One run of a generation by one worker: finishing steps, counting progress, and what each running step may use."""
 
 from __future__ import annotations
 
@@ -20,32 +17,16 @@ from models.interfaces import (
     VideoResult,
     Watcher,
 )
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import PipelineError, StepFailed
 from pipelines.recipe import StageName
 from pipelines.records import Checkpoint, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress
 from pipelines.scoring import ScoreRequest
-from pipelines.steps import Artifacts, Json, Step, StepOutput
+from pipelines.steps import Artifacts, Json, Models, Step, StepOutput
 from quality.score import Score
 
 PROGRESS_EVENT_SECONDS = 0.5
 """A running step writes at most one progress event in this time."""
-
-
-class Models(Protocol):
-    """The models of a deployment: in this process or behind handles of a server."""
-
-    @property
-    def chat_model(self) -> ChatModelSpec: ...
-    @property
-    def image_model(self) -> ImageModelSpec: ...
-    @property
-    def video_model(self) -> VideoModelSpec: ...
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult: ...
-    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult: ...
-    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult: ...
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]: ...
 
 
 class RunStore(Protocol):
@@ -62,7 +43,7 @@ class RunStore(Protocol):
 
 
 class StepProgress:
-    """Last known denoising step of a running step; written from a model's thread, read by the engine's pulse."""
+    """Last known denoising step of a running step; written from a model's thread, read by the engine's heartbeat."""
 
     def __init__(self, step: Step) -> None:
         self.working = step
@@ -78,8 +59,8 @@ class StepProgress:
         return self.done != self.written[0] and now - self.written[1] >= PROGRESS_EVENT_SECONDS
 
 
-class StepDesk:
-    """The desk of one running step."""
+class RunningStep:
+    """What one running step may use (`pipelines.steps.StepContext`)."""
 
     def __init__(self, run: Run, step: Step, progress: StepProgress) -> None:
         self._run = run
@@ -91,8 +72,9 @@ class StepDesk:
         self.video_model = run.models.video_model
 
     async def notice(
-        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", details: Json | None = None
     ) -> None:
+        """Append an event about the step to the generation's log."""
         async with self._run.in_order:
             event = NewEvent(
                 kind="notice",
@@ -100,21 +82,22 @@ class StepDesk:
                 severity=severity,
                 step=self._step.name,
                 scene_number=self._step.scene_number,
-                data={**self._run.place, **(told or {}), "notice": kind},
+                data={**self._run.place, **(details or {}), "notice": kind},
             )
             await self._run.store.append(self._run.lease, event)
 
-    async def chat(self, request: ChatRequest) -> ChatResult:
-        return await self._run.models.chat(request, self._progress)
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult:
+        return await self._run.models.chat(request, watcher or self._progress)
 
-    async def image(self, request: ImageRequest) -> ImageResult:
-        return await self._run.models.image(request, self._progress)
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult:
+        return await self._run.models.image(request, watcher or self._progress)
 
-    async def video(self, request: VideoRequest) -> VideoResult:
-        return await self._run.models.video(request, self._progress)
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult:
+        return await self._run.models.video(request, watcher or self._progress)
 
-    async def score(self, request: ScoreRequest) -> tuple[Score, ...]:
-        return await self._run.models.score(request, Unwatched())
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
+        """Measuring is no denoising: it does not move the step's progress."""
+        return await self._run.models.score(request, watcher or Unwatched())
 
 
 class Run:
@@ -178,7 +161,7 @@ class Run:
         progress = self._running[step.name] = StepProgress(step)
         started = time.perf_counter()
         try:
-            output = await step.work(StepDesk(self, step, progress))
+            output = await step.work(RunningStep(self, step, progress))
         except (InvalidRequest, BudgetExceeded, InferenceFailed, WeightsError) as error:
             raise StepFailed(f"step {step.name!r} failed: {error}") from error
         except PipelineError as error:
@@ -217,5 +200,5 @@ class Run:
         message: str,
         **data: float,
     ) -> NewEvent:
-        told: Json = {**self.place, **data}
-        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=told)
+        place: Json = {**self.place, **data}
+        return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=place)

@@ -143,7 +143,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class Patience:
+class Backoff:
     """Asks again while the database is away, until it is told that the process stops."""
 
     def __init__(self) -> None:
@@ -183,12 +183,12 @@ class Inner(EngineStore, WorkerStore, Protocol):
     """The store behind (`pipelines.store.generations`)."""
 
 
-class PatientStore:
+class RetryingStore:
     """All that an engine and a worker need of a store."""
 
-    def __init__(self, store: Inner, patience: Patience) -> None:
+    def __init__(self, store: Inner, backoff: Backoff) -> None:
         self._store = store
-        self._wait = patience
+        self._wait = backoff
 
     @property
     def lease_seconds(self) -> float:

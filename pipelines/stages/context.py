@@ -16,7 +16,7 @@ from pipelines.agents.conversation import Answer, Question, ask
 from pipelines.brief import Brief, Framework
 from pipelines.direction import Direction
 from pipelines.recipe import Recipe
-from pipelines.steps import Desk, Finish, Json, Message, Step, StepOutput
+from pipelines.steps import Finish, Json, Message, Step, StepContext, StepOutput
 from pipelines.timing import SceneSlot
 
 
@@ -71,10 +71,10 @@ async def consult(
     log when the step runs.
     """
 
-    async def work(desk: Desk) -> StepOutput:
+    async def work(step: StepContext) -> StepOutput:
         if warning is not None:
-            await desk.notice(*warning, "warning")
-        answer = await ask(desk, question, answer_type, check)
+            await step.notice(*warning, "warning")
+        answer = await ask(step, question, answer_type, check)
         message = Message(
             role=question.agent,
             iteration=question.iteration,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipelines.screenplay import Clip, FinalVideo, Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.gate import Made, made_clip, made_keyframe, made_scores
+from pipelines.stages.gate import Scorable, scorable_clip, scorable_keyframe, scores_of
 from pipelines.stages.storyboard import Keyframe
 from quality.registry import UNAVAILABLE, not_available
 from quality.score import Score
@@ -32,9 +32,9 @@ async def score_video(
     for clip in clips:
         scene = by_number[clip.scene_number]
         if clip.scene_number in stills:
-            scores += await made_scores(context, made_keyframe(context, scene, stills[clip.scene_number].artifact))
-        scores += await made_scores(context, made_clip(context, scene, clip.artifact))
-    finished = Made(medium="video", scene_number=None, artifact=video.artifact, prompt=None)
-    scores += await made_scores(context, finished)
+            scores += await scores_of(context, scorable_keyframe(context, scene, stills[clip.scene_number].artifact))
+        scores += await scores_of(context, scorable_clip(context, scene, clip.artifact))
+    finished = Scorable(medium="video", scene_number=None, artifact=video.artifact, prompt=None)
+    scores += await scores_of(context, finished)
     asked = context.recipe.quality_dimensions
     return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in asked))

@@ -9,11 +9,11 @@ from models.interfaces import ImageRequest, NoiseSpec
 from pipelines.agents.prompting import directed_image_prompt, image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
-from pipelines.media import encode_png
 from pipelines.screenplay import Entity, SceneDraft, StoryResult
 from pipelines.stages.context import StageContext
-from pipelines.stages.revisions import chosen_value, directed, said
-from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
+from pipelines.stages.edits import chosen_value
+from pipelines.stages.pictures import Picture, apply_revision, draw, picture_step
+from pipelines.steps import Json, Step, StepContext
 
 SETTING = "in a photo studio, on a plain background"
 
@@ -28,11 +28,12 @@ async def draw_references(context: StageContext, story: StoryResult) -> tuple[Br
         product = next((entity for entity in story.entities if entity.role == "product"), None)
         if product is None:
             return ()
-        value = await context.finish(_drawing(context, product))
+        value = await context.finish(_reference_step(context, product))
     return (BriefReference.model_validate(value),)
 
 
-def _drawing(context: StageContext, entity: Entity) -> Step:
+def _reference_step(context: StageContext, entity: Entity) -> Step:
+    """The step that draws `entity` alone."""
     spec = context.image_model
     width, height = spec.sizes["1:1"]
     draft = SceneDraft(setting=SETTING, action=entity.name, camera="static", entities=(entity.handle,))
@@ -45,19 +46,12 @@ def _drawing(context: StageContext, entity: Entity) -> Step:
         "num_inference_steps": spec.num_inference_steps,
         "guidance_scale": spec.guidance_scale,
     }
-    settings = directed(asked, revision, directed_image_prompt)
-    inputs: Json = {"model": context.fingerprints["image"], "request": settings, **said(revision)}
+    settings = apply_revision(asked, revision, directed_image_prompt)
 
-    async def work(desk: Desk) -> StepOutput:
-        result = await desk.image(ImageRequest.model_validate(settings))
-        stored = desk.artifacts.put(encode_png(result.image), "image/png")
+    async def make(step: StepContext) -> Picture:
+        result, stored = await draw(step, ImageRequest.model_validate(settings))
         reference = BriefReference(artifact=stored.sha256, role=entity.role, filename=f"{entity.handle}.png")
-        take = NewTake(
-            kind="reference",
-            scene_number=None,
-            artifact=stored.sha256,
-            provenance={**inputs, "noise_sha256": result.noise_sha256, "timings": result.timings},
-        )
-        return StepOutput(value=reference.model_dump(mode="json"), artifacts=(stored,), takes=(take,))
+        return Picture(reference.model_dump(mode="json"), stored, result)
 
-    return Step(name=f"reference_image/{entity.handle}", inputs=inputs, work=work)
+    name = f"reference_image/{entity.handle}"
+    return picture_step(name, "reference", None, context.fingerprints["image"], settings, {}, make, revision)

@@ -19,7 +19,7 @@ from pipelines.stages.state import RunState, coherence_plans, scene_references, 
 from pipelines.stages.stitch import cover_scene, stitch
 from pipelines.stages.story import tell_story
 from pipelines.stages.storyboard import draw_storyboard
-from pipelines.stages.video import film
+from pipelines.stages.video import make_clips
 from quality.registry import DIMENSIONS
 
 Value = TypeVar("Value")
@@ -64,7 +64,7 @@ async def _storyboard(context: StageContext, state: RunState) -> Any:
 
 async def _video(context: StageContext, state: RunState) -> Any:
     scenes = _made(state.scenes)
-    return await film(
+    return await make_clips(
         context,
         scenes.scenes,
         coherence_plans(context.brief, state, scenes),

@@ -14,7 +14,7 @@ from functools import partial
 from models.interfaces import Plain
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble, overview_question, pair_question
 from pipelines.agents.conversation import CritiqueAnswer
-from pipelines.agents.enhancers import PromptAnswer, image_enhancement_question, video_enhancement_question
+from pipelines.agents.enhancers import Enhancer, PromptAnswer, enhancement_question
 from pipelines.agents.prompting import draft_lines, feedback_of, image_prompt, video_prompt
 from pipelines.agents.scene import SceneAnswer, check_scene, scene_critique_question, scene_question
 from pipelines.coherence import derived_seed
@@ -251,6 +251,6 @@ async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, 
 
 async def _enhanced(context: StageContext, slot: SceneSlot, prompt: str, medium: str) -> str:
     name = f"scenes/scene-{slot.scene_number:03d}/enhance-{medium}"
-    ask = image_enhancement_question if medium == "image" else video_enhancement_question
-    question = ask(prompt, derived_seed(context.seed, name), slot.scene_number)
+    agent: Enhancer = "image_enhancer" if medium == "image" else "video_enhancer"
+    question = enhancement_question(agent, prompt, derived_seed(context.seed, name), slot.scene_number)
     return (await consult(context, name, question, PromptAnswer)).prompt

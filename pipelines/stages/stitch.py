@@ -18,15 +18,15 @@ from pipelines.media import FINAL_CRF, decode_clip, encode_jpeg, encode_video
 from pipelines.recipe import Transition
 from pipelines.screenplay import Clip, Entity, FinalVideo, Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.revisions import chosen_value
-from pipelines.steps import Artifacts, Desk, NewTake, Step, StepOutput
+from pipelines.stages.edits import chosen_value
+from pipelines.steps import Artifacts, NewTake, Step, StepContext, StepOutput
 from pipelines.timeline import Timeline, blend, blend_plan, plan_timeline, resampled_frame
 
 ENCODER_THREADS = 2
 """A constant, because x264 writes other bits with another count."""
 
 
-class Edit(Plain):
+class EditList(Plain):
     """Everything the finished file depends on; its hash is the key of the step."""
 
     clips: tuple[Clip, ...]
@@ -60,7 +60,7 @@ async def stitch(
             raise StepFailed(f"scene {number} has no clip, so the video cannot be finished; resume to make it")
     lengths = tuple(slot.frames for slot in context.slots)
     cover = numbers.index(cover_scene)
-    edit = Edit(
+    edit = EditList(
         clips=tuple(by_scene[number] for number in numbers),
         timeline=plan_timeline(lengths, transitions, context.recipe.transitions, context.fps),
         delivery=context.delivery,
@@ -76,18 +76,18 @@ def cover_scene(scenes: tuple[Scene, ...], entities: tuple[Entity, ...]) -> int:
     return showing[0] if showing else scenes[0].scene_number
 
 
-def stitch_step(edit: Edit) -> Step:
+def stitch_step(edit: EditList) -> Step:
     """The step `stitch/final`; leaves a take of kind `video`."""
     inputs = edit.model_dump(mode="json")
 
-    async def work(desk: Desk) -> StepOutput:
+    async def work(step: StepContext) -> StepOutput:
         stop = threading.Event()
         try:
-            video, thumbnail = await asyncio.to_thread(_render, edit, desk.artifacts, stop)
+            video, thumbnail = await asyncio.to_thread(_render, edit, step.artifacts, stop)
         finally:
             stop.set()  # a cancelled await leaves the thread running: it ends at its next frame
-        stored = desk.artifacts.put(video, "video/mp4")
-        cover = desk.artifacts.put(thumbnail, "image/jpeg")
+        stored = step.artifacts.put(video, "video/mp4")
+        cover = step.artifacts.put(thumbnail, "image/jpeg")
         timeline = edit.timeline
         final = FinalVideo(
             artifact=stored.sha256,
@@ -104,7 +104,7 @@ def stitch_step(edit: Edit) -> Step:
     return Step(name="stitch/final", inputs=inputs, work=work)
 
 
-def _render(edit: Edit, artifacts: Artifacts, stop: threading.Event) -> tuple[bytes, bytes]:
+def _render(edit: EditList, artifacts: Artifacts, stop: threading.Event) -> tuple[bytes, bytes]:
     thumbnail = b""
 
     def frames() -> Iterator[Pixels]:
@@ -123,7 +123,7 @@ def _render(edit: Edit, artifacts: Artifacts, stop: threading.Event) -> tuple[by
     return video, thumbnail
 
 
-def delivery_frames(edit: Edit, artifacts: Artifacts) -> Iterator[Pixels]:
+def delivery_frames(edit: EditList, artifacts: Artifacts) -> Iterator[Pixels]:
     """The frames of the finished video, one at a time, in order."""
     loaded: dict[int, Frames] = {}
     for layers in blend_plan(edit.timeline):

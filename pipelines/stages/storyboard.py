@@ -1,21 +1,29 @@
 """The storyboard stage: one keyframe per scene, all scenes at once up to the recipe's limit.
 
-Scenes do not depend on each other here: what couples them is the coherence plan (shared noise, references). Knows how
-to ask for an image, not how one is made.
+Scenes do not depend on each other here: what couples them is the coherence plan (shared noise, references).
 """
 
 from __future__ import annotations
 
-from models.interfaces import EncodedImage, ImageRequest, Plain, Reference
+from models.interfaces import ImageRequest, Plain
 from pipelines.agents.prompting import directed_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
-from pipelines.media import encode_png
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext, each_scene
-from pipelines.stages.gate import Made, best_take, made_keyframe, retake_inputs, retake_name, retaken
-from pipelines.stages.revisions import chosen_value, directed, said, sampling
-from pipelines.steps import Artifacts, Desk, Json, NewTake, Step, StepOutput
+from pipelines.stages.edits import chosen_value
+from pipelines.stages.gate import Scorable, best_take, scorable_keyframe
+from pipelines.stages.pictures import (
+    Picture,
+    apply_revision,
+    draw,
+    picture_step,
+    read_references,
+    reference_inputs,
+    sampling,
+    with_retake_seed,
+)
+from pipelines.steps import Json, Step, StepContext
 
 
 class Keyframe(Plain):
@@ -35,7 +43,7 @@ async def draw_storyboard(
 ) -> tuple[Keyframe, ...]:
     """One keyframe per scene, in order. `references` hold artifact hashes."""
 
-    async def draw(scene: Scene) -> Keyframe:
+    async def keyframe(scene: Scene) -> Keyframe:
         value = await chosen_value(context, "keyframe", scene.scene_number)
         if value is not None:
             return Keyframe.model_validate(value)
@@ -45,12 +53,12 @@ async def draw_storyboard(
         def make(attempt: int) -> Step:
             return keyframe_step(context, name, scene, plan, references, None, attempt)
 
-        def made(value: Json) -> Made:
-            return made_keyframe(context, scene, value["artifact"])
+        def scorable(value: Json) -> Scorable:
+            return scorable_keyframe(context, scene, value["artifact"])
 
-        return Keyframe.model_validate(await best_take(context, make, made, scene.scene_number))
+        return Keyframe.model_validate(await best_take(context, make, scorable, scene.scene_number))
 
-    return await each_scene(scenes, draw, context.recipe.scene_concurrency)
+    return await each_scene(scenes, keyframe, context.recipe.scene_concurrency)
 
 
 def keyframe_step(
@@ -80,45 +88,25 @@ def keyframe_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = retaken(directed(asked, revision, directed_image_prompt), attempt)
-    inputs: Json = {
-        "model": context.fingerprints["image"],
-        "request": settings,
-        "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
+    settings = with_retake_seed(apply_revision(asked, revision, directed_image_prompt), attempt)
+    bindings: Json = {
+        "references": reference_inputs(bound),
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},
-        **said(revision),
-        **retake_inputs(attempt),
     }
 
-    async def work(desk: Desk) -> StepOutput:
+    async def make(step: StepContext) -> Picture:
         request = ImageRequest.model_validate(
             {
                 **settings,
-                "references": read_references(desk.artifacts, bound),
+                "references": read_references(step.artifacts, bound),
                 "start": None
                 if start is None
-                else {"image": {"data": desk.artifacts.read(start)}, "strength": plan.latent_strength},
+                else {"image": {"data": step.artifacts.read(start)}, "strength": plan.latent_strength},
             }
         )
-        result = await desk.image(request)
-        for note in result.notes:
-            await desk.notice("not_as_asked", note, "warning")
-        stored = desk.artifacts.put(encode_png(result.image), "image/png")
+        result, stored = await draw(step, request)
         keyframe = Keyframe(scene_number=scene.scene_number, artifact=stored.sha256, noise_sha256=result.noise_sha256)
-        provenance = {**inputs, "noise_sha256": result.noise_sha256, "timings": result.timings}
-        take = NewTake(kind="keyframe", scene_number=scene.scene_number, artifact=stored.sha256, provenance=provenance)
-        return StepOutput(value=keyframe.model_dump(), artifacts=(stored,), takes=(take,))
+        return Picture(keyframe.model_dump(), stored, result)
 
-    return Step(name=retake_name(name, attempt), inputs=inputs, work=work, scene_number=scene.scene_number)
-
-
-def read_references(artifacts: Artifacts, bound: tuple[BriefReference, ...]) -> tuple[Reference, ...]:
-    """The stored references as the models take them."""
-    return tuple(
-        Reference(
-            image=EncodedImage(data=artifacts.read(reference.artifact)),
-            role=reference.role,
-            weight=reference.weight,
-        )
-        for reference in bound
-    )
+    model = context.fingerprints["image"]
+    return picture_step(name, "keyframe", scene.scene_number, model, settings, bindings, make, revision, attempt)

@@ -2,7 +2,7 @@
 
 Latent reuse redraws a scene's keyframe from the last frame of the scene before; chaining starts the clip from that very
 frame. Either makes scenes wait for each other; without them all scenes run at once up to the recipe's limit. A keyframe
-that its owner chose or edited is filmed as it is.
+that its owner chose or edited is used as it is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from pipelines.coherence import ScenePlan
 from pipelines.media import encode_clip, encode_png, frames_sha256
 from pipelines.screenplay import Clip, Scene
 from pipelines.stages.context import StageContext, each_scene
-from pipelines.stages.gate import Made, best_take, made_clip, retake_inputs, retake_name, retaken
-from pipelines.stages.revisions import chosen_value, directed, said, sampling
-from pipelines.stages.storyboard import Keyframe, keyframe_step, read_references
-from pipelines.steps import Desk, Json, NewTake, Step, StepOutput
+from pipelines.stages.edits import chosen_value
+from pipelines.stages.gate import Scorable, best_take, scorable_clip
+from pipelines.stages.pictures import (
+    Picture,
+    apply_revision,
+    picture_step,
+    read_references,
+    reference_inputs,
+    sampling,
+    with_retake_seed,
+)
+from pipelines.stages.storyboard import Keyframe, keyframe_step
+from pipelines.steps import Json, Step, StepContext
 from pipelines.timeline import native_frames
 
 
@@ -28,13 +37,13 @@ class ClipRequest(Plain):
     """What one clip needs besides its scene."""
 
     first_frame: str | None
-    """None: the model makes the clip from the text alone."""
+    """Artifact hash; None: the model makes the clip from the text alone."""
     delivery_frames: int
     keyframe_ignored: bool = False
     """There is a keyframe, and the model makes clips from text alone."""
 
 
-async def film(
+async def make_clips(
     context: StageContext,
     scenes: tuple[Scene, ...],
     plans: tuple[ScenePlan, ...],
@@ -45,45 +54,45 @@ async def film(
     """One clip per scene, in order. `keyframes` is empty for models that start without one; `delivery_frames` are the
     frames that the timeline asks of each clip.
     """
-    ends: dict[int, asyncio.Future[str]] = {
+    last_frames: dict[int, asyncio.Future[str]] = {
         scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
     }
 
-    async def shoot(scene: Scene) -> Clip:
+    async def clip_of(scene: Scene) -> Clip:
         index = scene.scene_number - 1
         plan = plans[index]
         first_frame = keyframes[index].artifact if keyframes else None
         value = await chosen_value(context, "clip", scene.scene_number)
         if value is not None:
-            ends[scene.scene_number].set_result(value["last_frame"])
+            last_frames[scene.scene_number].set_result(value["last_frame"])
             return Clip.model_validate(value["clip"])
         free = context.direction.choice("keyframe", scene.scene_number) is None
         if free and plan.start_from_scene is not None:
-            start = await ends[plan.start_from_scene]
+            start = await last_frames[plan.start_from_scene]
             name = f"video/scene-{scene.scene_number:03d}/start"
             redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start))
             first_frame = Keyframe.model_validate(redrawn).artifact
         if free and plan.chain_from_scene is not None:
-            first_frame = await ends[plan.chain_from_scene]
+            first_frame = await last_frames[plan.chain_from_scene]
         ignored = first_frame is not None and context.video_model.first_frame == "unused"
-        order = ClipRequest(
+        request = ClipRequest(
             first_frame=None if ignored else first_frame,
             delivery_frames=delivery_frames[index],
             keyframe_ignored=ignored,
         )
 
         def make(attempt: int) -> Step:
-            return _clip_step(context, scene, plan, references, order, attempt)
+            return _clip_step(context, scene, plan, references, request, attempt)
 
-        def made(value: Json) -> Made:
-            return made_clip(context, scene, value["clip"]["artifact"])
+        def scorable(value: Json) -> Scorable:
+            return scorable_clip(context, scene, value["clip"]["artifact"])
 
-        value = await best_take(context, make, made, scene.scene_number)
-        ends[scene.scene_number].set_result(value["last_frame"])
+        value = await best_take(context, make, scorable, scene.scene_number)
+        last_frames[scene.scene_number].set_result(value["last_frame"])
         return Clip.model_validate(value["clip"])
 
     # Scenes are started in order, so a scene that waits for the one before cannot take its place and block it.
-    return await each_scene(scenes, shoot, context.recipe.scene_concurrency)
+    return await each_scene(scenes, clip_of, context.recipe.scene_concurrency)
 
 
 def _clip_step(
@@ -91,17 +100,17 @@ def _clip_step(
     scene: Scene,
     plan: ScenePlan,
     references: tuple[BriefReference, ...],
-    order: ClipRequest,
+    clip_request: ClipRequest,
     attempt: int,
 ) -> Step:
     spec = context.video_model
     sample = context.recipe.video
     width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
-    length = native_frames(order.delivery_frames, context.fps, spec)
+    length = native_frames(clip_request.delivery_frames, context.fps, spec)
     num_frames = sample.num_frames or length.num_frames
+    first_frame = clip_request.first_frame
     revision = context.direction.revision("video", scene.scene_number)
     wanted = (revision.modifications.camera if revision else None) or scene.draft.camera
-    camera = supported_camera(spec, wanted)
     bound = references[: spec.references] if plan.use_references else ()
     asked: Json = {
         "prompt": scene.video_prompt,
@@ -109,79 +118,62 @@ def _clip_step(
         "width": width,
         "height": height,
         "num_frames": num_frames,
-        "camera": camera,
+        "camera": supported_camera(spec, wanted),
         "noise": plan.clip_noise.model_dump(),
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = retaken(directed(asked, revision, directed_video_prompt), attempt)
-    inputs: Json = {
-        "model": context.fingerprints["video"],
-        "request": settings,
-        "first_frame": order.first_frame,
-        "references": [reference.model_dump(exclude={"filename"}) for reference in bound],
-        **said(revision),
-        **retake_inputs(attempt),
-    }
+    settings = with_retake_seed(apply_revision(asked, revision, directed_video_prompt), attempt)
+    bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
 
-    async def work(desk: Desk) -> StepOutput:
-        await _say_what_is_not_as_asked(desk, context, wanted, order, camera)
+    async def make(step: StepContext) -> Picture:
+        await _notice_differences(step, context, wanted, clip_request)
         if plan.use_references and len(bound) < len(references):
             text = f"{spec.name!r} takes {len(bound)} of {len(references)} references: the others act by the keyframe"
-            await desk.notice("references_left_out", text, "warning")
+            await step.notice("references_left_out", text, "warning")
         request = VideoRequest.model_validate(
             {
                 **settings,
-                "first_frame": None
-                if order.first_frame is None
-                else EncodedImage(data=desk.artifacts.read(order.first_frame)),
-                "references": read_references(desk.artifacts, bound),
+                "first_frame": None if first_frame is None else EncodedImage(data=step.artifacts.read(first_frame)),
+                "references": read_references(step.artifacts, bound),
             }
         )
-        result = await desk.video(request)
-        for note in result.notes:
-            await desk.notice("not_as_asked", note, "warning")
+        result = await step.video(request)
         data = await asyncio.to_thread(encode_clip, result.frames, spec.native_fps)
-        stored = desk.artifacts.put(data, "video/mp4")
+        stored = step.artifacts.put(data, "video/mp4")
         # The model's own last frame, losslessly: each H.264 round trip darkens by about 1/255, adding up over scenes.
-        last = desk.artifacts.put(encode_png(result.frames[-1]), "image/png")
+        last = step.artifacts.put(encode_png(result.frames[-1]), "image/png")
         clip = Clip(
             scene_number=scene.scene_number,
             artifact=stored.sha256,
             num_frames=num_frames,
             native_fps=spec.native_fps,
         )
-        provenance = {
-            **inputs,
-            "noise_sha256": result.noise_sha256,
-            "frames_sha256": frames_sha256(result.frames),
-            "timings": result.timings,
-        }
-        take = NewTake(kind="clip", scene_number=scene.scene_number, artifact=stored.sha256, provenance=provenance)
         value = {"clip": clip.model_dump(), "last_frame": last.sha256}
-        return StepOutput(value=value, artifacts=(stored, last), takes=(take,))
+        return Picture(value, stored, result, (last,), {"frames_sha256": frames_sha256(result.frames)})
 
-    name = retake_name(f"video/scene-{scene.scene_number:03d}", attempt)
-    return Step(name=name, inputs=inputs, work=work, scene_number=scene.scene_number)
+    name, model = f"video/scene-{scene.scene_number:03d}", context.fingerprints["video"]
+    return picture_step(name, "clip", scene.scene_number, model, settings, bindings, make, revision, attempt)
 
 
 def supported_camera(spec: VideoModelSpec, camera: CameraMove) -> CameraMove:
-    """The asked move when the model knows it, else `static` (said as a notice by the clip's step)."""
+    """The asked move when the model knows it, else `static`, which the step of the clip reports in a notice."""
     return camera if camera in spec.camera_moves else "static"
 
 
-async def _say_what_is_not_as_asked(
-    desk: Desk, context: StageContext, wanted: CameraMove, order: ClipRequest, camera: CameraMove
+async def _notice_differences(
+    step: StepContext, context: StageContext, wanted: CameraMove, request: ClipRequest
 ) -> None:
+    """Report what the clip cannot have as it was asked for."""
     spec = context.video_model
-    if camera != wanted:
+    if supported_camera(spec, wanted) != wanted:
         text = f"model {spec.name!r} knows no camera move {wanted!r}: the shot is static"
-        await desk.notice("camera_not_supported", text, "warning")
-    if order.keyframe_ignored:
+        await step.notice("camera_not_supported", text, "warning")
+    if request.keyframe_ignored:
         text = f"{spec.name!r} makes clips from text alone: the keyframe does not bind the clip"
-        await desk.notice("keyframe_not_used", text, "warning")
-    length = native_frames(order.delivery_frames, context.fps, spec)
+        await step.notice("keyframe_not_used", text, "warning")
+    length = native_frames(request.delivery_frames, context.fps, spec)
     if length.retimed and context.recipe.video.num_frames is None:
-        seconds = order.delivery_frames / context.fps
+        seconds = request.delivery_frames / context.fps
         text = f"{length.num_frames} frames, the most that {spec.name!r} makes, are stretched over {seconds:.2f} s"
-        await desk.notice("clip_retimed", text)
+        await step.notice("clip_retimed", text)

@@ -85,7 +85,7 @@ class Accounts:
         await self._change(username, password_hash=password_hash)
 
     @transaction
-    def strengthen(self, connection: Connection, user_id: str, password_hash: str) -> None:
+    def rehash_password(self, connection: Connection, user_id: str, password_hash: str) -> None:
         """The same password under newer settings of the hash: no login ends."""
         connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
 

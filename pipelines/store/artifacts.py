@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.steps import StoredArtifact
-from pipelines.store.fault_points import reach
+from pipelines.store.fault_points import fault_point
 
 PART, ASIDE = ".part-", ".aside-"
 """First letters of a file that is being written, and of one that is being removed."""
@@ -36,23 +36,23 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write `path` whole or not at all. Raises StorageFailed when the disk is full or not writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        reach("before_temp_write")
+        fault_point("before_temp_write")
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                reach("before_temp_sync")
+                fault_point("before_temp_sync")
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
-            reach("before_rename")
+            fault_point("before_rename")
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        reach("before_folder_sync")
+        fault_point("before_folder_sync")
         sync_folder(path.parent)
-        reach("after_folder_sync")
+        fault_point("after_folder_sync")
     except OSError as error:
         raise storage_failure(path, error) from error
 
@@ -111,16 +111,16 @@ class LocalArtifacts:
             raise StorageFailed(f"cannot delete {str(path)!r} ({error.strerror}): make the folder writable") from error
         return True
 
-    def shelves(self) -> tuple[str, ...]:
+    def prefixes(self) -> tuple[str, ...]:
         """The folders below the root."""
         return tuple(sorted(path.name for path in self._root.iterdir() if path.is_dir()))
 
-    def aged(self, shelf: str, unused_since: datetime) -> tuple[str, ...]:
-        """Hashes of a shelf's files that nobody put since; what is half written and that old is deleted on the way.
+    def older_than(self, prefix: str, unused_since: datetime) -> tuple[str, ...]:
+        """Hashes of a prefix's files that nobody put since; what is half written and that old is deleted on the way.
 
         What a crash left aside is first put back: a row may name it. Raises StorageFailed.
         """
-        folder = self._root / shelf
+        folder = self._root / prefix
         try:
             for path in folder.glob(f"{ASIDE}*"):
                 _put_back(path)
@@ -130,7 +130,7 @@ class LocalArtifacts:
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageFailed(f"cannot sweep {str(folder)!r} ({error.strerror}): make it writable") from error
-        return tuple(shelf + path.name for path in aged if not path.name.startswith(PART))
+        return tuple(prefix + path.name for path in aged if not path.name.startswith(PART))
 
 
 def _put_back(aside: Path) -> None:

@@ -13,23 +13,23 @@ from sqlalchemy import Connection, Engine, Executable, Row, Transaction, text
 from sqlalchemy.exc import DBAPIError
 
 from pipelines.store.engines import readers, reading_engine, writers, writing_engine
-from pipelines.store.fault_points import reach
+from pipelines.store.fault_points import fault_point
 from pipelines.store.values import away, storage_errors
 
 _QUERIES = {"sqlite": "PRAGMA data_version", "postgresql": "select pg_current_snapshot()::text"}
 
 
-class Pulse:
+class ChangeCounter:
     """Has a connection of its own, in a thread of its own: SQLite's count means nothing on another one."""
 
     def __init__(self, url: str) -> None:
         self._engine = reading_engine(url)
         self._query = text(_QUERIES[self._engine.dialect.name])
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pulse")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="change-counter")
         self._connection: Connection | None = None
         self._connected = 0
 
-    async def beat(self) -> str:
+    async def value(self) -> str:
         """Another value than the last one when something may have been committed in between. Raises StorageFailed."""
         with storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
@@ -214,9 +214,9 @@ class Writer:
     def _transaction(self, write: Callable[[Connection], Result]) -> Result:
         with self._engine.connect() as connection, connection.begin() as begun:
             result = write(connection)
-            reach("before_commit")
+            fault_point("before_commit")
             self._commit(connection, begun)
-        reach("after_commit")
+        fault_point("after_commit")
         return result
 
     def _commit(self, connection: Connection, begun: Transaction) -> None:

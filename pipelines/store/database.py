@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Executable, Row, text
 
-from pipelines.store.connections import Pulse, Reader, Rows, Writer
+from pipelines.store.connections import ChangeCounter, Reader, Rows, Writer
 from pipelines.store.engines import migrating_engine
 from pipelines.store.values import storage_errors
 
@@ -37,7 +37,7 @@ class Database:
         self._url = url
         self._writer = Writer(url)
         self._reader = Reader(url)
-        self._pulse = Pulse(url)
+        self._change_counter = ChangeCounter(url)
 
     async def migrate(self) -> None:
         """Bring the schema to the newest version; processes that start together do it one after the other.
@@ -68,12 +68,12 @@ class Database:
         """The rows of each query for little more than the price of one. Raises StorageFailed."""
         return await self._reader.rows(*((query, {}) for query in queries))
 
-    async def pulse(self) -> str:
+    async def change_counter(self) -> str:
         """Another value than before when anything was committed since, by whatever process. Raises StorageFailed."""
-        return await self._pulse.beat()
+        return await self._change_counter.value()
 
     async def close(self) -> None:
-        for part in (self._writer, self._pulse, self._reader):
+        for part in (self._writer, self._change_counter, self._reader):
             await asyncio.shield(part.close())
 
 

@@ -16,10 +16,17 @@ from pipelines.errors import NotFound
 from pipelines.records import Generation, Keys, NewEvent, Take
 from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
-from pipelines.store.history import retire
 from pipelines.store.request_keys import known_request, note_request
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
-from pipelines.store.transaction import append_events, generation_of, insert_artifacts, insert_messages, locked, point
+from pipelines.store.transaction import (
+    append_events,
+    generation_of,
+    insert_artifacts,
+    insert_messages,
+    locked,
+    point,
+    retire_metrics,
+)
 
 
 class DirectionStore:
@@ -158,7 +165,7 @@ def _write(connection: Connection, situation: Situation, decision: Decision, ste
     if decision.forgotten:
         connection.execute(delete(stage_outputs).where(of_generation, stage_outputs.c.stage.in_(decision.forgotten)))
     if "quality" in decision.forgotten:
-        retire(connection, generation.id)
+        retire_metrics(connection, generation.id)
     for stage, value in decision.outputs.items():
         connection.execute(
             update(stage_outputs).where(of_generation, stage_outputs.c.stage == stage).values(value=value)

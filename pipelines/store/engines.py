@@ -41,7 +41,7 @@ def database_address(text: str) -> URL:
 BUSY_SECONDS = 30.0
 """How long a statement may wait for another one's lock, and on PostgreSQL run at all."""
 READERS, WRITERS = 8, 8
-"""Of one process at the same time; with the pulse it has 17 connections at most, of PostgreSQL's usual 100."""
+"""Of one process at the same time; with the change counter it has 17 connections at most, of PostgreSQL's usual 100."""
 SQLITE_READERS, SQLITE_WRITERS = 2, 1
 """One writer is all that SQLite takes. Reading is work for this process, which more threads would only hand around: of
 200 reads at once the last came after 280 ms with eight, after 170 ms with two.

@@ -46,7 +46,7 @@ class _Countdown:
 _countdown = _Countdown()
 
 
-def reach(point: FaultPoint) -> None:
+def fault_point(point: FaultPoint) -> None:
     """Die here when the environment says so."""
     chosen = os.environ.get(VARIABLE)
     if chosen is None:

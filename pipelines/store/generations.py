@@ -1,12 +1,12 @@
-"""The generation store on SQLAlchemy: create, claim, renew, checkpoint, read.
+"""Generations in the database: create, queue, claim, renew, checkpoint, end, and read what they have made.
 
 Everything a finished step leaves behind is one transaction under the generation's row lock, in which the lease's fence
-is checked and the event `seq` allotted: at-least-once work, exactly-once visible result. Knows no stage and no model.
+is checked and the event `seq` allotted: at-least-once work, exactly-once visible result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     bindparam,
     delete,
@@ -27,14 +28,32 @@ from sqlalchemy import (
 
 from pipelines.brief import Brief
 from pipelines.errors import Busy, NotFound
-from pipelines.recipe import Recipe
-from pipelines.records import Checkpoint, Generation, GenerationStatus, Lease, NewEvent
-from pipelines.steps import Json, Step, StepOutput
+from pipelines.recipe import Recipe, StageName
+from pipelines.records import (
+    Checkpoint,
+    Event,
+    Generation,
+    GenerationOutputs,
+    GenerationStatus,
+    Lease,
+    NewEvent,
+    QualityMetric,
+    Take,
+)
+from pipelines.steps import Json, Message, Step, StepOutput
 from pipelines.store.database import Database, transaction
-from pipelines.store.fault_points import reach
-from pipelines.store.history import StageRows, checkpoint_of, insert_metrics
+from pipelines.store.fault_points import fault_point
 from pipelines.store.ownership import Quota, admit_generation
-from pipelines.store.tables import checkpoints, generations
+from pipelines.store.tables import (
+    checkpoints,
+    currents,
+    events,
+    generations,
+    messages,
+    quality_metrics,
+    stage_outputs,
+    takes,
+)
 from pipelines.store.transaction import (
     append_events,
     check_parent,
@@ -43,9 +62,11 @@ from pipelines.store.transaction import (
     insert_artifacts,
     insert_generation,
     insert_messages,
+    insert_metrics,
     insert_takes,
     lease_time,
     locked,
+    make_metrics_current,
     now,
     point,
 )
@@ -72,12 +93,12 @@ _POSITION = (
 )
 
 
-class GenerationStore(StageRows):
+class GenerationStore:
     """Rows of all generations. Every read takes the owner's id: someone else's id is NotFound."""
 
     def __init__(self, database: Database, quota: Quota | None = None, lease_seconds: float = LEASE_SECONDS) -> None:
         """`quota` of each owner, checked where generations are created; None: no bound, as on the command line."""
-        super().__init__(database)
+        self._database = database
         self._quota = quota
         self.lease_seconds = lease_seconds
 
@@ -271,7 +292,7 @@ class GenerationStore(StageRows):
     ) -> None:
         """Leave `processing`: give the lease back and write the closing event. Raises LeaseLost.
 
-        A cancel that came while the worker stopped to wait is heeded here, or it would be forgotten.
+        A cancel request that came while the worker stopped to wait takes effect here, or it would be lost.
         """
         row = fenced(connection, lease)
         if row.cancellation_requested and status in ("pending", "awaiting_approval"):
@@ -288,7 +309,7 @@ class GenerationStore(StageRows):
             checkpoints.c.key == step.key,
         )
         row = await self._database.fetch_first(query)
-        return None if row is None else checkpoint_of(row)
+        return None if row is None else _checkpoint(row)
 
     @transaction
     def commit_step(
@@ -307,7 +328,7 @@ class GenerationStore(StageRows):
             )
         )
         insert_artifacts(connection, lease.generation_id, output.artifacts)
-        reach("in_transaction")
+        fault_point("in_transaction")
         for take, take_id in zip(output.takes, insert_takes(connection, lease, step, output), strict=True):
             point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
         insert_messages(connection, lease.generation_id, step.name, output.messages)
@@ -317,6 +338,45 @@ class GenerationStore(StageRows):
             connection.execute(update(generations).where(generations.c.id == row.id).values(lost_workers=0))
 
     @transaction
+    def reuse_step(self, connection: Connection, lease: Lease, step: Step, event: NewEvent) -> None:
+        """Say that `step` was finished before, and make the takes and metrics that it left then current again."""
+        row = fenced(connection, lease)
+        query = select(takes).where(
+            takes.c.generation_id == lease.generation_id, takes.c.step == step.name, takes.c.key == step.key
+        )
+        for take in connection.execute(query).all():
+            point(connection, lease.generation_id, take.kind, take.scene_number, take.id)
+        make_metrics_current(connection, lease.generation_id, step)
+        append_events(connection, row, (event,))
+
+    # --- stages and the log ---
+
+    @transaction
+    def start_stage(self, connection: Connection, lease: Lease, stage: StageName, event: NewEvent) -> None:
+        """Make `stage` the current one. Raises LeaseLost."""
+        row = fenced(connection, lease)
+        append_events(connection, row, (event,))
+        connection.execute(
+            update(generations)
+            .where(generations.c.id == lease.generation_id)
+            .values(current_stage=stage, current_step=stage)
+        )
+
+    @transaction
+    def finish_stage(
+        self, connection: Connection, lease: Lease, stage: StageName, output: Any, *events: NewEvent
+    ) -> None:
+        """Keep what `stage` made (JSON), in place of what it made before. Raises LeaseLost."""
+        row = fenced(connection, lease)
+        where = (stage_outputs.c.generation_id == lease.generation_id, stage_outputs.c.stage == stage)
+        connection.execute(delete(stage_outputs).where(*where))
+        connection.execute(
+            insert(stage_outputs).values(generation_id=lease.generation_id, stage=stage, value=output, created_at=now())
+        )
+        if events:
+            append_events(connection, row, events)
+
+    @transaction
     def append(self, connection: Connection, lease: Lease, *new_events: NewEvent) -> None:
         """Append events to the log. Raises LeaseLost."""
         row = fenced(connection, lease)
@@ -324,6 +384,59 @@ class GenerationStore(StageRows):
         values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
         if values:
             connection.execute(update(generations).where(generations.c.id == lease.generation_id).values(**values))
+
+    # --- what a generation has made; the caller has checked whose it is ---
+
+    async def generation_outputs(self, generation_id: str) -> GenerationOutputs:
+        """Everything that it has made, for little more than the price of one read."""
+        head = select(generations.c.last_seq).where(generations.c.id == generation_id)
+        found = await self._database.fetch_each(
+            head, _outputs(generation_id), _messages(generation_id), _takes(generation_id)
+        )
+        heads, outputs, said, taken = found
+        return GenerationOutputs(
+            last_seq=heads[0].last_seq if heads else 0,
+            outputs={row.stage: row.value for row in outputs},
+            messages=_messages_of(said),
+            takes=_takes_of(taken),
+        )
+
+    async def outputs(self, generation_id: str) -> dict[StageName, Any]:
+        """What each finished stage made, as JSON of its field of `RunState`."""
+        return {row.stage: row.value for row in await self._database.fetch(_outputs(generation_id))}
+
+    async def messages(self, generation_id: str) -> tuple[Message, ...]:
+        return _messages_of(await self._database.fetch(_messages(generation_id)))
+
+    async def takes(self, generation_id: str) -> tuple[Take, ...]:
+        """All of them, oldest first."""
+        return _takes_of(await self._database.fetch(_takes(generation_id)))
+
+    async def quality_metrics(self, generation_id: str) -> tuple[QualityMetric, ...]:
+        """What was measured of the generation as it is now, scene by scene, then of the finished video."""
+        rows = await self._database.fetch(current_metrics(generation_id))
+        return tuple(QualityMetric(**row._mapping) for row in rows)
+
+    async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]:
+        query = (
+            select(events).where(events.c.generation_id == generation_id, events.c.seq > after).order_by(events.c.seq)
+        )
+        return tuple(_event(row) for row in await self._database.fetch(query))
+
+    async def milestones(self, generation_id: str) -> tuple[Event, ...]:
+        """The log with only the newest of its progress events: enough to say how far it is, however long it ran."""
+        mine, moves = events.c.generation_id == generation_id, events.c.kind == "step_progress"
+        newest = select(func.max(events.c.seq)).where(mine, moves).scalar_subquery()
+        query = select(events).where(mine, or_(~moves, events.c.seq == newest)).order_by(events.c.seq)
+        return tuple(_event(row) for row in await self._database.fetch(query))
+
+    async def checkpoints(self, generation_id: str) -> tuple[Checkpoint, ...]:
+        query = (
+            select(checkpoints)
+            .where(checkpoints.c.generation_id == generation_id)
+            .order_by(checkpoints.c.created_at, checkpoints.c.step)
+        )
+        return tuple(_checkpoint(row) for row in await self._database.fetch(query))
 
 
 def _end(
@@ -349,3 +462,47 @@ def _past(generation: Generation, newest_first: bool) -> ColumnElement[bool]:
     here = (generations.c.created_at, generations.c.id)
     there = (generation.created_at, generation.id)
     return tuple_(*here) < tuple_(*there) if newest_first else tuple_(*here) > tuple_(*there)
+
+
+def _checkpoint(row: Row[Any]) -> Checkpoint:
+    return Checkpoint(**{name: getattr(row, name) for name in Checkpoint.model_fields})
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(**{name: getattr(row, name) for name in Event.model_fields})
+
+
+def _outputs(generation_id: str) -> Select[Any]:
+    return select(stage_outputs).where(stage_outputs.c.generation_id == generation_id)
+
+
+def _messages(generation_id: str) -> Select[Any]:
+    return select(messages).where(messages.c.generation_id == generation_id).order_by(messages.c.id)
+
+
+def _messages_of(rows: Iterable[Row[Any]]) -> tuple[Message, ...]:
+    return tuple(Message(**{name: getattr(row, name) for name in Message.model_fields}) for row in rows)
+
+
+def _takes(generation_id: str) -> Select[Any]:
+    return (
+        select(takes, currents.c.take_id.label("pointer"))
+        .select_from(takes.outerjoin(currents, currents.c.take_id == takes.c.id))
+        .where(takes.c.generation_id == generation_id)
+        .order_by(takes.c.created_at, takes.c.step, takes.c.position)
+    )
+
+
+def _takes_of(rows: Iterable[Row[Any]]) -> tuple[Take, ...]:
+    names = [name for name in Take.model_fields if name != "current"]
+    return tuple(Take(**{name: getattr(row, name) for name in names}, current=row.pointer is not None) for row in rows)
+
+
+def current_metrics(generation_id: str) -> Select[Any]:
+    """Current metrics scene by scene, then those of the finished video; in each the order of their names."""
+    table = quality_metrics
+    return (
+        select(*(table.c[name] for name in QualityMetric.model_fields))
+        .where(table.c.generation_id == generation_id, table.c.current.is_(True))
+        .order_by(table.c.scene_number.nulls_last(), table.c.metric_name, table.c.id)
+    )

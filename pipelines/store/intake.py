@@ -141,11 +141,11 @@ class GroupStore:
         group = await self.get(user_id, group_id)
         if generation_id not in group.generation_ids:
             raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
-        await self._crown(group_id, generation_id)
+        await self._set_winner(group_id, generation_id)
         return group.model_copy(update={"winner_generation_id": generation_id})
 
     @transaction
-    def _crown(self, connection: Connection, group_id: str, generation_id: str) -> None:
+    def _set_winner(self, connection: Connection, group_id: str, generation_id: str) -> None:
         status = select(generations.c.status).where(generations.c.id == generation_id).with_for_update()
         found = connection.scalar(status)
         if found is None:  # deleted a moment ago

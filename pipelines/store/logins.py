@@ -235,7 +235,7 @@ def _end(connection: Connection, login_id: str) -> None:
     connection.execute(update(logins).where(alive).values(ended_at=now()))
 
 
-class Standing:
+class CredentialStatus:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -71,8 +71,8 @@ logger = logging.getLogger(__name__)
 class Folder(Protocol):
     """The artifact folder as it is swept (`pipelines.store.artifacts`)."""
 
-    def shelves(self) -> tuple[str, ...]: ...
-    def aged(self, shelf: str, unused_since: datetime) -> tuple[str, ...]: ...
+    def prefixes(self) -> tuple[str, ...]: ...
+    def older_than(self, prefix: str, unused_since: datetime) -> tuple[str, ...]: ...
     def remove(self, sha256: str, unused_since: datetime) -> bool: ...
 
 
@@ -85,8 +85,8 @@ class Rows(Protocol):
 async def sweep(folder: Folder, rows: Rows, unused_since: datetime) -> int:
     """Remove what no row names and nobody put since `unused_since`; how many files. Raises StorageFailed."""
     removed = 0
-    for shelf in await asyncio.to_thread(folder.shelves):
-        aged = await asyncio.to_thread(folder.aged, shelf, unused_since)
+    for prefix in await asyncio.to_thread(folder.prefixes):
+        aged = await asyncio.to_thread(folder.older_than, prefix, unused_since)
         for start in range(0, len(aged), AT_ONCE):
             some = aged[start : start + AT_ONCE]
             for sha256 in frozenset(some) - await rows.named(some):

@@ -1,6 +1,6 @@
 """What happens inside one write transaction of the generation store: locks, fences, and the rows of a finished step.
 
-Knows no policy of leases or states: `sql.py` decides, these functions read and write.
+`GenerationStore` decides about leases and states; these functions read and write.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from sqlalchemy import Column, ColumnElement, Connection, Delete, Row, and_, del
 from pipelines.brief import Brief
 from pipelines.errors import LeaseLost, NotFound
 from pipelines.recipe import Recipe
-from pipelines.records import Generation, Lease, NewEvent
+from pipelines.records import Generation, Lease, NewEvent, QualityMetric
 from pipelines.steps import Json, Message, Step, StepOutput, StoredArtifact, TakeKind
-from pipelines.store.tables import artifacts, currents, events, generations, messages, takes
+from pipelines.store.tables import artifacts, currents, events, generations, messages, quality_metrics, takes
+from quality.score import Score
 
 
 def now() -> datetime:
@@ -114,9 +115,9 @@ def append_events(connection: Connection, row: Row[Any], new: Sequence[NewEvent]
     ]
     connection.execute(insert(events), rows)
     values: Json = {"last_seq": row.last_seq + len(new)}
-    told = [event.data["progress"] for event in new if "progress" in event.data]
-    if told:
-        values["progress"] = told[-1]
+    percents = [event.data["progress"] for event in new if "progress" in event.data]
+    if percents:
+        values["progress"] = percents[-1]
     connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
 
 
@@ -174,6 +175,41 @@ def insert_messages(connection: Connection, generation_id: str, step: str, new: 
     rows = [{"generation_id": generation_id, "step": step, **message.model_dump()} for message in new]
     if rows:
         connection.execute(insert(messages), rows)
+
+
+def insert_metrics(connection: Connection, generation_id: str, step: Step, scores: Sequence[Score]) -> None:
+    """Record what `step` measured; these are the current metrics of its name from now on."""
+    if not scores:
+        return
+    connection.execute(insert(quality_metrics), [_metric_row(generation_id, step, score) for score in scores])
+    make_metrics_current(connection, generation_id, step)
+
+
+def make_metrics_current(connection: Connection, generation_id: str, step: Step) -> None:
+    """Make the metrics that `step` left when it ran with these inputs the current ones of its name."""
+    of_step = (quality_metrics.c.generation_id == generation_id, quality_metrics.c.step == step.name)
+    connection.execute(update(quality_metrics).where(*of_step).values(current=quality_metrics.c.key == step.key))
+
+
+def retire_metrics(connection: Connection, generation_id: str) -> None:
+    """No metric of the generation is current any more: what they measured is regenerated."""
+    connection.execute(
+        update(quality_metrics).where(quality_metrics.c.generation_id == generation_id).values(current=False)
+    )
+
+
+def _metric_row(generation_id: str, step: Step, score: Score) -> dict[str, Any]:
+    metric = QualityMetric(
+        id=str(uuid.uuid4()),
+        generation_id=generation_id,
+        scene_number=score.scene_number,
+        metric_name=score.metric_id.rpartition(".")[2],
+        metric_value=score.raw,
+        reason=score.reason,
+        model_name=score.backbone,
+        created_at=now(),
+    )
+    return {**metric.model_dump(), "step": step.name, "key": step.key, "current": False}
 
 
 def lock_owner(connection: Connection, user_id: str) -> None:

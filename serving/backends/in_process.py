@@ -192,24 +192,24 @@ def profile_backend(profile: Profile, specs: Iterable[Spec], loader: Loader | No
 
 
 class LocalModels:
-    """Three models of a backend, and its scorer, as a run calls them (`pipelines.runtime.run.Models`)."""
+    """Three models of a backend, and its scorer, as a run calls them (`pipelines.steps.Models`)."""
 
     def __init__(self, backend: LocalBackend, described: ModelSet) -> None:
         self.backend = backend
         self.described = described
         self.chat_model, self.image_model, self.video_model = described.chat, described.image, described.video
 
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
-        return await self.backend.complete(self.chat_model.name, request, watcher)
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult:
+        return await self.backend.complete(self.chat_model.name, request, watcher or Unwatched())
 
-    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
-        return await self.backend.image(self.image_model.name, request, watcher)
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult:
+        return await self.backend.image(self.image_model.name, request, watcher or Unwatched())
 
-    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
-        return await self.backend.video(self.video_model.name, request, watcher)
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult:
+        return await self.backend.video(self.video_model.name, request, watcher or Unwatched())
 
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
-        return await self.backend.score(request, watcher)
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
+        return await self.backend.score(request, watcher or Unwatched())
 
     def close(self) -> None:
         """Close the backend: wait for running calls."""

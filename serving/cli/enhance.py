@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from serving.cli.options import AsJson, ProfileName, Seed, ServerAddress, chosen
 
 if TYPE_CHECKING:
     from pipelines.agents.conversation import Question
+    from pipelines.agents.enhancers import Enhancer
     from serving.client.run import Job
 
 
@@ -28,9 +28,7 @@ def enhance_image_prompt(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a simple prompt into a richer one for an image model."""
-    from pipelines.agents.enhancers import image_enhancement_question
-
-    _enhance(image_enhancement_question, input, output, profile, server, seed_or_random(seed), as_json)
+    _enhance("image_enhancer", input, output, profile, server, seed_or_random(seed), as_json)
 
 
 def enhance_video_prompt(
@@ -42,13 +40,11 @@ def enhance_video_prompt(
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a simple prompt into a richer one for a video model."""
-    from pipelines.agents.enhancers import video_enhancement_question
-
-    _enhance(video_enhancement_question, input, output, profile, server, seed_or_random(seed), as_json)
+    _enhance("video_enhancer", input, output, profile, server, seed_or_random(seed), as_json)
 
 
 def _enhance(
-    question: Callable[[str, int], Question],
+    agent: Enhancer,
     value: str,
     output: Path | None,
     profile: str | None,
@@ -56,6 +52,7 @@ def _enhance(
     seed: int,
     as_json: bool,
 ) -> None:
+    from pipelines.agents.enhancers import enhancement_question
     from pipelines.errors import BadInput
     from pipelines.store.artifacts import write_durably
     from serving.cli.output import NothingKept, print_result, run_to_end
@@ -65,7 +62,7 @@ def _enhance(
     if not 1 <= len(prompt) <= 5000:
         raise BadInput(f"--input has {len(prompt)} characters: give a prompt of 1 to 5000")
     address = chosen_server(server, profile)
-    work = _ask(question(prompt, seed), Job(address) if address else None, profile)
+    work = _ask(enhancement_question(agent, prompt, seed), Job(address) if address else None, profile)
     richer, notes = run_to_end(work, NothingKept())
     if output is not None:
         write_durably(output, (richer + "\n").encode())

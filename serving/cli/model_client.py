@@ -17,7 +17,7 @@ import typer
 from configs.settings import Settings, load_profile
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest
 from models.spec import AspectRatio, ImageModelSpec, Size, VideoModelSpec
-from pipelines.agents.conversation import ChatDesk
+from pipelines.agents.conversation import ChatContext
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip
 from pipelines.steps import Json
@@ -28,7 +28,7 @@ from serving.client.run import Job
 from serving.console import StepLines
 
 
-class ModelClient(ChatDesk, Protocol):
+class ModelClient(ChatContext, Protocol):
     """Models that a command calls one by one."""
 
     task: str
@@ -64,7 +64,7 @@ class LocalModelClient:
         self.task = ""
 
     async def notice(
-        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", details: Json | None = None
     ) -> None:
         typer.echo(f"{severity}: {message}", err=True)
 

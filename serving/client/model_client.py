@@ -102,7 +102,7 @@ class RemoteModelClient:
         return served_model(self._connection.server, self._models, VideoModelSpec, self._names[1])
 
     async def notice(
-        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", told: Json | None = None
+        self, kind: str, message: str, severity: Literal["info", "warning"] = "info", details: Json | None = None
     ) -> None:
         typer.echo(f"{severity}: {message}", err=True)
 

@@ -23,7 +23,7 @@ from serving.errors import NotReady, QueueFull
 Result = TypeVar("Result")
 TELL_SECONDS = 0.25
 """Steps that follow faster are not all told: an item costs both processes 1 ms of CPU, which quick steps would feel,
-and the pipeline writes progress no more often (`pipelines.runtime.engine.PULSE_SECONDS`).
+and the pipeline writes progress no more often (`pipelines.runtime.engine.HEARTBEAT_SECONDS`).
 """
 
 

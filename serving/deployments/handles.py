@@ -21,6 +21,7 @@ from models.interfaces import (
     ChatResult,
     ImageRequest,
     ImageResult,
+    Unwatched,
     VideoRequest,
     VideoResult,
     Watcher,
@@ -87,22 +88,28 @@ class HandleModels:
         self.described = described
         self.chat_model, self.image_model, self.video_model = described.chat, described.image, described.video
 
-    async def chat(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
+    async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult:
         with self._handles.asked.one_of(self.chat_model.name):
-            return await complete(self._handles.chat, self.chat_model.name, request, watcher)
+            return await complete(self._handles.chat, self.chat_model.name, request, watcher or Unwatched())
 
-    async def image(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
+    async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult:
         with self._handles.asked.one_of(self.image_model.name):
-            result: ImageResult = await _patiently(self._handles.image, watcher, self.image_model.name, request)
+            result: ImageResult = await _patiently(
+                self._handles.image, watcher or Unwatched(), self.image_model.name, request
+            )
         return result
 
-    async def video(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
+    async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult:
         with self._handles.asked.one_of(self.video_model.name):
-            result: VideoResult = await _patiently(self._handles.video, watcher, self.video_model.name, request)
+            result: VideoResult = await _patiently(
+                self._handles.video, watcher or Unwatched(), self.video_model.name, request
+            )
         return result
 
-    async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
-        scores: tuple[Score, ...] = await _patiently(self._handles.scorer, watcher, request, method="score")
+    async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
+        scores: tuple[Score, ...] = await _patiently(
+            self._handles.scorer, watcher or Unwatched(), request, method="score"
+        )
         return scores
 
 

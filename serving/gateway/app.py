@@ -63,7 +63,7 @@ def described() -> FastAPI:
 
 def create_app(services: Services) -> FastAPI:
     """One application per call; it starts and closes nothing that it did not make."""
-    streams = EventStreams(services.store, services.ads.catalogue)
+    streams = EventStreams(services.store, services.ads.index)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:

@@ -2,8 +2,7 @@
 
 Every follower reads rows, never a message of another process, so any number of them see the same events, each once and
 in order, whenever they come and however often they come back. One poll per gateway tells all followers that there is
-something to read: while nothing is committed, 1,000 of them cost one look at the store's pulse per tick. Knows neither
-SSE nor WebSocket.
+something to read: while nothing is committed, 1,000 of them cost one look at the store's change counter per tick.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from starlette.requests import HTTPConnection
 
 from pipelines.errors import PipelineError
 from pipelines.records import Event, Generation, GenerationStatus
-from pipelines.store.catalogue import Head
+from pipelines.store.generation_index import Head
 from serving.gateway.problems import Problem
 
 POLL_SECONDS = 0.02
@@ -40,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 
 class EventLog(Protocol):
-    """What a follower reads (`pipelines.store.catalogue`)."""
+    """What a follower reads (`pipelines.store.generation_index`)."""
 
-    async def pulse(self) -> str: ...
+    async def change_counter(self) -> str: ...
     async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]: ...
     async def log(self, generation_id: str, after: int, limit: int) -> tuple[Event, ...]: ...
 
@@ -71,7 +70,7 @@ class EventStreams:
         self._log = log
         self._followers: dict[str, list[_Follower]] = {}
         self._poll: asyncio.Task[None] | None = None
-        self._pulse = ""
+        self._counter = ""
         """The store's at the last look; empty: there is a follower that it did not see."""
 
     async def follow(self, user_id: str, generation_id: str, after: int = 0) -> AsyncGenerator[Event | None, None]:
@@ -109,7 +108,7 @@ class EventStreams:
         """A follower that is told whenever the generation has moved."""
         follower = _Follower()
         self._followers.setdefault(generation_id, []).append(follower)
-        self._pulse = ""
+        self._counter = ""
         if self._poll is None or self._poll.done():
             self._poll = asyncio.create_task(self._look())
         try:
@@ -132,16 +131,16 @@ class EventStreams:
             await asyncio.sleep(max(POLL_SECONDS, REST * (time.monotonic() - began)))
 
     async def _look_once(self) -> None:
-        known = self._pulse
-        pulse = await self._log.pulse()
-        if pulse == known:
+        known = self._counter
+        counter = await self._log.change_counter()
+        if counter == known:
             return
         ids = tuple(self._followers)
-        self._pulse = pulse  # whoever comes while the logs are looked at empties it again
+        self._counter = counter  # whoever comes while the logs are looked at empties it again
         try:
             heads = await self._log.heads(ids)
         except PipelineError:
-            self._pulse = ""
+            self._counter = ""
             raise
         for generation_id in ids:
             self._tell(generation_id, heads.get(generation_id))

@@ -17,9 +17,9 @@ from pipelines.decisions.service import Directions
 from pipelines.orders.ad import AdPlanner
 from pipelines.orders.clip import ClipOrder
 from pipelines.recipe import Recipe, StageName
-from pipelines.records import Event, Generation, Made, NewGeneration, QualityMetric, Take
+from pipelines.records import Event, Generation, GenerationOutputs, NewGeneration, QualityMetric, Take
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
-from pipelines.store.catalogue import Catalogue
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
@@ -39,7 +39,7 @@ class Ads:
     manifest: Callable[[], Json]
     """What a new ad says of the server's models; may read files, raises WeightsError."""
     intake: Intake
-    catalogue: Catalogue
+    index: GenerationIndex
     directions: Directions
     groups: GroupStore
     disposal: Disposal
@@ -61,7 +61,7 @@ class Generations(Protocol):
     async def delete(self, user_id: str, generation_id: str) -> None: ...
     async def queue_position(self, generation_id: str) -> int | None: ...
     async def count_waiting(self) -> int: ...
-    async def made(self, generation_id: str) -> Made: ...
+    async def generation_outputs(self, generation_id: str) -> GenerationOutputs: ...
     async def takes(self, generation_id: str) -> tuple[Take, ...]: ...
     async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]: ...
     async def milestones(self, generation_id: str) -> tuple[Event, ...]: ...

@@ -12,11 +12,11 @@ from pipelines.orders.clip import ClipOrder, clip_generation
 from pipelines.records import NewGeneration
 from pipelines.steps import Json
 from pipelines.store.accounts import Accounts
-from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database
 from pipelines.store.decisions import DirectionStore
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.intake import GroupStore, Intake
-from pipelines.store.logins import LoginAttempts, Logins, Standing
+from pipelines.store.logins import CredentialStatus, LoginAttempts, Logins
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
@@ -35,7 +35,7 @@ def server_auth(database: Database) -> Auth:
         attempts=LoginAttempts(database),
         passwords=Passwords(),
         tokens=AccessTokens(signing_key()),
-        standing=Standing(database),
+        standing=CredentialStatus(database),
         metrics_public=Settings().metrics_public,
     )
 
@@ -112,7 +112,7 @@ def services_over(
             planner=plan_ad,
             manifest=manifest,
             intake=Intake(database, opened.quota),
-            catalogue=Catalogue(database),
+            index=GenerationIndex(database),
             directions=Directions(DirectionStore(database), artifacts),
             groups=GroupStore(database),
             disposal=Disposal(database),

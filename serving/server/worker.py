@@ -19,8 +19,8 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput
 from pipelines.records import Generation
 from pipelines.runtime.engine import Engine
-from pipelines.runtime.run import Models
-from pipelines.runtime.worker import Patience, PatientStore, Worker
+from pipelines.runtime.worker import Backoff, RetryingStore, Worker
+from pipelines.steps import Models
 from pipelines.store.sweep import Disposal, keep_swept
 from serving.backends.in_process import Loader, LocalBackend, LocalModels, profile_backend
 from serving.profile_models import ModelSet, model_sets
@@ -72,7 +72,7 @@ def offered_models(profile: Profile, loader: Loader) -> LocalBackend:
 
 async def _opened(stop: asyncio.Event) -> ServerStore | None:
     """The store, once its database answers; None when `stop` is set before."""
-    patience = Patience()
+    patience = Backoff()
     opening = asyncio.create_task(patience(open_server_store))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,8 +114,8 @@ class ServerWorker:
         self._profile = profile
         self._opened = opened
         self._models_of = models_of
-        self._patience = Patience()
-        self._store = PatientStore(opened.store, self._patience)
+        self._patience = Backoff()
+        self._store = RetryingStore(opened.store, self._patience)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         """Owns the leases of its generations: no other worker has it."""
         self._worker = Worker(self._store, self._engine_for, self.name, generations)

@@ -19,7 +19,7 @@ from pipelines.brief import Brief
 from pipelines.errors import NotFound
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
 from pipelines.records import Event, Generation
-from pipelines.runtime.worker import Patience
+from pipelines.runtime.worker import Backoff
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database
@@ -74,7 +74,7 @@ class ChaosWorld:
             "ADMINT_GENERATIONS_PER_USER": "100000",
             "OMP_NUM_THREADS": "1",
         }
-        self._patience = Patience()
+        self._patience = Backoff()
         self._processes: list[Process] = []
 
     # --- processes ---

@@ -11,8 +11,8 @@ from pipelines.brief import Brief
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.recipe import Recipe
 from pipelines.records import NewEvent, NewGeneration
-from pipelines.store.catalogue import Catalogue
 from pipelines.store.database import Database, sqlite_url
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Intake
 from pipelines.store.sweep import Disposal
@@ -27,7 +27,7 @@ class World:
     def __init__(self, database):
         self.database = database
         self.store = GenerationStore(database)
-        self.streams = EventStreams(self.store, Catalogue(database))
+        self.streams = EventStreams(self.store, GenerationIndex(database))
 
     async def running(self):
         """A lease on a new generation of anna's."""
@@ -132,8 +132,8 @@ async def test_nobody_is_asked_when_nobody_listens(world):
 
 async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world, monkeypatch):
     lease, failures = await world.running(), 3
-    catalogue = world.streams._log
-    heads = catalogue.heads
+    index = world.streams._log
+    heads = index.heads
 
     async def shaky(ids):
         nonlocal failures
@@ -142,7 +142,7 @@ async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world
             raise StorageFailed("the database refused")
         return await heads(ids)
 
-    monkeypatch.setattr(catalogue, "heads", shaky)
+    monkeypatch.setattr(index, "heads", shaky)
     heard = asyncio.create_task(world.hear(lease))
     await world.write(lease, 3)
     await world.end(lease)

@@ -9,7 +9,7 @@ from pipelines.errors import KeyReused, NotFound, QuotaExceeded
 from pipelines.recipe import Recipe
 from pipelines.records import NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
-from pipelines.store.catalogue import Catalogue
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Accepted, Intake
 from pipelines.store.ownership import OwnedArtifacts, Quota
@@ -33,7 +33,7 @@ def intake(database):
 
 
 async def count(database, user="anna"):
-    return (await Catalogue(database).page(user, 100, 0))[1]
+    return (await GenerationIndex(database).page(user, 100, 0))[1]
 
 
 async def test_orders_that_come_at_once_under_one_name_are_one(intake, database):

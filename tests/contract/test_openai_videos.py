@@ -166,7 +166,7 @@ def test_progress_follows_the_denoising_steps(server, client):
 
 
 def finished_progress(client, video_id):
-    """Poll until the engine's pulse has written the progress."""
+    """Poll until the engine's heartbeat has written the progress."""
     deadline = time.monotonic() + 30
     while not (video := client.videos.retrieve(video_id)).progress:
         assert time.monotonic() < deadline

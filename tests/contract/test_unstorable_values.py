@@ -10,7 +10,7 @@ from pipelines.errors import Unstorable
 from pipelines.records import NewEvent
 from pipelines.steps import StepOutput
 from pipelines.store.accounts import Accounts
-from pipelines.store.catalogue import Catalogue
+from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.tables import currents
 from pipelines.store.values import serialised
 from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, generation_id, step, store  # noqa: F401, a fixture
@@ -34,7 +34,7 @@ async def test_asking_for_such_a_text_is_refused_too(store, database, text):  # 
     for asked in (
         store.get("anna", text),
         Accounts(database).user(text),
-        Catalogue(database).page("a", 1, 0, text=text),
+        GenerationIndex(database).page("a", 1, 0, text=text),
     ):
         with pytest.raises(Unstorable):
             await asked
@@ -58,7 +58,7 @@ async def test_a_number_that_is_none_is_refused_as_a_value_and_in_json(store, ge
 
 async def test_a_number_that_is_too_large_is_refused(store, database):  # noqa: F811
     with pytest.raises(Unstorable, match=r"below 2\*\*63"):
-        await Catalogue(database).page("anna", 20, 10**30)
+        await GenerationIndex(database).page("anna", 20, 10**30)
     with pytest.raises(Unstorable):
         await database.fetch(select(currents).where(currents.c.scene_number == 2**64))
 

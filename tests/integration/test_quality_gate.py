@@ -40,13 +40,13 @@ class UnevenModels(SpeakingModels):
         self.encoder = None
         self.score_with: Exception | None = None
 
-    async def video(self, request, watcher):
+    async def video(self, request, watcher=None):
         made = await super().video(request, watcher)
         frames = np.full_like(made.frames, 60)
         frames[1::2] += np.uint8(FLICKER[next(self.flickering)])
         return VideoResult(frames=frames, noise_sha256=made.noise_sha256, seconds=0.0)
 
-    async def score(self, request, watcher):
+    async def score(self, request, watcher=None):
         if self.score_with is not None:
             raise self.score_with
         return score_file(request, self.encoder, watcher)

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.direction import ChosenTake, Direction, Modifications, Revision
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
-from pipelines.stages.revisions import directed, said
+from pipelines.stages.pictures import apply_revision, revision_inputs
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
 from tests.integration.test_scenes_stage import BRIEF
@@ -104,18 +104,18 @@ ASKED: dict[str, Any] = {
 
 
 def test_without_a_revision_a_request_and_its_key_stay_as_they_are():
-    assert directed(ASKED, None, "{} {}".format) == ASKED
-    assert said(None) == {}
+    assert apply_revision(ASKED, None, "{} {}".format) == ASKED
+    assert revision_inputs(None) == {}
 
 
 def test_a_revision_moves_the_scenes_own_seed_and_keeps_the_shared_noise():
-    first, second = (directed(ASKED, revision("storyboard", count), "{} {}".format) for count in (1, 2))
+    first, second = (apply_revision(ASKED, revision("storyboard", count), "{} {}".format) for count in (1, 2))
     assert len({one["noise"]["seed"] for one in (ASKED, first, second)}) == 3
     assert {one["noise"]["shared_seed"] for one in (first, second)} == {2}
 
 
 def test_modifications_are_taken_as_they_are():
-    changed = directed(
+    changed = apply_revision(
         ASKED, revision("storyboard", 1, 1, "snow", prompt="b", seed=9, negative_prompt="text"), "{}, {}".format
     )
     assert (changed["prompt"], changed["negative_prompt"], changed["noise"]["seed"]) == ("b, snow", "text", 9)

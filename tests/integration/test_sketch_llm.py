@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks.sketch_llm_eval import CHAT, IMAGE, RECIPE, VIDEO, EvalDesk
+from benchmarks.sketch_llm_eval import CHAT, IMAGE, RECIPE, VIDEO, EvalStep
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.training.dialogues.dialogues import MAKERS, Ad
 from models.sketch.training.world.render import render_array
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def desk(folder):
-    return EvalDesk(TransformersChat(CHAT, {"main": folder}, "cpu"))
+    return EvalStep(TransformersChat(CHAT, {"main": folder}, "cpu"))
 
 
 async def told(desk, brief):

@@ -17,7 +17,7 @@ from pipelines.media import decode_clip, encode_clip
 from pipelines.recipe import Recipe
 from pipelines.screenplay import Clip, Entity, Scene, SceneDraft
 from pipelines.stages.context import StageContext
-from pipelines.stages.stitch import Edit, cover_scene, delivery_frames, fit, stitch, stitch_step
+from pipelines.stages.stitch import EditList, cover_scene, delivery_frames, fit, stitch, stitch_step
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.timeline import plan_timeline
 from pipelines.timing import SceneSlot
@@ -115,7 +115,7 @@ async def test_a_clip_that_is_gone_from_the_folder_is_named(artifacts, clips):
 async def test_the_step_is_one_take_of_the_whole_generation_keyed_by_its_clips(artifacts, clips):
     def edit(chosen):
         timeline = plan_timeline((24, 24, 24), ("cut", "cut"), Recipe.model_fields["transitions"].default, FPS)
-        return Edit(clips=chosen, timeline=timeline, delivery=(72, 128), cover_frame=0)
+        return EditList(clips=chosen, timeline=timeline, delivery=(72, 128), cover_frame=0)
 
     step = stitch_step(edit(clips))
     output = await step.work(SimpleNamespace(artifacts=artifacts))
@@ -181,7 +181,7 @@ async def test_only_the_clips_under_the_play_head_are_in_memory(artifacts, clips
             return super().read(sha256)
 
     timeline = plan_timeline((24, 24, 24), ("crossfade", "cut"), Recipe.model_fields["transitions"].default, FPS)
-    edit = Edit(clips=clips, timeline=timeline, delivery=(72, 128), cover_frame=0)
+    edit = EditList(clips=clips, timeline=timeline, delivery=(72, 128), cover_frame=0)
     read_after = [len(order) for _ in delivery_frames(edit, Watched(folder))]
     assert order == [0, 1, 2]
     assert read_after == [1] * 18 + [2] * 30 + [3] * 24

@@ -48,10 +48,10 @@ class DrawingModels:
         self.wait_in_video_call: int | None = None
         self.waiting = asyncio.Event()
 
-    async def chat(self, request, watcher):
+    async def chat(self, request, watcher=None):
         raise InferenceFailed("these tests give the scenes; nothing is written")
 
-    async def image(self, request, watcher):
+    async def image(self, request, watcher=None):
         self.images.append(request)
         watcher.step(1, 1)
         drawn = _colour(request)
@@ -59,7 +59,7 @@ class DrawingModels:
             drawn = np.where(_mask(request) > 127, drawn, decode_image(request.inpaint.image.data) // 2)
         return ImageResult(image=drawn, noise_sha256=_hash(request.noise), seconds=0.0)
 
-    async def video(self, request, watcher):
+    async def video(self, request, watcher=None):
         self.videos.append(request)
         watcher.step(1, 4)
         if len(self.videos) in self.fail_video_calls:
@@ -72,7 +72,7 @@ class DrawingModels:
             frames[index, :, (index * 2) % request.width] = 255
         return VideoResult(frames=frames, noise_sha256=_hash(request.noise), seconds=0.0)
 
-    async def score(self, request, watcher):
+    async def score(self, request, watcher=None):
         return score_file(request, None, watcher)
 
 
@@ -83,7 +83,7 @@ class SpeakingModels(DrawingModels):
         super().__init__()
         self.chats: list[ChatRequest] = []
 
-    async def chat(self, request, watcher):
+    async def chat(self, request, watcher=None):
         self.chats.append(request)
         answer = from_schema(request.json_schema, random.Random(request.seed))  # noqa: S311
         return ChatResult(text=json.dumps(answer), prompt_tokens=1, completion_tokens=1, seconds=0.0)

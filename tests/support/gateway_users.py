@@ -10,7 +10,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pipelines.store.account_tables import Role, Scope
 from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
-from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins, Standing
+from pipelines.store.logins import AttemptLimits, CredentialStatus, LoginAttempts, Logins
 from serving.gateway.auth.login import Auth, Passwords
 from serving.gateway.auth.tokens import AccessTokens, new_key
 
@@ -31,7 +31,7 @@ def auth_on(database: Database, limits: AttemptLimits = MANY) -> Auth:
         attempts=LoginAttempts(database, limits),
         passwords=cheap_passwords(),
         tokens=AccessTokens(SIGNING_KEY),
-        standing=Standing(database),
+        standing=CredentialStatus(database),
     )
 
 

@@ -88,7 +88,7 @@ class ScriptedDesk:
     async def score(self, request):
         raise NotImplementedError("no agent scores")
 
-    async def notice(self, kind, message, severity="info", told=None):
+    async def notice(self, kind, message, severity="info", details=None):
         self.notices.append((kind, message, severity))
 
     async def finish(self, step):

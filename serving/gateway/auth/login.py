@@ -13,7 +13,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pipelines.errors import BadInput
 from pipelines.store.account_tables import User
 from pipelines.store.accounts import Accounts
-from pipelines.store.logins import LoginAttempts, Logins, Standing
+from pipelines.store.logins import CredentialStatus, LoginAttempts, Logins
 from serving.errors import QueueFull, Unauthenticated
 from serving.gateway.auth.tokens import AccessTokens, hashed, new_token
 
@@ -69,7 +69,7 @@ class Auth:
     attempts: LoginAttempts
     passwords: Passwords
     tokens: AccessTokens
-    standing: Standing
+    standing: CredentialStatus
     metrics_public: bool = False
     """Whether `/metrics` answers everybody, for a network in which only the scraper reaches it."""
 
@@ -98,7 +98,7 @@ async def log_in(auth: Auth, username: str, password: str, address: str) -> Toke
     user = known[0]
     await auth.attempts.succeeded(name, place)
     if newer is not None:
-        await auth.accounts.strengthen(user.id, newer)
+        await auth.accounts.rehash_password(user.id, newer)
     refresh = new_token()
     login_id = await auth.logins.open(user.id, hashed(refresh), LOGIN_DAYS)
     return Tokens(user, auth.tokens.issue(user.id, login_id), refresh)

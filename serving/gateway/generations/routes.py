@@ -102,10 +102,10 @@ async def get_events(
     used, user = services(request), owner(request)
     generation, start = await used.store.get(user, generation_id), cursor(request, after)
     if EVENT_STREAM not in request.headers.get("accept", ""):
-        items = await used.ads.catalogue.log(generation_id, start, limit + 1)
+        items = await used.ads.index.log(generation_id, start, limit + 1)
         found = EventList(items=list(items[:limit]), has_more=len(items) > limit)
         return JSONResponse(found.model_dump(mode="json"))
-    if generation.status in ENDED and not await used.ads.catalogue.log(generation_id, start, 1):
+    if generation.status in ENDED and not await used.ads.index.log(generation_id, start, 1):
         return Response(status_code=204)
     return sse_response(event_streams(request).follow(user, generation_id, start), event_frame)
 
@@ -209,7 +209,7 @@ async def delete_generation(request: Request, generation_id: str) -> Deleted:
 async def detail(used: Services, user: str, generation_id: str) -> GenerationDetail:
     """Raises NotFound."""
     generation = await used.store.get(user, generation_id)
-    return generation_detail(generation, await used.store.made(generation_id))
+    return generation_detail(generation, await used.store.generation_outputs(generation_id))
 
 
 async def listed(
@@ -221,8 +221,8 @@ async def listed(
     text: str | None,
 ) -> Page[GenerationObject]:
     """A page of the caller's generations."""
-    catalogue = services(request).ads.catalogue
-    rows, total = await catalogue.page(owner(request), limit, offset, statuses, recipes, text)
+    index = services(request).ads.index
+    rows, total = await index.page(owner(request), limit, offset, statuses, recipes, text)
     return Page(
         items=[generation_object(row) for row in rows],
         total=total,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.errors import BadInput
 from pipelines.recipe import StageName
-from pipelines.records import Generation, Group, Made, Take
+from pipelines.records import Generation, GenerationOutputs, Group, Take
 from pipelines.report.record import RunRecord, collect
 from pipelines.stages.registry import STAGES, wanted_stages
 from pipelines.stages.state import RunState
@@ -42,7 +42,7 @@ def generation_object(generation: Generation) -> GenerationObject:
     return GenerationObject(**_fields(generation, has_video=generation.status == "completed"))
 
 
-def generation_detail(generation: Generation, made: Made) -> GenerationDetail:
+def generation_detail(generation: Generation, made: GenerationOutputs) -> GenerationDetail:
     outputs = made.outputs
     clips = sorted(take.scene_number or 0 for take in made.takes if take.kind == "clip" and take.current)
     return GenerationDetail(

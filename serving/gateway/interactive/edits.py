@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from pipelines.decisions.service import EditOrder
+from pipelines.decisions.service import PendingEdit
 from pipelines.direction import Edit
 from pipelines.errors import NotFound
 from pipelines.records import Generation, Keys
-from pipelines.stages.revisions import edit_step_name
+from pipelines.stages.edits import edit_step_name
 from pipelines.steps import TakeKind
 from serving.gateway.events import EventStreams
-from serving.gateway.interactive.schemas import Inpainted, InpaintOrder
+from serving.gateway.interactive.schemas import Inpainted, InpaintRequest
 from serving.gateway.interactive.sessions import Sessions
 from serving.gateway.interactive.stages import work_stage
 from serving.gateway.interactive.views import artifact_url, edit_urls
@@ -31,7 +31,7 @@ class SessionEdits:
         self._sessions = sessions
         self._streams = streams
 
-    async def inpaint(self, session_id: str, body: InpaintOrder, keys: Keys) -> tuple[Inpainted, bool]:
+    async def inpaint(self, session_id: str, body: InpaintRequest, keys: Keys) -> tuple[Inpainted, bool]:
         """The edit, and whether an earlier request with one of `keys` asked for it.
 
         Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy, KeyReused.
@@ -46,7 +46,7 @@ class SessionEdits:
         done = await self._within(session_id, order, before)
         return await self._answer(session_id, order, done), repeated
 
-    async def _order(self, generation: Generation, body: InpaintOrder, keys: Keys) -> EditOrder:
+    async def _order(self, generation: Generation, body: InpaintRequest, keys: Keys) -> PendingEdit:
         used, directions = self._services, self._services.ads.directions
         take_id = await self._image(generation, body.image_id)
         mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
@@ -56,14 +56,14 @@ class SessionEdits:
                 directions.inpaint(self._owner, generation.id, take_id, stored, *words, keys)
             )
 
-    async def _asked_before(self, generation: Generation, body: InpaintOrder) -> EditOrder:
+    async def _asked_before(self, generation: Generation, body: InpaintRequest) -> PendingEdit:
         """The order that this body was. Raises Problem 409 when its owner has decided otherwise since."""
         edit = generation.direction.choice(*_target(generation, body.image_id))
         if isinstance(edit, Edit) and (edit.prompt, edit.negative_prompt) == (body.prompt, body.negative_prompt or ""):
             takes = await self._services.store.takes(generation.id)
             parent = next((take for take in takes if take.id == edit.parent_take), None)
             if parent is not None:
-                return EditOrder(generation, edit_step_name(edit), edit.version, parent)
+                return PendingEdit(generation, edit_step_name(edit), edit.version, parent)
         raise Problem("conflict", "this edit was ordered before, and another picture has taken its place since")
 
     async def _image(self, generation: Generation, image_id: int) -> str:
@@ -82,7 +82,7 @@ class SessionEdits:
             text = f"image_id {image_id}: stage {stage!r} has no such image; count from 0"
             raise Problem("bad_request", text, "image_id") from None
 
-    async def _within(self, session_id: str, order: EditOrder, before: int) -> bool:
+    async def _within(self, session_id: str, order: PendingEdit, before: int) -> bool:
         """Whether the edit is made before WAIT_SECONDS are over. Raises Problem when its generation fails."""
         try:
             async with (
@@ -100,7 +100,7 @@ class SessionEdits:
             pass
         return False
 
-    async def _answer(self, session_id: str, order: EditOrder, done: bool) -> Inpainted:
+    async def _answer(self, session_id: str, order: PendingEdit, done: bool) -> Inpainted:
         takes = await self._services.store.takes(session_id)
         original = artifact_url(order.parent.artifact)
         edited = next((take for take in takes if done and take.step == order.step), None)

@@ -17,7 +17,7 @@ from serving.gateway.interactive.schemas import (
     Approved,
     ChatMessage,
     Inpainted,
-    InpaintOrder,
+    InpaintRequest,
     ReferencesUploaded,
     ReferenceUpload,
     Regenerated,
@@ -144,7 +144,7 @@ async def upload_references(request: Request, session_id: str) -> ReferencesUplo
 
 @router.post("/{session_id}/inpaint", responses={202: {"model": Inpainted, "description": "The edit is still at work"}})
 async def inpaint(
-    request: Request, response: Response, session_id: str, body: InpaintOrder, key: IdempotencyKey = None
+    request: Request, response: Response, session_id: str, body: InpaintRequest, key: IdempotencyKey = None
 ) -> Inpainted:
     """Repaint the white part of a mask in one image. The old image stays; the edited one is its next version."""
     edits = SessionEdits(services(request), owner(request), _sessions(request), event_streams(request))

@@ -200,7 +200,7 @@ class ReferencesUploaded(Plain):
     message: str
 
 
-class InpaintOrder(Plain):
+class InpaintRequest(Plain):
     """`POST /{session_id}/inpaint`."""
 
     image_id: Annotated[int, Field(ge=0, le=99)]

@@ -41,7 +41,7 @@ class Sessions:
         """The session as it is. Its `seq` is read first: following from there repeats rather than misses."""
         seq, _ = await self._newest(session_id)
         generation = await self.row(session_id)
-        made = await self._services.store.made(session_id)
+        made = await self._services.store.generation_outputs(session_id)
         _, updated_at = await self._newest(session_id)
         return session(generation, made.outputs, made.takes, made.messages, updated_at or generation.created_at, seq)
 
@@ -75,10 +75,10 @@ class Sessions:
 
     async def _newest(self, session_id: str) -> tuple[int, datetime | None]:
         """`seq` and time of the newest event; 0 and None before the first."""
-        catalogue = self._services.ads.catalogue
-        heads = await catalogue.heads((session_id,))
+        index = self._services.ads.index
+        heads = await index.heads((session_id,))
         seq = heads[session_id][0] if session_id in heads else 0
-        newest = await catalogue.log(session_id, seq - 1, 1) if seq else ()
+        newest = await index.log(session_id, seq - 1, 1) if seq else ()
         return seq, newest[0].created_at if newest else None
 
 

@@ -23,7 +23,7 @@ from serving.gateway.auth.identity import owner
 from serving.gateway.events import ENDED, cursor, event_streams, sse_response
 from serving.gateway.generations.schemas import Conversation
 from serving.gateway.generations.views import MASTER, message_object
-from serving.gateway.master_mode.schemas import StoryAccepted, StoryOrder, StoryResponse
+from serving.gateway.master_mode.schemas import StoryAccepted, StoryRequest, StoryResponse
 from serving.gateway.master_mode.views import progress_updates, run_state, story_response
 from serving.gateway.openai.sampling import MAX_PICTURES
 from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, fingerprint, request_key
@@ -54,7 +54,7 @@ ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]
     "/generate-story",
     response_model=StoryResponse,
     responses=ORDER_RESPONSES,
-    openapi_extra=body_schema(StoryOrder, BODY_TYPES),
+    openapi_extra=body_schema(StoryRequest, BODY_TYPES),
 )
 async def generate_story(
     request: Request,
@@ -63,7 +63,7 @@ async def generate_story(
 ) -> Response:
     """A story, and as asked its scenes and their video. Answers when all is made, or at once with `respond-async`."""
     used, user = services(request), owner(request)
-    body = await read_body(request, StoryOrder, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
+    body = await read_body(request, StoryRequest, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
     keys = request_key(request, idempotency_key, body)
     if body.client_generation_id is not None:
         keys = (*keys, RequestKey(f"client:{body.client_generation_id}", fingerprint(request, body)))
@@ -105,7 +105,7 @@ async def get_progress(request: Request, client_generation_id: ClientIdPath) -> 
     generation_id = await _generation_id(used, user, client_generation_id)
     start = cursor(request, None)
     generation = await used.store.get(user, generation_id)
-    if generation.status in ENDED and not await used.ads.catalogue.log(generation_id, start, 1):
+    if generation.status in ENDED and not await used.ads.index.log(generation_id, start, 1):
         return Response(status_code=204)
 
     def frames(event: Event) -> list[bytes]:
@@ -136,7 +136,7 @@ async def _ended(request: Request, user: str, generation_id: str) -> None:
 
 async def _story(used: Services, user: str, generation: Generation) -> StoryResponse:
     """Raises Problem 500 with the reason, and 409 when it was cancelled, before there was a story."""
-    made = await used.store.made(generation.id)
+    made = await used.store.generation_outputs(generation.id)
     told = story_response(generation, run_state(made.outputs), made.messages, made.takes)
     if told is not None:
         return told
@@ -166,7 +166,7 @@ async def _found(used: Services, user: str, name: str) -> str:
         return (await used.store.get(user, name)).id
 
 
-def _request(body: StoryOrder) -> AdRequest:
+def _request(body: StoryRequest) -> AdRequest:
     names = ("prompt", "title", "brand_name", "duration", "aspect_ratio", "num_scenes", "seed")
     stages = None if body.generate_videos else SCENES if body.generate_scenes else STORY
     return AdRequest(

@@ -22,7 +22,7 @@ ProgressStep = Literal["init", "upload", "story", "scenes", "video_params", "vid
 StepStatus = Literal["in_progress", "completed", "failed"]
 
 
-class StoryOrder(Plain):
+class StoryRequest(Plain):
     """`POST /api/master-mode/generate-story`."""
 
     prompt: AdPrompt
@@ -48,7 +48,7 @@ class StoryOrder(Plain):
         return data
 
     @model_validator(mode="after")
-    def _videos_need_scenes(self) -> StoryOrder:
+    def _videos_need_scenes(self) -> StoryRequest:
         if self.generate_videos and not self.generate_scenes:
             raise ValueError("generate_videos needs generate_scenes: a video is made from scenes")
         return self

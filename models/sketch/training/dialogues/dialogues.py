@@ -20,9 +20,7 @@ from models.sketch.training.dialogues import author
 from models.sketch.training.dialogues.words import BRANDS, subject
 from models.sketch.training.world.spec import LIGHT_WORDS, SETTING_WORDS, SceneSpec
 from models.spec import CameraMove
-from pipelines.agents import cohesor
-from pipelines.agents import enhancers as image_enhancer
-from pipelines.agents import enhancers as video_enhancer
+from pipelines.agents import cohesor, enhancers
 from pipelines.agents import entities as product_namer
 from pipelines.agents import entities as vision
 from pipelines.agents import scene as scene_critic
@@ -157,24 +155,24 @@ def look_over(ad: Ad) -> Dialogue:
 
 def enhance_image(ad: Ad) -> Dialogue:
     prompt = image_prompt(author.scene(ad.world, ad.story, ad.number, ad.rng), ad.world.entities)
-    question = image_enhancer.image_enhancement_question(prompt, 0)
+    question = enhancers.enhancement_question("image_enhancer", prompt, 0)
     return question, _richer(prompt, ad.rng)
 
 
 def enhance_video(ad: Ad) -> Dialogue:
     prompt = video_prompt(author.scene(ad.world, ad.story, ad.number, ad.rng), ad.world.entities)
-    question = video_enhancer.video_enhancement_question(prompt, 0)
+    question = enhancers.enhancement_question("video_enhancer", prompt, 0)
     return question, _richer(prompt, ad.rng)
 
 
-def _richer(prompt: str, rng: Random) -> image_enhancer.PromptAnswer:
+def _richer(prompt: str, rng: Random) -> enhancers.PromptAnswer:
     light = rng.choice(LIGHT_WORDS[rng.choice(sorted(LIGHT_WORDS))])
     extra = [light, rng.choice(("sharp focus", "cinematic", "high quality", "detailed", "clean composition"))]
     kept = prompt
     for addition in extra:
         if len(kept) + len(addition) + 2 <= 200:
             kept = f"{kept}, {addition}"
-    return image_enhancer.PromptAnswer(prompt=kept[:200].rstrip())
+    return enhancers.PromptAnswer(prompt=kept[:200].rstrip())
 
 
 MAKERS: tuple[tuple[Callable[[Ad], Dialogue], float], ...] = (

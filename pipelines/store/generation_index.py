@@ -19,7 +19,7 @@ Head = tuple[int, GenerationStatus]
 """The `seq` of the newest event, and the status."""
 
 
-class Catalogue:
+class GenerationIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -48,9 +48,9 @@ class Catalogue:
         found, counted = await self._database.fetch_each(rows, total)
         return tuple(generation_of(row) for row in found), int(counted[0][0])
 
-    async def pulse(self) -> str:
+    async def change_counter(self) -> str:
         """Another value than before when any log may have grown since. Costs less than looking at one."""
-        return await self._database.pulse()
+        return await self._database.change_counter()
 
     async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]:
         """Of those that exist."""

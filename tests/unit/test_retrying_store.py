@@ -5,7 +5,7 @@ import pytest
 from pipelines.errors import DatabaseAway, LeaseLost
 from pipelines.records import Lease, NewEvent
 from pipelines.runtime import worker as patient_store
-from pipelines.runtime.worker import Patience, PatientStore
+from pipelines.runtime.worker import Backoff, RetryingStore
 from pipelines.steps import Step, StepOutput
 
 LEASE = Lease(generation_id="g", owner="o", fence=1)
@@ -47,7 +47,7 @@ def hurried(monkeypatch):
 
 async def commit(*answers):
     store: Any = Store(*answers)
-    await PatientStore(store, Patience()).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
+    await RetryingStore(store, Backoff()).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
     return store
 
 
@@ -66,13 +66,13 @@ async def test_a_step_whose_commit_was_lost_on_the_way_back_is_not_committed_twi
 
 async def test_a_process_that_stops_waits_no_longer():
     store: Any = Store("away")
-    patience = Patience()
+    patience = Backoff()
     patience.end()
     with pytest.raises(DatabaseAway):
-        await PatientStore(store, patience).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
+        await RetryingStore(store, patience).commit_step(LEASE, STEP, StepOutput(value={}), 0.0, EVENT)
 
 
 async def test_a_lost_lease_is_passed_on():
     store: Any = Store()
     with pytest.raises(LeaseLost):
-        await PatientStore(store, Patience()).renew(LEASE)
+        await RetryingStore(store, Backoff()).renew(LEASE)
