@@ -2,6 +2,7 @@
 
 PipelineError
 ├── BadInput            the caller must change the brief, a file or a flag; nothing was started
+│   ├── DecisionRefused the generation, as it stands, does not allow what its owner decided; nothing changed
 │   └── Unstorable      a text or number that no database holds; take it out
 ├── NotFound            no such generation, step or artifact for this owner
 ├── QuotaExceeded       the owner has as much as they may; wait for a generation to end, or delete something
@@ -46,6 +47,10 @@ class BadInput(PipelineError):
     def renamed(self, name: Callable[[str], str]) -> BadInput:
         """The same with the field's name in the caller's words, as `name` gives it."""
         return BadInput(self.reason, None if self.field is None else name(self.field))
+
+
+class DecisionRefused(BadInput):
+    """The generation or comparison, as it stands, does not allow what its owner decided. Nothing has changed."""
 
 
 class Unstorable(BadInput):

@@ -22,10 +22,10 @@ from serving.deployments.scorer import scorer_deployment
 IMAGE_CALLS = 16
 """Calls that one image replica holds: those that may share a batch gather there."""
 VIDEO_CALLS = 1
-"""A clip takes its replica alone: scenes then go to whichever replica is free."""
+"""A replica makes one clip at a time: scenes then go to whichever replica is free."""
 SCORER_CALLS = 8
 CONTROL_CALLS = 1000
-"""Gateway and pipeline: their calls wait for others and cost nothing themselves."""
+"""Calls of the gateway and the pipeline: they wait for other deployments and cost nothing themselves."""
 
 
 def application(arguments: dict[str, str]) -> Application:

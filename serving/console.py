@@ -1,6 +1,6 @@
 """Progress of a run on the terminal, read from its event log: a live bar on a terminal, plain lines elsewhere.
 
-Writes to stderr only, so that stdout stays free for results. Knows nothing of how the work is done.
+It writes to stderr only, so that stdout stays free for results.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ PLAIN_KINDS = frozenset(
 
 
 class EventSource(Protocol):
+    """The event log of a store."""
+
     async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]: ...
 
 
@@ -46,13 +48,13 @@ class Follower:
         self._show = show
 
     async def follow(self) -> None:
-        """Show what comes, until cancelled."""
+        """Show new events until cancelled."""
         while True:
             await self.catch_up()
             await asyncio.sleep(POLL_SECONDS)
 
     async def catch_up(self) -> None:
-        """Show what there is."""
+        """Show the events that are there now."""
         for event in await self._source.events(self._generation_id, self._after):
             self._show(event)
             self._after = event.seq
@@ -80,7 +82,7 @@ class PlainDisplay:
             self.say(line(event))
 
     def say(self, text: str) -> None:
-        """A line that is no event."""
+        """Show a line that is no event."""
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -123,7 +125,7 @@ class LiveDisplay:
             self.say(line(event))
 
     def say(self, text: str) -> None:
-        """A line above the bars that is no event."""
+        """Show a line that is no event above the bars."""
         self._progress.console.print(text, markup=False, highlight=False)
 
 
@@ -141,10 +143,10 @@ def line(event: Event) -> str:
 
 
 class StepLines:
-    """Enough to see that it moves, short enough for a log. Satisfies `models.interfaces.Watcher`."""
+    """A watcher of denoising steps: a line for every tenth of them."""
 
     def __init__(self, task: str) -> None:
-        """`task`: what the lines are about."""
+        """`task`: what is made, the beginning of every line."""
         self._task = task
         self._shown = -1
 

@@ -1,14 +1,14 @@
-"""The error tree of `serving`: what only a server, or who asks one, can say. HTTP: `serving/gateway/problems.py`.
+"""The error tree of `serving`: errors of a server and of its clients. HTTP: `serving/gateway/problems.py`.
 
 ServingError
 ├── QueueFull          too many requests wait already; try again after `retry_after` seconds
 ├── NotReady           a deployment is still loading, or lost its replicas
-├── PortTaken          the server cannot listen where it was told to
+├── PortTaken          the server cannot listen at its address
 ├── UnsafeSecret       the key that signs tokens is missing, a placeholder, too short, or readable by others
-├── Undecodable        an upload that its decoder did not survive: too heavy, endless, or made to crash it
-├── Unauthenticated    no credentials, or none that are good
-├── Forbidden          good credentials that do not reach this far
-├── Unreachable        the command line cannot reach the server it was told to use, or lost it
+├── Undecodable        an upload that its decoder did not survive: too large, endless, or made to crash it
+├── Unauthenticated    no credentials, or none that are valid
+├── Forbidden          valid credentials that do not allow this
+├── Unreachable        the command line cannot reach its server, or lost the connection
 └── UnsafeCredentials  the command line's own file of tokens can be read by others, or is damaged
 """
 
@@ -41,7 +41,7 @@ class PortTaken(ServingError):
 
 
 class UnsafeSecret(ServingError):
-    """The server does not start with such a key: whoever knows it can be any user."""
+    """The server does not start with this signing key: whoever knows it can act as any user."""
 
 
 class Undecodable(ServingError):
@@ -49,7 +49,7 @@ class Undecodable(ServingError):
 
 
 class Unauthenticated(ServingError):
-    """Nobody is known to ask. Why exactly is nobody's business: unknown, expired and revoked answer alike."""
+    """The caller is not known. Unknown, expired and revoked credentials are answered alike, on purpose."""
 
     def __init__(self, message: str = "the access token, API key or ticket is not valid: log in again") -> None:
         super().__init__(message)
@@ -60,8 +60,8 @@ class Forbidden(ServingError):
 
 
 class Unreachable(ServingError):
-    """No connection to the server, or one that broke. What the server was told to do goes on there."""
+    """No connection to the server, or one that broke. The server goes on with what it was asked for."""
 
 
 class UnsafeCredentials(ServingError):
-    """The file of tokens is not used as it is: whoever can read it can be its owner."""
+    """The file of tokens is not used: whoever can read it can act as its owner."""

@@ -97,13 +97,13 @@ def ad_planner(profile: Profile) -> AdPlanner:
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:
-    """Changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
+    """A text that changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
     digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
     return f"{spec.name}:{digest}"
 
 
 def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:
-    """What a user must know of these models, in plain words."""
+    """Notes on models that only show that the pipeline works."""
     embedded = [
         spec for spec in specs if any(part.repository.startswith("embedded:") for part in spec.weights.values())
     ]

@@ -23,7 +23,7 @@ class ReferenceFile:
     """One checked reference: its PNG bytes and how the brief names it."""
 
     original: bytes
-    """The file as it is: what a server gets, which checks it by itself."""
+    """The file as it is: a server checks and re-encodes it itself."""
     png: bytes
     reference: BriefReference
 

@@ -2,7 +2,7 @@
 
 Each call is one transaction; it needs no worker and no model, and never waits for one. What it sets going is run by the
 next worker that claims the row. Raises NotFound for what is someone else's, Busy while a worker has the generation,
-BadInput for what cannot be done; then nothing has changed.
+DecisionRefused for what cannot be done; then nothing has changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.decisions.actions import approve, inpaint, regenerate, resume, se
 from pipelines.decisions.chat import say
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.direction import TAKE_STAGE, ChosenTake, Edit, Modifications, Wish
-from pipelines.errors import BadInput, first_problem
+from pipelines.errors import BadInput, DecisionRefused, first_problem
 from pipelines.media import image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
@@ -116,7 +116,7 @@ class Directions:
         modifications: Modifications | None = None,
         keys: Keys = (),
     ) -> Generation:
-        """Make anew what a take shows: its scene in its stage. Of a finished video: BadInput, it follows."""
+        """Make anew what a take shows: its scene in its stage. Of a finished video: DecisionRefused, it follows."""
         take, _ = await self._store.take(user_id, generation_id, take_id)
         stage = TAKE_STAGE[take.kind]
         return await self.regenerate(user_id, generation_id, stage, take.scene_number, feedback, modifications, keys)
@@ -149,7 +149,7 @@ class Directions:
         """
         take, value = await self._store.take(user_id, generation_id, take_id)
         if take.kind not in ("keyframe", "reference"):
-            raise BadInput(f"take {take_id!r} is a {take.kind}: only a keyframe or a reference can be edited")
+            raise DecisionRefused(f"take {take_id!r} is a {take.kind}: only a keyframe or a reference can be edited")
         await self._check_mask(take, mask)
         number = 1 + await self._store.count_takes(generation_id, edit_steps(take.kind, take.scene_number))
         try:
@@ -165,7 +165,7 @@ class Directions:
                 feedback=_words(take),
             )
         except ValidationError as error:
-            raise BadInput(first_problem(error)) from None
+            raise DecisionRefused(first_problem(error)) from None
         generation = await self._decide(user_id, generation_id, partial(inpaint, edit=edit, mask=mask), keys=keys)
         return PendingEdit(generation=generation, step=edit_step_name(edit), version=edit.version, parent=take)
 
@@ -185,7 +185,7 @@ class Directions:
         try:
             wish = _WISH.validate_python(text)
         except ValidationError as error:
-            raise BadInput(f"message: {first_problem(error)}") from None
+            raise DecisionRefused(f"message: {first_problem(error)}") from None
         step = "chat" if client_id is None else f"chat/{client_id[:100]}"
         return await self._decide(
             user_id, generation_id, partial(say, text=wish, focus=focus), step, client_id is not None
@@ -219,7 +219,9 @@ class Directions:
         try:
             return await self._store.decide(user_id, generation_id, decide, step, once, keys)
         except ValidationError as error:
-            raise BadInput(first_problem(error)) from None
+            raise DecisionRefused(first_problem(error)) from None
+        except BadInput as error:
+            raise DecisionRefused(str(error)) from None
 
     async def _check_mask(self, take: Take, mask: StoredArtifact) -> None:
         def sizes() -> tuple[tuple[int, int], tuple[int, int]]:
@@ -227,7 +229,7 @@ class Directions:
 
         (width, height), (mask_width, mask_height) = await asyncio.to_thread(sizes)
         if abs(width * mask_height / (height * mask_width) - 1) > ASPECT_TOLERANCE:
-            raise BadInput(
+            raise DecisionRefused(
                 f"the mask is {mask_width}x{mask_height} and the picture {width}x{height} pixels: draw the mask in the "
                 "picture's aspect"
             )

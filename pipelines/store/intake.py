@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from pipelines.errors import BadInput, NotFound
+from pipelines.errors import DecisionRefused, NotFound
 from pipelines.records import ComparisonType, Group, Keys, NewGeneration
 from pipelines.store.database import Database, transaction
 from pipelines.store.ownership import Quota, admit_generation
@@ -137,7 +137,7 @@ class GroupStore:
         return Group(**{**row._mapping, "winner_generation_id": winner}, generation_ids=ids)
 
     async def choose_winner(self, user_id: str, group_id: str, generation_id: str) -> Group:
-        """Say which finished generation is the best; a later choice replaces it. Raises NotFound, BadInput."""
+        """Say which finished generation is the best; a later choice replaces it. Raises NotFound, DecisionRefused."""
         group = await self.get(user_id, group_id)
         if generation_id not in group.generation_ids:
             raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
@@ -151,7 +151,7 @@ class GroupStore:
         if found is None:  # deleted a moment ago
             raise NotFound(f"no generation {generation_id!r} in group {group_id!r}")
         if found != "completed":
-            raise BadInput(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
+            raise DecisionRefused(f"generation {generation_id!r} has not finished: choose one whose video can be seen")
         connection.execute(
             update(generation_groups)
             .where(generation_groups.c.id == group_id)

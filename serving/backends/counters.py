@@ -1,4 +1,4 @@
-"""What one replica's models have done, as `ModelCounters` that a scrape can add up over replicas."""
+"""Counts what the models of one process do, as `ModelCounters` that can be added up over replicas."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Counters:
 
     @contextmanager
     def on_device(self, count: int) -> Iterator[None]:
-        """The device works on `count` calls at once."""
+        """Count `count` calls that the device runs at once, and its seconds."""
         self.running += count
         started = time.monotonic()
         try:
@@ -40,7 +40,7 @@ class Counters:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """One call from its arrival to its end, however it ends."""
+        """Count one call, however it ends."""
         try:
             yield
         except (Cancelled, asyncio.CancelledError):
@@ -54,6 +54,7 @@ class Counters:
             self.calls += 1
 
     def snapshot(self, waiting: int, cache_hits: int, cache_misses: int) -> ModelCounters:
+        """The totals now, with the numbers that the caller keeps."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return ModelCounters(
             **values,

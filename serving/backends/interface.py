@@ -20,28 +20,6 @@ Json = dict[str, Any]
 Spec = ChatModelSpec | ImageModelSpec | VideoModelSpec
 
 
-class ModelCounters(Plain):
-    """What one model did since its process started; over several replicas the sums, and the greatest peak."""
-
-    running: int = Field(default=0, ge=0)
-    waiting: int = Field(default=0, ge=0)
-    calls: int = Field(default=0, ge=0)
-    """Calls that ended, however."""
-    failures: int = Field(default=0, ge=0)
-    cancellations: int = Field(default=0, ge=0)
-    out_of_memory: int = Field(default=0, ge=0)
-    denoising_steps: int = Field(default=0, ge=0)
-    step_seconds: float = Field(default=0.0, ge=0.0)
-    """Sum over the denoising steps."""
-    device_seconds: float = Field(default=0.0, ge=0.0)
-    """Time in which the model held its lane."""
-    peak_memory_bytes: int = Field(default=0, ge=0)
-    """Greatest device memory at once; 0 on a CPU."""
-    cache_hits: int = Field(default=0, ge=0)
-    """Prompt and reference embeddings that were not computed again."""
-    cache_misses: int = Field(default=0, ge=0)
-
-
 class ModelBackend(Protocol):
     """The models that this server offers, by name."""
 
@@ -84,5 +62,27 @@ class WorkerNotifier(Protocol):
         ...
 
     async def cancel(self, generation_id: str) -> None:
-        """A row was marked as cancelled: whoever runs it stops it within one denoising step."""
+        """A row was marked as cancelled: its worker stops it within one denoising step."""
         ...
+
+
+class ModelCounters(Plain):
+    """What one model did since its process started; over several replicas the sums, and the greatest peak."""
+
+    running: int = Field(default=0, ge=0)
+    waiting: int = Field(default=0, ge=0)
+    calls: int = Field(default=0, ge=0)
+    """Calls that ended, however."""
+    failures: int = Field(default=0, ge=0)
+    cancellations: int = Field(default=0, ge=0)
+    out_of_memory: int = Field(default=0, ge=0)
+    denoising_steps: int = Field(default=0, ge=0)
+    step_seconds: float = Field(default=0.0, ge=0.0)
+    """Sum over the denoising steps."""
+    device_seconds: float = Field(default=0.0, ge=0.0)
+    """Time in which the model held its lane."""
+    peak_memory_bytes: int = Field(default=0, ge=0)
+    """Greatest device memory at once; 0 on a CPU."""
+    cache_hits: int = Field(default=0, ge=0)
+    """Prompt and reference embeddings that were not computed again."""
+    cache_misses: int = Field(default=0, ge=0)

@@ -1,7 +1,7 @@
-"""`admint pipeline`: from a brief to a finished ad in a folder, resumable.
+"""`admint pipeline` makes an ad in a folder, resumable; `admint create-storyboard` only writes its story and scenes.
 
-Without `--full-pipeline` it stops after the storyboard, to be looked at before the expensive part; the same folder
-goes on with `--resume DIR --full-pipeline`.
+Without `--full-pipeline` the pipeline stops after the storyboard, to be looked at before the expensive part;
+`--resume DIR --full-pipeline` continues in the same folder.
 """
 
 from __future__ import annotations
@@ -65,23 +65,24 @@ def create_storyboard(
     )
     address = chosen_server(server, profile)
     flags = AdFlags(brief, {}, reference_images or [], None, recipe, seed_or_random(seed))
-    record = _write_on_server(address, flags, output) if address else _write_here(profile, flags, output)
+    record = _write_on_server(address, flags, output) if address else _write_locally(profile, flags, output)
     written = len(record.scenes.scenes) if record.scenes else 0
     print_result({"storyboard": str(output), "scenes": written, "seed": flags.seed}, record.notes, as_json)
 
 
-def _write_here(profile: str | None, flags: AdFlags, output: Path) -> RunRecord:
+def _write_locally(profile: str | None, flags: AdFlags, output: Path) -> RunRecord:
+    """Run the writing stages in a folder that is deleted afterwards."""
     from pipelines.report.record import storyboard_of
     from pipelines.store.artifacts import write_durably
     from serving.cli.output import NothingKept, run_to_end
 
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-        record = run_to_end(_run_here(Path(scratch) / "run", profile, flags, ("story", "scenes")), NothingKept())
+        record = run_to_end(_run_locally(Path(scratch) / "run", profile, flags, ("story", "scenes")), NothingKept())
     write_durably(output, storyboard_of(record))
     return record
 
 
-def _run_here(
+def _run_locally(
     folder: Path, profile: str | None, flags: AdFlags, stages: tuple[StageName, ...] | None
 ) -> Coroutine[Any, Any, RunRecord]:
     """The run of a new ad in this process, up to the last of `stages`. Raises BadInput before anything starts."""
@@ -101,13 +102,13 @@ def _write_on_server(server: str, flags: AdFlags, output: Path) -> RunRecord:
     from serving.cli.output import run_to_end
     from serving.client.run import Job, write_scenes
 
-    request = _request(flags, wait_after="scenes")
+    request = _server_request(flags, wait_after="scenes")
     job = Job(server, output)
     return run_to_end(write_scenes(job, request, output), job)
 
 
-def _request(flags: AdFlags, wait_after: StageName | None) -> GenerationRequest:
-    """What a server is asked for. It waits for its owner after the stage `wait_after`; None: it runs to its end."""
+def _server_request(flags: AdFlags, wait_after: StageName | None) -> GenerationRequest:
+    """The request to a server. The generation waits for approval after `wait_after`; None: it runs to its end."""
     from serving.ad_flags import naming_flags
     from serving.client.generations import generation_request
 
@@ -138,8 +139,8 @@ def pipeline(
     aspect_ratio: AspectRatio = "",
     framework: FrameworkName = None,
     scenes: Annotated[int | None, typer.Option("--scenes", help="Number of scenes; else by the framework.")] = None,
-    title: Annotated[str | None, typer.Option("--title")] = None,
-    brand_name: Annotated[str | None, typer.Option("--brand-name")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the ad.")] = None,
+    brand_name: Annotated[str | None, typer.Option("--brand-name", help="Name of the brand.")] = None,
     seed_control: Annotated[bool | None, typer.Option(help="One seed policy over all scenes.")] = None,
     seed_policy: Annotated[str | None, typer.Option(help="fixed, derived or blend.")] = None,
     blend_strength: Annotated[float | None, typer.Option(help="Shared part of the noise, 0 to 1.")] = None,
@@ -188,23 +189,23 @@ def pipeline(
         if address:
             record = _make_on_server(address, flags, folder, full_pipeline)
         else:
-            work = _run_here(folder, profile, flags, None if full_pipeline else BEFORE_VIDEO)
+            work = _run_locally(folder, profile, flags, None if full_pipeline else BEFORE_VIDEO)
             record = run_to_end(work, Resumable(folder))
     print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
 
 
 def _make_on_server(server: str, flags: AdFlags, folder: Path, full: bool) -> RunRecord:
-    """There it waits after the storyboard, as it would for an owner in a browser, instead of ending with it."""
+    """Let a server make the ad. Unless `full`, it waits for approval after the storyboard, as in a browser."""
     from serving.cli.output import run_to_end
     from serving.client.run import Job, start
 
-    request = _request(flags, wait_after=None if full else "storyboard")
+    request = _server_request(flags, wait_after=None if full else "storyboard")
     job = Job(server, folder)
     return run_to_end(start(job, folder, request), job)
 
 
 def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:
-    """Where the run of `folder` is: on its server, or here."""
+    """Resume the run of `folder` where it was started: on its server, or in this process."""
     from pipelines.errors import BadInput
     from serving.cli.output import Resumable, run_to_end
     from serving.client import run as remote_run
@@ -222,15 +223,15 @@ def _resume(folder: Path, full_pipeline: bool, server: str | None) -> RunRecord:
 
 
 def _advice(folder: Path, record: RunRecord) -> tuple[str, ...]:
-    """What to do with a generation that waits."""
+    """How to continue a generation that waits."""
     if record.status != "awaiting_approval":
         return ()
     command = f"admint pipeline --resume {shlex.quote(str(folder))} --full-pipeline"
-    return (f"it waits on the server; look at it, then go on with: {command}",)
+    return (f"the generation waits for approval; look at its storyboard, then continue with: {command}",)
 
 
 def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
-    """What the tool prints, and all of `--json`."""
+    """What the command prints, as text and with `--json`."""
     final = folder / "final.mp4"
     return {
         "generation_id": record.generation_id,

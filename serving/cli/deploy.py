@@ -1,6 +1,6 @@
 """`admint deploy`: the files that run a profile on a cluster: a Serve config, or a KubeRay RayService manifest.
 
-Writes to standard output and touches no cluster. The names of nodes, storage classes and registries are the reader's.
+It writes to standard output and contacts no cluster. Names of nodes, storage classes and registries are left to edit.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def ray_service(profile: Profile, image: str) -> dict[str, Any]:
 
 
 def total_gpus(profile: Profile) -> int:
-    """GPUs that the profile's replicas ask for, at their most; at least one."""
+    """How many GPUs the profile's replicas use at most; at least one."""
     serving = profile.serving
     pictures = (serving.image, serving.video, serving.scorer)
     asked = sum((each.max_replicas or each.num_replicas) * each.num_gpus for each in pictures)
@@ -123,5 +123,5 @@ def _pod(name: str, image: str, cpus: int, gpus: int) -> dict[str, Any]:
 
 
 def _from_secret(key: str) -> dict[str, Any]:
-    """ADMINT_DATABASE and ADMINT_SECRET come from the Kubernetes secret `admint`, never from a file of ours."""
+    """An environment variable from the Kubernetes secret `admint`: ADMINT_DATABASE, ADMINT_SECRET."""
     return {"name": f"ADMINT_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": "admint", "key": key}}}

@@ -70,7 +70,7 @@ def _enhance(
 
 
 async def _ask(question: Question, job: Job | None, profile: str | None) -> tuple[str, tuple[str, ...]]:
-    """The richer prompt, and what a user must know of the model."""
+    """The richer prompt, and notes on the model."""
     from pipelines.agents.conversation import ask
     from pipelines.agents.enhancers import PromptAnswer
     from serving.cli.model_client import model_client

@@ -1,10 +1,10 @@
-"""The `admint` command: the contract's tools as subcommands, and the one mapping of errors to exit codes.
+"""The `admint` command: its subcommands, and the one mapping of errors to exit codes.
 
-Imports nothing heavy: every tool imports what it needs when it runs, so that `--help` answers at once.
+Imports nothing heavy: every command imports what it needs when it runs, so that `--help` answers at once.
 
 Exit codes: 0 done · 2 bad input or flags · 3 a step failed (resumable) · 4 disk or database refused (resumable) ·
-5 model weights missing or altered · 6 another process runs it · 7 the server cannot be reached, or was lost (what it
-runs goes on) · 130 interrupted (resumable) or cancelled.
+5 model weights missing or altered · 6 another process runs it · 7 the server cannot be reached, or was lost (it goes
+on with the generation) · 130 interrupted (resumable) or cancelled.
 """
 
 from __future__ import annotations
@@ -15,11 +15,7 @@ import sys
 
 import typer
 
-from serving.cli import ads as pipeline
-from serving.cli import ads as storyboard
-from serving.cli import enhance
-from serving.cli import pictures as images
-from serving.cli import pictures as videos
+from serving.cli import ads, enhance, pictures
 from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
 from serving.cli.remote import attach, cancel, list_jobs, login, logout
@@ -38,10 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("pipeline")(pipeline.pipeline)
-app.command("create-storyboard")(storyboard.create_storyboard)
-app.command("generate-images")(images.generate_images)
-app.command("generate-videos")(videos.generate_videos)
+app.command("pipeline")(ads.pipeline)
+app.command("create-storyboard")(ads.create_storyboard)
+app.command("generate-images")(pictures.generate_images)
+app.command("generate-videos")(pictures.generate_videos)
 app.command("enhance-image-prompt")(enhance.enhance_image_prompt)
 app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
 app.command("serve")(serve)
@@ -57,15 +53,15 @@ app.add_typer(users_app, name="users")
 
 
 def main() -> None:
-    """Entry point of the `admint` script."""
+    """Run the `admint` command: the entry point of the script."""
     hear_ctrl_c()
-    # Their log lines (no torchvision, a cut prompt) would tear the display; what matters comes as our own notices.
+    # Log lines of these libraries (no torchvision, a cut prompt) would tear the display; our notices say what matters.
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     try:
         code = app(args=repeat_flags(sys.argv[1:]), standalone_mode=False)
     except typer.TyperException as error:  # a flag that does not exist, a value of the wrong type
-        typer.echo(f"admint: {error.format_message()} (admint --help lists what there is)", err=True)
+        typer.echo(f"admint: {error.format_message()} (see admint --help)", err=True)
         raise SystemExit(2) from None
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None

@@ -54,7 +54,7 @@ class LocalModelClient:
     """The models of this process."""
 
     def __init__(self, models: LocalModels, scratch: Path) -> None:
-        """`scratch`: a folder for artifacts that nobody keeps."""
+        """`scratch`: a temporary folder for artifacts."""
         self._models = models
         self.notes = models.described.notes
         self.artifacts = LocalArtifacts(scratch)

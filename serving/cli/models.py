@@ -1,4 +1,4 @@
-"""`admint models list|pull|verify`: the weights on this machine. `serving.cli.main` maps the errors."""
+"""`admint models list|pull|verify`: the weights on this machine. Errors go up to `serving.cli.main`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags that several tools share, and the checked data they turn into. Nothing heavy is imported here.
+"""Flags that several commands share, and their checks. Nothing heavy is imported here.
 
 A flag that the user did not give is None and never overrides a recipe's or profile's own value.
 """
@@ -63,7 +63,10 @@ def seed_or_random(seed: int | None) -> int:
 
 
 def chosen_server(server: str | None, profile: str | None) -> str | None:
-    """The checked address; None: this machine does it. Raises BadInput, also for a profile beside a server."""
+    """The checked address of `--server`; None: this machine does the work.
+
+    Raises BadInput, also for a profile beside a server.
+    """
     from pipelines.errors import BadInput
     from serving.client.http import server_address
 
@@ -75,5 +78,5 @@ def chosen_server(server: str | None, profile: str | None) -> str | None:
 
 
 def given_only(**flags: Any) -> dict[str, Any]:
-    """The flags that the user gave."""
+    """Those of `flags` that the user gave."""
     return {name: value for name, value in flags.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a tool prints at its end, and how Ctrl-C ends it: one place for all tools."""
+"""How a command ends: what it prints, and how Ctrl-C stops it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Result = TypeVar("Result")
 
 
 class Ending(Protocol):
-    """What is said when work does not come to its end."""
+    """What a command says when its work does not finish."""
 
     def stopped(self) -> str:
-        """After Ctrl-C: one line."""
+        """The line after Ctrl-C."""
         ...
 
     def failed(self, error: Exception) -> str | None:
-        """Added to the line of an error; None: nothing."""
+        """What is added to the line of an error; None: nothing."""
         ...
 
 
 class NothingKept:
-    """Work that leaves nothing to go on with."""
+    """Work that cannot be resumed."""
 
     def stopped(self) -> str:
         return "stopped"
@@ -40,7 +40,7 @@ class NothingKept:
 
 @dataclass(frozen=True)
 class Resumable:
-    """A run in a folder of this machine."""
+    """A run in a folder of this machine, which can be resumed."""
 
     folder: Path
 
@@ -58,7 +58,7 @@ class Resumable:
 
 
 def run_to_end(work: Coroutine[Any, Any, Result], ending: Ending) -> Result:
-    """Run `work`. Ctrl-C or SIGTERM stops it within one denoising step, and `ending` says how to go on."""
+    """Run `work`. Ctrl-C or SIGTERM stops it within one denoising step, and `ending` says how to continue."""
     try:
         return asyncio.run(_interruptible(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -71,7 +71,7 @@ def run_to_end(work: Coroutine[Any, Any, Result], ending: Ending) -> Result:
 
 
 async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
-    """`work`, which SIGTERM stops as Ctrl-C does."""
+    """Await `work`; SIGTERM stops it as Ctrl-C does."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
@@ -82,7 +82,7 @@ async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def print_result(result: Mapping[str, Any], notes: tuple[str, ...], as_json: bool) -> None:
-    """One JSON object on stdout, or a line per value; notes go to the reader in plain words."""
+    """Print one JSON object, or a line per note and per value."""
     if as_json:
         typer.echo(json.dumps({**result, "notes": list(notes)}, ensure_ascii=False))
         return

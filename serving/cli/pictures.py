@@ -1,4 +1,4 @@
-"""`admint generate-videos`: one clip per prompt, each from a keyframe drawn first; a storyboard file works too."""
+"""`admint generate-images` and `generate-videos`: pictures and clips by one model, without a generation."""
 
 from __future__ import annotations
 
@@ -28,6 +28,85 @@ if TYPE_CHECKING:
     from serving.cli.model_client import ModelClient
 
 
+def generate_images(
+    prompt: Prompt,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the pictures.")],
+    count: Annotated[int, typer.Option("--count", help="How many, 1 to 100.")] = 1,
+    model: Annotated[str | None, typer.Option("--model", help="An image model (admint models list).")] = None,
+    negative_prompt: Annotated[str, typer.Option("--negative-prompt", help="What the pictures must not show.")] = "",
+    reference_images: References = None,
+    profile: ProfileName = None,
+    server: ServerAddress = None,
+    seed: Seed = None,
+    aspect_ratio: AspectRatio = "1:1",
+    as_json: AsJson = False,
+) -> None:
+    """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
+    from pipelines.errors import BadInput
+    from serving.cli.model_client import model_client
+    from serving.cli.output import NothingKept, print_result, run_to_end
+    from serving.client.run import Job
+    from serving.reference_files import bound_references
+
+    text = text_of(prompt)
+    if not text.strip():
+        raise BadInput("--prompt is empty: say what to draw")
+    if not 1 <= count <= 100:
+        raise BadInput(f"--count {count!r} must be 1 to 100")
+    references = bound_references(reference_images or [])
+    root = seed_or_random(seed)
+    address = chosen_server(server, profile)
+
+    async def work() -> tuple[list[str], tuple[str, ...]]:
+        async with model_client(Job(address) if address else None, profile, image=model) as client:
+            return await _make_images(
+                client, text, negative_prompt, references, aspect_ratio, root, count, output
+            ), client.notes
+
+    images, notes = run_to_end(work(), NothingKept())
+    print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)
+
+
+async def _make_images(
+    client: ModelClient,
+    prompt: str,
+    negative_prompt: str,
+    references: tuple[Reference, ...],
+    aspect_ratio: str,
+    root: int,
+    count: int,
+    output: Path,
+) -> list[str]:
+    from models.interfaces import ImageRequest, NoiseSpec
+    from pipelines.coherence import derived_seed
+    from pipelines.media import encode_png
+    from pipelines.store.artifacts import write_durably
+    from serving.cli.model_client import size_of
+
+    spec = client.image_model
+    width, height = size_of(spec.sizes, aspect_ratio)
+    made: list[dict[str, Any]] = []
+    for number in range(1, count + 1):
+        client.task = f"image {number} of {count}"
+        request = ImageRequest(
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            width=width,
+            height=height,
+            noise=NoiseSpec(seed=derived_seed(root, "image", number)),
+            num_inference_steps=spec.num_inference_steps,
+            guidance_scale=spec.guidance_scale,
+            references=references,
+        )
+        result = await client.generate_image(request)
+        name = f"image-{number:03d}.png"
+        write_durably(output / name, encode_png(result.image))
+        made.append({"file": name, "seed": request.noise.seed, "noise_sha256": result.noise_sha256})
+    record = {"prompt": prompt, "model": spec.name, "seed": root, "images": made}
+    write_durably(output / "images.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return [str(output / image["file"]) for image in made]
+
+
 def generate_videos(
     prompts: Annotated[Path, typer.Option("--prompts", help="JSON list of prompts, or a storyboard file.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the clips.")],
@@ -39,7 +118,7 @@ def generate_videos(
     aspect_ratio: AspectRatio = "9:16",
     as_json: AsJson = False,
 ) -> None:
-    """Draw a keyframe for every prompt and let it move."""
+    """Make one clip per prompt, each from a keyframe that is drawn first."""
     from pipelines.errors import BadInput
     from pipelines.storyboard_file import read_prompts
     from serving.cli.model_client import model_client
@@ -115,7 +194,7 @@ async def _draw(
 async def _clip(
     client: ModelClient, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int, keyframe: bytes
 ) -> VideoRequest:
-    """What to ask of the video model; says what it cannot do as asked."""
+    """The request to the video model. Prints a notice on what the model cannot do as asked."""
     from models.interfaces import EncodedImage, NoiseSpec, VideoRequest
     from pipelines.stages.video import supported_camera
     from pipelines.timeline import native_frames
@@ -140,82 +219,3 @@ async def _clip(
         first_frame=EncodedImage(data=keyframe),
         references=references[: spec.references],
     )
-
-
-def generate_images(
-    prompt: Prompt,
-    output: Annotated[Path, typer.Option("--output", help="Folder for the pictures.")],
-    count: Annotated[int, typer.Option("--count", help="How many, 1 to 100.")] = 1,
-    model: Annotated[str | None, typer.Option("--model", help="An image model (admint models list).")] = None,
-    negative_prompt: Annotated[str, typer.Option("--negative-prompt")] = "",
-    reference_images: References = None,
-    profile: ProfileName = None,
-    server: ServerAddress = None,
-    seed: Seed = None,
-    aspect_ratio: AspectRatio = "1:1",
-    as_json: AsJson = False,
-) -> None:
-    """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
-    from pipelines.errors import BadInput
-    from serving.cli.model_client import model_client
-    from serving.cli.output import NothingKept, print_result, run_to_end
-    from serving.client.run import Job
-    from serving.reference_files import bound_references
-
-    text = text_of(prompt)
-    if not text.strip():
-        raise BadInput("--prompt is empty: say what to draw")
-    if not 1 <= count <= 100:
-        raise BadInput(f"--count {count!r} must be 1 to 100")
-    references = bound_references(reference_images or [])
-    root = seed_or_random(seed)
-    address = chosen_server(server, profile)
-
-    async def work() -> tuple[list[str], tuple[str, ...]]:
-        async with model_client(Job(address) if address else None, profile, image=model) as client:
-            return await _make_images(
-                client, text, negative_prompt, references, aspect_ratio, root, count, output
-            ), client.notes
-
-    images, notes = run_to_end(work(), NothingKept())
-    print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)
-
-
-async def _make_images(
-    client: ModelClient,
-    prompt: str,
-    negative_prompt: str,
-    references: tuple[Reference, ...],
-    aspect_ratio: str,
-    root: int,
-    count: int,
-    output: Path,
-) -> list[str]:
-    from models.interfaces import ImageRequest, NoiseSpec
-    from pipelines.coherence import derived_seed
-    from pipelines.media import encode_png
-    from pipelines.store.artifacts import write_durably
-    from serving.cli.model_client import size_of
-
-    spec = client.image_model
-    width, height = size_of(spec.sizes, aspect_ratio)
-    made: list[dict[str, Any]] = []
-    for number in range(1, count + 1):
-        client.task = f"image {number} of {count}"
-        request = ImageRequest(
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            width=width,
-            height=height,
-            noise=NoiseSpec(seed=derived_seed(root, "image", number)),
-            num_inference_steps=spec.num_inference_steps,
-            guidance_scale=spec.guidance_scale,
-            references=references,
-        )
-        result = await client.generate_image(request)
-        name = f"image-{number:03d}.png"
-        write_durably(output / name, encode_png(result.image))
-        made.append({"file": name, "seed": request.noise.seed, "noise_sha256": result.noise_sha256})
-    record = {"prompt": prompt, "model": spec.name, "seed": root, "images": made}
-    write_durably(output / "images.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-    return [str(output / image["file"]) for image in made]

@@ -1,4 +1,4 @@
-"""`admint attach`, `cancel` and `list`: the generations that a server keeps, whoever ordered them and from where."""
+"""`admint login` and `logout`; `admint list`, `attach` and `cancel` for the user's generations on a server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,66 @@ if TYPE_CHECKING:
     from serving.client.generations import ServedGeneration
     from serving.client.run import Job
 
-
 PROMPT_SHOWN = 60
 """Characters of a prompt in the table."""
 PIPED_WIDTH = 160
 """Columns of the table where there is no terminal: enough for whole ids."""
-GenerationId = Annotated[str, typer.Argument(metavar="ID", help="As the tool said it, or `admint list` shows it.")]
+ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+GenerationId = Annotated[
+    str, typer.Argument(metavar="ID", help="As `admint pipeline` printed it, or `admint list` shows it.")
+]
+
+
+def login(
+    server: KnownServer = None,
+    username: Annotated[str | None, typer.Option("--username", help="Asked for when left out.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Keep an API key, read from standard input, instead of a login.")
+    ] = False,
+) -> None:
+    """Log in to a server, for every command with --server."""
+    from pipelines.errors import BadInput
+    from serving.client.http import known_server
+    from serving.client.login import Credentials, credentials_file, key_login, password_login
+
+    if api_key_stdin and (username is not None or password_stdin):
+        raise BadInput("--api-key-stdin needs neither a username nor a password: leave them out")
+    address = known_server(server)
+    _warn_of_plain_text(address)
+    file = Credentials(credentials_file())
+    file.read()  # a file that others can read is refused before the user types a password
+    if api_key_stdin:
+        entry = key_login(address, _piped("API key"))
+    else:
+        name = username or typer.prompt("Username")
+        password = _piped("password") if password_stdin else typer.prompt("Password", hide_input=True)
+        entry = password_login(address, name, password)
+    file.begin(address, entry)
+    typer.echo(f"{address}: logged in {f'as {entry.username}' if entry.username else 'with an API key'}")
+
+
+def logout(server: KnownServer = None) -> None:
+    """End the login on its server and delete it here. An API key is only deleted here: it may be in use elsewhere."""
+    from serving.client.http import known_server
+    from serving.client.login import Credentials, credentials_file
+    from serving.errors import ServingError
+
+    file, address = Credentials(credentials_file()), known_server(server)
+    entry = file.read().servers.get(address)
+    if entry is None:
+        typer.echo(f"{address}: nobody is logged in")
+        return
+    try:
+        if entry.api_key is None:
+            asyncio.run(_end(address))
+    except ServingError as error:
+        typer.echo(f"warning: the server did not end the login ({error})", err=True)
+    with file.locked():
+        file.forget(address)
+    typer.echo(f"{address}: logged out")
 
 
 def attach(
@@ -29,11 +83,11 @@ def attach(
     server: KnownServer = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Folder for all there is; FILE.mp4: the video; FILE.json: the storyboard."),
+        typer.Option("--output", help="A folder for all files; FILE.mp4 for the video; FILE.json for the storyboard."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a generation on a server to its end, whatever became of the command that ordered it."""
+    """Follow a generation on a server to its end, whatever became of the command that started it."""
     from serving.cli.output import print_result, run_to_end
     from serving.client.http import known_server
     from serving.client.run import Job
@@ -54,7 +108,7 @@ def cancel(generation_id: GenerationId, server: KnownServer = None, as_json: AsJ
     if stopped.status not in ENDED:
         notes = ("it stops within one denoising step",)
     elif stopped.status != "cancelled":
-        notes = ("it had ended before: nothing was stopped",)
+        notes = ("it had already ended: nothing was stopped",)
     print_result({"generation_id": stopped.id, "status": stopped.status}, notes, as_json)
 
 
@@ -64,7 +118,7 @@ def list_jobs(
         list[str] | None,
         typer.Option(help="pending, processing, awaiting_approval, completed, failed or cancelled; repeatable."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many, the newest first.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Your generations on a server, newest first."""
@@ -84,19 +138,19 @@ def list_jobs(
 
 async def _attach(job: Job, generation_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What to print, and notes."""
-    from serving.client.generations import Generations
+    from serving.client.generations import RemoteGenerations
     from serving.client.http import connect
     from serving.client.run import check_output, fetch_output, watch
 
     check_output(job, generation_id)
     async with connect(job.server) as connection:
-        generations = Generations(connection)
+        generations = RemoteGenerations(connection)
         now = await watch(generations, generation_id)
         record = None if job.output is None else await fetch_output(generations, job, generation_id)
-    return _told(now, record, job.output), _advice(now)
+    return _summary(now, record, job.output), _advice(now)
 
 
-def _told(now: ServedGeneration, record: RunRecord | None, output: Path | None) -> dict[str, Any]:
+def _summary(now: ServedGeneration, record: RunRecord | None, output: Path | None) -> dict[str, Any]:
     from serving.cli.ads import summary
 
     if record is not None and output is not None:
@@ -107,23 +161,23 @@ def _told(now: ServedGeneration, record: RunRecord | None, output: Path | None) 
 def _advice(now: ServedGeneration) -> tuple[str, ...]:
     if now.status != "awaiting_approval":
         return ()
-    return (f"it waits for its owner after the stage {now.current_stage!r}",)
+    return (f"the generation waits for approval of its stage {now.current_stage!r}",)
 
 
 async def _cancel(server: str, generation_id: str) -> ServedGeneration:
-    from serving.client.generations import Generations
+    from serving.client.generations import RemoteGenerations
     from serving.client.http import connect
 
     async with connect(server) as connection:
-        return await Generations(connection).cancel(generation_id)
+        return await RemoteGenerations(connection).cancel(generation_id)
 
 
 async def _page(server: str, limit: int, statuses: tuple[str, ...]) -> tuple[tuple[ServedGeneration, ...], int]:
-    from serving.client.generations import Generations
+    from serving.client.generations import RemoteGenerations
     from serving.client.http import connect
 
     async with connect(server) as connection:
-        return await Generations(connection).page(limit, statuses)
+        return await RemoteGenerations(connection).page(limit, statuses)
 
 
 def _print_table(rows: tuple[ServedGeneration, ...]) -> None:
@@ -141,66 +195,11 @@ def _print_table(rows: tuple[ServedGeneration, ...]) -> None:
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
 
 
-ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-
-
-def login(
-    server: KnownServer = None,
-    username: Annotated[str | None, typer.Option("--username", help="Asked for when left out.")] = None,
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
-    ] = False,
-    api_key_stdin: Annotated[
-        bool, typer.Option("--api-key-stdin", help="Keep an API key, read from standard input, instead of a login.")
-    ] = False,
-) -> None:
-    """Log in to a server, for every command with --server."""
-    from pipelines.errors import BadInput
-    from serving.client.http import known_server
-    from serving.client.login import Credentials, credentials_file, log_in, with_key
-
-    if api_key_stdin and (username is not None or password_stdin):
-        raise BadInput("--api-key-stdin needs neither a username nor a password: leave them out")
-    address = known_server(server)
-    _warn_of_plain_text(address)
-    file = Credentials(credentials_file())
-    file.read()  # a file that others can read is refused before anything is asked
-    if api_key_stdin:
-        entry = with_key(address, _piped("API key"))
-    else:
-        name = username or typer.prompt("Username")
-        password = _piped("password") if password_stdin else typer.prompt("Password", hide_input=True)
-        entry = log_in(address, name, password)
-    file.begin(address, entry)
-    typer.echo(f"{address}: logged in {f'as {entry.username}' if entry.username else 'with an API key'}")
-
-
-def logout(server: KnownServer = None) -> None:
-    """End the login on its server, and forget it here. An API key is only forgotten: it may be in use elsewhere."""
-    from serving.client.http import known_server
-    from serving.client.login import Credentials, credentials_file
-    from serving.errors import ServingError
-
-    file, address = Credentials(credentials_file()), known_server(server)
-    entry = file.read().servers.get(address)
-    if entry is None:
-        typer.echo(f"{address}: nobody was logged in")
-        return
-    try:
-        if entry.api_key is None:
-            asyncio.run(_end(address))
-    except ServingError as error:
-        typer.echo(f"warning: the login could not be ended there ({error})", err=True)
-    with file.locked():
-        file.forget(address)
-    typer.echo(f"{address}: logged out")
-
-
 async def _end(server: str) -> None:
     from serving.client.http import connect
-    from serving.client.login import Credentials, Session, credentials_file
+    from serving.client.login import Credentials, LoginTokens, credentials_file
 
-    async with connect(server, Session(server, Credentials(credentials_file()))) as connection:
+    async with connect(server, LoginTokens(server, Credentials(credentials_file()))) as connection:
         await connection.call("POST", "/api/auth/logout")
 
 
@@ -218,4 +217,4 @@ def _warn_of_plain_text(address: str) -> None:
 
     parts = urlsplit(address)
     if parts.scheme == "http" and parts.hostname not in ON_THIS_MACHINE:
-        typer.echo(f"warning: {address} is not encrypted: others on the way can read what is sent there", err=True)
+        typer.echo(f"warning: {address} is not encrypted: others on the network can read what is sent there", err=True)

@@ -1,4 +1,4 @@
-"""`admint serve`: a profile's models, pipeline and HTTP endpoints on Ray Serve, in the foreground."""
+"""`admint serve`: a profile on Ray Serve, in the foreground. `admint worker`: its generations alone, without Ray."""
 
 from __future__ import annotations
 
@@ -13,6 +13,56 @@ import typer
 
 if TYPE_CHECKING:
     from configs.settings import Profile
+
+
+def serve(
+    profile: Annotated[str | None, typer.Option(help="Which models to serve, and how (configs/profiles).")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster (auto, host:6379); without it Ray runs here.")
+    ] = None,
+) -> None:
+    """Serve a profile over HTTP until Ctrl-C. Running generations wait in the store and resume at the next start."""
+    from configs.settings import Settings, load_profile
+    from serving.app import build
+    from serving.deployments.listener import Address
+    from serving.deployments.server import running
+    from serving.profile_models import model_set
+
+    chosen = load_profile(profile or Settings().profile)
+    described = model_set(chosen)  # a missing or altered folder is reported here, not by a replica
+    for line in asyncio.run(_first_start()):
+        typer.echo(line)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    for note in described.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(
+        f"starting profile {chosen.name!r}: {described.chat.name}, {described.image.name}, {described.video.name}"
+    )
+    with running(partial(build, chosen), Address(host, port), cluster=address):
+        typer.echo(
+            f"ready at http://{host}:{port} (OpenAI-compatible under /v1, API description at /docs). Ctrl-C stops."
+        )
+        stop.wait()
+        typer.echo("stopping: running generations wait in the store and resume at the next start")
+
+
+async def _first_start() -> tuple[str, ...]:
+    """Migrate the store and check the secret; the lines to print when the first account was made now."""
+    from serving.server.first_start import create_first_admin
+    from serving.server.services import server_auth
+    from serving.server.store import open_server_store
+
+    opened = await open_server_store()
+    try:
+        auth = server_auth(opened.database)
+        made = await create_first_admin(auth.accounts, auth.passwords)
+        return made.lines() if made else ()
+    finally:
+        await opened.close()
 
 
 def worker(
@@ -31,7 +81,7 @@ def worker(
 
     chosen = load_profile(profile or Settings().profile)
     check_profile(chosen)
-    described = model_set(chosen)  # a missing or altered folder is said here, not by a generation
+    described = model_set(chosen)  # a missing or altered folder is reported here, not by a generation
     for note in described.notes:
         typer.echo(f"note: {note}")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -52,53 +102,3 @@ async def _work(profile: Profile, generations: int | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     at_once = generations or (profile.serving.pipeline or PipelineReplicas()).generations
     await work(profile, LibraryLoader(Library(library_root()), profile.device), at_once, stop)
-
-
-def serve(
-    profile: Annotated[str | None, typer.Option(help="Which models to serve, and how (configs/profiles).")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    address: Annotated[
-        str | None, typer.Option(help="An existing Ray cluster (auto, host:6379); without it Ray runs here.")
-    ] = None,
-) -> None:
-    """Serve a profile over HTTP until Ctrl-C. Running generations wait in the store and go on at the next start."""
-    from configs.settings import Settings, load_profile
-    from serving.app import build
-    from serving.deployments.listener import Address
-    from serving.deployments.server import running
-    from serving.profile_models import model_set
-
-    chosen = load_profile(profile or Settings().profile)
-    described = model_set(chosen)  # a missing or altered folder is said here, not by a replica
-    for line in asyncio.run(_first_start()):
-        typer.echo(line)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    for note in described.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(
-        f"starting profile {chosen.name!r}: {described.chat.name}, {described.image.name}, {described.video.name}"
-    )
-    with running(partial(build, chosen), Address(host, port), cluster=address):
-        typer.echo(
-            f"ready at http://{host}:{port} (OpenAI-compatible under /v1, API description at /docs). Ctrl-C stops."
-        )
-        stop.wait()
-        typer.echo("stopping: running steps end, their generations go on at the next start")
-
-
-async def _first_start() -> tuple[str, ...]:
-    """Brings the store to the newest schema and checks the secret; what to tell when the first account was made."""
-    from serving.server.first_start import bootstrap
-    from serving.server.services import server_auth
-    from serving.server.store import open_server_store
-
-    opened = await open_server_store()
-    try:
-        auth = server_auth(opened.database)
-        made = await bootstrap(auth.accounts, auth.passwords)
-        return made.lines() if made else ()
-    finally:
-        await opened.close()

@@ -1,7 +1,7 @@
-"""`admint users …`: accounts and API keys of the server on this machine, straight in its database.
+"""`admint users`: accounts and API keys of the server on this machine, changed directly in its database.
 
-For whoever may read that database; over HTTP nobody adds users. A password is typed or piped, never an argument that a
-list of processes shows. Errors go up to `serving.cli.main`, which maps them.
+Over HTTP nobody adds users. A password is typed or piped: as an argument it would show in every list of processes.
+Errors go up to `serving.cli.main`, which maps them to exit codes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def add(
 
 @app.command("list")
 def list_users() -> None:
-    """Every user."""
+    """List every user."""
     from rich.console import Console
     from rich.table import Table
 
@@ -62,7 +62,7 @@ def list_users() -> None:
 
 @app.command()
 def disable(username: Username) -> None:
-    """Lock a user out at once, with all logins and keys. What they made stays."""
+    """Lock a user out at once, with all logins and keys. Generations and files of the user stay."""
     _run(lambda accounts: accounts.set_disabled(username, True))
     typer.echo(f"{username}: disabled")
 
@@ -76,7 +76,7 @@ def enable(username: Username) -> None:
 
 @app.command()
 def password(username: Username, password_stdin: PasswordStdin = False) -> None:
-    """Set a new password, which ends every login of the user and forgets failed ones."""
+    """Set a new password. It ends every login of the user and clears failed attempts."""
     from pipelines.store.logins import LoginAttempts
 
     _run(lambda accounts: accounts.user(username))
@@ -94,9 +94,9 @@ def password(username: Username, password_stdin: PasswordStdin = False) -> None:
 def create_key(
     username: Username,
     name: Annotated[str, typer.Argument(help="What the key is for.")],
-    read_only: Annotated[bool, typer.Option("--read-only", help="May look, and change nothing.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="The key may read, and change nothing.")] = False,
 ) -> None:
-    """Make an API key and print it, this once. Only the key goes to standard output."""
+    """Make an API key and print it: it is shown only now. Only the key goes to standard output."""
     from pipelines.errors import BadInput
     from serving.gateway.auth.tokens import new_key
 
@@ -110,13 +110,13 @@ def create_key(
         await accounts.add_key(user.id, key.id, key.secret_hash, name.strip(), scopes)
 
     _run(create)
-    typer.echo(f"{username}: key {key.id} ({', '.join(scopes)}), shown this once:", err=True)
+    typer.echo(f"{username}: key {key.id} ({', '.join(scopes)}), shown only now:", err=True)
     typer.echo(key.text)
 
 
 @keys_app.command("list")
 def list_keys(username: Username) -> None:
-    """The keys of a user that are not revoked."""
+    """List the keys of a user that are not revoked."""
     from rich.console import Console
     from rich.table import Table
 
@@ -130,7 +130,7 @@ def list_keys(username: Username) -> None:
 def revoke_key(
     username: Username, key_id: Annotated[str, typer.Argument(help="As `admint users key list` shows it.")]
 ) -> None:
-    """Make a key worthless at once."""
+    """Revoke a key: it is refused from now on."""
     _run(lambda accounts: _then(accounts, username, lambda user_id: accounts.revoke_key(user_id, key_id)))
     typer.echo(f"{username}: key {key_id} revoked")
 

@@ -1,1 +1,1 @@
-"""The command line's side of a server: who asks, how an answer is read, how a generation is followed and fetched."""
+"""A server as the command line uses it: logging in, reading answers, following and fetching generations."""

@@ -1,6 +1,6 @@
 """A server's error answer as the error that the same mistake raises in one process: so exit codes are the same.
 
-The mirror of `serving.gateway.problems`, by its codes; a test holds them together. Knows no connection.
+The mirror of `serving.gateway.problems`, by its codes; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ KINDS: Mapping[str, Callable[[str], Exception]] = {
 }
 """By the code of the answer. Those that say more than their message: `unauthorized`, `forbidden`, `queue_full`."""
 PASSING = (502, 504)
-"""Statuses of a proxy whose server is away for a moment."""
+"""Statuses of a proxy that does not reach its server at the moment."""
 
 
 def how_to_log_in(server: str) -> str:
+    """The remedy in messages about credentials."""
     return f"log in with: admint login --server {server}"
 
 

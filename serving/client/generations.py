@@ -1,6 +1,6 @@
-"""Generations of a server, as far as the command line uses them: ordered, read, directed, fetched.
+"""Generations of a server: asked for, read, followed, decided on and fetched by the command line.
 
-Every request here can be sent twice without harm, so a connection that breaks is tried again for a while.
+Every request here may be sent twice, so a broken connection is tried again for a while.
 """
 
 from __future__ import annotations
@@ -24,9 +24,16 @@ from pipelines.report.record import RunRecord
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
 from serving.client.errors import refusal_of
-from serving.client.http import PASSING, Connection, Patience, event_data
+from serving.client.http import PASSING, Backoff, Connection, event_data
 from serving.errors import ServingError, Unreachable
 from serving.reference_files import ReferenceFile
+
+URL = "/api/v1/generations"
+PATIENCE_SECONDS = 20.0
+"""A request that cannot reach its server is tried again for so long."""
+FOLLOW_PATIENCE_SECONDS = 300.0
+"""A server that starts again loads its models first, which takes minutes."""
+ENDED: tuple[GenerationStatus, ...] = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,8 @@ def generation_request(request: AdRequest, references: tuple[ReferenceFile, ...]
     return GenerationRequest(fields, references)
 
 
-URL = "/api/v1/generations"
-PATIENCE_SECONDS = 20.0
-ENDED: tuple[GenerationStatus, ...] = ("completed", "failed", "cancelled")
-
-
 class ServedGeneration(BaseModel):
-    """A generation as its server tells it; what else it tells is not read."""
+    """A generation as its server answers it. Fields of newer servers are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -76,7 +78,9 @@ class ServedGeneration(BaseModel):
     """`seq` of the newest event; only in the detail."""
 
 
-class Generations:
+class RemoteGenerations:
+    """The caller's generations on a server (`/api/v1/generations`)."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -84,8 +88,8 @@ class Generations:
     def server(self) -> str:
         return self._connection.server
 
-    async def order(self, request: GenerationRequest) -> ServedGeneration:
-        """Ask for an ad, once: the same order sent again under its own key makes no second one."""
+    async def create(self, request: GenerationRequest) -> ServedGeneration:
+        """Ask for an ad, once: when the request is sent again, its `Idempotency-Key` prevents a second ad."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         if not request.references:
             return await self._one("POST", "", headers=headers, json=request.fields)
@@ -103,7 +107,7 @@ class Generations:
         return await self._one("GET", f"/{generation_id}")
 
     async def record(self, generation_id: str) -> RunRecord:
-        """All about it, as `run.json` holds it."""
+        """Everything about a generation, as `run.json` holds it."""
         return RunRecord.model_validate_json((await self._call("GET", f"/{generation_id}/record")).content)
 
     async def approve(self, generation_id: str, stage: StageName) -> ServedGeneration:
@@ -147,46 +151,42 @@ class Generations:
         return await self._connection.call(method, f"{URL}{path}", patience=PATIENCE_SECONDS, **content)
 
 
-PATIENCE_SECONDS_FOLLOWING = 300.0
-"""A server that starts again loads its models first, which takes minutes."""
-
-
 class Following:
-    """One generation as it is followed. `after`: `seq` of the last event seen."""
+    """Follows the events of one generation, across lost connections. `after`: `seq` of the last event seen."""
 
     def __init__(
         self,
-        generations: Generations,
+        generations: RemoteGenerations,
         generation_id: str,
         say: Callable[[str], None],
         after: int = 0,
-        patience: float = PATIENCE_SECONDS_FOLLOWING,
+        patience: float = FOLLOW_PATIENCE_SECONDS,
     ) -> None:
-        """`say` hears when the connection is lost and when it is back; `patience` in seconds."""
+        """`say` is called when the connection is lost and when it is back; `patience`: seconds without a connection."""
         self._generations = generations
         self._id = generation_id
         self._say = say
-        self._patience = Patience(patience)
+        self._backoff = Backoff(patience)
         self._lost = False
         self.after = after
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Until the generation has ended or waits for its owner. Raises Unreachable without patience left, NotFound."""
+        """Events until the generation has ended or waits for its owner. Raises NotFound, Unreachable."""
         while True:
             try:
                 async with self._generations.log(self._id, self.after) as stream:
                     async for event in self._read(stream):
                         yield event
-                        if event.kind == "approval_needed" and await self._stands(event.seq):
+                        if event.kind == "approval_needed" and await self._is_at_rest(event.seq):
                             return
-                if await self._stands(self.after):
+                if await self._is_at_rest(self.after):
                     return
                 raise Unreachable(f"{self._generations.server} ended the event stream")
             except PASSING as error:
                 await self._wait(error)
 
     async def show(self, show: Callable[[Event], None]) -> None:
-        """Hand every event to `show`. Raises as `events`."""
+        """Call `show` with every event. Raises as `events`."""
         async with aclosing(self.events()) as events:
             async for event in events:
                 show(event)
@@ -197,13 +197,13 @@ class Following:
         if self._lost:
             self._lost = False
             self._say(f"connected to {self._generations.server} again")
-        async for data in event_data(stream.aiter_lines(), self._patience.renew):
+        async for data in event_data(stream.aiter_lines(), self._backoff.renew):
             event = read_event(data, self._generations.server)
             self.after = event.seq
             yield event
 
-    async def _stands(self, seq: int) -> bool:
-        """Whether nothing more comes by itself after the event `seq`."""
+    async def _is_at_rest(self, seq: int) -> bool:
+        """Whether no more events follow the one at `seq` before the owner acts."""
         generation = await self._generations.get(self._id)
         if generation.status == "awaiting_approval":
             return generation.last_seq <= seq
@@ -213,11 +213,14 @@ class Following:
         if not self._lost:
             self._lost = True
             self._say(f"{error}; the server goes on by itself, trying to follow it again")
-        await self._patience.after(error)
+        await self._backoff.after(error)
 
 
 def read_event(data: str, server: str) -> Event:
-    """Raises what the server ends a stream for (the login is over), ServingError for what this version cannot read."""
+    """The event in one frame.
+
+    Raises what the server ended the stream for (the login is over), ServingError for what this version cannot read.
+    """
     try:
         content = json.loads(data)
         if "error" in content:

@@ -1,6 +1,6 @@
-"""One server, asked with the caller's token: errors come back as our own, and a passing failure is waited out.
+"""HTTP to one server with the caller's token: errors are raised as our own, and passing failures are tried again.
 
-Redirects are not followed, so that a token reaches no other address. Knows no route.
+Redirects are not followed, so that a token reaches no other address.
 """
 
 from __future__ import annotations
@@ -21,39 +21,25 @@ from serving.client.login import Access, Credentials, access_to, credentials_fil
 from serving.errors import NotReady, Unreachable
 
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=60.0, pool=10.0)
-"""Seconds. An event stream says something every 15."""
+"""Seconds. An event stream sends something every 15."""
 PASSING = (Unreachable, NotReady, StorageFailed)
-"""What may be over at the next try."""
+"""Errors that the next try may not meet."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
 
-class Patience:
-    """Waits between tries, each about twice as long as the one before, until `seconds` passed without success."""
+@asynccontextmanager
+async def connect(server: str, access: Access | None = None) -> AsyncIterator[Connection]:
+    """A connection with `access`, else with this machine's credentials for `server`.
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._chance = random.SystemRandom()
-        self.renew()
-
-    def renew(self) -> None:
-        """There was a success: the next failure is the first one."""
-        self._failing_since: float | None = None
-        self._wait = FIRST_WAIT
-
-    async def after(self, failure: Exception) -> None:
-        """Wait. Raises `failure` when there is no patience left."""
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if now + self._wait > self._failing_since + self._seconds:
-            raise failure
-        # Spread out, so that the followers of a server that comes back do not all arrive at once.
-        await asyncio.sleep(self._wait * self._chance.uniform(0.5, 1.0))
-        self._wait = min(LONGEST_WAIT, 2 * self._wait)
+    Raises Unauthenticated, UnsafeCredentials.
+    """
+    known = access or access_to(server)
+    async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT) as client:
+        yield Connection(server, known, client)
 
 
 class Connection:
-    """Asks one server for one caller."""
+    """Sends requests to one server for one caller."""
 
     def __init__(self, server: str, access: Access, client: httpx.AsyncClient) -> None:
         self.server = server
@@ -61,10 +47,12 @@ class Connection:
         self._client = client
 
     async def call(self, method: str, path: str, *, patience: float = 0.0, **content: Any) -> httpx.Response:
-        """The whole answer; `content` as httpx takes it. With `patience`, seconds, the request must be one that can be
-        sent twice. Raises Unreachable, and what the answer means (`serving.client.errors`).
+        """Send a request and read the whole answer; `content` as httpx takes it.
+
+        `patience`: seconds for which a passing failure is tried again; only for a request that may be sent twice.
+        Raises Unreachable, and what an error answer means (`serving.client.errors`).
         """
-        waiting = Patience(patience)
+        waiting = Backoff(patience)
         while True:
             try:
                 async with self.open(method, path, **content) as answer:
@@ -75,7 +63,7 @@ class Connection:
 
     @asynccontextmanager
     async def open(self, method: str, path: str, **content: Any) -> AsyncIterator[httpx.Response]:
-        """A good answer, to be read as it comes. Raises as `call`, also while it is read."""
+        """Send a request; its successful answer is read as it comes. Raises as `call`, also while it is read."""
         token = await asyncio.to_thread(self._access.token)
         try:
             answer = await self._send(token, method, path, **content)
@@ -103,24 +91,41 @@ class Connection:
         )
 
 
-@asynccontextmanager
-async def connect(server: str, access: Access | None = None) -> AsyncIterator[Connection]:
-    """With `access`, else what this machine has for `server`. Raises Unauthenticated, UnsafeCredentials."""
-    known = access or access_to(server)
-    async with httpx.AsyncClient(base_url=server, timeout=TIMEOUT) as client:
-        yield Connection(server, known, client)
+class Backoff:
+    """Waits between tries, each about twice as long as the one before, until `seconds` passed without success."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._chance = random.SystemRandom()
+        self.renew()
+
+    def renew(self) -> None:
+        """Start again after a success: the next failure counts as the first."""
+        self._failing_since: float | None = None
+        self._wait = FIRST_WAIT
+
+    async def after(self, failure: Exception) -> None:
+        """Wait before the next try. Raises `failure` when the time is over."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if now + self._wait > self._failing_since + self._seconds:
+            raise failure
+        # Spread out, so that the followers of a server that comes back do not all arrive at once.
+        await asyncio.sleep(self._wait * self._chance.uniform(0.5, 1.0))
+        self._wait = min(LONGEST_WAIT, 2 * self._wait)
 
 
 def known_server(named: str | None) -> str:
     """The address of the named server, else that of the last login. Raises BadInput without both."""
     chosen = named or Credentials(credentials_file()).read().latest
     if not chosen:
-        raise BadInput("--server is missing, and nobody has logged in anywhere: name it as http://HOST:PORT")
+        raise BadInput("--server is missing, and there is no earlier login: name it as http://HOST:PORT")
     return server_address(chosen)
 
 
 def server_address(text: str) -> str:
-    """`http(s)://host[:port][/prefix]` without a slash at its end. Raises BadInput."""
+    """The address in its normal form, `http(s)://host[:port][/prefix]`. Raises BadInput."""
     try:
         parts = urlsplit(text.strip())
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -134,7 +139,7 @@ def server_address(text: str) -> str:
 
 
 async def event_data(lines: AsyncIterator[str], alive: Callable[[], None]) -> AsyncGenerator[str, None]:
-    """`alive` is called for every line, also for the comments that keep a silent stream open."""
+    """The data of each event of a stream. `alive` is called for every line, also for keep-alive comments."""
     data: list[str] = []
     async for line in lines:
         alive()

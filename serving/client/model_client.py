@@ -1,7 +1,7 @@
 """A server's models, called one by one: what a command asks of a model becomes a request over HTTP.
 
 Pictures and chat answers are made while the caller waits, and stop when it hangs up. A clip is a stored generation: it
-is followed by its events, and goes on when nobody follows it.
+is followed by its events, and is made also when it is no longer followed.
 """
 
 from __future__ import annotations
@@ -25,48 +25,25 @@ from pipelines.media import decode_image
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts, write_durably
 from serving.client.errors import refusal_of
-from serving.client.generations import PATIENCE_SECONDS, Following, Generations
+from serving.client.generations import PATIENCE_SECONDS, Following, RemoteGenerations
 from serving.client.http import Connection, connect, event_data
 from serving.client.run import Job, check_outcome
 from serving.console import StepLines, line
 
-Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
-WORDS: dict[type, str] = {ChatModelSpec: "chat", ImageModelSpec: "image", VideoModelSpec: "video"}
-
-
-def served_model(server: str, models: Sequence[Json], kind: type[Kind], name: str | None) -> Kind:
-    """The model `name` among the `data` of `GET /v1/models`, or the first of its kind. Raises BadInput."""
-    word = WORDS[kind]
-    known = {str(model["id"]): model for model in models if model["kind"] == word}
-    chosen = known.get(name) if name is not None else next(iter(known.values()), None)
-    if chosen is None:
-        asked = "" if name is None else f" {name!r}"
-        raise BadInput(f"{server} has no {word} model{asked}: its {word} models are {', '.join(known) or 'none'}")
-    common = {"name": chosen["id"], "kind": word, "family": chosen["family"], "licence": chosen["licence"]}
-    return kind.model_validate({**common, "vram_gb": 0.0, **_limits(chosen)})
-
-
-def _limits(model: Json) -> dict[str, Any]:
-    limits = model.get("limits")
-    if limits is None:
-        return {"vision": bool(model.get("vision"))}
-    found = {
-        "sizes": {ratio: tuple(map(int, size.split("x"))) for ratio, size in limits["sizes"].items()},
-        "size_multiple": limits["size_multiple"],
-        "num_inference_steps": limits["num_inference_steps"],
-        "guidance_scale": limits["guidance_scale"],
-        "references": limits["max_references"],
-        "max_pixels": limits["max_pixels"],
-    }
-    if model["kind"] == "image":
-        return found
-    moving = {name: limits[name] for name in ("max_frames", "frame_multiple", "first_frame", "camera_moves")}
-    return {**found, **moving, "native_fps": limits["fps"]}
-
-
 METHODS: dict[AdapterBlocks, str] = {"all": "full", "style": "style", "layout": "composition"}
 """Blocks of the denoiser by the name that the API has for them."""
 DONE = "[DONE]"
+KIND_NAMES: dict[type, str] = {ChatModelSpec: "chat", ImageModelSpec: "image", VideoModelSpec: "video"}
+Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
+
+
+@asynccontextmanager
+async def remote_model_client(job: Job, image: str | None, video: str | None) -> AsyncIterator[RemoteModelClient]:
+    """The models of `job.server`. Raises Unreachable, Unauthenticated, UnsafeCredentials."""
+    async with connect(job.server) as connection:
+        models = (await connection.call("GET", "/v1/models")).json()["data"]
+        with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
+            yield RemoteModelClient(connection, models, (image, video), Path(scratch), job)
 
 
 class RemoteModelClient:
@@ -80,7 +57,7 @@ class RemoteModelClient:
         scratch: Path,
         job: Job,
     ) -> None:
-        """`models`: data of `GET /v1/models`; `names` of the image and the video model to use, None: the first."""
+        """`models`: data of `GET /v1/models`; `names`: the image and the video model to use, None: the first."""
         self._connection = connection
         self._models = models
         self._names = names
@@ -139,7 +116,7 @@ class RemoteModelClient:
         self._job.generation_id = None
 
     async def _follow(self, video_id: str) -> None:
-        generations, lines = Generations(self._connection), StepLines(self.task)
+        generations, lines = RemoteGenerations(self._connection), StepLines(self.task)
         following = Following(generations, video_id, lambda text: typer.echo(text, err=True))
         async with aclosing(following.events()) as events:
             async for event in events:
@@ -152,7 +129,7 @@ class RemoteModelClient:
 
 
 class _Chat:
-    """A `ChatService` behind `/v1/chat/completions`."""
+    """A `models.llm.openai_wire.ChatService` over `/v1/chat/completions`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -171,17 +148,8 @@ class _Chat:
                 yield chunk
 
 
-@asynccontextmanager
-async def remote_model_client(job: Job, image: str | None, video: str | None) -> AsyncIterator[RemoteModelClient]:
-    """Raises Unreachable, Unauthenticated, UnsafeCredentials."""
-    async with connect(job.server) as connection:
-        models = (await connection.call("GET", "/v1/models")).json()["data"]
-        with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-            yield RemoteModelClient(connection, models, (image, video), Path(scratch), job)
-
-
 def _sampled(request: ImageRequest | VideoRequest, model: str) -> dict[str, Any]:
-    """What requests for pictures and for clips have in common, by the names of the API."""
+    """The fields that requests for pictures and for clips share, by the names of the API."""
     body: dict[str, Any] = {
         "model": model,
         "prompt": request.prompt,
@@ -199,3 +167,33 @@ def _sampled(request: ImageRequest | VideoRequest, model: str) -> dict[str, Any]
             "method": METHODS[request.adapter.blocks],
         }
     return body
+
+
+def served_model(server: str, models: Sequence[Json], kind: type[Kind], name: str | None) -> Kind:
+    """The model `name` among the `data` of `GET /v1/models`, or the first of its kind. Raises BadInput."""
+    word = KIND_NAMES[kind]
+    known = {str(model["id"]): model for model in models if model["kind"] == word}
+    chosen = known.get(name) if name is not None else next(iter(known.values()), None)
+    if chosen is None:
+        asked = "" if name is None else f" {name!r}"
+        raise BadInput(f"{server} has no {word} model{asked}: its {word} models are {', '.join(known) or 'none'}")
+    common = {"name": chosen["id"], "kind": word, "family": chosen["family"], "licence": chosen["licence"]}
+    return kind.model_validate({**common, "vram_gb": 0.0, **_limits(chosen)})
+
+
+def _limits(model: Json) -> dict[str, Any]:
+    limits = model.get("limits")
+    if limits is None:
+        return {"vision": bool(model.get("vision"))}
+    found = {
+        "sizes": {ratio: tuple(map(int, size.split("x"))) for ratio, size in limits["sizes"].items()},
+        "size_multiple": limits["size_multiple"],
+        "num_inference_steps": limits["num_inference_steps"],
+        "guidance_scale": limits["guidance_scale"],
+        "references": limits["max_references"],
+        "max_pixels": limits["max_pixels"],
+    }
+    if model["kind"] == "image":
+        return found
+    moving = {name: limits[name] for name in ("max_frames", "frame_multiple", "first_frame", "camera_moves")}
+    return {**found, **moving, "native_fps": limits["fps"]}

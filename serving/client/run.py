@@ -1,7 +1,7 @@
-"""A whole run on a server: ordered, followed, and brought into a folder as a run in this process leaves it.
+"""A whole run on a server: asked for, followed, and fetched into a folder as a run in this process leaves it.
 
-The folder's note says which generation of which server it belongs to, so that `--resume` finds it. The job itself never
-depends on this process: whoever stops following it is told how to come back.
+The folder's note says which generation of which server it belongs to, so that `--resume` finds it. The generation never
+depends on this process: a user who stops following it is told how to come back.
 """
 
 from __future__ import annotations
@@ -21,34 +21,31 @@ from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, storyboard_of
 from pipelines.steps import TakeKind
 from pipelines.store.artifacts import LocalArtifacts, write_durably
-from serving.client.generations import Following, GenerationRequest, Generations, ServedGeneration
+from serving.client.generations import Following, GenerationRequest, RemoteGenerations, ServedGeneration
 from serving.client.http import connect
 from serving.console import display
 from serving.run_folder import STATE_FOLDER, check_new
 
-
-class Note(Plain):
-    """What a folder says of the generation that it belongs to."""
-
-    server: str
-    generation_id: str
+VIDEO, STORYBOARD = ".mp4", ".json"
+IN_FOLDER: tuple[TakeKind, ...] = ("reference", "keyframe", "clip")
+"""Takes that have a file of their own in the output folder."""
 
 
 @dataclass
 class Job:
-    """A generation on a server, and where its result goes: what must be said when nobody follows it any more."""
+    """A generation on a server, where its result goes, and what to say when it is no longer followed."""
 
     server: str
     output: Path | None = None
     generation_id: str | None = None
-    """None until the server has taken the order."""
+    """None until the server has accepted the request."""
 
     def stopped(self) -> str:
-        """What Ctrl-C says."""
+        """The line after Ctrl-C."""
         return "stopped" if self.generation_id is None else self._way_back(self.generation_id)
 
     def failed(self, error: Exception) -> str | None:
-        """What is added to an error."""
+        """What is added to the line of an error; None: nothing."""
         if self.generation_id is None or isinstance(error, NotFound):
             return None
         if not isinstance(error, StepFailed | Cancelled):
@@ -63,52 +60,20 @@ class Job:
         return f"the server goes on with it; follow it again with: {command}"
 
 
-def note_file(folder: Path) -> Path:
-    return folder / STATE_FOLDER / "server.json"
-
-
-def check_folder(folder: Path, note: Note) -> None:
-    """Raises BadInput when `folder` holds anything but the result of that generation."""
-    if read_note(folder) != note:
-        check_new(folder)
-
-
-def read_note(folder: Path) -> Note | None:
-    """None for a folder without one. Raises BadInput for a damaged one."""
-    path = note_file(folder)
-    try:
-        return Note.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise BadInput(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except ValidationError:
-        raise BadInput(f"{str(path)!r} is damaged: find the generation with admint list, then admint attach") from None
-
-
-def write_note(folder: Path, note: Note) -> None:
-    """Raises StorageFailed."""
-    write_durably(note_file(folder), (note.model_dump_json(indent=2) + "\n").encode())
-
-
-IN_FOLDER: tuple[TakeKind, ...] = ("reference", "keyframe", "clip")
-"""Takes that have a file of their own in the output folder."""
-
-
 async def start(job: Job, folder: Path, request: GenerationRequest) -> RunRecord:
-    """Order an ad and bring it into `folder`. Raises what stopped it."""
+    """Ask for an ad, follow it and fetch it into `folder`. Raises what stopped it."""
     async with connect(job.server) as connection:
-        generations = Generations(connection)
-        job.generation_id = (await generations.order(request)).id
+        generations = RemoteGenerations(connection)
+        job.generation_id = (await generations.create(request)).id
         await asyncio.to_thread(write_note, folder, Note(server=job.server, generation_id=job.generation_id))
         await watch(generations, job.generation_id)
-        return await bring(generations, job.generation_id, folder)
+        return await fetch_folder(generations, job.generation_id, folder)
 
 
 async def resume(note: Note, folder: Path, full_pipeline: bool) -> RunRecord:
-    """Go on with the generation of `folder`: again if it failed, past its storyboard with `full_pipeline`."""
+    """Resume the generation of `folder` if it failed; with `full_pipeline` also approve what waits."""
     async with connect(note.server) as connection:
-        generations, generation_id = Generations(connection), note.generation_id
+        generations, generation_id = RemoteGenerations(connection), note.generation_id
         now = await generations.get(generation_id)
         after = now.last_seq
         if now.status in ("failed", "cancelled"):
@@ -119,14 +84,14 @@ async def resume(note: Note, folder: Path, full_pipeline: bool) -> RunRecord:
             after = now.last_seq
             await generations.approve(generation_id, now.current_stage)
             now = await watch(generations, generation_id, after)
-        return await bring(generations, generation_id, folder)
+        return await fetch_folder(generations, generation_id, folder)
 
 
 async def write_scenes(job: Job, request: GenerationRequest, output: Path) -> RunRecord:
-    """Order the scenes of an ad, write them to `output` as a storyboard file, and leave nothing on the server."""
+    """Ask for the scenes of an ad, write them to `output` as a storyboard file, and delete them on the server."""
     async with connect(job.server) as connection:
-        generations = Generations(connection)
-        generation_id = job.generation_id = (await generations.order(request)).id
+        generations = RemoteGenerations(connection)
+        generation_id = job.generation_id = (await generations.create(request)).id
         await watch(generations, generation_id)
         record = await generations.record(generation_id)
         await asyncio.to_thread(write_durably, output, storyboard_of(record))
@@ -134,9 +99,45 @@ async def write_scenes(job: Job, request: GenerationRequest, output: Path) -> Ru
         return record
 
 
-async def watch(generations: Generations, generation_id: str, after: int = 0) -> ServedGeneration:
-    """Show the events past `after` until it ends or waits. Raises StepFailed and Cancelled for how it ended,
-    Unreachable when the server stays away.
+def check_output(job: Job, generation_id: str) -> None:
+    """Raises BadInput when `job.output` is a folder of another run."""
+    if job.output is not None and job.output.suffix not in (VIDEO, STORYBOARD):
+        check_folder(job.output, Note(server=job.server, generation_id=generation_id))
+
+
+async def fetch_output(generations: RemoteGenerations, job: Job, generation_id: str) -> RunRecord | None:
+    """Write the result to `job.output`. The record, when that is a folder. Raises BadInput, StorageFailed."""
+    output = job.output
+    if output is None:
+        return None
+    if output.suffix not in (VIDEO, STORYBOARD):
+        await asyncio.to_thread(write_note, output, Note(server=job.server, generation_id=generation_id))
+        return await fetch_folder(generations, generation_id, output)
+    record = await generations.record(generation_id)
+    made = storyboard_of(record) if output.suffix == STORYBOARD else await _video(generations, record)
+    await asyncio.to_thread(write_durably, output, made)
+    return None
+
+
+async def _video(generations: RemoteGenerations, record: RunRecord) -> bytes:
+    """The finished ad, or the only clip of a generation of the recipe `clip`, as MP4."""
+    clips = [take.artifact for take in record.takes if take.current and take.kind == "clip"]
+    if record.final is not None:
+        wanted = record.final.artifact
+    elif len(clips) == 1 and "stitch" not in record.recipe.stages:
+        wanted = clips[0]
+    else:
+        raise BadInput(f"generation {record.generation_id!r} has no finished video: name a folder as --output")
+    with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
+        artifacts = LocalArtifacts(Path(scratch))
+        await generations.fetch(wanted, artifacts)
+        return artifacts.read(wanted)
+
+
+async def watch(generations: RemoteGenerations, generation_id: str, after: int = 0) -> ServedGeneration:
+    """Show the events past `after` until the generation has ended or waits for its owner.
+
+    Raises StepFailed or Cancelled when it ended so, Unreachable when the server stays away.
     """
     with display() as shown:
         following = Following(generations, generation_id, shown.say, after)
@@ -145,7 +146,7 @@ async def watch(generations: Generations, generation_id: str, after: int = 0) ->
 
 
 def check_outcome(generation: ServedGeneration) -> ServedGeneration:
-    """The generation itself. Raises StepFailed for one that failed, Cancelled for one that was cancelled."""
+    """The generation unchanged. Raises StepFailed for one that failed, Cancelled for one that was cancelled."""
     if generation.status == "failed":
         raise StepFailed(f"generation {generation.id} failed: {generation.error_message}")
     if generation.status == "cancelled":
@@ -153,8 +154,8 @@ def check_outcome(generation: ServedGeneration) -> ServedGeneration:
     return generation
 
 
-async def bring(generations: Generations, generation_id: str, folder: Path) -> RunRecord:
-    """Everything that there is of a generation, into `folder`. What is there already is not fetched again."""
+async def fetch_folder(generations: RemoteGenerations, generation_id: str, folder: Path) -> RunRecord:
+    """Fetch all files of a generation into `folder`, but those that are there already, and write its report."""
     record = await generations.record(generation_id)
     artifacts = LocalArtifacts(folder / STATE_FOLDER / "artifacts")
     wanted = [take.artifact for take in record.takes if take.kind in IN_FOLDER]
@@ -167,39 +168,36 @@ async def bring(generations: Generations, generation_id: str, folder: Path) -> R
     return record
 
 
-VIDEO, STORYBOARD = ".mp4", ".json"
+class Note(Plain):
+    """Which generation of which server a folder belongs to."""
+
+    server: str
+    generation_id: str
 
 
-def check_output(job: Job, generation_id: str) -> None:
-    """Raises BadInput for a folder that belongs to another run."""
-    if job.output is not None and job.output.suffix not in (VIDEO, STORYBOARD):
-        check_folder(job.output, Note(server=job.server, generation_id=generation_id))
+def note_file(folder: Path) -> Path:
+    return folder / STATE_FOLDER / "server.json"
 
 
-async def fetch_output(generations: Generations, job: Job, generation_id: str) -> RunRecord | None:
-    """Write what there is to `job.output`; the record when that is a folder. Raises BadInput, StorageFailed."""
-    output = job.output
-    if output is None:
+def check_folder(folder: Path, note: Note) -> None:
+    """Raises BadInput when `folder` holds anything but the result of `note`'s generation."""
+    if read_note(folder) != note:
+        check_new(folder)
+
+
+def read_note(folder: Path) -> Note | None:
+    """The note of a folder; None without one. Raises BadInput for a damaged one."""
+    path = note_file(folder)
+    try:
+        return Note.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    if output.suffix not in (VIDEO, STORYBOARD):
-        await asyncio.to_thread(write_note, output, Note(server=job.server, generation_id=generation_id))
-        return await bring(generations, generation_id, output)
-    record = await generations.record(generation_id)
-    made = storyboard_of(record) if output.suffix == STORYBOARD else await _video(generations, record)
-    await asyncio.to_thread(write_durably, output, made)
-    return None
+    except OSError as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error.strerror}") from None
+    except ValidationError:
+        raise BadInput(f"{str(path)!r} is damaged: find the generation with admint list, then admint attach") from None
 
 
-async def _video(generations: Generations, record: RunRecord) -> bytes:
-    """The finished ad, or the one clip of a generation that is no ad."""
-    clips = [take.artifact for take in record.takes if take.current and take.kind == "clip"]
-    if record.final is not None:
-        wanted = record.final.artifact
-    elif len(clips) == 1 and "stitch" not in record.recipe.stages:
-        wanted = clips[0]
-    else:
-        raise BadInput(f"generation {record.generation_id!r} has no finished video: name a folder as --output")
-    with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-        artifacts = LocalArtifacts(Path(scratch))
-        await generations.fetch(wanted, artifacts)
-        return artifacts.read(wanted)
+def write_note(folder: Path, note: Note) -> None:
+    """Write the note of a folder. Raises StorageFailed."""
+    write_durably(note_file(folder), (note.model_dump_json(indent=2) + "\n").encode())

@@ -2,7 +2,7 @@
 
 While a batch runs, calls gather; then the one that waited longest goes, and takes along those of its key, in order, up
 to a limit of cost. So nothing waits for company that does not come, but for the first moment on an idle lane.
-Knows neither models nor Ray: what a key means and what a batch costs is the caller's.
+What a key means and what a batch costs is decided by the caller.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from models.interfaces import Watcher
 from pipelines.runtime.lanes import StoppableWatcher
 
 QUIET_SECONDS = 0.015
-"""So long nothing new came: the burst is over. What a single call waits for company that does not come."""
+"""A burst is over when nothing new came for so long. It is also what a single call waits for others."""
 GATHER_SECONDS = 0.1
-"""However long it still goes on."""
+"""The longest wait for a burst to end."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -37,12 +37,13 @@ class _Call(Generic[Request, Result]):
 
 
 class Coalescer(Generic[Request, Result]):
-    """`run` makes one batch: requests and their watchers in, one result or exception each out, in order."""
+    """Gathers the calls of one lane into batches."""
 
     def __init__(
         self,
         run: Callable[[Sequence[Request], Sequence[Watcher]], Awaitable[Sequence[Result | Exception]]],
     ) -> None:
+        """`run` makes one batch: requests and their watchers in, one result or exception each out, in order."""
         self._run = run
         self._waiting: list[_Call[Request, Result]] = []
         self._runner: asyncio.Task[None] | None = None
@@ -85,7 +86,7 @@ class Coalescer(Generic[Request, Result]):
                     call.outcome.set_result(outcome)
 
     async def _gather(self) -> None:
-        """While the calls of a burst arrive: each of them took the gateway some milliseconds to read."""
+        """Wait while the calls of a burst arrive: each takes the gateway some milliseconds to read."""
         loop = asyncio.get_running_loop()
         deadline, seen = loop.time() + GATHER_SECONDS, 0
         while len(self._waiting) > seen and loop.time() < deadline:

@@ -1,7 +1,7 @@
 """One model call as a stream of plain items: its steps as they are done, then the result or the error.
 
 A stream, because a handle then carries progress out and cancellation in: closing it stops the call at its next step.
-Errors travel as data, so that both sides see the very class that was raised. Knows neither Ray nor a model.
+Errors travel as data, so that both sides see the very class that was raised.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from models.errors import ModelError
 from models.interfaces import Unwatched, Watcher
 from serving.errors import NotReady, QueueFull
 
-Result = TypeVar("Result")
-TELL_SECONDS = 0.25
-"""Steps that follow faster are not all told: an item costs both processes 1 ms of CPU, which quick steps would feel,
+Value = TypeVar("Value")
+STEP_SECONDS = 0.25
+"""Steps that follow faster are not all sent: an item costs both processes 1 ms of CPU, which slows quick steps down,
 and the pipeline writes progress no more often (`pipelines.runtime.engine.HEARTBEAT_SECONDS`).
 """
+ATTEMPTS = 5
+BROADCAST_SECONDS = 5.0
+LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
+"""The replica died, or what it made died with it."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class StepDone:
 
 
 @dataclass(frozen=True)
-class Made(Generic[Result]):
-    result: Result
+class Result(Generic[Value]):
+    value: Value
 
 
 @dataclass(frozen=True)
@@ -43,31 +47,31 @@ class Failed:
     error: ModelError
 
 
-CallItem = StepDone | Made[Result] | Failed
+CallItem = StepDone | Result[Value] | Failed
 
 
 class _Steps:
-    """The watcher of a call in another thread: tells the first step, the last, and the newest every TELL_SECONDS."""
+    """The watcher of a call in another thread: sends the first step, the last, and the newest every STEP_SECONDS."""
 
     def __init__(self, items: asyncio.Queue[StepDone | None]) -> None:
         self._items = items
         self._loop = asyncio.get_running_loop()
-        self._told = 0.0
+        self._sent = 0.0
 
     def step(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done < total and now - self._told < TELL_SECONDS:
+        if done < total and now - self._sent < STEP_SECONDS:
             return
-        self._told = now
+        self._sent = now
         self._loop.call_soon_threadsafe(self._items.put_nowait, StepDone(done, total))
 
 
 async def call_stream(
-    call: Callable[[Watcher], Awaitable[Result]], watched: bool
-) -> AsyncGenerator[CallItem[Result], None]:
-    """Run `call` and yield what happens; ModelErrors come as `Failed`, anything else is raised.
+    call: Callable[[Watcher], Awaitable[Value]], watched: bool
+) -> AsyncGenerator[CallItem[Value], None]:
+    """Run `call` and yield its steps if they are `watched`, then its result or the ModelError as `Failed`.
 
-    Without somebody who watches the steps they are no items.
+    Other errors are raised.
 
     When the consumer goes away the call is cancelled, and has stopped by the time that this generator is closed.
     """
@@ -78,7 +82,7 @@ async def call_stream(
         while (item := await items.get()) is not None:
             yield item
         try:
-            yield Made(task.result())
+            yield Result(task.result())
         except ModelError as error:
             yield Failed(error)
     finally:
@@ -87,28 +91,22 @@ async def call_stream(
             await asyncio.wait({task})
 
 
-async def follow(stream: AsyncIterator[CallItem[Result]], watcher: Watcher) -> Result:
-    """The result at the end of a stream, its steps told to `watcher`. Raises the ModelError that the call raised."""
+async def follow(stream: AsyncIterator[CallItem[Value]], watcher: Watcher) -> Value:
+    """The result at the end of a stream; its steps go to `watcher`. Raises the ModelError that the call raised."""
     async for item in stream:
         if isinstance(item, StepDone):
             watcher.step(item.done, item.total)
         elif isinstance(item, Failed):
             raise item.error
         else:
-            return item.result
+            return item.value
     raise RuntimeError("a model call ended without a result")
 
 
-LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
-"""The replica died, or what it made died with it."""
-ATTEMPTS = 5
-BROADCAST_SECONDS = 5.0
-
-
 async def call_replica(handle: DeploymentHandle[Any], method: str, watcher: Watcher, *arguments: Any) -> Any:
-    """The result of `method`, a stream of CallItems, on any replica; on another one when that is lost.
+    """The result of a replica's `method`, which yields CallItems; another replica is asked when one is lost.
 
-    The method takes `arguments`, and whether somebody watches the steps.
+    The method takes `arguments`, and whether the steps are watched.
 
     Cancelling the task stops the call at its next step. Raises what the call raised, QueueFull, NotReady.
     """
@@ -143,7 +141,7 @@ async def stream(handle: DeploymentHandle[Any], method: str, *arguments: Any) ->
 
 
 async def broadcast(handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
-    """What every live replica answers; those that fail or answer late are left out."""
+    """The answers of all live replicas; those that fail or answer late are left out."""
     response = handle.broadcast(method, *arguments)
     answers = await response.results_async(timeout_s=BROADCAST_SECONDS, return_exceptions=True)
     return [answer for answer in answers if not isinstance(answer, BaseException)]

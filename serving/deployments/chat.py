@@ -1,4 +1,4 @@
-"""The chat deployment, with one face whatever the engine: `answer(body)`, OpenAI's protocol as plain JSON.
+"""The chat deployment, with one interface for every engine: `answer(body)`, OpenAI's protocol as plain JSON.
 
 `chat_application` is what the composition root binds: the in-process engine of this module, or vLLM
 (`serving.deployments.chat_vllm`, imported only where it is asked for). Callers hold a `ChatOverHandle`,
@@ -32,7 +32,7 @@ from serving.deployments.replica_options import replica_options
 from serving.errors import NotReady, QueueFull
 
 IN_PROCESS_CALLS = 1
-"""The engine answers one call at a time; the others wait before the deployment, for whichever replica is free."""
+"""The engine answers one call at a time; the others wait before the deployment for any free replica."""
 
 
 def chat_application(profile: Profile) -> Application:
@@ -52,7 +52,7 @@ class ChatReplica:
     """The in-process engine of one chat model, on one device."""
 
     async def __init__(self, model: str, device: str) -> None:  # type: ignore[misc]
-        """Loads the weights and answers once, so that a replica that counts as ready is."""
+        """Load the weights and answer once, so that a replica that counts as ready is ready."""
         self._spec = load_model(model, ChatModelSpec)
         self._lane = Lane(device)
         self._counters = Counters()
@@ -63,7 +63,7 @@ class ChatReplica:
         await self._stream(hello, Unwatched(), unread)
 
     async def answer(self, body: Json) -> AsyncGenerator[Json | Failed, None]:
-        """As `LocalChat.chat`, but a ModelError is the last item."""
+        """As `LocalChat.chat`, but a ModelError is not raised: it is the last item."""
         async for item in failing_as_data(self._counted(body)):
             yield item
 

@@ -2,7 +2,7 @@
 
 The deployment class is Ray's own LLM server with one method more, which takes plain JSON and yields plain JSON or a
 typed error, right in the replica. So callers need neither vLLM's classes (seconds of imports in each process) nor a
-deployment of ours in between. Importing this module imports vLLM. Knows no HTTP and no agent.
+deployment of ours in between. Importing this module imports vLLM.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from serving.deployments.replica_options import replica_options
 VLLM_CALLS = 256
 """What one replica holds at once: vLLM's own default for sequences in a batch."""
 CARD_SHARE = 0.9
-"""Of the memory that is its own, vLLM takes this much for weights and cache (its default on a whole card)."""
+"""The share of its own memory that vLLM takes for weights and cache (its default on a whole card)."""
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""Weights come from the library, and nothing is told to anyone."""
+"""Weights come from the library, and no usage statistics are sent."""
 FIELDS = frozenset(
     {
         "model", "messages", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs",
@@ -48,7 +48,7 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 """What a caller may set: OpenAI's fields and vLLM's sampling. vLLM's others steer the server (templates, KV transfer,
-priorities, request ids) and are not for strangers."""
+priorities, request ids) and are not for callers."""
 
 
 NEVER = -100.0
@@ -71,7 +71,7 @@ def vllm_application(spec: ChatModelSpec, folder: Path, settings: LanguageSettin
 
 
 def engine_arguments(spec: ChatModelSpec, settings: LanguageSettings) -> dict[str, Any]:
-    """vLLM's own arguments for a model served so."""
+    """vLLM's own arguments for a model and its settings."""
     arguments: dict[str, Any] = {
         "dtype": spec.dtype,
         "load_format": "safetensors",
@@ -106,7 +106,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
     """Ray's LLM server, also under the interface of `serving.deployments.chat`."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]
-        """Starts the engine and answers once, so that a replica that counts as ready is."""
+        """Start the engine and answer once, so that a replica that counts as ready is ready."""
         await super().__init__(llm_config)
         self._model: str = llm_config.model_id
         self._counters = Counters()
@@ -150,7 +150,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Calls share the device, so that no seconds of it are any one call's."""
+        """Count a running call. Calls share the device, so its seconds are not counted."""
         self._counters.running += 1
         try:
             yield
@@ -161,7 +161,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 def completion_request(body: Json, special: SpecialTokens) -> ChatCompletionRequest:
     """`body` as vLLM takes it, with no special token in any text.
 
-    Raises InvalidRequest naming the field that is wrong, not for strangers, or a URL to fetch.
+    Raises InvalidRequest naming the field that is wrong, not for callers, or a URL to fetch.
     """
     fields = {name: value for name, value in body.items() if name not in IGNORED}
     for name in fields:

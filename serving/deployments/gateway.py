@@ -21,16 +21,16 @@ from serving.server.services import SilentNotifier, server_services
 from serving.server.store import open_server_store
 
 
-def keep_what_stands() -> None:
-    """Call it once, when the process is ready to serve.
+def freeze_collector() -> None:
+    """Take all that is loaded out of the garbage collector's work. Call it once, when the process is ready to serve.
 
-    A full collection walks all modules, routes and schemas: 60 to 100 ms in which nobody is answered (measured).
+    A full collection would walk all modules, routes and schemas: 60 to 100 ms without an answer (measured).
     """
     gc.collect()
     gc.freeze()
 
 
-GIVE_WAY = 5
+NICENESS = 5
 """Added to the niceness of this thread and those it starts: a third of the share of a model, when both want one core.
 
 An answer that comes 10 ms later is no loss; a model that others interrupt is. On two cores with 200 polls a second a
@@ -40,7 +40,7 @@ clip's model waited for a core 16 to 20 % of its time while the gateway went fir
 
 @serve.ingress()
 class GatewayReplica:
-    """Answers HTTP for one application."""
+    """Answers HTTP over an application's handles."""
 
     async def __init__(  # type: ignore[misc]
         self,
@@ -52,9 +52,9 @@ class GatewayReplica:
         scorer: DeploymentHandle[Any],
         address: Address | None,
     ) -> None:
-        """At `address` if given, and in any case wherever Serve's proxies listen."""
+        """Listen at `address` if it is given; Serve's proxies reach the replica in any case."""
         log_with_request_ids()
-        os.nice(GIVE_WAY)
+        os.nice(NICENESS)
         chosen = load_profile(profile)
         self._opened = await open_server_store()
         known = load_model_specs()
@@ -71,13 +71,13 @@ class GatewayReplica:
         notifier = SilentNotifier() if pipeline is None else HandleNotifier(pipeline)
         self._app = create_app(server_services(chosen, self._opened, backend, notifier))
         self._listener = None if address is None else Listener(self._app, address)
-        keep_what_stands()
+        freeze_collector()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app
 
     def check_health(self) -> None:
-        """Serve replaces a replica that nobody can reach."""
+        """Raises when nobody can reach this replica: Serve then replaces it."""
         if self._listener is not None:
             self._listener.check()
 

@@ -1,6 +1,6 @@
-"""What the gateway needs, behind Serve handles: models to call, counters to add up, a worker to wake.
+"""The models and workers of a Ray Serve application, behind handles: for the gateway and for the pipeline.
 
-A full queue is the caller's to hear of here: unlike the pipeline's calls (`handle_models`), these do not wait.
+The gateway's calls (`HandleBackend`) raise QueueFull; the pipeline's (`HandleModels`) wait until there is room.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from serving.profile_models import ModelSet
 
 
 class AskedCalls:
-    """Of one process, by model name."""
+    """How many calls this process is waiting for, by model name."""
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
 
     @contextmanager
     def one_of(self, model: str) -> Iterator[None]:
-        """One call, from asking to its end, however it ends."""
+        """Count one call until its end, however it ends."""
         self._count[model] += 1
         try:
             yield
@@ -58,7 +58,7 @@ class AskedCalls:
 
 
 def with_queues(counters: Mapping[str, ModelCounters], asked: Iterable[Mapping[str, int]]) -> dict[str, ModelCounters]:
-    """`counters` in which everything that somebody `asked` for and that does not run is waiting."""
+    """`counters` in which every call that was `asked` for and does not run counts as waiting."""
     total: Counter[str] = Counter()
     for each in asked:
         total.update(each)
@@ -129,7 +129,7 @@ class HandleBackend:
     def __init__(
         self, handles: ModelHandles, pipeline: DeploymentHandle[Any] | None, specs: Mapping[str, Spec]
     ) -> None:
-        """`pipeline` calls models too: its replicas are asked for how many calls. None: there is none."""
+        """`pipeline`: its replicas call models too, and are asked how many calls they wait for. None: there is none."""
         self._handles = handles
         self._pipeline = pipeline
         self._specs = dict(specs)
@@ -183,7 +183,7 @@ class HandleBackend:
         return with_queues(models, [self._handles.asked.snapshot(), *(asked if isinstance(asked, list) else ())])
 
     async def _asked_by_pipeline(self) -> list[dict[str, int]]:
-        """Calls by model that each of its replicas waits for."""
+        """How many calls each replica of the pipeline waits for, by model."""
         return [] if self._pipeline is None else await broadcast(self._pipeline, "asked")
 
 

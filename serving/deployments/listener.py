@@ -2,7 +2,7 @@
 
 Serve's proxy and its hop to the replica cost 3.8 ms of CPU per request, uvicorn in the replica 0.1 ms (measured on
 `/healthz`): 200 clients that poll once a second would fill a core with the former alone. A cluster keeps the proxies:
-they are on every node, and replicas move. Knows no route.
+they are on every node, and replicas move.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 90
 """Longer than clients keep idle connections, so that none of them writes into one that is being closed."""
 GRACE_SECONDS = 3
-"""What running answers get when the server stops; streams of events would never end by themselves."""
+"""The time that running answers get when the server stops; event streams would never end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Listener:
     """Serves an application in the running event loop, until closed. The application's lifespan is its owner's."""
 
     def __init__(self, app: ASGIApp, address: Address) -> None:
-        """Connections are accepted from now on. Raises OSError when the address cannot be bound."""
+        """Accept connections from now on. Raises OSError when the address cannot be bound."""
         config = uvicorn.Config(
             app,
             lifespan="off",

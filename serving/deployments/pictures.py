@@ -1,6 +1,7 @@
-"""The image deployment: one lane per replica, calls of one key in one batch, each with its own noise.
+"""The image and video deployments: models of one device, called one after the other.
 
-Calls that cannot share a batch (start image, mask, `deterministic`) run alone, in their turn.
+Image calls that may share a batch run as one, each with its own noise. The others (start image, mask,
+`deterministic`) run alone, in their turn.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class PictureReplica(Generic[Spec]):
                 self._waiting[model] -= count
 
     def batch_key(self, model: str, request: ImageRequest) -> str | None:
-        """What requests must share to share a batch. Runs beside the lane; waits while a model loads."""
+        """What requests of one batch have in common; None: `request` runs alone. Waits while the model loads."""
         with self._pool.use(self._specs[model]) as engine:
             key: str | None = engine.batch_key(request)
             return key
@@ -96,7 +97,7 @@ class PictureReplica(Generic[Spec]):
 
 
 def _embeddings(engine: Any) -> tuple[int, int]:
-    """Hits and misses of the prompt and reference embeddings that an engine remembers."""
+    """Hits and misses of an engine's cache of prompt and reference embeddings."""
     stats = engine.stats().values() if hasattr(engine, "stats") else ()
     return sum(each["hits"] for each in stats), sum(each["misses"] for each in stats)
 
@@ -136,7 +137,7 @@ class ImageReplica:
     async def _run(
         self, calls: Sequence[tuple[str, ImageRequest]], watchers: Sequence[Watcher]
     ) -> Sequence[ImageResult | Exception]:
-        """One batch on the lane. The watchers stop their own call only, so the lane itself watches nothing."""
+        """Run one batch on the lane. Each watcher stops its own call only, so the lane itself is not watched."""
         requests = [request for _, request in calls]
 
         def work(engine: Any, _: Watcher) -> Sequence[ImageResult | ModelError]:

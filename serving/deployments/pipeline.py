@@ -1,7 +1,7 @@
 """The pipeline deployment: a worker per replica that runs stored generations on the other deployments.
 
 A generation is never handed over in a call: `wake` says that a row waits, and every replica claims from the store. So a
-killed replica loses nothing; its generations are claimed again when their leases end. Knows no HTTP.
+killed replica loses nothing; its generations are claimed again when their leases end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.server.worker import ServerWorker
 
 
 class PipelineReplica:
-    """Runs up to `generations` at once."""
+    """A worker that runs up to `generations` at once."""
 
     async def __init__(  # type: ignore[misc]
         self,
@@ -45,17 +45,17 @@ class PipelineReplica:
         await self._worker.cancel(generation_id)
 
     async def asked(self) -> dict[str, int]:
-        """Calls by model that this replica waits for."""
+        """How many calls this replica waits for, by model."""
         return self._handles.asked.snapshot()
 
     def check_health(self) -> None:
-        """Serve replaces a replica whose worker has died."""
+        """Raises when the worker has died: Serve then replaces the replica."""
         if self._worker.work.done():
             self._worker.work.result()
             raise RuntimeError("the worker has stopped")
 
     async def __del__(self) -> None:
-        """Serve's orderly shutdown: running steps stop, their generations wait for another worker."""
+        """Stop when Serve shuts the replica down: running generations wait for another worker."""
         await self._worker.stop()
         await self._opened.close()
 

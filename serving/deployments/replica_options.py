@@ -1,4 +1,4 @@
-"""Replica settings as Ray Serve takes them. Knows no deployment."""
+"""A profile's replica settings as Ray Serve takes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig, RequestRoute
 from configs.serving import ReplicaSettings
 
 SHUTDOWN_SECONDS = 30.0
-"""A stopped call ends within a denoising step; what it was part of goes on elsewhere."""
+"""A stopped call ends within a denoising step, and its generation resumes elsewhere."""
 LOOK_AGAIN_SECONDS = 0.05
 """How often, at the least, a call that waits looks for a free replica. Serve's own half second would leave a lane idle
 for a quarter of a second, on average, after every clip and every cancel.

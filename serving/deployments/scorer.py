@@ -1,4 +1,4 @@
-"""The scorer deployment: the quality dimensions of a file, in a thread. Knows no threshold."""
+"""The scorer deployment: measures the quality dimensions of a file, in a thread."""
 
 from __future__ import annotations
 

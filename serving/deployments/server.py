@@ -1,4 +1,4 @@
-"""Running an application on Ray Serve: a Ray of its own on this machine, or an existing cluster. Knows no profile."""
+"""Running an application on Ray Serve: a Ray of its own on this machine, or an existing cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.errors import PortTaken
 
 APPLICATION = "admint"
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Of a Ray on this machine: clips pass through it, and wait in it for a moment."""
+"""Size of the object store of a Ray on this machine: clips pass through it, and stay for a moment."""
 
 
 @contextmanager

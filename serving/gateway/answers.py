@@ -1,4 +1,4 @@
-"""A file as an answer, whole or one range of it, so that players can seek (RFC 9110, section 14)."""
+"""A file answered by ranges, so that players can seek; and work that stops when its caller hangs up."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from fastapi import Request, Response
 from serving.gateway.problems import Problem
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+Result = TypeVar("Result")
 
 
 def file_response(request: Request, data: bytes, media_type: str, sha256: str) -> Response:
-    """`data`, which never changes under its hash. Raises Problem 416 for a range outside of it."""
+    """A file as an answer, whole or one range of it (RFC 9110, section 14).
+
+    `data` never changes under its hash, so clients may keep it. Raises Problem 416 for a range outside of it.
+    """
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{sha256}"',
@@ -33,7 +37,10 @@ def file_response(request: Request, data: bytes, media_type: str, sha256: str) -
 
 
 def _wanted(request: Request, size: int, sha256: str) -> tuple[int, int] | None:
-    """First and last byte; None: all. Several ranges, another unit or a stale `If-Range` are answered by all of it."""
+    """First and last byte that are wanted; None: all.
+
+    Several ranges, another unit or a stale `If-Range` are answered by the whole file.
+    """
     match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if match is None or not any(match.groups()) or request.headers.get("if-range", f'"{sha256}"') != f'"{sha256}"':
         return None
@@ -50,13 +57,10 @@ def _wanted(request: Request, size: int, sha256: str) -> tuple[int, int] | None:
     return first, last
 
 
-Result = TypeVar("Result")
-
-
 async def while_connected(request: Request, call: Coroutine[Any, Any, Result]) -> Result:
     """The result of `call`, which is cancelled, and waited for, when the caller disconnects first.
 
-    The body must have been read. Raises Problem `client_closed_request`, which nobody reads but the log.
+    The body must have been read. Raises Problem `client_closed_request`, which only the log shows.
     """
     work = asyncio.ensure_future(call)
     gone = asyncio.ensure_future(_disconnect(request))
@@ -69,8 +73,8 @@ async def while_connected(request: Request, call: Coroutine[Any, Any, Result]) -
         for task in (work, gone):
             task.cancel()
         await asyncio.wait({work, gone})
-        _look_at(work)
-        _look_at(gone)
+        _retrieve_exception(work)
+        _retrieve_exception(gone)
 
 
 async def _disconnect(request: Request) -> None:
@@ -78,7 +82,7 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _look_at(task: asyncio.Future[Any]) -> None:
-    """Its error is known or of no interest: keep it from being reported as lost."""
+def _retrieve_exception(task: asyncio.Future[Any]) -> None:
+    """Keep asyncio from reporting an error that is known already, or of no interest."""
     if not task.cancelled():
         task.exception()

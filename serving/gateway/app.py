@@ -1,4 +1,4 @@
-"""The gateway: services in, FastAPI application out. Knows neither Ray nor torch; who builds the services does.
+"""The gateway: services in, FastAPI application out.
 
 RequestIds ─> Measured ─> Gate ─> BodyLimit ─> routes
 """
@@ -19,12 +19,12 @@ from serving.gateway.generations import routes as generations
 from serving.gateway.interactive import routes as interactive
 from serving.gateway.interactive import socket as session_socket
 from serving.gateway.master_mode import routes as master_mode
-from serving.gateway.metrics import HttpMetrics, Measured
-from serving.gateway.middleware import BodyLimit, RequestIds
+from serving.gateway.metrics import HttpMetrics
+from serving.gateway.middleware import BodyLimit, Measured, RequestIds
 from serving.gateway.openai import artifacts, chat, images, models, scores, videos
 from serving.gateway.openai.models import model_list
 from serving.gateway.openapi import TAGS, describe, operation_id
-from serving.gateway.original import routes as legacy_generations
+from serving.gateway.original import routes as original
 from serving.gateway.problems import ErrorResponse, install
 from serving.gateway.services import MEGABYTE, Services
 
@@ -38,7 +38,7 @@ ROUTES = (
     scores,
     artifacts,
     generations,
-    legacy_generations,
+    original,
     master_mode,
     interactive,
     session_socket,
@@ -46,7 +46,7 @@ ROUTES = (
 
 
 def described() -> FastAPI:
-    """The routes with their OpenAPI document, over nothing: it can say what it would do, and do none of it."""
+    """The routes with their OpenAPI document, without services: it can describe itself and serve nothing."""
     app = FastAPI(
         title="AdMint",
         version=version("admint"),
@@ -62,7 +62,7 @@ def described() -> FastAPI:
 
 
 def create_app(services: Services) -> FastAPI:
-    """One application per call; it starts and closes nothing that it did not make."""
+    """A new application over `services`. It closes its event streams and the decoders when it is shut down."""
     streams = EventStreams(services.store, services.ads.index)
 
     @asynccontextmanager
@@ -74,7 +74,6 @@ def create_app(services: Services) -> FastAPI:
     app = described()
     app.router.lifespan_context = lifespan
     app.state.services = services
-    app.state.backend = services.backend
     app.state.model_list = model_list(services.backend.specs.values())
     app.state.metrics = HttpMetrics()
     app.state.event_streams = streams

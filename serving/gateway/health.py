@@ -1,4 +1,4 @@
-"""`/healthz`: this process lives. `/readyz`: every deployment has really generated once. `/metrics`: Prometheus."""
+"""`/healthz`: this process answers. `/readyz`: every deployment has generated once. `/metrics`: for Prometheus."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Readiness(Plain):
 
 @router.get("/healthz")
 async def healthz() -> Health:
-    """Answers while the process lives, whatever the models do."""
+    """200 while this process answers, whatever state the models are in."""
     return Health()
 
 
@@ -49,7 +49,7 @@ async def readyz(request: Request) -> Readiness:
     responses={200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(request: Request) -> Response:
-    """For Prometheus to scrape."""
+    """Metrics in Prometheus' text format."""
     http: HttpMetrics = request.app.state.metrics
     used = services(request)
     text = http.text(await used.backend.counters(), await used.store.count_waiting())

@@ -5,13 +5,11 @@ Every application has a registry of its own. Counters that live in replicas arri
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.backends.interface import ModelCounters
 
@@ -76,32 +74,3 @@ class _Snapshot(Collector):
             for model, counters in self._models.items():
                 counter.add_metric((model,), getattr(counters, name))
             yield counter
-
-
-class Measured:
-    """Middleware: counts every request under the address pattern that matched, never under the raw path."""
-
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500  # an error that nobody caught becomes one further out
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        started = time.perf_counter()
-        with self._metrics.running.track_inprogress():
-            try:
-                await self._app(scope, receive, noted)
-            finally:
-                route = getattr(scope.get("route"), "path", "unmatched")
-                self._metrics.requests.labels(scope["method"], route, str(status)).inc()
-                self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)

@@ -1,7 +1,4 @@
-"""An id for every request: in its response header, in every log line it causes, and in the log of its error.
-
-Also the outermost place of the application: what no handler expected ends here as an internal error in the one shape.
-"""
+"""What every request passes on its way to the routes: it gets an id, is counted, and its body is kept within limits."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from contextvars import ContextVar
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.gateway.metrics import HttpMetrics
 from serving.gateway.problems import Problem, problem_response
 
 HEADER = "x-request-id"
@@ -43,7 +41,11 @@ class RequestIdFilter(logging.Filter):
 
 
 class RequestIds:
-    """Middleware: takes the caller's `X-Request-ID` where it is harmless, else makes one."""
+    """Middleware: every request has an id, in its response header and in every log line it causes.
+
+    It is the caller's `X-Request-ID` where that is harmless, else a new one. As the outermost part of the application
+    it also turns an error that no handler expected into an internal error of the one shape.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -94,6 +96,35 @@ def log_with_request_ids() -> None:
         ours.addHandler(handler)
         ours.setLevel(logging.INFO)
         ours.propagate = False
+
+
+class Measured:
+    """Middleware: counts every request under the address pattern that matched, never under the raw path."""
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # an error that is not caught here becomes a 500 further out
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        started = time.perf_counter()
+        with self._metrics.running.track_inprogress():
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                route = getattr(scope.get("route"), "path", "unmatched")
+                self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+                self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
 
 
 class BodyLimit:

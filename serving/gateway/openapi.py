@@ -1,7 +1,7 @@
 """The OpenAPI document beyond what the routes say of themselves: names, tags, credentials, errors and examples.
 
 Every operation gets a readable id (`interactive_approve`), the errors that it can answer, the request id of every
-answer, and the body that `docs/api.md` shows. Knows no service: the document is the same for every server.
+answer, and the body that `docs/api.md` shows. The document is the same for every server.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fastapi.routing import APIRoute
 from serving.gateway.middleware import HEADER
 from serving.gateway.problems import CODES
 
+Json = dict[str, Any]
 PROMPT = "An ad for a steel water bottle, fresh and bright"
-
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "auth_login": {"username": "anna", "password": "correct horse battery"},
     "auth_refresh": {"refresh_token": "vJ0nN3…"},
@@ -71,14 +71,10 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "scores_score": {"artifact": "0" * 64, "dimensions": ["imaging_quality", "temporal_flickering"]},
 }
 """Uploads have no example here: a picture is no text. `docs/api.md` shows them as forms."""
-
-
-Json = dict[str, Any]
-
 ORIGINAL = "generations (original contract)"
 TAGS: Mapping[str, str] = {
     "auth": "Logging in, tickets for browsers, and API keys for programs.",
-    "generations": "Ads by any recipe: ask for one, follow it, direct it. All other ads are views of the same rows.",
+    "generations": "Ads by any recipe: ask for one, follow it, decide on it. All other ads are views of the same rows.",
     "interactive": "Ads stage by stage, with approval, chat and edits. The WebSocket `/ws/{session_id}` shows them.",
     "master mode": "A story with its scenes and video in one call, with its progress as a stream.",
     ORIGINAL: "The contract's generations, comparisons and quality.",
@@ -126,7 +122,7 @@ def describe(app: FastAPI, public: Collection[str]) -> None:
 
 
 def document_text(app: FastAPI) -> str:
-    """As it is committed: `docs/openapi.json`, without the newline at its end."""
+    """The document as `docs/openapi.json` holds it, without the newline at its end."""
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False)
 
 
@@ -165,7 +161,7 @@ def _complete_operation(operation: Json, method: str, path: str, is_public: bool
 
 
 def _statuses(operation: Json, method: str, path: str, is_public: bool) -> set[int]:
-    """Of the errors that the operation can answer, besides those that only a broken server gives."""
+    """Statuses of the errors that an operation can answer, besides those of a broken server."""
     found = {503} if is_public else {401, 403, 503}
     if "requestBody" in operation:
         found |= {400, 413, 415, 422}

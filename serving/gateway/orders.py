@@ -1,6 +1,6 @@
-"""A request for an ad as a stored generation: pictures read, the order checked for this server, taken in, and told on.
+"""Generations as every API asks for them: taken in once, while the queue has room; cancelled; deleted.
 
-Nothing is written before everything is checked. Knows no route; the four ways to ask for an ad meet here.
+Nothing is written before everything was checked.
 """
 
 from __future__ import annotations
@@ -8,57 +8,92 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from fastapi import Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
+from models.interfaces import Plain, ReferenceRole, Unit
 from pipelines.brief import BriefReference
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdRequest, Variation
-from pipelines.records import ComparisonType, Keys, NewGeneration, RequestKey
+from pipelines.records import ComparisonType, Generation, Keys, NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted
-from serving.gateway.auth.identity import owner
-from serving.gateway.generations.schemas import GenerationCreate, ReferenceBody
-from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files
-from serving.gateway.queue import check_queue, notify
-from serving.gateway.requests import Upload
+from serving.errors import QueueFull
+from serving.gateway.auth.gate import owner
+from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files, remove_unnamed
+from serving.gateway.requests import PictureSource, Upload
 from serving.gateway.services import Services, services
 
 Planned = TypeVar("Planned")
 REPLAYED = "Idempotency-Replayed"
-"""Header of an answer that an earlier request had already."""
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
-        description="Any text of your own. The same request under the same key creates nothing twice.",
-    ),
-]
+"""Header of an answer to a request that was sent before."""
+STOP_SECONDS = 15.0
+"""How long a deletion waits for a running worker to stop by itself."""
+LOOK_SECONDS = 0.05
+logger = logging.getLogger(__name__)
 
 
-def request_key(request: Request, key: str | None, body: BaseModel) -> Keys:
-    """The client's name for this request, if it gave one."""
-    return () if key is None else (RequestKey(f"idempotency:{key}", fingerprint(request, body)),)
+class Idempotency:
+    """The name that a client gave its request, and the header that tells it that its request was sent before."""
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                alias="Idempotency-Key",
+                min_length=1,
+                max_length=200,
+                pattern=r"^[\x21-\x7e]+$",
+                description="Any text of your own. The same request under the same key creates nothing twice.",
+            ),
+        ] = None,
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._key = idempotency_key
+
+    def keys(self, body: BaseModel, client_id: str | None = None) -> Keys:
+        """What the store knows the request by: its key, and `client_id`, the name that the body gives it."""
+        names = {"idempotency": self._key, "client": client_id}
+        path = self._request.url.path
+        return tuple(
+            RequestKey(f"{kind}:{name}", fingerprint(path, body)) for kind, name in names.items() if name is not None
+        )
+
+    def mark(self, repeated: bool) -> None:
+        """Say in the answer's header that the request was sent before, if it was."""
+        if repeated:
+            self._response.headers[REPLAYED] = "true"
+
+    async def is_repeated(self, keys: Keys) -> bool:
+        """Whether a request with one of `keys` was carried out before; marks the answer. Raises KeyReused."""
+        known = await services(self._request).ads.intake.known(owner(self._request), keys)
+        self.mark(known is not None)
+        return known is not None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What was marked, for a route that returns a response of its own."""
+        return {REPLAYED: value} if (value := self._response.headers.get(REPLAYED)) else {}
 
 
-async def is_repeated(request: Request, response: Response, keys: Keys) -> bool:
-    """Whether an earlier request with one of `keys` did this already; the answer says so then. Raises KeyReused."""
-    if await services(request).ads.intake.known(owner(request), keys) is None:
-        return False
-    response.headers[REPLAYED] = "true"
-    return True
+Idempotent: TypeAlias = Annotated[Idempotency, Depends()]
+"""The parameter of a route whose requests may be sent again under an `Idempotency-Key`."""
 
 
-def fingerprint(request: Request, body: BaseModel) -> str:
+def fingerprint(path: str, body: BaseModel) -> str:
     """sha256 of the address and of the checked body: the same for JSON of another layout and for another boundary."""
-    text = json.dumps([request.url.path, _plain(body)], sort_keys=True, default=str)
+    text = json.dumps([path, _plain(body)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -74,13 +109,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class ReferenceBody(Plain):
+    """A reference image with what it shows."""
+
+    image: PictureSource
+    role: ReferenceRole = "product"
+    weight: Unit = 1.0
+
+
 def flat_field(name: str) -> str:
     """The name that a field of `AdRequest` has in a body without `brief`."""
     return name.removeprefix("brief.")
 
 
-class AdDesk:
-    """Takes the orders of one owner.
+class AdIntake:
+    """Takes in the ads that one user asks for.
 
     `field_name` gives the name that a field of `AdRequest` has in the route's body: by default bodies are flat.
     """
@@ -162,21 +205,34 @@ class AdDesk:
         return StoredArtifact(sha256=hashlib.sha256(data).hexdigest(), media_type="image/png", size=len(data)), data
 
 
-def ad_request(body: GenerationCreate) -> AdRequest:
-    """What a body of the unified route asks for, references aside."""
-    given = {name: getattr(body.brief, name) for name in body.brief.model_fields_set}
-    return AdRequest(
-        recipe=body.recipe,
-        brief={name: value for name, value in given.items() if value is not None},
-        coherence=body.coherence.given if body.coherence else {},
-        approvals=body.approvals,
-        quality_dimensions=body.quality.dimensions if body.quality else None,
-        quality_gate=body.quality.gate if body.quality else None,
-        storyboard=body.storyboard,
-        use_llm=body.use_llm,
-    )
+async def check_queue(used: Services) -> None:
+    """Raises QueueFull when as many generations wait as may."""
+    waiting, limit = await used.store.count_waiting(), used.limits.waiting_generations
+    if waiting >= limit:
+        raise QueueFull(f"{waiting} generations wait already: try again later", used.limits.retry_after_seconds)
 
 
-def unified_field(name: str) -> str:
-    """The name that a field of `AdRequest` has in a body of the unified route."""
-    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")
+async def notify(call: Awaitable[None]) -> None:
+    """Await a call of the worker notifier. When it fails, a worker finds the row by itself a little later."""
+    try:
+        await call
+    except Exception:  # whatever the transport raises, the row is written
+        logger.warning("the workers could not be notified", exc_info=True)
+
+
+async def cancel(used: Services, user: str, generation_id: str) -> Generation:
+    """Ask for the end of a generation; one that runs stops at its next denoising step. Raises NotFound."""
+    await used.store.cancel(user, generation_id)
+    await notify(used.notifier.cancel(generation_id))
+    return await used.store.get(user, generation_id)
+
+
+async def remove(used: Services, user: str, generation_id: str) -> None:
+    """Cancel it if it runs, then delete its rows, and its files as far as no other row names them. Raises NotFound."""
+    generation = await cancel(used, user, generation_id)
+    until = time.monotonic() + STOP_SECONDS
+    while generation.status == "processing" and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+        generation = await used.store.get(user, generation_id)
+    unnamed = await used.ads.disposal.forget(user, generation_id)
+    await remove_unnamed(used.ads, unnamed, generation.completed_at or datetime.now(UTC))

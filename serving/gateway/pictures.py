@@ -1,6 +1,6 @@
-"""Pictures in a request: files, base64 text or artifact ids. What is a stranger's is decoded, checked and written anew.
+"""Pictures in a request: files, base64 text or artifact ids. An upload is decoded, checked and re-encoded.
 
-URLs are refused: this server fetches nothing for a caller. Knows no route and no model.
+URLs are refused: this server fetches nothing for a caller.
 """
 
 from __future__ import annotations
@@ -19,35 +19,8 @@ from pipelines.steps import StoredArtifact
 from serving.errors import Undecodable
 from serving.gateway.decoding.decoders import Job
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.queue import remove_unnamed
 from serving.gateway.requests import Upload
-from serving.gateway.services import Services
-
-
-@asynccontextmanager
-async def kept_files(
-    used: Services, user: str, files: Collection[bytes], media_type: str
-) -> AsyncIterator[tuple[StoredArtifact, ...]]:
-    """`files` in the store, for the block to write the rows that name them. Raises QuotaExceeded before any is written.
-
-    When the block fails, those that no row names are removed: a refused request leaves nothing behind.
-    """
-    if not files:
-        yield ()
-        return
-    await used.owners.check_room(user, sum(len(data) for data in files))
-    stored: list[StoredArtifact] = []
-    try:
-        for data in files:
-            stored.append(await asyncio.to_thread(used.artifacts.put, data, media_type))
-        yield tuple(stored)
-    except BaseException:
-        hashes = frozenset(each.sha256 for each in stored)
-        await asyncio.shield(remove_unnamed(used.ads, hashes, datetime.now(UTC)))
-        raise
-    for data in files:  # another request may have failed with the very same bytes in between, and taken them away
-        await asyncio.to_thread(used.artifacts.put, data, media_type)
-
+from serving.gateway.services import Ads, Services
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 LATENTS_TYPE = "application/x-safetensors"
@@ -55,31 +28,27 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATA_URL = re.compile(r"data:[^,;]*;base64,")
 
 
-def is_artifact_id(text: str) -> bool:
-    return _SHA256.fullmatch(text) is not None
-
-
 class Pictures:
-    """Reads the pictures of one owner's request."""
+    """Reads the pictures of one user's request."""
 
     def __init__(self, services: Services, owner: str) -> None:
         self._services = services
         self._owner = owner
 
     async def picture(self, source: Upload | str, param: str) -> EncodedImage:
-        """An RGB PNG, or the artifact as it is. Raises Problem naming `param`: 404, 413, 422."""
+        """The picture as an RGB PNG, or the artifact as it is. Raises Problem that names `param`: 404, 413, 422."""
         if isinstance(source, str) and is_artifact_id(source):
             return EncodedImage(data=await self.artifact(source, param, IMAGE_TYPES))
-        return await self._stranger(source, param, "reference")
+        return await self._upload(source, param, "reference")
 
     async def mask(self, source: Upload | str, param: str) -> EncodedImage:
-        """A grey PNG, white = repaint."""
+        """The mask as a grey PNG, white = repaint. Raises as `picture`."""
         if isinstance(source, str) and is_artifact_id(source):
             source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
-        return await self._stranger(source, param, "mask")
+        return await self._upload(source, param, "mask")
 
-    async def kept(self, named: Sequence[tuple[str, Upload | str]]) -> list[str]:
-        """The artifact ids of pictures by their params: stored and recorded as the owner's, unless they are already.
+    async def keep_all(self, named: Sequence[tuple[str, Upload | str]]) -> list[str]:
+        """The artifact ids of pictures, each given with its param; what is no artifact yet is stored as the user's.
 
         All are read before any is stored.
         """
@@ -104,7 +73,7 @@ class Pictures:
         return await asyncio.to_thread(self._services.artifacts.read, sha256)
 
     async def media_type(self, sha256: str, param: str, types: tuple[str, ...]) -> str:
-        """Of the owner's artifact. Raises Problem 404, also for someone else's, and 422 for one of another type."""
+        """The media type of the user's artifact. Raises Problem 404, also for someone else's; 422 unless in `types`."""
         try:
             stored = await self._services.owners.find(self._owner, sha256)
         except NotFound as error:
@@ -113,7 +82,7 @@ class Pictures:
             refuse(param, f"{param}: artifact {sha256!r} is {stored.media_type}; give one of {', '.join(types)}")
         return stored.media_type
 
-    async def _stranger(self, source: Upload | str, param: str, job: Job) -> EncodedImage:
+    async def _upload(self, source: Upload | str, param: str, job: Job) -> EncodedImage:
         upload = source if isinstance(source, Upload) else self._from_text(source, param)
         if len(upload.data) > self._services.limits.upload_bytes:
             raise _too_large(param, self._services.limits.upload_bytes)
@@ -136,6 +105,43 @@ class Pictures:
             refuse(param, f"{param}: neither an artifact id nor base64 of a picture (got {text[:40]!r})")
 
 
+def is_artifact_id(text: str) -> bool:
+    return _SHA256.fullmatch(text) is not None
+
+
 def _too_large(param: str, limit: int) -> Problem:
     text = f"{param}: a picture may have at most {limit / 2**20:.0f} MB: scale it down"
     return Problem("payload_too_large", text, param, {"limit_bytes": limit})
+
+
+@asynccontextmanager
+async def kept_files(
+    used: Services, user: str, files: Collection[bytes], media_type: str
+) -> AsyncIterator[tuple[StoredArtifact, ...]]:
+    """Store `files`, for the block to write the rows that name them. Raises QuotaExceeded before any is written.
+
+    When the block fails, those that no row names are removed: a refused request leaves nothing behind.
+    """
+    if not files:
+        yield ()
+        return
+    await used.owners.check_room(user, sum(len(data) for data in files))
+    stored: list[StoredArtifact] = []
+    try:
+        for data in files:
+            stored.append(await asyncio.to_thread(used.artifacts.put, data, media_type))
+        yield tuple(stored)
+    except BaseException:
+        hashes = frozenset(each.sha256 for each in stored)
+        await asyncio.shield(remove_unnamed(used.ads, hashes, datetime.now(UTC)))
+        raise
+    for data in files:  # another request may have failed with the very same bytes in between, and taken them away
+        await asyncio.to_thread(used.artifacts.put, data, media_type)
+
+
+async def remove_unnamed(ads: Ads, hashes: frozenset[str], unused_since: datetime) -> None:
+    """Delete the files of `hashes` that no row names, but for those stored after `unused_since`: a row may follow."""
+    if not hashes:
+        return
+    for sha256 in hashes - await ads.disposal.named(hashes):
+        await asyncio.to_thread(ads.files.remove, sha256, unused_since)

@@ -1,8 +1,7 @@
-"""Every error answer of the gateway, in one shape and in one place.
+"""Every error answer of the gateway: one shape, made in one place.
 
 `{"error": {"message", "type", "param", "code", "details"}}` is what OpenAI clients read and what the project's own
-contract asks for. Domain errors become a status and a code here; routes raise them as they are. A retry of what would
-fail again is forbidden to OpenAI clients by `x-should-retry: false`.
+contract asks for. Domain errors become a status and a code here; routes raise them as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from models.interfaces import Plain
 from pipelines.errors import (
     BadInput,
     Busy,
+    DecisionRefused,
     KeyReused,
     NotFound,
     PipelineError,
@@ -104,8 +104,11 @@ class Problem(HTTPException):
         param: str | None = None,
         details: dict[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        final: bool = False,
     ) -> None:
-        super().__init__(CODES[code], message, dict(headers or {}))
+        """`final`: the same request would fail again; OpenAI clients are told not to retry it."""
+        retry = {"x-should-retry": "false"} if final else {}
+        super().__init__(CODES[code], message, {**(headers or {}), **retry})
         self.code = code
         self.message = message
         self.param = param
@@ -114,53 +117,58 @@ class Problem(HTTPException):
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a domain error becomes. `message` replaces one that could tell paths or rows of this machine."""
+    """The answer that a domain error becomes. `message` replaces one that could tell paths or rows of this machine."""
 
     code: str
+    final: bool = False
     headers: Mapping[str, str] | None = None
     message: str | None = None
 
 
-_FINAL = {"x-should-retry": "false"}
 _MEANINGS: Sequence[tuple[type[Exception], _Meaning]] = (
     (InvalidRequest, _Meaning("invalid_request")),
     (BudgetExceeded, _Meaning("budget_exceeded")),
-    (OutOfMemory, _Meaning("out_of_memory", _FINAL)),
-    (WeightsError, _Meaning("weights_unusable", _FINAL)),
+    (OutOfMemory, _Meaning("out_of_memory", final=True)),
+    (WeightsError, _Meaning("weights_unusable", final=True)),
     (Cancelled, _Meaning("client_closed_request")),
-    (ModelError, _Meaning("inference_failed", _FINAL)),
-    (NotReady, _Meaning("not_ready", {"Retry-After": str(READY_RETRY_SECONDS)})),
-    (Unauthenticated, _Meaning("unauthorized", {"WWW-Authenticate": 'Bearer realm="admint"'})),
+    (ModelError, _Meaning("inference_failed", final=True)),
+    (NotReady, _Meaning("not_ready", headers={"Retry-After": str(READY_RETRY_SECONDS)})),
+    (Unauthenticated, _Meaning("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="admint"'})),
     (Forbidden, _Meaning("forbidden")),
-    (Undecodable, _Meaning("undecodable", _FINAL)),
-    (ServingError, _Meaning("internal_error", _FINAL)),
+    (Undecodable, _Meaning("undecodable", final=True)),
+    (ServingError, _Meaning("internal_error", final=True)),
     (UnknownDimension, _Meaning("invalid_request")),
+    (DecisionRefused, _Meaning("bad_request")),
     (BadInput, _Meaning("invalid_request")),
     (NotFound, _Meaning("not_found")),
-    (KeyReused, _Meaning("key_reused", _FINAL)),
-    (Busy, _Meaning("conflict", _FINAL)),
-    (StorageFailed, _Meaning("storage_failed", None, "the server could not read or write its store: try again later")),
-    (PipelineError, _Meaning("inference_failed", _FINAL)),
+    (KeyReused, _Meaning("key_reused", final=True)),
+    (Busy, _Meaning("conflict", final=True)),
+    (
+        StorageFailed,
+        _Meaning("storage_failed", message="the server could not read or write its store: try again later"),
+    ),
+    (PipelineError, _Meaning("inference_failed", final=True)),
 )
 """First match wins: children stand before their parents."""
 
 
 def problem_of(error: Exception) -> Problem:
-    """The answer to any error; what is not known is an internal error, whose text stays in the log."""
+    """The answer to any error. An unknown one is an internal error, whose text stays in the log."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, QueueFull):
         return Problem("queue_full", error.message, headers={"Retry-After": str(error.retry_after)})
     if isinstance(error, TooManyAttempts):
-        return Problem("too_many_attempts", str(error), headers={"Retry-After": str(error.retry_after), **_FINAL})
+        return Problem("too_many_attempts", str(error), headers={"Retry-After": str(error.retry_after)}, final=True)
     if isinstance(error, QuotaExceeded):
         details = {"quota": error.quota, "used": error.used, "limit": error.limit}
-        return Problem("quota_exceeded", str(error), details=details, headers=_FINAL)
+        return Problem("quota_exceeded", str(error), details=details, final=True)
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
             param = error.field if isinstance(error, BadInput) else None
-            return Problem(meaning.code, meaning.message or str(error), param, headers=meaning.headers)
-    return Problem("internal_error", "the server failed; its log says why under this request's id", headers=_FINAL)
+            text = meaning.message or str(error)
+            return Problem(meaning.code, text, param, headers=meaning.headers, final=meaning.final)
+    return Problem("internal_error", "the server failed; its log says why under this request's id", final=True)
 
 
 def problem_response(error: Exception) -> JSONResponse:
@@ -191,7 +199,7 @@ def invalid_body(error: ValidationError | RequestValidationError, show_values: b
 
 
 def refuse(param: str, message: str, **details: Any) -> NoReturn:
-    """422: `param` cannot be served as it is. `details` hold the limit, when there is one."""
+    """Raise Problem 422: `param` cannot be served as it is. `details` hold the limit, when there is one."""
     raise Problem("limit_exceeded" if details else "invalid_request", message, param, details)
 
 
@@ -211,7 +219,7 @@ _FRAMEWORK_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allow
 
 
 async def _framework(request: Request, error: Exception) -> JSONResponse:
-    """404, 405 and the like of the framework itself."""
+    """Answer the framework's own errors (404, 405 and others) in the one shape."""
     if not isinstance(error, HTTPException) or error.status_code not in _FRAMEWORK_CODES:
         return problem_response(error)
     message, headers = str(error.detail), error.headers
@@ -247,7 +255,7 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Let `app` answer every error in this shape. Errors that nobody expected end in `request_ids`."""
+    """Let `app` answer every error in this shape. Errors that nobody expected end in `middleware.RequestIds`."""
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
     for kind in (Problem, ModelError, ServingError, PipelineError, UnknownDimension):

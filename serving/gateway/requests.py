@@ -1,6 +1,7 @@
-"""A multipart body taken apart while it arrives: every part is counted, and refused as soon as it is too large.
+"""The body of a request, JSON or a multipart form, read and checked against a pydantic model.
 
-Files stay in memory: they are few and small, and go straight to a decoder. Knows no field and no route.
+A form is taken apart while it arrives: every part is counted, and refused as soon as it is too large. Files stay in
+memory: they are few and small, and go straight to a decoder. Fields named `a[]` and `a[b]` become lists and objects.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from serving.gateway.problems import Problem, invalid_body
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-
+JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
 MAX_FIELDS = 200
 MAX_FIELD_BYTES = 1024 * 1024
 """All text fields together."""
+MAX_DEPTH = 4
+_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,64 @@ class Upload:
     data: bytes
 
 
+FileField = Annotated[InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
+"""A file of a multipart body, as the field of a request model."""
+PictureSource = FileField | str
+"""A file of a multipart body, base64 (plain or as a data URL), or the id of an artifact."""
 Pair: TypeAlias = tuple[str, "str | Upload"]
+_Entry = tuple[tuple[str, ...], Any]
+
+
+async def parse_body(
+    request: Request, model: type[Body], max_files: int, max_file_bytes: int, types: tuple[str, ...]
+) -> Body:
+    """The body of `request`, of one of the media `types`. Raises Problem 400, 413, 415, 422."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in types:
+        raise Problem("unsupported_media_type", f"Content-Type must be {' or '.join(types)} (got {media_type!r})")
+    values: Any
+    if media_type == FORM_TYPE:
+        values = nested(await read_multipart(request, max_files, max_file_bytes), _text_fields(model))
+    else:
+        values = await _json(request)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid_body(error) from None
+
+
+def body_schema(model: type[BaseModel], types: tuple[str, ...]) -> dict[str, Any]:
+    """What `openapi_extra` says of a body that a route reads by `parse_body`."""
+    schema = model.model_json_schema()
+    whole = _inlined(schema, schema.get("$defs", {}))
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": whole} for media_type in types}}}
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        raise Problem("bad_request", "the body is not valid JSON") from None
+
+
+def _text_fields(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if field.annotation is str or set(get_args(field.annotation)) == {str, type(None)}
+    )
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """`schema` without `$defs`: an OpenAPI document resolves references from its own root."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return {**_inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions), **rest}
+    return {key: _inlined(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
 async def read_multipart(request: Request, max_files: int, max_file_bytes: int) -> tuple[Pair, ...]:
@@ -134,13 +195,11 @@ class _Parts:
         self.ended = True
 
 
-MAX_DEPTH = 4
-_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
-_Entry = tuple[tuple[str, ...], Any]
-
-
 def nested(pairs: Sequence[Pair], text_fields: Collection[str]) -> dict[str, Any]:
-    """The object. `text_fields` are never read as JSON. Raises Problem 422 for names that contradict each other."""
+    """The fields of a form as one object. `text_fields` are never read as JSON.
+
+    Raises Problem 422 for names that contradict each other.
+    """
     groups: dict[str, list[_Entry]] = {}
     for name, value in pairs:
         path = _path(name)
@@ -193,61 +252,3 @@ def _decoded(value: Any, may_be_json: bool) -> Any:
         except (ValueError, RecursionError):
             return value  # the field's own validation says what it should have been
     return value
-
-
-JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
-Body = TypeVar("Body", bound=BaseModel)
-FileField = Annotated[InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
-"""A file of a multipart body, as the field of a request model."""
-
-
-async def read_body(
-    request: Request, model: type[Body], max_files: int, max_file_bytes: int, types: tuple[str, ...]
-) -> Body:
-    """The body of `request`, of one of the media `types`. Raises Problem 400, 413, 415, 422."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in types:
-        raise Problem("unsupported_media_type", f"Content-Type must be {' or '.join(types)} (got {media_type!r})")
-    values: Any
-    if media_type == FORM_TYPE:
-        values = nested(await read_multipart(request, max_files, max_file_bytes), _text_fields(model))
-    else:
-        values = await _json(request)
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise invalid_body(error) from None
-
-
-def body_schema(model: type[BaseModel], types: tuple[str, ...]) -> dict[str, Any]:
-    """What `openapi_extra` says of a body that a route reads by `read_body`."""
-    schema = model.model_json_schema()
-    whole = _inlined(schema, schema.get("$defs", {}))
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": whole} for media_type in types}}}
-
-
-async def _json(request: Request) -> Any:
-    try:
-        return await request.json()
-    except (ValueError, RecursionError):
-        raise Problem("bad_request", "the body is not valid JSON") from None
-
-
-def _text_fields(model: type[BaseModel]) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, field in model.model_fields.items()
-        if field.annotation is str or set(get_args(field.annotation)) == {str, type(None)}
-    )
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """`schema` without `$defs`: an OpenAPI document resolves references from its own root."""
-    if isinstance(schema, list):
-        return [_inlined(each, definitions) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        return {**_inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions), **rest}
-    return {key: _inlined(value, definitions) for key, value in schema.items() if key != "$defs"}

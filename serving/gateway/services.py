@@ -1,6 +1,6 @@
-"""What the gateway is built from. The composition root makes one; a test makes another; the routes see no difference.
+"""The services that routes use, and how a route gets them. `serving.server.services` puts them together.
 
-Seams only: the store, the artifacts and the planner are described as far as the routes use them.
+Store, artifacts and planners are described as far as routes use them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from serving.gateway.decoding.decoders import Decoders
 
 
 class ArtifactFolder(Artifacts, Protocol):
-    """The artifact store, as its files are deleted (`pipelines.store.artifacts`)."""
+    """The artifact store, files of which are deleted (`pipelines.store.artifacts`)."""
 
     def remove(self, sha256: str, unused_since: datetime) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Ads:
+    """What there is to ask for ads, to find them and to decide on them."""
+
     planner: AdPlanner
     manifest: Callable[[], Json]
     """What a new ad says of the server's models; may read files, raises WeightsError."""
@@ -49,7 +51,7 @@ class Ads:
 MEGABYTE = 1024 * 1024
 
 
-class Generations(Protocol):
+class GenerationRows(Protocol):
     """Rows of generations, each call under its owner's id (`pipelines.store.generations`)."""
 
     async def create(self, user_id: str, brief: Brief, recipe: Recipe, given: Json, manifest: Json) -> str: ...
@@ -70,8 +72,8 @@ class Generations(Protocol):
     async def quality_metrics(self, generation_id: str) -> tuple[QualityMetric, ...]: ...
 
 
-class Owners(Protocol):
-    """Whose an artifact is (`pipelines.store.ownership`)."""
+class ArtifactOwners(Protocol):
+    """Who owns which artifact (`pipelines.store.ownership`)."""
 
     async def check_room(self, user_id: str, size: int) -> None: ...
     async def record(self, user_id: str, stored: StoredArtifact) -> None: ...
@@ -99,15 +101,17 @@ class Limits:
     waiting_generations: int = 100
     """Generations of all owners that may wait for a worker."""
     retry_after_seconds: int = 30
-    """What a caller is told who meets a full queue of generations."""
+    """Retry-After of an answer that meets a full queue of generations."""
 
 
 @dataclass(frozen=True)
 class Services:
+    """Everything that a gateway's routes reach."""
+
     auth: Auth
     backend: ModelBackend
-    store: Generations
-    owners: Owners
+    store: GenerationRows
+    owners: ArtifactOwners
     artifacts: Artifacts
     notifier: WorkerNotifier
     plan_clip: ClipPlanner
@@ -120,6 +124,6 @@ class Services:
 
 
 def services(connection: HTTPConnection) -> Services:
-    """Those of the application that serves a request or WebSocket."""
+    """The services of the application that serves a request or WebSocket."""
     found: Services = connection.app.state.services
     return found

@@ -1,6 +1,7 @@
-"""The key that signs access tokens: from the environment, or a random one that the embedded default makes for itself.
+"""The first start of a server: its first admin, and the key that signs access tokens.
 
-Whoever knows it can be any user, so a weak one stops the start. Creates at most one file, readable by its owner only.
+The key comes from the environment; without one a server whose store is on this machine makes a random key, in a file
+that only its owner can read. Whoever knows the key can act as any user, so a weak key stops the start.
 """
 
 from __future__ import annotations
@@ -22,40 +23,6 @@ from serving.gateway.auth.tokens import new_key
 
 USERNAME = "admin"
 KEY_NAME = "first key"
-
-
-@dataclass(frozen=True)
-class Bootstrapped:
-    """What must be shown now: afterwards only hashes are left."""
-
-    username: str
-    password: str
-    api_key: str
-
-    def lines(self) -> tuple[str, ...]:
-        """For the terminal of whoever starts the server."""
-        return (
-            "first start: this password and this API key are shown now and never again",
-            f"  username  {self.username}",
-            f"  password  {self.password}",
-            f"  API key   {self.api_key}",
-        )
-
-
-async def bootstrap(accounts: Accounts, passwords: Passwords) -> Bootstrapped | None:
-    """Make the first admin when there is no user at all; None when there is one, or another process was first."""
-    if await accounts.users():
-        return None
-    password = new_password()
-    password_hash = await asyncio.to_thread(passwords.hash, password)
-    admin = await accounts.add_first_user(USERNAME, password_hash, "admin")
-    if admin is None:
-        return None
-    key = new_key()
-    await accounts.add_key(admin.id, key.id, key.secret_hash, KEY_NAME, ("read", "write"))
-    return Bootstrapped(admin.username, password, key.text)
-
-
 MIN_BYTES = 32
 MIN_DISTINCT = 8
 """Characters: 32 random hexadecimal digits have fewer than this once in ten million times."""
@@ -66,8 +33,40 @@ PLACEHOLDERS = (
 REMEDY = "set ADMINT_SECRET to a random one, as `openssl rand -hex 32` prints it"
 
 
+async def create_first_admin(accounts: Accounts, passwords: Passwords) -> FirstAdmin | None:
+    """Make the first admin when there is no user at all; None when there is one, or another process was first."""
+    if await accounts.users():
+        return None
+    password = new_password()
+    password_hash = await asyncio.to_thread(passwords.hash, password)
+    admin = await accounts.add_first_user(USERNAME, password_hash, "admin")
+    if admin is None:
+        return None
+    key = new_key()
+    await accounts.add_key(admin.id, key.id, key.secret_hash, KEY_NAME, ("read", "write"))
+    return FirstAdmin(admin.username, password, key.text)
+
+
+@dataclass(frozen=True)
+class FirstAdmin:
+    """Credentials of the first admin, to be shown now: the store keeps only hashes."""
+
+    username: str
+    password: str
+    api_key: str
+
+    def lines(self) -> tuple[str, ...]:
+        """The lines to print on the terminal."""
+        return (
+            "first start: this password and this API key are shown now and never again",
+            f"  username  {self.username}",
+            f"  password  {self.password}",
+            f"  API key   {self.api_key}",
+        )
+
+
 def signing_key() -> bytes:
-    """Of this server, as its environment says. Raises UnsafeSecret, StorageFailed.
+    """The signing key of this server, as its environment says. Raises UnsafeSecret, StorageFailed.
 
     Without ADMINT_SECRET it is the file `server/secret` under ADMINT_HOME, created at first use; but only where the
     store is there too (no ADMINT_DATABASE), because processes elsewhere would each make another.
@@ -77,11 +76,11 @@ def signing_key() -> bytes:
         return check(settings.secret.get_secret_value(), "ADMINT_SECRET")
     if settings.database is not None:
         raise UnsafeSecret(f"ADMINT_SECRET is missing, and ADMINT_DATABASE is shared by several processes: {REMEDY}")
-    return _own(settings.home.expanduser() / "server" / "secret")
+    return _key_in_file(settings.home.expanduser() / "server" / "secret")
 
 
 def check(secret: str, source: str) -> bytes:
-    """The key itself. Raises UnsafeSecret, naming `source` and never the secret."""
+    """`secret` as a key. Raises UnsafeSecret, naming `source` and never the secret."""
     key = secret.encode()
     if len(key) < MIN_BYTES:
         raise UnsafeSecret(f"{source} has {len(key)} bytes, and needs at least {MIN_BYTES}: {REMEDY}")
@@ -91,11 +90,11 @@ def check(secret: str, source: str) -> bytes:
 
 
 def _repeats(text: str) -> bool:
-    """Whether it is one piece over and over, the last one perhaps cut."""
+    """Whether `text` is one piece over and over, the last one perhaps cut."""
     return any(text == (text[:size] * len(text))[: len(text)] for size in range(1, len(text) // 2 + 1))
 
 
-def _own(path: Path) -> bytes:
+def _key_in_file(path: Path) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -111,7 +110,7 @@ def _own(path: Path) -> bytes:
 
 
 def _create(path: Path) -> None:
-    """Written aside and linked: two processes that start together end with one whole file. Raises OSError."""
+    """Write a file aside and link it: two processes that start together end with one whole file. Raises OSError."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

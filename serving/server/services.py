@@ -26,45 +26,7 @@ from serving.profile_models import ModelSet, ad_planner, model_sets
 from serving.server.first_start import signing_key
 from serving.server.store import ServerStore
 
-
-def server_auth(database: Database) -> Auth:
-    """Raises UnsafeSecret, StorageFailed."""
-    return Auth(
-        accounts=Accounts(database),
-        logins=Logins(database),
-        attempts=LoginAttempts(database),
-        passwords=Passwords(),
-        tokens=AccessTokens(signing_key()),
-        standing=CredentialStatus(database),
-        metrics_public=Settings().metrics_public,
-    )
-
-
 CLIP_RECIPE = "clip"
-
-
-@dataclass(frozen=True)
-class ProfileClipPlanner:
-    """Plans clips for the models of one profile."""
-
-    describe: Callable[..., ModelSet]
-    """The profile's models, or those named instead (`serving.profile_models.model_sets`)."""
-
-    def __call__(self, order: ClipOrder) -> NewGeneration:
-        """Raises BadInput, WeightsError."""
-        described = self.describe(video=order.model)
-        brief, recipe, given = clip_generation(order, described.video, load_recipe(CLIP_RECIPE))
-        return NewGeneration(brief, recipe, given, described.manifest)
-
-
-class SilentNotifier:
-    """Calls nobody: `admint worker` processes look at the rows by themselves every second."""
-
-    async def wake(self) -> None:
-        return None
-
-    async def cancel(self, generation_id: str) -> None:
-        return None
 
 
 def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend, notifier: WorkerNotifier) -> Services:
@@ -121,3 +83,40 @@ def services_over(
         keyframe_model=keyframe_model,
         limits=limits,
     )
+
+
+def server_auth(database: Database) -> Auth:
+    """Accounts, logins and tokens of a server. Raises UnsafeSecret, StorageFailed."""
+    return Auth(
+        accounts=Accounts(database),
+        logins=Logins(database),
+        attempts=LoginAttempts(database),
+        passwords=Passwords(),
+        tokens=AccessTokens(signing_key()),
+        credential_status=CredentialStatus(database),
+        metrics_public=Settings().metrics_public,
+    )
+
+
+@dataclass(frozen=True)
+class ProfileClipPlanner:
+    """Plans clips for the models of one profile."""
+
+    describe: Callable[..., ModelSet]
+    """The profile's models, or those named instead (`serving.profile_models.model_sets`)."""
+
+    def __call__(self, order: ClipOrder) -> NewGeneration:
+        """Raises BadInput, WeightsError."""
+        described = self.describe(video=order.model)
+        brief, recipe, given = clip_generation(order, described.video, load_recipe(CLIP_RECIPE))
+        return NewGeneration(brief, recipe, given, described.manifest)
+
+
+class SilentNotifier:
+    """For workers that cannot be called: `admint worker` processes poll the rows every second."""
+
+    async def wake(self) -> None:
+        return None
+
+    async def cancel(self, generation_id: str) -> None:
+        return None

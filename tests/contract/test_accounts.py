@@ -9,7 +9,7 @@ from pipelines.store.account_tables import Credential
 from pipelines.store.accounts import Accounts
 from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins
 from serving.gateway.auth.tokens import hashed, read_key
-from serving.server.first_start import bootstrap
+from serving.server.first_start import create_first_admin
 from tests.support.gateway_users import cheap_passwords
 
 
@@ -132,7 +132,7 @@ async def test_old_attempts_are_forgotten(database):
 
 async def test_an_empty_table_gets_one_admin_whose_password_and_key_work_once_told(accounts):
     passwords = cheap_passwords()
-    first = await bootstrap(accounts, passwords)
+    first = await create_first_admin(accounts, passwords)
     assert first is not None
     user, stored = await accounts.password_of("admin")
     assert user.role == "admin"
@@ -140,17 +140,17 @@ async def test_an_empty_table_gets_one_admin_whose_password_and_key_work_once_to
     assert (await accounts.key_holder(*(read_key(first.api_key) or ())))[0] == user
     assert first.password in "".join(first.lines())
     assert first.api_key in "".join(first.lines())
-    assert await bootstrap(accounts, passwords) is None
+    assert await create_first_admin(accounts, passwords) is None
     assert len(await accounts.users()) == 1
 
 
 async def test_a_table_with_any_user_gets_none(accounts, anna):
-    assert await bootstrap(accounts, cheap_passwords()) is None
+    assert await create_first_admin(accounts, cheap_passwords()) is None
     assert await accounts.users() == (anna,)
 
 
 async def test_servers_that_start_together_make_one_admin(accounts):
     passwords = cheap_passwords()
-    made = await asyncio.gather(*(bootstrap(accounts, passwords) for _ in range(4)))
+    made = await asyncio.gather(*(create_first_admin(accounts, passwords) for _ in range(4)))
     assert len([each for each in made if each]) == 1
     assert len(await accounts.users()) == 1

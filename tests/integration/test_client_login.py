@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.errors import NotFound
 from serving.client.http import connect
-from serving.client.login import Credentials, Key, Session, access_to, credentials_file, log_in, with_key
+from serving.client.login import Credentials, Key, LoginTokens, access_to, credentials_file, key_login, password_login
 from serving.errors import Unauthenticated, Unreachable
 from tests.support.gateway_server import serve
 from tests.support.gateway_users import PASSWORD, new_user
@@ -35,7 +35,7 @@ def file():
 @pytest.fixture
 def logged_in(server, file):
     """Anna's login, whose access token is not good any more."""
-    login = log_in(server.url, "anna", PASSWORD)
+    login = password_login(server.url, "anna", PASSWORD)
     spent = login.model_copy(update={"access_token": "spent"})
     file.begin(server.url, spent)
     return spent
@@ -51,10 +51,10 @@ def ask(server, path="/v1/models", access=None):
 
 def test_a_wrong_password_and_an_unknown_key_are_refused(server):
     with pytest.raises(Unauthenticated, match="wrong username or password"):
-        log_in(server.url, "anna", "not this one")
+        password_login(server.url, "anna", "not this one")
     with pytest.raises(Unauthenticated, match="does not know this API key"):
-        with_key(server.url, "admint_000000000000_" + "0" * 64)
-    assert with_key(server.url, server.key).api_key == server.key
+        key_login(server.url, "admint_000000000000_" + "0" * 64)
+    assert key_login(server.url, server.key).api_key == server.key
 
 
 def test_an_access_token_that_is_spent_is_renewed_without_a_word(server, file, logged_in):
@@ -67,7 +67,7 @@ def test_an_access_token_that_is_spent_is_renewed_without_a_word(server, file, l
 
 def test_many_that_find_it_spent_at_once_spend_one_refresh_token(server, file, logged_in):
     with ThreadPoolExecutor(8) as pool:
-        renewed = set(pool.map(lambda _: Session(server.url, file).renewed("spent"), range(8)))
+        renewed = set(pool.map(lambda _: LoginTokens(server.url, file).renewed("spent"), range(8)))
     assert renewed == {file.read().servers[server.url].access_token}
     assert ask(server)["object"] == "list", "a token that is spent twice would have ended the login"
 
@@ -106,4 +106,4 @@ def test_an_answer_of_the_server_is_our_own_error(server):
 
 def test_a_server_that_is_not_there_is_unreachable():
     with pytest.raises(Unreachable, match="no connection to http://127"):
-        log_in("http://127.0.0.1:1", "anna", PASSWORD)
+        password_login("http://127.0.0.1:1", "anna", PASSWORD)

@@ -13,8 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from pipelines.store.account_tables import Credential
-from serving.gateway.auth.gate import Gate
-from serving.gateway.auth.identity import caller
+from serving.gateway.auth.gate import Gate, caller
 from serving.gateway.auth.tokens import hashed, new_token
 from serving.gateway.middleware import RequestIds
 from tests.support.gateway_server import serve

@@ -31,7 +31,7 @@ def auth_on(database: Database, limits: AttemptLimits = MANY) -> Auth:
         attempts=LoginAttempts(database, limits),
         passwords=cheap_passwords(),
         tokens=AccessTokens(SIGNING_KEY),
-        standing=CredentialStatus(database),
+        credential_status=CredentialStatus(database),
     )
 
 

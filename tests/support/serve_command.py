@@ -10,7 +10,7 @@ import openai
 
 from pipelines.store.accounts import Accounts
 from serving.gateway.auth.login import Passwords
-from serving.server.first_start import bootstrap
+from serving.server.first_start import create_first_admin
 from serving.server.store import open_server_store
 from tests.support.command import ADMINT, REPOSITORY, environment
 from tests.support.program import Program, free_port
@@ -63,7 +63,7 @@ async def first_key() -> str:
     """Make the first admin of the server that this process's environment describes; returns their API key."""
     opened = await open_server_store()
     try:
-        first = await bootstrap(Accounts(opened.database), Passwords())
+        first = await create_first_admin(Accounts(opened.database), Passwords())
     finally:
         await opened.close()
     assert first is not None, "this server has users already"

@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import Cancelled, InvalidRequest
 from pipelines.runtime.lanes import Lane
-from serving.deployments.calls import Failed, Made, StepDone, call_stream, follow
+from serving.deployments.calls import Failed, Result, StepDone, call_stream, follow
 
 
 class Seen:
@@ -30,7 +30,7 @@ def counting(watcher):
 
 async def test_steps_come_before_the_result_the_first_and_the_last_in_any_case(lane):
     items = [item async for item in call_stream(lambda watcher: lane.run(counting, watcher), True)]
-    assert (items[0], items[-2:]) == (StepDone(1, 3), [StepDone(3, 3), Made("made")])
+    assert (items[0], items[-2:]) == (StepDone(1, 3), [StepDone(3, 3), Result("made")])
 
 
 async def test_steps_that_follow_quickly_are_not_all_told(lane):
@@ -43,7 +43,7 @@ async def test_steps_that_follow_quickly_are_not_all_told(lane):
 
 
 async def test_steps_that_nobody_watches_are_not_told(lane):
-    assert [item async for item in call_stream(lambda watcher: lane.run(counting, watcher), False)] == [Made("made")]
+    assert [item async for item in call_stream(lambda watcher: lane.run(counting, watcher), False)] == [Result("made")]
 
 
 async def test_an_error_of_a_model_is_an_item_and_keeps_its_class(lane):

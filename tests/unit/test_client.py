@@ -12,7 +12,7 @@ from pipelines.errors import BadInput, NotFound, StepFailed
 from serving.cli.main import exit_code
 from serving.client.errors import refusal, refusal_of
 from serving.client.generations import read_event
-from serving.client.http import Patience, event_data, server_address
+from serving.client.http import Backoff, event_data, server_address
 from serving.client.model_client import served_model
 from serving.client.run import Job, Note, check_folder, read_note, write_note
 from serving.errors import ServingError, Unauthenticated, Unreachable
@@ -86,17 +86,17 @@ def test_an_answer_of_something_else_says_to_check_the_address(answer):
 
 async def test_without_patience_the_first_failure_is_the_last():
     with pytest.raises(Unreachable, match="gone"):
-        await Patience(0.0).after(Unreachable("gone"))
+        await Backoff(0.0).after(Unreachable("gone"))
 
 
 async def test_patience_waits_and_gives_up_in_the_end():
-    patience = Patience(0.5)
-    await patience.after(Unreachable("gone"))
+    backoff = Backoff(0.5)
+    await backoff.after(Unreachable("gone"))
     with pytest.raises(Unreachable):
         for _ in range(10):
-            await patience.after(Unreachable("gone"))
-    patience.renew()
-    await patience.after(Unreachable("gone"))
+            await backoff.after(Unreachable("gone"))
+    backoff.renew()
+    await backoff.after(Unreachable("gone"))
 
 
 async def test_events_are_read_whatever_stands_between_them():

@@ -16,6 +16,35 @@ MAY_IMPORT = {
 }
 TRAINING = "models.sketch.training"
 """Not shipped: it may import the agents whose questions it learns, and nothing that is shipped may import it."""
+SERVING_MAY_IMPORT = {
+    "errors": set(),
+    "console": set(),
+    "reference_files": set(),
+    "profile_models": set(),
+    "backends": {"errors", "profile_models"},
+    "gateway": {"errors", "backends"},
+    "server": {"errors", "profile_models", "backends", "gateway"},
+    "deployments": {"errors", "profile_models", "backends", "gateway", "server"},
+    "app": {"deployments"},
+    "run_folder": {"backends"},
+    "local_run": {"backends", "console", "reference_files", "run_folder"},
+    "ad_flags": {"reference_files", "run_folder"},
+    "client": {"console", "errors", "reference_files", "run_folder"},
+    "cli": {
+        "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
+        "profile_models", "reference_files", "server",
+    },
+    "__main__": {"cli"},
+}  # fmt: skip
+"""The folders and modules of `serving`, from the lowest layer up: each imports only from lines above its own."""
+API_MAY_IMPORT = {
+    "openai": set(),
+    "generations": set(),
+    "original": {"generations"},
+    "master_mode": {"generations"},
+    "interactive": {"generations"},
+}
+"""The folders of the gateway that hold one API each: an old one leaves with its folder and a line in `app.py`."""
 RAY_ALLOWED = (Path("serving/deployments"), Path("serving/app.py"), Path("benchmarks"))
 
 
@@ -51,6 +80,52 @@ def test_a_package_imports_only_what_lies_below_it(package):
         if name.split(".")[0] in OURS and name.split(".")[0] not in MAY_IMPORT[package]
     }
     assert not wrong
+
+
+def test_the_layers_of_serving_are_in_order():
+    layers = list(SERVING_MAY_IMPORT)
+    for place, (name, below) in enumerate(SERVING_MAY_IMPORT.items()):
+        assert below <= set(layers[:place]), f"{name} imports a layer that is listed after it"
+
+
+def test_a_layer_of_serving_imports_only_layers_below_it():
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("serving")
+        for name, part in parts_of("serving", path)
+        if part != layer(path, "serving") and part not in SERVING_MAY_IMPORT[layer(path, "serving")]
+    }
+    assert not wrong
+
+
+def test_apis_of_the_gateway_do_not_import_each_other_and_nothing_below_imports_them():
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("serving/gateway")
+        if path.name != "app.py"
+        for name, part in parts_of("serving.gateway", path)
+        if part in API_MAY_IMPORT
+        and part != layer(path, "serving.gateway")
+        and part not in API_MAY_IMPORT.get(layer(path, "serving.gateway"), set())
+    }
+    assert not wrong
+
+
+def layer(path: Path, package: str) -> str:
+    """The folder or module of `package` that a file belongs to."""
+    return path.relative_to(ROOT / package.replace(".", "/")).with_suffix("").parts[0]
+
+
+def parts_of(package: str, path: Path) -> list[tuple[str, str]]:
+    """What a file imports of `package`, and which of its folders or modules that belongs to."""
+    names = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    inside = [name for name in names if name.startswith(f"{package}.")]
+    return [(name, name.removeprefix(f"{package}.").split(".")[0]) for name in inside]
 
 
 def test_nothing_that_is_shipped_imports_training():

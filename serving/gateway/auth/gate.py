@@ -1,6 +1,7 @@
-"""The gate before all routes: whoever asks for anything but a public address must have credentials that are good.
+"""The gate before all routes: every request but those to public addresses needs valid credentials.
 
-It looks at the connection before any route is chosen, so that a new route, a mounted application and an address that
+It is the one place that knows who asks: every route takes the owner's id from here, and every store call takes it. It
+looks at the connection before any route is chosen, so that a new route, a mounted application and an address that
 does not exist are closed without doing anything. WebSockets are refused before they open, with the same answer.
 
     Authorization: Bearer <access token | admint_… key>      or, for browsers, ?ticket=… on WebSockets and event streams
@@ -8,14 +9,15 @@ does not exist are closed without doing anything. WebSockets are refused before 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from pipelines.errors import PipelineError
-from pipelines.store.account_tables import Credential
+from pipelines.store.account_tables import Credential, Role, Scope
 from serving.errors import Forbidden, ServingError, Unauthenticated
-from serving.gateway.auth.identity import Caller, admit
 from serving.gateway.auth.login import Auth
 from serving.gateway.auth.open_streams import REFUSED_SOCKET, OpenStreams
 from serving.gateway.auth.tokens import KEY_PREFIX, hashed, read_key
@@ -27,18 +29,44 @@ PUBLIC = frozenset({"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh
 METRICS = "/metrics"
 """Tells how much everybody uses the server: for admins, unless the operator opens it."""
 PUBLIC_BODY_BYTES = 16 * 1024
-"""Nobody who is unknown makes the server hold more than this of a body."""
+"""The largest body on a public address: unknown callers make the server hold no more."""
 EVENT_STREAM = "text/event-stream"
+_CALLER = "admint.caller"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody whose credentials were checked."""
+
+    user_id: str
+    username: str
+    role: Role
+    scopes: tuple[Scope, ...]
+    credential: Credential
+    """What a stream of theirs ends with; of a ticket, what it was issued for."""
+    login_id: str | None = None
+    """The login that the access token is of; None for API keys and tickets."""
+
+
+def caller(connection: HTTPConnection) -> Caller:
+    """The caller of a request or WebSocket. KeyError on a public route, where credentials are not looked at."""
+    found: Caller = connection.scope[_CALLER]
+    return found
+
+
+def owner(connection: HTTPConnection) -> str:
+    """The id of the caller, whom all rows and artifacts of this request belong to."""
+    return caller(connection).user_id
 
 
 class Gate:
-    """Middleware that lets nobody in without a caller, and notes who it is (`serving.gateway.auth.identity`)."""
+    """Middleware that admits only known callers, and notes in the scope who it is."""
 
     def __init__(self, app: ASGIApp, auth: Auth) -> None:
         self._app = app
         self._public_app = BodyLimit(app, json_bytes=PUBLIC_BODY_BYTES, form_bytes=PUBLIC_BODY_BYTES)
         self._auth = auth
-        self._streams = OpenStreams(auth.standing)
+        self._streams = OpenStreams(auth.credential_status)
         self._public = PUBLIC | {METRICS} if auth.metrics_public else PUBLIC
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -46,16 +74,16 @@ class Gate:
             await self._public_app(scope, receive, send)
             return
         try:
-            caller = await self._caller(scope)
-            check_reach(caller, scope)
+            known = await self._caller(scope)
+            check_scope(known, scope)
         except (ServingError, PipelineError) as error:
             await _refuse(error, scope, receive, send)
             return
-        admit(scope, caller)
-        await self._streams.serve(self._app, caller.credential, scope, receive, send)
+        scope[_CALLER] = known
+        await self._streams.serve(self._app, known.credential, scope, receive, send)
 
     async def _caller(self, scope: AsgiScope) -> Caller:
-        """Raises Unauthenticated, StorageFailed."""
+        """The caller by the connection's credentials. Raises Unauthenticated, StorageFailed."""
         connection = HTTPConnection(scope)
         ticket = _take_ticket(scope)
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -92,8 +120,8 @@ class Gate:
         return Caller(user.id, user.username, user.role, scopes, credential)
 
 
-def check_reach(caller: Caller, scope: AsgiScope) -> None:
-    """Raises Forbidden when the caller's scopes or role end before this address."""
+def check_scope(caller: Caller, scope: AsgiScope) -> None:
+    """Raises Forbidden when the caller's scopes or role do not allow this method and address."""
     needed = "read" if scope.get("method") in ("GET", "HEAD", "OPTIONS") else "write"
     if needed not in caller.scopes:
         raise Forbidden(f"these credentials have no scope {needed!r}: use a key that has")
@@ -108,7 +136,7 @@ def _takes_tickets(connection: HTTPConnection) -> bool:
 
 
 def _take_ticket(scope: AsgiScope) -> str | None:
-    """The ticket of the query, which loses it: neither a route nor the server's log of addresses shall see one."""
+    """Take the ticket out of the query: neither a route nor the server's log of addresses shall see one."""
     parts = scope.get("query_string", b"").split(b"&")
     tickets = [part for part in parts if part.startswith(b"ticket=")]
     if not tickets:

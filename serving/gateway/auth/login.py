@@ -1,4 +1,4 @@
-"""Logging in, and staying so: a user and a password, or a refresh token, for a new pair of tokens. Knows no HTTP."""
+"""Logging in: a username and a password, or a refresh token, for a new pair of tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pipelines.store.logins import CredentialStatus, LoginAttempts, Logins
 from serving.errors import QueueFull, Unauthenticated
 from serving.gateway.auth.tokens import AccessTokens, hashed, new_token
 
+LOGIN_DAYS = 30.0
+"""A login ends after so many days, however often it was refreshed."""
 MIN_CHARACTERS = 12
 MAX_CHARACTERS = 1024
 AT_ONCE = 2
@@ -24,70 +26,34 @@ WAITING = 32
 """Hashes that wait beyond those at work; more are refused."""
 
 
-class Passwords:
-    """Hashes and verifies. One per process: its bound is for all callers together."""
-
-    def __init__(self, hasher: Argon2Hasher | None = None) -> None:
-        self._hash = PasswordHash((hasher or Argon2Hasher(),))
-        self._nobodys = self._hash.hash(secrets.token_hex())
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._asking = 0
-
-    def hash(self, password: str) -> str:
-        """Of a new password. Raises BadInput when it is too short or too long. Takes its time: call it in a thread."""
-        if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
-            raise BadInput(f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters (got {len(password)})")
-        return self._hash.hash(password)
-
-    async def verify(self, password: str, known_hash: str | None) -> tuple[bool, str | None]:
-        """Whether it is the password behind `known_hash`, and a newer hash if that one is of older settings.
-
-        None (no such user) does the work of a verification and is never right. Raises QueueFull.
-        """
-        if self._asking >= AT_ONCE + WAITING:
-            raise QueueFull("too many logins at once: try again in a moment", 1)
-        self._asking += 1
-        try:
-            async with self._slots:
-                right, newer = await asyncio.to_thread(
-                    self._hash.verify_and_update, password, known_hash or self._nobodys
-                )
-        finally:
-            self._asking -= 1
-        return right and known_hash is not None, newer
-
-
-def new_password() -> str:
-    """A random one of 24 hexadecimal digits: 96 bits."""
-    return secrets.token_hex(12)
-
-
 @dataclass(frozen=True)
 class Auth:
+    """What the gate and the routes of `/api/auth` need."""
+
     accounts: Accounts
     logins: Logins
     attempts: LoginAttempts
     passwords: Passwords
     tokens: AccessTokens
-    standing: CredentialStatus
+    credential_status: CredentialStatus
     metrics_public: bool = False
     """Whether `/metrics` answers everybody, for a network in which only the scraper reaches it."""
 
 
-LOGIN_DAYS = 30.0
-"""However often it is refreshed, a login then ends."""
-
-
 @dataclass(frozen=True)
 class Tokens:
+    """What a login and a refresh give."""
+
     user: User
     access: str
     refresh: str
 
 
 async def log_in(auth: Auth, username: str, password: str, address: str) -> Tokens:
-    """Raises Unauthenticated, alike for an unknown user, a disabled one and a wrong password; TooManyAttempts;
-    QueueFull. The same work is done for all three: one verification, no more and no less.
+    """Tokens of a new login.
+
+    Raises Unauthenticated, alike for an unknown user, a disabled one and a wrong password, after the same work (one
+    verification); TooManyAttempts, QueueFull.
     """
     name, place = username.lower(), network(address)
     await auth.attempts.begin(name, place)
@@ -105,7 +71,7 @@ async def log_in(auth: Auth, username: str, password: str, address: str) -> Toke
 
 
 async def refresh(auth: Auth, token: str) -> Tokens:
-    """The refresh token is spent. Raises Unauthenticated; a token that was spent before ends the login besides."""
+    """New tokens for a refresh token, which is spent then. Raises Unauthenticated; one spent before ends its login."""
     successor = new_token()
     found = await auth.logins.rotate(hashed(token), hashed(successor))
     if found is None:
@@ -115,7 +81,7 @@ async def refresh(auth: Auth, token: str) -> Tokens:
 
 
 def network(address: str) -> str:
-    """What one caller can vary freely counts as one: an IPv6 address is its /64."""
+    """The network that attempts to log in are counted by: an IPv6 caller can vary its address freely within a /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -123,3 +89,41 @@ def network(address: str) -> str:
     if parsed.version == 4:
         return address
     return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+class Passwords:
+    """Hashes and verifies passwords (argon2id). One per process: it bounds the work of all callers together."""
+
+    def __init__(self, hasher: Argon2Hasher | None = None) -> None:
+        self._hash = PasswordHash((hasher or Argon2Hasher(),))
+        self._nobodys = self._hash.hash(secrets.token_hex())
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._asking = 0
+
+    def hash(self, password: str) -> str:
+        """The hash of a new password. Raises BadInput when it is too short or too long. Slow: call it in a thread."""
+        if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
+            raise BadInput(f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters (got {len(password)})")
+        return self._hash.hash(password)
+
+    async def verify(self, password: str, known_hash: str | None) -> tuple[bool, str | None]:
+        """Whether `password` is the one behind `known_hash`, and a newer hash if that one has older settings.
+
+        Without `known_hash` (no such user) the same work is done, and the password is never right. Raises QueueFull.
+        """
+        if self._asking >= AT_ONCE + WAITING:
+            raise QueueFull("too many logins at once: try again in a moment", 1)
+        self._asking += 1
+        try:
+            async with self._slots:
+                right, newer = await asyncio.to_thread(
+                    self._hash.verify_and_update, password, known_hash or self._nobodys
+                )
+        finally:
+            self._asking -= 1
+        return right and known_hash is not None, newer
+
+
+def new_password() -> str:
+    """A random password of 24 hexadecimal digits: 96 bits."""
+    return secrets.token_hex(12)

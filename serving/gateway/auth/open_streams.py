@@ -1,7 +1,8 @@
 """Open event streams and WebSockets end with the credentials that opened them: logged out, revoked, user disabled.
 
 The gate lets somebody in once; what they opened may stay open for hours. So all credentials behind open streams are
-looked up again together, one query per tick and gateway process. Knows no route: it sees a stream when one begins.
+looked up again together, one query per tick and gateway process. A stream is recognised by the start of
+its answer.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ _REASON = "the credentials of this stream have ended: log in again"
 logger = logging.getLogger(__name__)
 
 
-class Standing(Protocol):
-    """Which credentials still hold (`pipelines.store.logins`)."""
+class CredentialLookup(Protocol):
+    """Which credentials were ended (`pipelines.store.logins`)."""
 
     async def ended(self, credentials: Collection[Credential]) -> frozenset[Credential]: ...
 
 
 class OpenStreams:
-    """Those of one gateway process."""
+    """The open streams of one gateway process."""
 
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+    def __init__(self, status: CredentialLookup) -> None:
+        self._status = status
         self._open: dict[Credential, set[asyncio.Timeout]] = {}
         self._check: asyncio.Task[None] | None = None
 
@@ -77,9 +78,9 @@ class OpenStreams:
         while self._open:
             await asyncio.sleep(CHECK_SECONDS)
             try:
-                gone = await self._standing.ended(tuple(self._open))
-            except PipelineError:  # looked at again; whoever is in stays in meanwhile
-                logger.warning("the credentials of open streams could not be looked at", exc_info=True)
+                gone = await self._status.ended(tuple(self._open))
+            except PipelineError:  # they are read again at the next tick; open streams stay open meanwhile
+                logger.warning("the credentials of open streams could not be read", exc_info=True)
                 continue
             for credential in gone & self._open.keys():
                 for life in self._open.pop(credential):

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, StringConstraints
 from models.interfaces import Plain
 from pipelines.store.account_tables import ApiKey, Role, Scope, User
 from serving.errors import Forbidden
-from serving.gateway.auth.identity import caller, owner
+from serving.gateway.auth.gate import caller, owner
 from serving.gateway.auth.login import MAX_CHARACTERS, Auth, Tokens, log_in
 from serving.gateway.auth.login import refresh as refreshed
 from serving.gateway.auth.tokens import LIFE_SECONDS, hashed, new_key, new_token
@@ -21,14 +21,14 @@ MAX_TOKEN = 4096
 
 
 class LoginRequest(Plain):
-    """`POST /api/auth/login`."""
+    """Body of `POST /api/auth/login`."""
 
     username: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_CHARACTERS)]
 
 
 class RefreshRequest(Plain):
-    """`POST /api/auth/refresh`."""
+    """Body of `POST /api/auth/refresh`."""
 
     refresh_token: Annotated[SecretStr, Field(min_length=1, max_length=MAX_TOKEN)]
 
@@ -40,7 +40,7 @@ class UserObject(Plain):
 
 
 class TokenResponse(Plain):
-    """Of a login and a refresh."""
+    """Tokens of a login or a refresh."""
 
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  (the name of the scheme)
@@ -58,7 +58,7 @@ class TicketResponse(Plain):
 
 
 class KeyRequest(Plain):
-    """`POST /api/auth/keys`."""
+    """Body of `POST /api/auth/keys`."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
     """What it is for."""
@@ -149,7 +149,7 @@ async def list_keys(request: Request) -> KeyList:
 
 @router.delete("/keys/{key_id}", status_code=204)
 async def revoke_key(request: Request, key_id: str) -> None:
-    """From now on nobody asks with this key."""
+    """Revoke a key: it is worth nothing from now on."""
     _login_id(request)
     await _auth(request).accounts.revoke_key(owner(request), key_id)
 
@@ -159,7 +159,7 @@ def _auth(request: Request) -> Auth:
 
 
 def _login_id(request: Request) -> str:
-    """Of the login that asks. Raises Forbidden for an API key or a ticket: it could make itself a wider key."""
+    """The id of the login that asks. Raises Forbidden for an API key or a ticket: it could make itself a wider key."""
     login_id = caller(request).login_id
     if login_id is None:
         raise Forbidden("this needs an access token of POST /api/auth/login; an API key is not enough")

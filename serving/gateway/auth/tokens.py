@@ -1,4 +1,4 @@
-"""Access tokens: JSON Web Tokens that live for minutes and name a user and a login. Knows no table.
+"""Access tokens (JSON Web Tokens that live for minutes and name a user and a login), and the text of API keys.
 
 A signature alone admits nobody: the login that a token names is looked up with every request, so that logging out,
 disabling a user or setting a password ends it at once.
@@ -25,15 +25,17 @@ REQUIRED = ("sub", "sid", "iss", "iat", "exp", "jti")
 
 @dataclass(frozen=True)
 class Claims:
+    """Whom an access token is for."""
+
     user_id: str
     login_id: str
 
 
 class AccessTokens:
-    """Issues and reads tokens under one key."""
+    """Issues and reads access tokens under one signing key."""
 
     def __init__(self, key: bytes) -> None:
-        """`key`: what `serving.server.first_start` returned."""
+        """`key`: the server's signing key (`serving.server.first_start.signing_key`)."""
         self._key = key
 
     def issue(self, user_id: str, login_id: str) -> str:
@@ -50,7 +52,10 @@ class AccessTokens:
         return jwt.encode(claims, self._key, ALGORITHM)
 
     def read(self, token: str) -> Claims:
-        """Raises Unauthenticated for whatever is not wholly right; the algorithm is ours, never the token's."""
+        """The user and the login of a token. Raises Unauthenticated for whatever is not wholly right.
+
+        The algorithm is ours, never the token's.
+        """
         try:
             claims = jwt.decode(
                 token, self._key, algorithms=[ALGORITHM], issuer=ISSUER, options={"require": list(REQUIRED)}
@@ -72,7 +77,7 @@ def new_token() -> str:
 
 
 def hashed(token: str) -> str:
-    """What the store keeps of it."""
+    """sha256 of a secret: all that the store keeps of it."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -86,12 +91,12 @@ class NewKey:
 
 
 def new_key() -> NewKey:
-    """`admint_<id>_<secret>`: the id may be shown and logged, the secret not."""
+    """A random key, `admint_<id>_<secret>`: the id may be shown and logged, the secret not."""
     key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
     return NewKey(key_id, hashed(secret), f"{KEY_PREFIX}{key_id}_{secret}")
 
 
 def read_key(text: str) -> tuple[str, str] | None:
-    """The id of an API key and the hash of its secret; None for what has not the form of one."""
+    """The id of an API key and the hash of its secret; None for a text that is not formed like one."""
     match = _API_KEY.fullmatch(text)
     return None if match is None else (match[1], hashed(match[2]))

@@ -1,7 +1,7 @@
-"""Decoding what strangers upload, outside of this process: a few helper programs, each busy with one file at a time.
+"""Uploads decoded outside of this process: by a few helper programs, each of which decodes one file at a time.
 
 They start with the first upload, stay for the next ones, and are replaced when they die. What a file can do to them is
-in `decoder_process.py`; to this process it can do nothing but answer or not. Knows no route and no request.
+in `process.py`; to this process it can do nothing but answer or not.
 """
 
 from __future__ import annotations
@@ -21,19 +21,118 @@ from typing import Literal
 from pipelines.errors import BadInput
 from serving.errors import NotReady, QueueFull, Undecodable
 
+PROGRAM = "serving.gateway.decoding.process"
 CPU_SECONDS = 10
-"""Of one file."""
+"""CPU time that one file may take."""
 WALL_SECONDS = 20
 MEMORY_BYTES = 1536 * 1024 * 1024
 """Address space of the process that decodes one file, the program's own (0.13 GB) included."""
+AT_ONCE = 2
+WAITING = 64
+"""Files that wait beyond those at work, each of at most an upload's size; more are refused."""
+SILENCE_SECONDS = WALL_SECONDS + 40.0
+"""A program that does not answer for so long is given up. Its own limits end a file long before; its start counts."""
+Job = Literal["reference", "mask", "video"]
 Verdict = Literal["read", "refused", "stopped"]
 """Of a file: read; not usable, and the message says why; its decoder was ended by a limit or by a crash."""
 _HEAD = struct.Struct("!II")
 _PART = 1024 * 1024
 
 
+class Decoders:
+    """The decoder programs of one gateway process. `close` ends them."""
+
+    def __init__(self, program: str = PROGRAM) -> None:
+        """`program`: a module that answers as `process.py` does."""
+        self._program = program
+        self._threads = ThreadPoolExecutor(AT_ONCE, "decoder")
+        self._mine = threading.local()
+        self._all: set[_Program] = set()
+        self._asking = 0
+        self._closed = False
+
+    async def read(self, job: Job, data: bytes, name: str) -> bytes:
+        """The file re-encoded by `pipelines.uploads`: a PNG; no bytes for a video that may be scored.
+
+        Raises BadInput for a file that cannot be used, Undecodable for one whose decoder did not survive it, QueueFull,
+        NotReady.
+        """
+        if self._asking >= AT_ONCE + WAITING:
+            raise QueueFull("too many uploads are being decoded: try again in a moment", 1)
+        self._asking += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, data, name)
+        finally:
+            self._asking -= 1
+
+    def close(self) -> None:
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for program in tuple(self._all):
+            program.end()
+        self._all.clear()
+
+    def _read(self, job: Job, data: bytes, name: str) -> bytes:
+        """Ask the program of this thread. One that died between two files is replaced once."""
+        for _ in range(2):
+            if self._closed:
+                break
+            program = self._program_of_this_thread()
+            try:
+                return program.ask(job, data, name)
+            except OSError:
+                self._all.discard(program)
+                program.end()
+                del self._mine.program
+        raise NotReady("uploads cannot be decoded at the moment: try again later")
+
+    def _program_of_this_thread(self) -> _Program:
+        if not hasattr(self._mine, "program"):
+            self._mine.program = _Program(self._program)
+            self._all.add(self._mine.program)
+        found: _Program = self._mine.program
+        return found
+
+
+class _Program:
+    """A running decoder (`process.py`) and the socket to it. It gets nothing of this process's environment."""
+
+    def __init__(self, module: str) -> None:
+        self._line, theirs = socket.socketpair()
+        self._line.settimeout(SILENCE_SECONDS)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  (our own module)
+                [sys.executable, "-m", module],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C is for the server, which ends it
+            )
+
+    def ask(self, job: Job, data: bytes, name: str) -> bytes:
+        """Decode one file. Raises BadInput, Undecodable; OSError when the program is gone or does not answer."""
+        send(self._line, {"job": job, "name": name}, data)
+        answer = receive(self._line)
+        if answer is None:
+            raise ConnectionResetError("the decoder ended")
+        about, result = answer
+        if about["verdict"] == "refused":
+            raise BadInput(about["message"])
+        if about["verdict"] == "stopped":
+            raise Undecodable(
+                f"{job} {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB: "
+                "save it again in a plain format, or scale it down"
+            )
+        return result
+
+    def end(self) -> None:
+        self._line.close()
+        self._process.kill()
+        self._process.wait()
+
+
 def send(line: socket.socket, about: Mapping[str, str], data: bytes) -> None:
-    """One message. Raises OSError."""
+    """Write one message: JSON about the file, and its bytes. Raises OSError."""
     text = json.dumps(about).encode()
     line.sendall(_HEAD.pack(len(text), len(data)) + text)
     line.sendall(data)
@@ -57,104 +156,3 @@ def _exactly(line: socket.socket, size: int) -> bytes | None:
             return None
         data += part
     return bytes(data)
-
-
-PROGRAM = "serving.gateway.decoding.process"
-AT_ONCE = 2
-WAITING = 64
-"""Files that wait beyond those at work, each of at most an upload's size; more are refused."""
-SILENCE_SECONDS = WALL_SECONDS + 40.0
-"""After so long without a word a program is given up: its own limits end a file long before. Its start is in it."""
-Job = Literal["reference", "mask", "video"]
-
-
-class Decoders:
-    """The programs of one gateway process; `close` ends them."""
-
-    def __init__(self, program: str = PROGRAM) -> None:
-        """`program`: a module that speaks as `decoder_process` does."""
-        self._program = program
-        self._threads = ThreadPoolExecutor(AT_ONCE, "decoder")
-        self._mine = threading.local()
-        self._all: set[_Program] = set()
-        self._asking = 0
-        self._closed = False
-
-    async def read(self, job: Job, data: bytes, name: str) -> bytes:
-        """What `pipelines.uploads` makes of `data`; nothing for a video that may be scored.
-
-        Raises BadInput for a file that cannot be used, Undecodable for one whose decoder did not survive it, QueueFull,
-        NotReady.
-        """
-        if self._asking >= AT_ONCE + WAITING:
-            raise QueueFull("too many uploads are being decoded: try again in a moment", 1)
-        self._asking += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, data, name)
-        finally:
-            self._asking -= 1
-
-    def close(self) -> None:
-        self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for program in tuple(self._all):
-            program.end()
-        self._all.clear()
-
-    def _read(self, job: Job, data: bytes, name: str) -> bytes:
-        """In a thread that has a program of its own. A program that died between two files is replaced once."""
-        for _ in range(2):
-            if self._closed:
-                break
-            program = self._program_of_this_thread()
-            try:
-                return program.ask(job, data, name)
-            except OSError:
-                self._all.discard(program)
-                program.end()
-                del self._mine.program
-        raise NotReady("uploads cannot be decoded at the moment: try again later")
-
-    def _program_of_this_thread(self) -> _Program:
-        if not hasattr(self._mine, "program"):
-            self._mine.program = _Program(self._program)
-            self._all.add(self._mine.program)
-        found: _Program = self._mine.program
-        return found
-
-
-class _Program:
-    """A running `decoder_process` and the socket to it. It gets nothing of this process's environment."""
-
-    def __init__(self, module: str) -> None:
-        self._line, theirs = socket.socketpair()
-        self._line.settimeout(SILENCE_SECONDS)
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  (our own module)
-                [sys.executable, "-m", module],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C is for the server, which ends it
-            )
-
-    def ask(self, job: Job, data: bytes, name: str) -> bytes:
-        """Raises BadInput, Undecodable; OSError when the program is gone or says nothing."""
-        send(self._line, {"job": job, "name": name}, data)
-        answer = receive(self._line)
-        if answer is None:
-            raise ConnectionResetError("the decoder ended")
-        about, result = answer
-        if about["verdict"] == "refused":
-            raise BadInput(about["message"])
-        if about["verdict"] == "stopped":
-            raise Undecodable(
-                f"{job} {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB: "
-                "save it again in a plain format, or scale it down"
-            )
-        return result
-
-    def end(self) -> None:
-        self._line.close()
-        self._process.kill()
-        self._process.wait()

@@ -1,8 +1,8 @@
-"""Program that decodes what strangers upload: `python -m serving.gateway.decoding.process`, one socket as its stdin.
+"""The program that decodes uploads: `python -m serving.gateway.decoding.process`, one socket as its stdin.
 
 It stays single-threaded and forks for every file. The fork gets hard limits, decodes, writes its answer into a pipe and
 ends; a file that eats memory, hangs or crashes its decoder takes that fork with it and nothing else. A fork has nothing
-of the server's environment and can open no file and no socket. Knows no HTTP; `decoders.py` starts and asks it.
+of the server's environment and can open no file and no socket. `decoders.py` starts and asks it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NEEDS = {"video": ("av", "av.subtitles.stream")}
 
 
 def answer_all(line: socket.socket, jobs: Mapping[str, Job]) -> None:
-    """Answers one request after the other, until the asker is gone."""
+    """Answer one request after the other, until the server is gone."""
     while (request := receive(line)) is not None:
         about, data = request
         for library in _NEEDS.get(about["job"], ()):
@@ -56,7 +56,7 @@ def answer_all(line: socket.socket, jobs: Mapping[str, Job]) -> None:
 
 
 def _load() -> None:
-    """Everything that a picture needs, by reading one."""
+    """Import everything that decoding a picture needs, by decoding one: in a fork it would be too late."""
     Image.preinit()
     tiny = io.BytesIO()
     Image.new("RGBA", (MIN_SIDE, MIN_SIDE)).save(tiny, "PNG")
@@ -81,7 +81,7 @@ def _in_a_fork(job: Job, data: bytes, name: str) -> tuple[Verdict, bytes]:
 
 
 def _work(job: Job, data: bytes, name: str, writer: int) -> NoReturn:
-    """In the fork: never returns. An answer is one byte of verdict and what belongs to it."""
+    """Decode in the fork, and end it: one byte of verdict is written, then the result or the message."""
     try:
         _limit()
         try:
@@ -109,7 +109,7 @@ def _limit() -> None:
 
 
 def _until_closed(reader: int) -> bytes:
-    """What the fork writes before its time is over; nothing of it when that is too much or comes too late."""
+    """All that the fork writes before its time is over; nothing when that is too much or comes too late."""
     parts: list[bytes] = []
     until, size = time.monotonic() + WALL_SECONDS, 0
     poll = select.poll()
@@ -126,7 +126,7 @@ def _until_closed(reader: int) -> bytes:
 
 
 def run(jobs: Mapping[str, Job]) -> None:
-    """The program, on the socket that is its stdin."""
+    """Run the program on the socket that is its stdin."""
     _load()
     # A server that was killed needs no answer, and its log no traceback.
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as line, suppress(ConnectionError):

@@ -1,4 +1,4 @@
-"""`/api/v1/generations`: ask for an ad by any recipe, follow it, direct it. Other routes are views of the same rows."""
+"""`/api/v1/generations`: ask for an ad by any recipe, follow it, decide on it. Other APIs view the same rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pipelines.errors import BadInput
+from pipelines.brief import MAX_REFERENCES
+from pipelines.orders.ad import AdRequest
 from pipelines.records import Generation, GenerationStatus
 from pipelines.report.record import RunRecord
-from serving.gateway import queue as removal
-from serving.gateway.auth.identity import owner
+from serving.gateway import orders
+from serving.gateway.auth.gate import owner
 from serving.gateway.events import ENDED, MAX_SEQ, cursor, event_frame, event_streams, sse_response
 from serving.gateway.generations.schemas import (
     ApproveBody,
@@ -33,11 +34,9 @@ from serving.gateway.generations.views import (
     run_record,
     take_object,
 )
-from serving.gateway.openai.sampling import MAX_PICTURES
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, ad_request, is_repeated, request_key, unified_field
+from serving.gateway.orders import AdIntake, Idempotent, notify
 from serving.gateway.problems import Problem
-from serving.gateway.queue import notify
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/api/v1/generations", tags=["generations"])
@@ -54,18 +53,15 @@ PageOffset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 
 
 @router.post("", status_code=202, openapi_extra=body_schema(GenerationCreate, BODY_TYPES))
-async def create_generation(
-    request: Request, response: Response, idempotency_key: IdempotencyKey = None
-) -> GenerationDetail:
+async def create_generation(request: Request, response: Response, idempotency: Idempotent) -> GenerationDetail:
     """Ask for an ad. It is stored and made by a worker; follow its events, or poll it."""
     used, user = services(request), owner(request)
-    body = await read_body(request, GenerationCreate, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
-    keys = request_key(request, idempotency_key, body)
-    desk = AdDesk(used, user, unified_field)
-    accepted = await desk.take(ad_request(body), body.references, keys, body.parent_generation_id)
+    body = await parse_body(request, GenerationCreate, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
+    accepted = await AdIntake(used, user, _field).take(
+        _request(body), body.references, idempotency.keys(body), body.parent_generation_id
+    )
+    idempotency.mark(accepted.repeated)
     response.headers["Location"] = f"{router.prefix}/{accepted.id}"
-    if accepted.repeated:
-        response.headers[REPLAYED] = "true"
     return await detail(used, user, accepted.id)
 
 
@@ -95,9 +91,9 @@ async def get_events(
     after: Annotated[int | None, Query(ge=0, le=MAX_SEQ)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = MAX_EVENTS,
 ) -> Response:
-    """The log past `after`: as JSON, or to whoever accepts `text/event-stream` live until the generation has ended.
+    """The event log past `after`: JSON, or live until the generation has ended for who accepts `text/event-stream`.
 
-    A stream goes on after `Last-Event-ID`; any number may follow, and all see every event once and in order.
+    A stream continues after `Last-Event-ID`. Any number of clients may follow; each gets every event once and in order.
     """
     used, user = services(request), owner(request)
     generation, start = await used.store.get(user, generation_id), cursor(request, after)
@@ -112,7 +108,7 @@ async def get_events(
 
 @router.get("/{generation_id}/takes")
 async def get_takes(request: Request, generation_id: str) -> TakeList:
-    """Every take there is, oldest first, with its provenance."""
+    """Every take of a generation, oldest first, with its provenance."""
     used = services(request)
     await used.store.get(owner(request), generation_id)
     return TakeList(items=[take_object(take) for take in await used.store.takes(generation_id)])
@@ -120,7 +116,7 @@ async def get_takes(request: Request, generation_id: str) -> TakeList:
 
 @router.get("/{generation_id}/record")
 async def get_record(request: Request, generation_id: str) -> RunRecord:
-    """Everything about it in one object, as far as it is made: what `run.json` of the command line holds."""
+    """Everything about a generation, complete or not, in one object: what `run.json` of the command line holds."""
     return await run_record(services(request), owner(request), generation_id)
 
 
@@ -135,45 +131,35 @@ async def get_conversation(request: Request, generation_id: str) -> Conversation
 
 @router.post("/{generation_id}/cancel")
 async def cancel_generation(request: Request, generation_id: str) -> GenerationObject:
-    """Stop it: at once while it waits, within one denoising step while it runs. Nothing happens to one that ended."""
-    return generation_object(await removal.cancel(services(request), owner(request), generation_id))
+    """Cancel a generation: at once while it waits, within one denoising step while it runs. One that ended is left."""
+    return generation_object(await orders.cancel(services(request), owner(request), generation_id))
 
 
 @router.post("/{generation_id}/approve")
 async def approve(request: Request, generation_id: str, body: ApproveBody) -> GenerationObject:
-    """Let it go on. 400 for a stage that does not wait; approving once more what was just approved changes nothing."""
+    """Approve a stage, so that the next stage runs. 400 for one that does not wait; twice is the same as once."""
     used, user = services(request), owner(request)
-    try:
-        directed = await used.ads.directions.approve(user, generation_id, body.stage, body.selected_indices, body.notes)
-    except BadInput as error:
-        raise undecidable(error) from None
-    return await _on(used, directed)
+    directed = await used.ads.directions.approve(user, generation_id, body.stage, body.selected_indices, body.notes)
+    return await _resumed(used, directed)
 
 
 @router.post("/{generation_id}/regenerate")
 async def regenerate(
-    request: Request,
-    response: Response,
-    generation_id: str,
-    body: RegenerateBody,
-    idempotency_key: IdempotencyKey = None,
+    request: Request, generation_id: str, body: RegenerateBody, idempotency: Idempotent
 ) -> GenerationObject:
-    """Make a stage, one scene of it or one take anew; what follows from it runs again."""
+    """Regenerate a stage, one scene of it or one take; what follows from it runs again."""
     used, user = services(request), owner(request)
-    directions, keys = used.ads.directions, request_key(request, idempotency_key, body)
-    if await is_repeated(request, response, keys):
+    directions, keys = used.ads.directions, idempotency.keys(body)
+    if await idempotency.is_repeated(keys):
         return generation_object(await used.store.get(user, generation_id))
     said = (body.feedback, body.modifications, keys)
     if body.take_id is not None:
         await _check_take(used, user, generation_id, body.take_id)
-    try:
-        if body.stage is not None:
-            asked = directions.regenerate(user, generation_id, body.stage, body.scene_number, *said)
-        else:
-            asked = directions.regenerate_take(user, generation_id, body.take_id or "", *said)
-        return await _on(used, await asked)
-    except BadInput as error:
-        raise undecidable(error) from None
+    if body.stage is not None:
+        decided = directions.regenerate(user, generation_id, body.stage, body.scene_number, *said)
+    else:
+        decided = directions.regenerate_take(user, generation_id, body.take_id or "", *said)
+    return await _resumed(used, await decided)
 
 
 @router.post("/{generation_id}/select")
@@ -181,33 +167,25 @@ async def select(request: Request, generation_id: str, body: SelectBody) -> Gene
     """Make an earlier take the current one (undo, redo); what follows from it runs again."""
     used, user = services(request), owner(request)
     await _check_take(used, user, generation_id, body.take_id)
-    try:
-        directed = await used.ads.directions.select(user, generation_id, body.take_id)
-    except BadInput as error:
-        raise undecidable(error) from None
-    return await _on(used, directed)
+    return await _resumed(used, await used.ads.directions.select(user, generation_id, body.take_id))
 
 
 @router.post("/{generation_id}/resume")
 async def resume(request: Request, generation_id: str) -> GenerationObject:
-    """Try a failed or cancelled generation again; its finished steps are reused."""
+    """Resume a failed or cancelled generation; its finished steps are reused."""
     used, user = services(request), owner(request)
-    try:
-        directed = await used.ads.directions.resume(user, generation_id)
-    except BadInput as error:
-        raise undecidable(error) from None
-    return await _on(used, directed)
+    return await _resumed(used, await used.ads.directions.resume(user, generation_id))
 
 
 @router.delete("/{generation_id}")
 async def delete_generation(request: Request, generation_id: str) -> Deleted:
-    """Delete it with its files, also while it runs: then it is cancelled first."""
-    await removal.remove(services(request), owner(request), generation_id)
+    """Delete a generation with its files. One that runs is cancelled first."""
+    await orders.remove(services(request), owner(request), generation_id)
     return Deleted(id=generation_id)
 
 
 async def detail(used: Services, user: str, generation_id: str) -> GenerationDetail:
-    """Raises NotFound."""
+    """A generation with what was made so far. Raises NotFound."""
     generation = await used.store.get(user, generation_id)
     return generation_detail(generation, await used.store.generation_outputs(generation_id))
 
@@ -232,18 +210,34 @@ async def listed(
     )
 
 
-def undecidable(error: BadInput) -> Problem:
-    """400: what is asked cannot be done with the generation as it stands, and nothing has changed."""
-    return Problem("bad_request", str(error))
-
-
-async def _on(used: Services, directed: Generation) -> GenerationObject:
+async def _resumed(used: Services, directed: Generation) -> GenerationObject:
+    """The generation after its owner decided, once the workers were notified."""
     await notify(used.notifier.wake())
     return generation_object(directed)
 
 
 async def _check_take(used: Services, user: str, generation_id: str, take_id: str) -> None:
-    """Raises NotFound for the generation, Problem 400 for a take that is none of its."""
+    """Raises NotFound for the generation, Problem 400 for a take of another one."""
     await used.store.get(user, generation_id)
     if take_id not in {take.id for take in await used.store.takes(generation_id)}:
         raise Problem("bad_request", f"no take {take_id!r} in this generation", "take_id")
+
+
+def _request(body: GenerationCreate) -> AdRequest:
+    """What a body asks for, references aside."""
+    given = {name: getattr(body.brief, name) for name in body.brief.model_fields_set}
+    return AdRequest(
+        recipe=body.recipe,
+        brief={name: value for name, value in given.items() if value is not None},
+        coherence=body.coherence.given if body.coherence else {},
+        approvals=body.approvals,
+        quality_dimensions=body.quality.dimensions if body.quality else None,
+        quality_gate=body.quality.gate if body.quality else None,
+        storyboard=body.storyboard,
+        use_llm=body.use_llm,
+    )
+
+
+def _field(name: str) -> str:
+    """The name that a field of `AdRequest` has in a body."""
+    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from models.interfaces import Plain, ReferenceRole, Seed, Unit
+from models.interfaces import Plain, Seed
 from models.spec import AspectRatio
 from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, Framework
 from pipelines.coherence import CoherenceSettings
@@ -16,7 +16,8 @@ from pipelines.recipe import QualityGate, StageName
 from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
 from pipelines.storyboard_file import Storyboard
-from serving.gateway.openai.sampling import PictureSource
+from serving.gateway.orders import ReferenceBody
+from serving.gateway.requests import PictureSource
 
 Item = TypeVar("Item")
 AdPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
@@ -26,7 +27,7 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 
 
 class Page(Plain, Generic[Item]):
-    """The contract's pagination."""
+    """One page of a list, as the contract pages."""
 
     items: list[Item]
     total: int
@@ -36,7 +37,7 @@ class Page(Plain, Generic[Item]):
 
 
 class BriefBody(Plain):
-    """What the ad is for. What is left out is as the recipe has it."""
+    """What the ad is for. Fields that are left out are as the recipe says."""
 
     prompt: AdPrompt | None = None
     """Left out only beside a storyboard, which has its own."""
@@ -50,16 +51,8 @@ class BriefBody(Plain):
     seed: Seed = 0
 
 
-class ReferenceBody(Plain):
-    """A reference image with what it shows."""
-
-    image: PictureSource
-    role: ReferenceRole = "product"
-    weight: Unit = 1.0
-
-
 class QualityBody(Plain):
-    """What is measured, and what a scene must reach. What is left out is as the recipe has it."""
+    """What is measured, and what a scene must reach. Fields that are left out are as the recipe says."""
 
     dimensions: Annotated[tuple[str, ...], Field(max_length=20)] | None = None
     """Each is measured on what it is made for: a scene's still, its clip, the finished video."""
@@ -84,7 +77,7 @@ class CoherenceBody(CoherenceSettings):
 
 
 class GenerationCreate(Plain):
-    """`POST /api/v1/generations`."""
+    """Body of `POST /api/v1/generations`."""
 
     recipe: Annotated[str, Field(max_length=100)] = "master"
     brief: BriefBody
@@ -186,7 +179,7 @@ class EventList(Plain):
 
 
 class TakeObject(Plain):
-    """An immutable result of a step; `current` is the one that counts."""
+    """An immutable result of a step; the `current` one is used."""
 
     id: str
     kind: TakeKind
@@ -215,7 +208,7 @@ class ApproveBody(Plain):
 
 
 class RegenerateBody(Plain):
-    """A stage, one scene of it, or what one take shows."""
+    """What to regenerate: a stage, one scene of it, or what one take shows."""
 
     stage: StageName | None = None
     scene_number: Annotated[int, Field(ge=1)] | None = None

@@ -22,23 +22,14 @@ from serving.gateway.generations.schemas import (
 )
 from serving.gateway.services import Services
 
-
-async def run_record(used: Services, user: str, generation_id: str) -> RunRecord:
-    """As far as it is made. Raises NotFound."""
-    generation = await used.store.get(user, generation_id)
-    made = {STAGES[stage].makes: output for stage, output in (await used.store.outputs(generation_id)).items()}
-    state = RunState.model_validate({**generation.given, **made})
-    return await collect(used.store, user, generation_id, state)
-
-
-Outputs = Mapping[StageName, Any]
-"""What each finished stage made."""
 FILES = "/api/generations"
 MASTER, MASTER_FRAMEWORK = "master", "master_mode"
+Outputs = Mapping[StageName, Any]
+"""What each finished stage made."""
 
 
 def generation_object(generation: Generation) -> GenerationObject:
-    """A row of a list: from the row alone."""
+    """The entry of a list, from the row alone."""
     return GenerationObject(**_fields(generation, has_video=generation.status == "completed"))
 
 
@@ -77,8 +68,16 @@ def take_object(take: Take) -> TakeObject:
     return TakeObject(**take.model_dump(), url=f"/v1/artifacts/{take.artifact}")
 
 
+async def run_record(used: Services, user: str, generation_id: str) -> RunRecord:
+    """The record of a generation, complete or not. Raises NotFound."""
+    generation = await used.store.get(user, generation_id)
+    made = {STAGES[stage].makes: output for stage, output in (await used.store.outputs(generation_id)).items()}
+    state = RunState.model_validate({**generation.given, **made})
+    return await collect(used.store, user, generation_id, state)
+
+
 def stages_of(generation: Generation) -> tuple[StageName, ...]:
-    """Those that run."""
+    """The stages that run in a generation."""
     return tuple(stage.name for stage in wanted_stages(generation.recipe, frozenset(generation.given)))
 
 
@@ -128,7 +127,7 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
 
 
 def _num_scenes(generation: Generation) -> int | None:
-    """How many it has or will have; None where only its worker can tell."""
+    """How many scenes a generation has or will have; None where only its worker can tell."""
     if (scenes := generation.given.get("scenes")) is not None:
         return len(scenes["scenes"])
     brief, fps = generation.brief, generation.manifest.get("fps")

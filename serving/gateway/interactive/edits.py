@@ -1,4 +1,4 @@
-"""Edits of a session's images: ordered, then waited for a while. An edit that takes longer goes on by itself."""
+"""Edits of a session's images (inpainting): asked for, then awaited for a minute. A longer edit goes on by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.records import Generation, Keys
 from pipelines.stages.edits import edit_step_name
 from pipelines.steps import TakeKind
 from serving.gateway.events import EventStreams
-from serving.gateway.interactive.schemas import Inpainted, InpaintRequest
+from serving.gateway.interactive.schemas import Inpainted, InpaintOrder
 from serving.gateway.interactive.sessions import Sessions
 from serving.gateway.interactive.stages import work_stage
 from serving.gateway.interactive.views import artifact_url, edit_urls
@@ -21,43 +21,45 @@ from serving.gateway.problems import Problem
 from serving.gateway.services import Services
 
 WAIT_SECONDS = 60.0
-"""Then the call answers that the edit is still at work: proxies cut longer silences."""
+"""After so long the call answers that the edit is still at work: proxies cut longer silences."""
 
 
 class SessionEdits:
+    """Edits the images of one user's sessions."""
+
     def __init__(self, services: Services, owner: str, sessions: Sessions, streams: EventStreams) -> None:
         self._services = services
         self._owner = owner
         self._sessions = sessions
         self._streams = streams
 
-    async def inpaint(self, session_id: str, body: InpaintRequest, keys: Keys) -> tuple[Inpainted, bool]:
-        """The edit, and whether an earlier request with one of `keys` asked for it.
+    async def inpaint(self, session_id: str, body: InpaintOrder, keys: Keys) -> tuple[Inpainted, bool]:
+        """Edit an image; and whether an earlier request with one of `keys` asked for this edit.
 
         Raises Problem 400 for an image that is not there, 413 and 422 for a mask that cannot be used; Busy, KeyReused.
         """
         generation = await self._sessions.row(session_id)
         repeated = await self._services.ads.intake.known(self._owner, keys) is not None
         if repeated:
-            order, before = await self._asked_before(generation, body), 0
+            order, before = await self._repeated_edit(generation, body), 0
         else:
             before = await self._sessions.newest_seq(session_id)
             order = await self._order(generation, body, keys)
-        done = await self._within(session_id, order, before)
+        done = await self._made_in_time(session_id, order, before)
         return await self._answer(session_id, order, done), repeated
 
-    async def _order(self, generation: Generation, body: InpaintRequest, keys: Keys) -> PendingEdit:
+    async def _order(self, generation: Generation, body: InpaintOrder, keys: Keys) -> PendingEdit:
         used, directions = self._services, self._services.ads.directions
         take_id = await self._image(generation, body.image_id)
         mask = await Pictures(used, self._owner).mask(body.mask_data, "mask_data")
         words = (body.prompt, body.negative_prompt or "")
         async with kept_files(used, self._owner, [mask.data], "image/png") as (stored,):
-            return await self._sessions.direct(
+            return await self._sessions.decide(
                 directions.inpaint(self._owner, generation.id, take_id, stored, *words, keys)
             )
 
-    async def _asked_before(self, generation: Generation, body: InpaintRequest) -> PendingEdit:
-        """The order that this body was. Raises Problem 409 when its owner has decided otherwise since."""
+    async def _repeated_edit(self, generation: Generation, body: InpaintOrder) -> PendingEdit:
+        """The edit that a repeated body asked for. Raises Problem 409 when its owner has decided otherwise since."""
         edit = generation.direction.choice(*_target(generation, body.image_id))
         if isinstance(edit, Edit) and (edit.prompt, edit.negative_prompt) == (body.prompt, body.negative_prompt or ""):
             takes = await self._services.store.takes(generation.id)
@@ -82,7 +84,7 @@ class SessionEdits:
             text = f"image_id {image_id}: stage {stage!r} has no such image; count from 0"
             raise Problem("bad_request", text, "image_id") from None
 
-    async def _within(self, session_id: str, order: PendingEdit, before: int) -> bool:
+    async def _made_in_time(self, session_id: str, order: PendingEdit, before: int) -> bool:
         """Whether the edit is made before WAIT_SECONDS are over. Raises Problem when its generation fails."""
         try:
             async with (

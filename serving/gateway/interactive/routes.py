@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from pipelines.brief import MAX_REFERENCES, BriefReference
 from pipelines.orders.ad import AdRequest
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.events import event_streams
 from serving.gateway.interactive.edits import SessionEdits
 from serving.gateway.interactive.schemas import (
@@ -17,7 +17,7 @@ from serving.gateway.interactive.schemas import (
     Approved,
     ChatMessage,
     Inpainted,
-    InpaintRequest,
+    InpaintOrder,
     ReferencesUploaded,
     ReferenceUpload,
     Regenerated,
@@ -30,15 +30,106 @@ from serving.gateway.interactive.schemas import (
 from serving.gateway.interactive.sessions import RECIPE, Sessions, work_stage_of
 from serving.gateway.interactive.stages import stage_after
 from serving.gateway.interactive.views import reference_images
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, is_repeated, request_key
+from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, Upload, body_schema, read_multipart
 from serving.gateway.services import services
 
+router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
+
+
+@router.post("/start", status_code=201)
+async def start(request: Request, body: SessionStart, idempotency: Idempotent) -> Session:
+    """A new session. It begins with the story, and waits for approval there unless its mode is `auto`."""
+    used, user = services(request), owner(request)
+    brief = {"prompt": body.prompt, "title": body.title, "duration": body.target_duration}
+    asked = AdRequest(recipe=RECIPE, brief=brief, approvals=() if body.mode == "auto" else None)
+    accepted = await AdIntake(used, user).take(asked, (), idempotency.keys(body))
+    idempotency.mark(accepted.repeated)
+    return await Sessions(used, user).show(accepted.id)
+
+
+@router.get("/{session_id}/status")
+async def get_status(request: Request, session_id: str) -> SessionStatus:
+    """The state of a session, for polling."""
+    return await _sessions(request).status(session_id)
+
+
+@router.get("/{session_id}")
+async def get_session(request: Request, session_id: str) -> Session:
+    """The session with everything that it made and everything that was said."""
+    return await _sessions(request).show(session_id)
+
+
+@router.post("/{session_id}/approve")
+async def approve(request: Request, session_id: str, body: Approval) -> Approved:
+    """Approve a stage, so that the next one runs. 400 unless `stage` waits; the same approval twice counts once."""
+    sessions, directions = _sessions(request), services(request).ads.directions
+    await sessions.row(session_id)
+    stage = work_stage_of(body.stage)
+    await sessions.decide(directions.approve(owner(request), session_id, stage, body.selected_indices, body.notes))
+    following = stage_after(stage)
+    message = f"The {stage} is approved. Next: {following}."
+    return Approved(session_id=session_id, approved_stage=stage, next_stage=following, message=message)
+
+
+@router.post("/{session_id}/regenerate")
+async def regenerate(request: Request, session_id: str, body: Regeneration, idempotency: Idempotent) -> Regenerated:
+    """Regenerate a stage, or one scene of it (`modifications.scene_number`); what follows from it runs again.
+
+    409 while a worker runs it. The earlier takes stay, and can be made current again.
+    """
+    sessions, directions = _sessions(request), services(request).ads.directions
+    changes = body.modifications or SceneModifications()
+    await sessions.row(session_id)
+    stage = work_stage_of(body.stage)
+    if not await idempotency.is_repeated(keys := idempotency.keys(body)):
+        wanted = (stage, changes.scene_number, body.feedback, changes.settings)
+        await sessions.decide(directions.regenerate(owner(request), session_id, *wanted, keys))
+    what = stage if changes.scene_number is None else f"scene {changes.scene_number} of the {stage}"
+    return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)
+
+
+@router.post("/{session_id}/reference-images/upload", openapi_extra=body_schema(ReferenceUpload, (FORM_TYPE,)))
+async def upload_references(request: Request, session_id: str) -> ReferencesUploaded:
+    """Bring up to three images of your own, in place of a drawn reference; until the story is approved."""
+    return await take_references(request, _sessions(request), session_id)
+
+
+@router.post("/{session_id}/inpaint", responses={202: {"model": Inpainted, "description": "The edit is still at work"}})
+async def inpaint(
+    request: Request, response: Response, session_id: str, body: InpaintOrder, idempotency: Idempotent
+) -> Inpainted:
+    """Repaint the white part of a mask in one image. The old image stays; the edited one is its next version."""
+    edits = SessionEdits(services(request), owner(request), _sessions(request), event_streams(request))
+    edited, repeated = await edits.inpaint(session_id, body, idempotency.keys(body))
+    idempotency.mark(repeated)
+    if edited.edited_image_url is None:
+        response.status_code = 202
+    return edited
+
+
+@router.post("/{session_id}/chat")
+async def chat(request: Request, session_id: str, body: ChatMessage) -> Session:
+    """Say something about what waits for approval. The answer is the last entry of the conversation.
+
+    A message that names no scene is answered with a question, and nothing is regenerated.
+    """
+    sessions = _sessions(request)
+    await sessions.say(session_id, body)
+    return await sessions.show(session_id)
+
+
+def _sessions(request: Request) -> Sessions:
+    return Sessions(services(request), owner(request))
+
 
 async def take_references(request: Request, sessions: Sessions, session_id: str) -> ReferencesUploaded:
-    """Raises NotFound, BadInput as Problem 400, Problem 413, 415, 422, QuotaExceeded."""
+    """Store the files of a form as the session's references.
+
+    Raises NotFound, DecisionRefused, Problem 413, 415, 422, QuotaExceeded.
+    """
     used, user = services(request), owner(request)
     generation = await sessions.row(session_id)
     uploads = await _uploads(request, used.limits.upload_bytes)
@@ -50,7 +141,7 @@ async def take_references(request: Request, sessions: Sessions, session_id: str)
             BriefReference(artifact=one.sha256, role="product", filename=upload.filename[:200] or f"reference-{index}")
             for index, (one, upload) in enumerate(zip(stored, uploads, strict=True), start=1)
         )
-        await sessions.direct(used.ads.directions.upload_references(user, session_id, references, stored))
+        await sessions.decide(used.ads.directions.upload_references(user, session_id, references, stored))
     return ReferencesUploaded(
         session_id=session_id,
         images=reference_images(references, ()),
@@ -76,96 +167,3 @@ def _check_model(image_model: dict[str, object], count: int) -> None:
             f"images: image model {image_model['name']!r} takes {takes} reference images, not {count}: leave some out"
         )
         raise Problem("limit_exceeded", text, "images", {"max_files": takes})
-
-
-router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
-
-
-@router.post("/start", status_code=201)
-async def start(request: Request, response: Response, body: SessionStart, key: IdempotencyKey = None) -> Session:
-    """A new session. It begins with the story, and waits for approval there unless its mode is `auto`."""
-    used, user = services(request), owner(request)
-    brief = {"prompt": body.prompt, "title": body.title, "duration": body.target_duration}
-    asked = AdRequest(recipe=RECIPE, brief=brief, approvals=() if body.mode == "auto" else None)
-    accepted = await AdDesk(used, user).take(asked, (), request_key(request, key, body))
-    if accepted.repeated:
-        response.headers[REPLAYED] = "true"
-    return await Sessions(used, user).show(accepted.id)
-
-
-@router.get("/{session_id}/status")
-async def get_status(request: Request, session_id: str) -> SessionStatus:
-    """Where the session stands, for polling."""
-    return await _sessions(request).status(session_id)
-
-
-@router.get("/{session_id}")
-async def get_session(request: Request, session_id: str) -> Session:
-    """The session with everything that it made and everything that was said."""
-    return await _sessions(request).show(session_id)
-
-
-@router.post("/{session_id}/approve")
-async def approve(request: Request, session_id: str, body: Approval) -> Approved:
-    """Go on to the next stage. 400 unless `stage` is the one that waits; the same approval twice counts once."""
-    sessions, directions = _sessions(request), services(request).ads.directions
-    await sessions.row(session_id)
-    stage = work_stage_of(body.stage)
-    await sessions.direct(directions.approve(owner(request), session_id, stage, body.selected_indices, body.notes))
-    following = stage_after(stage)
-    message = f"The {stage} is approved. Next: {following}."
-    return Approved(session_id=session_id, approved_stage=stage, next_stage=following, message=message)
-
-
-@router.post("/{session_id}/regenerate")
-async def regenerate(
-    request: Request, response: Response, session_id: str, body: Regeneration, key: IdempotencyKey = None
-) -> Regenerated:
-    """Make a stage anew, or one scene of it (`modifications.scene_number`); what follows from it follows again.
-
-    409 while a worker is at it. The takes of before stay, and can be made current again.
-    """
-    sessions, directions = _sessions(request), services(request).ads.directions
-    changes = body.modifications or SceneModifications()
-    await sessions.row(session_id)
-    stage = work_stage_of(body.stage)
-    if not await is_repeated(request, response, keys := request_key(request, key, body)):
-        wanted = (stage, changes.scene_number, body.feedback, changes.settings)
-        await sessions.direct(directions.regenerate(owner(request), session_id, *wanted, keys))
-    what = stage if changes.scene_number is None else f"scene {changes.scene_number} of the {stage}"
-    return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)
-
-
-@router.post("/{session_id}/reference-images/upload", openapi_extra=body_schema(ReferenceUpload, (FORM_TYPE,)))
-async def upload_references(request: Request, session_id: str) -> ReferencesUploaded:
-    """Bring up to three images of your own, in place of a drawn reference; until the story is approved."""
-    return await take_references(request, _sessions(request), session_id)
-
-
-@router.post("/{session_id}/inpaint", responses={202: {"model": Inpainted, "description": "The edit is still at work"}})
-async def inpaint(
-    request: Request, response: Response, session_id: str, body: InpaintRequest, key: IdempotencyKey = None
-) -> Inpainted:
-    """Repaint the white part of a mask in one image. The old image stays; the edited one is its next version."""
-    edits = SessionEdits(services(request), owner(request), _sessions(request), event_streams(request))
-    edited, repeated = await edits.inpaint(session_id, body, request_key(request, key, body))
-    if repeated:
-        response.headers[REPLAYED] = "true"
-    if edited.edited_image_url is None:
-        response.status_code = 202
-    return edited
-
-
-@router.post("/{session_id}/chat")
-async def chat(request: Request, session_id: str, body: ChatMessage) -> Session:
-    """Say something about what waits for approval. The answer is the last entry of the conversation.
-
-    A message that names no scene is answered with a question, and makes nothing anew.
-    """
-    sessions = _sessions(request)
-    await sessions.say(session_id, body)
-    return await sessions.show(session_id)
-
-
-def _sessions(request: Request) -> Sessions:
-    return Sessions(services(request), owner(request))

@@ -20,7 +20,7 @@ MAX_MASK_TEXT = 16 * 1024 * 1024
 
 
 class SessionStart(Plain):
-    """`POST /start`."""
+    """Body of `POST /start`."""
 
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10, max_length=5000)]
     target_duration: Annotated[int, Field(ge=9, le=60)] = 15
@@ -109,15 +109,15 @@ StageOutput = StoryOutput | ReferenceOutput | StoryboardOutput | VideoOutput
 
 
 class SessionStatus(Plain):
-    """`GET /{session_id}/status`."""
+    """Answer of `GET /{session_id}/status`."""
 
     session_id: str
     status: SessionStage
     current_stage: SessionStage
-    """Where it stands; of a session in `error`, where it stopped."""
+    """The stage at work or waiting; of a session in `error`, the stage in which it stopped."""
     updated_at: datetime
     has_output: bool
-    """Whether there is something of the current stage to look at."""
+    """Whether the current stage has made something."""
     awaiting_approval: bool
     progress: Annotated[int, Field(ge=0, le=100)]
     error: str | None
@@ -125,7 +125,7 @@ class SessionStatus(Plain):
 
 
 class Session(Plain):
-    """A session as its owner finds it."""
+    """A session with everything that it made."""
 
     session_id: str
     user_id: str
@@ -144,7 +144,7 @@ class Session(Plain):
 
 
 class Approval(Plain):
-    """`POST /{session_id}/approve`."""
+    """Body of `POST /{session_id}/approve`."""
 
     stage: SessionStage
     """Must be the current one."""
@@ -160,10 +160,10 @@ class Approved(Plain):
 
 
 class SceneModifications(Modifications):
-    """What is set outright instead of said in words."""
+    """Settings that are changed directly, instead of by feedback in words."""
 
     scene_number: SceneNumber | None = None
-    """Only this scene is made anew; none: the whole stage."""
+    """Only this scene is regenerated; none: the whole stage."""
 
     @property
     def settings(self) -> Modifications:
@@ -171,7 +171,7 @@ class SceneModifications(Modifications):
 
 
 class Regeneration(Plain):
-    """`POST /{session_id}/regenerate`."""
+    """Body of `POST /{session_id}/regenerate`."""
 
     stage: SessionStage
     """The current one, or an earlier one to go back to."""
@@ -184,11 +184,11 @@ class Regenerated(Plain):
     stage: WorkStage
     message: str
     regenerated: bool
-    """Whether it is being made anew; `stage_complete` says when it is there."""
+    """Whether it is being regenerated; `stage_complete` says when it is finished."""
 
 
 class ReferenceUpload(Plain):
-    """`POST /{session_id}/reference-images/upload`, as a form."""
+    """Form of `POST /{session_id}/reference-images/upload`."""
 
     images: Annotated[tuple[FileField, ...], Field(min_length=1, max_length=3)]
     """JPEG, PNG or WebP. Files of a form count whatever their field is called."""
@@ -200,8 +200,8 @@ class ReferencesUploaded(Plain):
     message: str
 
 
-class InpaintRequest(Plain):
-    """`POST /{session_id}/inpaint`."""
+class InpaintOrder(Plain):
+    """Body of `POST /{session_id}/inpaint`."""
 
     image_id: Annotated[int, Field(ge=0, le=99)]
     """The index of the image among those of the current stage, or of the storyboard when a later stage is current."""
@@ -224,7 +224,7 @@ class Inpainted(Plain):
 
 
 class ChatMessage(Plain):
-    """`POST /{session_id}/chat`, and with `"type": "chat"` on the WebSocket."""
+    """Body of `POST /{session_id}/chat`; with `"type": "chat"` a message on the WebSocket."""
 
     type: Literal["chat"] = "chat"
     message: Wish

@@ -1,4 +1,4 @@
-"""Reading and directing one owner's sessions: what the HTTP routes and the WebSocket of a session share.
+"""One user's sessions, read and decided on: what the HTTP routes and the WebSocket of a session share.
 
 A session is a generation of the recipe `interactive`. What its state does not allow is 400, as in the contract.
 """
@@ -9,13 +9,12 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import TypeVar
 
-from pipelines.errors import BadInput
 from pipelines.records import Generation
 from serving.gateway.interactive.schemas import ChatMessage, Session, SessionStatus
 from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage
 from serving.gateway.interactive.views import session, status
+from serving.gateway.orders import notify
 from serving.gateway.problems import Problem
-from serving.gateway.queue import notify
 from serving.gateway.services import Services
 
 RECIPE = "interactive"
@@ -24,21 +23,21 @@ Answer = TypeVar("Answer")
 
 
 class Sessions:
-    """Those of one owner."""
+    """Sessions of one user."""
 
     def __init__(self, services: Services, owner: str) -> None:
         self._services = services
         self._owner = owner
 
     async def row(self, session_id: str) -> Generation:
-        """Raises NotFound, and Problem 404 for a generation that is no session."""
+        """The generation behind a session. Raises NotFound, and Problem 404 for a generation that is no session."""
         generation = await self._services.store.get(self._owner, session_id)
         if generation.recipe.name != RECIPE:
             raise Problem("not_found", f"no generation {session_id!r}")
         return generation
 
     async def show(self, session_id: str) -> Session:
-        """The session as it is. Its `seq` is read first: following from there repeats rather than misses."""
+        """The session with all that it made. Its `seq` is read first: following from there repeats, never misses."""
         seq, _ = await self._newest(session_id)
         generation = await self.row(session_id)
         made = await self._services.store.generation_outputs(session_id)
@@ -46,30 +45,28 @@ class Sessions:
         return session(generation, made.outputs, made.takes, made.messages, updated_at or generation.created_at, seq)
 
     async def status(self, session_id: str) -> SessionStatus:
+        """The state of a session, without what it made."""
         generation = await self.row(session_id)
         _, updated_at = await self._newest(session_id)
         outputs = await self._services.store.outputs(session_id)
         return status(generation, outputs, updated_at or generation.created_at)
 
     async def newest_seq(self, session_id: str) -> int:
-        """Of a session that was found to be the owner's."""
+        """`seq` of the newest event of a session, which was found to be the user's before."""
         return (await self._newest(session_id))[0]
 
     async def say(self, session_id: str, message: ChatMessage) -> None:
-        """The message and its answer are in the conversation then; what it asks for is under way."""
+        """Add a message and its answer to the conversation, and set going what it asks for."""
         await self.row(session_id)
-        await self.direct(
+        await self.decide(
             self._services.ads.directions.say(
                 self._owner, session_id, message.message, message.scene_number, message.client_id
             )
         )
 
-    async def direct(self, decision: Awaitable[Answer]) -> Answer:
-        """Carry out a decision and wake the worker for what it sets going. Raises Problem 400, Busy."""
-        try:
-            answer = await decision
-        except BadInput as error:
-            raise Problem("bad_request", str(error)) from None
+    async def decide(self, decision: Awaitable[Answer]) -> Answer:
+        """Carry out a decision, and notify the workers of what it sets going. Raises DecisionRefused, Busy."""
+        answer = await decision
         await notify(self._services.notifier.wake())
         return answer
 
@@ -83,7 +80,7 @@ class Sessions:
 
 
 def work_stage_of(stage: SessionStage) -> WorkStage:
-    """The stage that a body names, when it is one that makes something. Raises Problem 400."""
+    """The stage that a body names. Raises Problem 400 for `complete` and `error`, which make nothing."""
     for known in WORK_STAGES:
         if known == stage:
             return known

@@ -1,4 +1,4 @@
-"""One open WebSocket of a session: frames out as events come, chat in, until either side has enough."""
+"""The WebSocket of a session: frames go out as events come, chat messages come in, until either side closes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketState
 from models.interfaces import Plain
 from pipelines.errors import NotFound, PipelineError
 from pipelines.records import Event, Generation
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.events import MAX_SEQ, event_streams
 from serving.gateway.interactive.schemas import ChatMessage
 from serving.gateway.interactive.sessions import Sessions
@@ -24,15 +24,37 @@ from serving.gateway.interactive.views import ErrorFrame, Heartbeat, frame_of
 from serving.gateway.problems import Problem, error_body, invalid_body
 from serving.gateway.services import services
 
+router = APIRouter()
 MAX_MESSAGE_BYTES = 16 * 1024
 """A chat message has 2,000 characters; pictures and masks go over HTTP."""
 logger = logging.getLogger(__name__)
 
 
-class SessionTalk:
-    """`after`: the `seq` that the client has seen."""
+@router.websocket("/ws/{session_id}")
+async def session_socket(
+    socket: WebSocket, session_id: str, after: Annotated[int, Query(ge=0, le=MAX_SEQ)] = 0
+) -> None:
+    """Send the session's frames past the `seq` `after`, and take chat messages."""
+    await socket.accept()
+    sessions, user = Sessions(services(socket), owner(socket)), owner(socket)
+    try:
+        generation = await sessions.row(session_id)
+        newest = await sessions.newest_seq(session_id)
+    except (NotFound, Problem):
+        await socket.close(status.WS_1008_POLICY_VIOLATION, "no such session")
+        return
+    if after > newest:
+        await socket.close(status.WS_1008_POLICY_VIOLATION, f"after: the newest event is {newest}")
+        return
+    connection = SessionConnection(socket, sessions, generation, after)
+    await connection.run(event_streams(socket).follow(user, session_id, after))
+
+
+class SessionConnection:
+    """One open WebSocket."""
 
     def __init__(self, socket: WebSocket, sessions: Sessions, generation: Generation, after: int) -> None:
+        """`after`: the `seq` that the client has seen."""
         self._socket = socket
         self._sessions = sessions
         self._generation = generation
@@ -40,7 +62,7 @@ class SessionTalk:
         self._sending = asyncio.Lock()
 
     async def run(self, events: AsyncGenerator[Event | None]) -> None:
-        """Until the client hangs up or the session has ended. Raises nothing that a client can cause."""
+        """Serve the client until it hangs up or the session has ended. Raises nothing that a client can cause."""
         tasks = {asyncio.create_task(self._show(events)), asyncio.create_task(self._listen())}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -89,7 +111,7 @@ class SessionTalk:
 
 
 def _message(text: str | None) -> ChatMessage:
-    """Plain words, or the message as a JSON object. Raises Problem."""
+    """The message of a frame: plain text, or a JSON object. Raises Problem."""
     if text is None:
         raise Problem("bad_request", "binary frames are not read: send text; pictures go over HTTP")
     if len(text.encode()) > MAX_MESSAGE_BYTES:
@@ -105,26 +127,3 @@ def _message(text: str | None) -> ChatMessage:
         return ChatMessage.model_validate(values)
     except ValidationError as error:
         raise invalid_body(error) from None
-
-
-router = APIRouter()
-
-
-@router.websocket("/ws/{session_id}")
-async def session_socket(
-    socket: WebSocket, session_id: str, after: Annotated[int, Query(ge=0, le=MAX_SEQ)] = 0
-) -> None:
-    """Frames past the `seq` `after`; every one of them from the beginning when it is left out."""
-    await socket.accept()
-    sessions, user = Sessions(services(socket), owner(socket)), owner(socket)
-    try:
-        generation = await sessions.row(session_id)
-        newest = await sessions.newest_seq(session_id)
-    except (NotFound, Problem):
-        await socket.close(status.WS_1008_POLICY_VIOLATION, "no such session")
-        return
-    if after > newest:
-        await socket.close(status.WS_1008_POLICY_VIOLATION, f"after: the newest event is {newest}")
-        return
-    talk = SessionTalk(socket, sessions, generation, after)
-    await talk.run(event_streams(socket).follow(user, session_id, after))

@@ -15,7 +15,7 @@ from pipelines.records import Generation
 from serving.gateway.generations.views import stages_of
 
 WorkStage = Literal["story", "reference_image", "storyboard", "video"]
-"""What an owner approves or has made anew; each is also the name of the internal stage whose result it shows."""
+"""What an owner approves or regenerates; each is also the name of the internal stage whose result it shows."""
 SessionStage = Literal["story", "reference_image", "storyboard", "video", "complete", "error"]
 
 WORK_STAGES: tuple[WorkStage, ...] = get_args(WorkStage)
@@ -31,7 +31,7 @@ WORK_STAGE: dict[StageName, WorkStage] = {
 
 
 def work_stage(generation: Generation) -> WorkStage:
-    """Where the session works, waits, or stopped."""
+    """The stage in which a session works, waits, or stopped."""
     return WORK_STAGE[generation.current_stage or stages_of(generation)[0]]
 
 
@@ -43,22 +43,23 @@ def session_status(generation: Generation) -> SessionStage:
 
 
 def current_stage(generation: Generation) -> SessionStage:
-    """As the status, but of a session in error: the stage in which it stopped."""
+    """The status of a session; of one in error, the stage in which it stopped."""
     return "complete" if generation.status == "completed" else work_stage(generation)
 
 
 def is_awaited(generation: Generation) -> bool:
-    """Whether the owner must approve for anything to go on."""
+    """Whether the session waits for its owner's approval."""
     return generation.status == "awaiting_approval"
 
 
 def stage_after(stage: WorkStage) -> SessionStage:
+    """The stage that follows, or `complete`."""
     following: tuple[SessionStage, ...] = (*WORK_STAGES[1:], "complete")
     return following[WORK_STAGES.index(stage)]
 
 
 def finishes(recipe: Recipe, stage: StageName) -> bool:
-    """Whether nothing of its work stage is left when `stage` is done, and nobody is asked to approve it."""
+    """Whether `stage` is the last of its work stage, and nobody is asked to approve it."""
     own = WORK_STAGE[stage]
     together = [one for one in recipe.stages if WORK_STAGE[one] == own]
     return together[-1] == stage and not set(together) & set(recipe.approvals)

@@ -229,8 +229,8 @@ class Frame(Plain):
     """What happened, by the log's own name."""
     stage: SessionStage | None
     progress: int | None
-    """Percent of the whole session when the event was made, where it says so. It falls only when the owner has
-    something made anew."""
+    """Percent of the whole session when the event was made, where it says so. It falls only when the owner
+    has something regenerated."""
     scene_number: int | None
     message: str
     severity: Severity
@@ -241,7 +241,7 @@ class Frame(Plain):
 
 
 class Heartbeat(Plain):
-    """Nothing happened for a while, and the connection stands."""
+    """Nothing happened for a while, and the connection is still open."""
 
     type: Literal["heartbeat"] = "heartbeat"
     session_id: str

@@ -10,44 +10,52 @@ import time
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import format_sse_event
 
+from pipelines.brief import MAX_REFERENCES
 from pipelines.errors import NotFound
 from pipelines.orders.ad import AdRequest
 from pipelines.recipe import StageName
-from pipelines.records import Event, Generation, RequestKey
+from pipelines.records import Event, Generation
 from serving.gateway.answers import while_connected
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.events import ENDED, cursor, event_streams, sse_response
 from serving.gateway.generations.schemas import Conversation
 from serving.gateway.generations.views import MASTER, message_object
 from serving.gateway.master_mode.schemas import StoryAccepted, StoryRequest, StoryResponse
 from serving.gateway.master_mode.views import progress_updates, run_state, story_response
-from serving.gateway.openai.sampling import MAX_PICTURES
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, fingerprint, request_key
+from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.problems import Problem
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/api/master-mode", tags=["master mode"])
-
 BODY_TYPES = (FORM_TYPE, JSON_TYPE)
 EARLY_SECONDS = 3.0
 """A client may ask for the progress of a request that is still on its way: so long the stream waits for it."""
 LOOK_SECONDS = 0.1
-FINAL = {"x-should-retry": "false"}
 STORY: tuple[StageName, ...] = ("story",)
 SCENES: tuple[StageName, ...] = ("story", "scenes")
 ORDER_RESPONSES: dict[int | str, dict[str, object]] = {
-    202: {"model": StoryAccepted, "description": "Ordered, with `Prefer: respond-async`"},
+    202: {"model": StoryAccepted, "description": "Accepted, with `Prefer: respond-async`"},
 }
 PROGRESS_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The steps, live until the end", "content": {"text/event-stream": {}}},
     204: {"description": "The stream has ended and there is nothing past the cursor: do not reconnect"},
 }
 ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]
+
+
+def _respond_async(
+    prefer: Annotated[str | None, Header(description="`respond-async`: do not wait for the end")] = None,
+) -> bool:
+    return "respond-async" in (prefer or "").lower()
+
+
+RespondAsync = Annotated[bool, Depends(_respond_async)]
+"""Whether the client asks for an answer before the generation has ended."""
 
 
 @router.post(
@@ -58,18 +66,17 @@ ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]
 )
 async def generate_story(
     request: Request,
-    idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[str | None, Header(description="`respond-async`: do not wait for the end")] = None,
+    idempotency: Idempotent,
+    respond_async: RespondAsync,
 ) -> Response:
     """A story, and as asked its scenes and their video. Answers when all is made, or at once with `respond-async`."""
     used, user = services(request), owner(request)
-    body = await read_body(request, StoryRequest, MAX_PICTURES, used.limits.upload_bytes, BODY_TYPES)
-    keys = request_key(request, idempotency_key, body)
-    if body.client_generation_id is not None:
-        keys = (*keys, RequestKey(f"client:{body.client_generation_id}", fingerprint(request, body)))
-    accepted = await AdDesk(used, user).take(_request(body), body.reference_images, keys)
-    headers = {REPLAYED: "true"} if accepted.repeated else {}
-    if "respond-async" in (prefer or "").lower():
+    body = await parse_body(request, StoryRequest, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
+    keys = idempotency.keys(body, body.client_generation_id)
+    accepted = await AdIntake(used, user).take(_request(body), body.reference_images, keys)
+    idempotency.mark(accepted.repeated)
+    headers = dict(idempotency.headers)
+    if respond_async:
         row = await used.store.get(user, accepted.id)
         later = StoryAccepted(
             generation_id=row.id,
@@ -86,7 +93,7 @@ async def generate_story(
 
 @router.get("/generate-story/{generation_id}")
 async def get_story(request: Request, generation_id: str) -> StoryResponse:
-    """The response of an order that was not awaited. 409 before its end."""
+    """The response to a request that was not awaited. 409 before the generation has ended."""
     used, user = services(request), owner(request)
     generation = await used.store.get(user, generation_id)
     if generation.status not in ENDED:
@@ -99,7 +106,7 @@ async def get_story(request: Request, generation_id: str) -> StoryResponse:
 async def get_progress(request: Request, client_generation_id: ClientIdPath) -> Response:
     """The steps of a request by its `client_generation_id` or its generation's id, from the first one on, as events.
 
-    Any number of clients may listen, whenever they come; `Last-Event-ID` goes on after what was seen.
+    Any number of clients may listen, whenever they come; `Last-Event-ID` continues after what was seen.
     """
     used, user = services(request), owner(request)
     generation_id = await _generation_id(used, user, client_generation_id)
@@ -128,23 +135,26 @@ async def get_conversation(request: Request, client_generation_id: ClientIdPath)
 
 
 async def _ended(request: Request, user: str, generation_id: str) -> None:
-    """Until the generation has ended."""
+    """Wait until the generation has ended."""
     async with aclosing(event_streams(request).follow(user, generation_id)) as events:
         async for _ in events:
             pass
 
 
 async def _story(used: Services, user: str, generation: Generation) -> StoryResponse:
-    """Raises Problem 500 with the reason, and 409 when it was cancelled, before there was a story."""
+    """The response of a generation that has ended.
+
+    Raises Problem 500 with the reason, or 409 when it was cancelled, before there was a story.
+    """
     made = await used.store.generation_outputs(generation.id)
-    told = story_response(generation, run_state(made.outputs), made.messages, made.takes)
-    if told is not None:
-        return told
+    response = story_response(generation, run_state(made.outputs), made.messages, made.takes)
+    if response is not None:
+        return response
     details = {"generation_id": generation.id}
     if generation.status == "cancelled":
-        raise Problem("conflict", f"generation {generation.id!r} was cancelled", details=details, headers=FINAL)
+        raise Problem("conflict", f"generation {generation.id!r} was cancelled", details=details, final=True)
     text = generation.error_message or "the generation failed"
-    raise Problem("inference_failed", text, details=details, headers=FINAL)
+    raise Problem("inference_failed", text, details=details, final=True)
 
 
 async def _generation_id(used: Services, user: str, name: str) -> str:

@@ -14,7 +14,7 @@ from pipelines.recipe import Transition
 from pipelines.records import GenerationStatus
 from pipelines.screenplay import Cohesion, Critique
 from serving.gateway.generations.schemas import AdPrompt, Brand, MessageObject, Title
-from serving.gateway.openai.sampling import PictureSource
+from serving.gateway.requests import PictureSource
 
 ClientId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
 """Printable, without blanks and slashes: it is part of an address."""
@@ -23,7 +23,7 @@ StepStatus = Literal["in_progress", "completed", "failed"]
 
 
 class StoryRequest(Plain):
-    """`POST /api/master-mode/generate-story`."""
+    """Body of `POST /api/master-mode/generate-story`."""
 
     prompt: AdPrompt
     title: Title | None = None

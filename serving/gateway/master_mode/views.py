@@ -38,14 +38,14 @@ STEP_OF_STAGE: Mapping[str, ProgressStep] = {
 
 
 def run_state(outputs: Mapping[StageName, Any]) -> RunState:
-    """What the stages made, as the stages themselves see it."""
+    """The outputs of a generation's stages as the state that the stages work on."""
     return RunState.model_validate({STAGES[stage].makes: value for stage, value in outputs.items()})
 
 
 def story_response(
     generation: Generation, state: RunState, messages: Sequence[Message], takes: Sequence[Take]
 ) -> StoryResponse | None:
-    """None before the story is there."""
+    """The contract's response for a generation; None before there is a story."""
     story = state.story
     if story is None:
         return None
@@ -64,7 +64,7 @@ def story_response(
 
 
 def progress_updates(generation_id: str, event: Event) -> list[ProgressUpdate]:
-    """What one event says of Master Mode's steps; what concerns none of them says nothing."""
+    """The progress of Master Mode's steps that one event tells; empty for an event that concerns none of them."""
     return [
         ProgressUpdate(
             generation_id=generation_id,
@@ -100,7 +100,7 @@ def _steps(event: Event) -> list[tuple[ProgressStep, StepStatus, str]]:
 
 def _story_part(generation: Generation, story: StoryResult, messages: Sequence[Message]) -> StoryResponse:
     chosen = next((one for one in story.rounds if one.iteration == story.chosen_iteration), story.rounds[-1])
-    told = {message.iteration: message.timestamp for message in messages if message.role == "director"}
+    drafted = {message.iteration: message.timestamp for message in messages if message.role == "director"}
     return StoryResponse(
         success=generation.status == "completed",
         generation_id=generation.id,
@@ -123,7 +123,7 @@ def _story_part(generation: Generation, story: StoryResult, messages: Sequence[M
                 iteration=one.iteration,
                 story_draft=story_lines(one.draft),
                 critique=one.critique,
-                timestamp=told.get(one.iteration),
+                timestamp=drafted.get(one.iteration),
             )
             for one in story.rounds
         ],

@@ -1,6 +1,6 @@
-"""`/v1/artifacts/{sha256}`: a file by its hash, for whom it belongs to.
+"""`/v1/artifacts/{sha256}`: a file by its hash, for its owners.
 
-An artifact belongs to the owner of a generation that made it, and to whoever made or uploaded it in a single call
+An artifact belongs to the owner of a generation that made it, and to who made or uploaded it in a single call
 (`pipelines.store.ownership`). To everyone else it does not exist.
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from serving.gateway.answers import file_response
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.services import services
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
@@ -27,7 +27,7 @@ FILE_RESPONSES: dict[int | str, dict[str, object]] = {
 
 @router.get("/{sha256}", response_class=Response, responses=FILE_RESPONSES)
 async def get_artifact(request: Request, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
-    """The file."""
+    """A file, whole or one range of it."""
     stored = await services(request).owners.find(owner(request), sha256)
     data = await asyncio.to_thread(services(request).artifacts.read, sha256)
     return file_response(request, data, stored.media_type, sha256)

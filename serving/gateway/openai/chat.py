@@ -1,6 +1,6 @@
 """`POST /v1/chat/completions`: OpenAI's chat protocol over the server's language models, whole or as an event stream.
 
-Pictures are checked and written anew before a model sees them. Who hangs up cancels the call. Knows no engine.
+Pictures are checked and re-encoded before a model sees them. A caller who hangs up cancels the call.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from models.llm.openai_wire import data_url
 from models.spec import ChatModelSpec
 from serving.backends.interface import Json, Spec
 from serving.gateway.answers import while_connected
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import Problem, problem_response, refuse
 from serving.gateway.services import services
 
 
 class ChatCompletion(BaseModel):
-    """OpenAI's request. A field that the model's engine cannot honour is refused, never ignored."""
+    """OpenAI's chat completion request. A field that the model's engine cannot honour is refused, never ignored."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -79,7 +79,7 @@ async def _with_checked_pictures(message: Json, place: int, pictures: Pictures) 
 
 
 async def _checked(part: Any, param: str, pictures: Pictures) -> Any:
-    """An image part with its picture written anew; any other part as it is, for the engine to judge."""
+    """An image part with its picture re-encoded; any other part unchanged, for the engine to judge."""
     match part:
         case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
             picture = await pictures.picture(url, f"{param}.image_url.url")
@@ -92,7 +92,10 @@ async def _next(chunks: AsyncGenerator[Json, None]) -> Json:
 
 
 async def _events(first: Json, chunks: AsyncGenerator[Json, None]) -> AsyncGenerator[bytes, None]:
-    """Closing it cancels the call. An error on the way is the last event: the status was sent long ago."""
+    """The answer as server-sent events; closing it cancels the call.
+
+    An error on the way is the last event: the status was sent long ago.
+    """
     async with aclosing(chunks):
         try:
             yield _event(json.dumps(first))

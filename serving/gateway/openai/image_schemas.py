@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from models.interfaces import Plain, Seed, Unit
-from serving.gateway.openai.sampling import MAX_PICTURES, PictureSource, Sampling, SharedNoise
+from serving.gateway.openai.sampling import MAX_PICTURES, Sampling, SharedNoise
+from serving.gateway.requests import PictureSource
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 MAX_OUTPUTS = 10
@@ -30,7 +31,7 @@ class ImageCoherence(SharedNoise):
 
 
 class ImageGeneration(Sampling):
-    """`POST /v1/images/generations`."""
+    """Body of `POST /v1/images/generations`."""
 
     n: Annotated[int, Field(ge=1, le=MAX_OUTPUTS)] = 1
     size: SizeText = "auto"
@@ -54,7 +55,7 @@ class ImageGeneration(Sampling):
     partial_images: Literal[0] | None = None
 
     def unused(self) -> tuple[str, ...]:
-        """Notes on fields that ask for what no model here does."""
+        """Notes on fields that are accepted and not used."""
         notes = []
         if self.quality not in (None, "auto"):
             notes.append(f"quality {self.quality!r} is not used: ask for num_inference_steps and guidance_scale")
@@ -64,7 +65,7 @@ class ImageGeneration(Sampling):
 
 
 class ImageEdit(ImageGeneration):
-    """`POST /v1/images/edits`.
+    """Body of `POST /v1/images/edits`.
 
     With a mask: the first image is repainted where the mask says so, further images are references. Without: the first
     image is the start image and further ones are references; a model with native references takes all as references,
@@ -75,7 +76,7 @@ class ImageEdit(ImageGeneration):
     mask: PictureSource | None = None
     """Transparent parts are repainted; in a picture without transparency, white ones."""
     strength: Unit | None = None
-    """How much of the first image is drawn anew: 1.0 all; the default is 0.8, and 1.0 under a mask."""
+    """How much of the first image is redrawn: 1.0 all; the default is 0.8, and 1.0 under a mask."""
     input_fidelity: Literal["low", "high"] | None = None
     """Noted, not used: ask for `strength`."""
 
@@ -92,7 +93,7 @@ class ImageEdit(ImageGeneration):
 
 
 class ImageObject(Plain):
-    """One output."""
+    """One image that was made."""
 
     b64_json: str | None = None
     url: str | None = None

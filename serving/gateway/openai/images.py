@@ -1,6 +1,6 @@
-"""From the body of an image call to the requests that the model gets: one per output, all checked before any runs.
+"""`/v1/images`: pictures from a prompt, and edits of pictures, made while the caller waits.
 
-Knows no HTTP and no model; what may be asked is in `model_checks`.
+A body becomes one request per output; all are checked before any runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from models.spec import ImageModelSpec, Size
 from pipelines.coherence import derived_seed
 from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
 from serving.gateway.answers import while_connected
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.openai.image_schemas import ImageEdit, ImageGeneration, ImageObject, ImagesResponse, OutputFormat
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
@@ -48,31 +48,94 @@ from serving.gateway.openai.sampling import (
 )
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import refuse
-from serving.gateway.requests import FORM_TYPE, body_schema, read_body
+from serving.gateway.requests import FORM_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
+router = APIRouter(prefix="/v1/images", tags=["images"])
 SEED_BITS = 53
 """Seeds chosen here stay exact in JSON readers that have only doubles."""
 START_STRENGTH = 0.8
 INPAINT_STRENGTH = 1.0
+EDIT_FILES = MAX_PICTURES + 1 + MAX_PICTURES
+"""Images, their mask, and those of `ip_adapter`."""
+DEFAULT_QUALITY = 90
+ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
+    "png": lambda pixels, _: encode_png(pixels),
+    "jpeg": encode_jpeg,
+    "webp": encode_webp,
+}
 
 
-def output_seeds(seed: int | list[int] | None, count: int) -> list[int]:
-    """One seed per output.
+@router.post("/generations")
+async def generate(request: Request, body: ImageGeneration) -> ImagesResponse:
+    """Make `n` images from a prompt."""
+    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    pictures = Pictures(services(request), owner(request))
+    return await _answer(request, body, spec, await generation_requests(body, spec, pictures))
 
-    A list is taken as it is. A single seed serves output 0; output k gets the upper 53 bits of
-    sha256("SEED:output:k") as `pipelines.coherence.derived_seed` reads it. None: chance. Raises Problem 422.
-    """
-    if isinstance(seed, list):
-        if len(seed) != count:
-            refuse("seed", f"seed: {len(seed)} seeds for n = {count} outputs: give one seed, or one each")
-        return seed
-    first = secrets.randbits(SEED_BITS) if seed is None else seed
-    return [derived_seed(first, "output", k) >> (63 - SEED_BITS) if k else first for k in range(count)]
+
+@router.post("/edits", openapi_extra=body_schema(ImageEdit, (FORM_TYPE,)))
+async def edit(request: Request) -> ImagesResponse:
+    """Repaint, vary or combine images."""
+    limit = services(request).limits.upload_bytes
+    body = await parse_body(request, ImageEdit, EDIT_FILES, limit, (FORM_TYPE,))
+    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    pictures = Pictures(services(request), owner(request))
+    return await _answer(request, body, spec, await edit_requests(body, spec, pictures))
+
+
+async def _answer(
+    request: Request, body: ImageGeneration, spec: ImageModelSpec, asked: list[ImageRequest]
+) -> ImagesResponse:
+    results = await while_connected(request, _make(services(request), spec, asked))
+    pictures = Pictures(services(request), owner(request))
+    pairs = zip(asked, results, strict=True)
+    return ImagesResponse(
+        created=int(time.time()),
+        data=[await _output(body, each, result, pictures) for each, result in pairs],
+        model=spec.name,
+        size=f"{asked[0].width}x{asked[0].height}",
+        output_format=body.output_format,
+        notes=body.unused(),
+    )
+
+
+async def _make(services: Services, spec: ImageModelSpec, asked: list[ImageRequest]) -> list[ImageResult]:
+    """Make all outputs at once: the backend batches those that fit together. The first failure cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(services.backend.image(spec.name, each, Unwatched())) for each in asked]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [call.result() for call in calls]
+
+
+async def _output(body: ImageGeneration, asked: ImageRequest, result: ImageResult, pictures: Pictures) -> ImageObject:
+    quality = DEFAULT_QUALITY if body.output_compression == 100 else body.output_compression
+    data = await asyncio.to_thread(ENCODERS[body.output_format], result.image, quality)
+    stored = await pictures.keep(data, f"image/{body.output_format}")
+    latents = None
+    if result.latents is not None:
+        latents = (await pictures.keep(result.latents, LATENTS_TYPE)).sha256
+    where: dict[str, Any] = (
+        {"url": f"/v1/artifacts/{stored.sha256}"}
+        if body.response_format == "url"
+        else {"b64_json": base64.b64encode(data).decode()}
+    )
+    return ImageObject(
+        **where,
+        seed=asked.noise.seed,
+        artifact=stored.sha256,
+        latents_artifact=latents,
+        noise_sha256=result.noise_sha256,
+        notes=result.notes,
+        timings=result.timings,
+        seconds=result.seconds,
+    )
 
 
 async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
-    """Raises Problem."""
+    """The requests of a body for `spec`, one per output. Raises Problem."""
     size = pick_size(spec, body.size)
     _check(body, spec, size)
     check_adapter(spec, body.ip_adapter)
@@ -83,7 +146,7 @@ async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictu
 
 
 async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
-    """What becomes of the images is told in `ImageEdit`. Raises Problem."""
+    """The requests of an edit, one per output; `ImageEdit` says what becomes of its images. Raises Problem."""
     as_references = body.mask is None and (body.ip_adapter is not None or takes_references_natively(spec))
     joined = len(body.image) - (0 if as_references else 1)
     check_adapter(spec, body.ip_adapter, joined)
@@ -104,6 +167,20 @@ async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Picture
         return _requests(body, spec, size, bound, adapter, start=StartImage(image=images[0], strength=strength))
     mask = await pictures.mask(body.mask, "mask")
     return _requests(body, spec, size, bound, adapter, inpaint=await _inpaint(images[0], mask, strength))
+
+
+def output_seeds(seed: int | list[int] | None, count: int) -> list[int]:
+    """One seed per output. Raises Problem 422 when a list has another length.
+
+    A single seed serves output 0; output k gets the upper 53 bits of sha256("SEED:output:k") as
+    `pipelines.coherence.derived_seed` reads it. None: a random seed.
+    """
+    if isinstance(seed, list):
+        if len(seed) != count:
+            refuse("seed", f"seed: {len(seed)} seeds for n = {count} outputs: give one seed, or one each")
+        return seed
+    first = secrets.randbits(SEED_BITS) if seed is None else seed
+    return [derived_seed(first, "output", k) >> (63 - SEED_BITS) if k else first for k in range(count)]
 
 
 async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings:
@@ -180,83 +257,3 @@ def _requests(
         )
         for seed in output_seeds(body.seed, body.n)
     ]
-
-
-router = APIRouter(prefix="/v1/images", tags=["images"])
-
-EDIT_FILES = MAX_PICTURES + 1 + MAX_PICTURES
-"""Images, their mask, and those of `ip_adapter`."""
-DEFAULT_QUALITY = 90
-ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
-    "png": lambda pixels, _: encode_png(pixels),
-    "jpeg": encode_jpeg,
-    "webp": encode_webp,
-}
-
-
-@router.post("/generations")
-async def generate(request: Request, body: ImageGeneration) -> ImagesResponse:
-    """Make `n` images from a prompt."""
-    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
-    pictures = Pictures(services(request), owner(request))
-    return await _answer(request, body, spec, await generation_requests(body, spec, pictures))
-
-
-@router.post("/edits", openapi_extra=body_schema(ImageEdit, (FORM_TYPE,)))
-async def edit(request: Request) -> ImagesResponse:
-    """Repaint, vary or combine images."""
-    limit = services(request).limits.upload_bytes
-    body = await read_body(request, ImageEdit, EDIT_FILES, limit, (FORM_TYPE,))
-    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
-    pictures = Pictures(services(request), owner(request))
-    return await _answer(request, body, spec, await edit_requests(body, spec, pictures))
-
-
-async def _answer(
-    request: Request, body: ImageGeneration, spec: ImageModelSpec, orders: list[ImageRequest]
-) -> ImagesResponse:
-    results = await while_connected(request, _make(services(request), spec, orders))
-    pictures = Pictures(services(request), owner(request))
-    pairs = zip(orders, results, strict=True)
-    return ImagesResponse(
-        created=int(time.time()),
-        data=[await _output(body, order, result, pictures) for order, result in pairs],
-        model=spec.name,
-        size=f"{orders[0].width}x{orders[0].height}",
-        output_format=body.output_format,
-        notes=body.unused(),
-    )
-
-
-async def _make(services: Services, spec: ImageModelSpec, orders: list[ImageRequest]) -> list[ImageResult]:
-    """All at once: the backend puts what fits together into one batch. The first failure cancels the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(services.backend.image(spec.name, order, Unwatched())) for order in orders]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [call.result() for call in calls]
-
-
-async def _output(body: ImageGeneration, order: ImageRequest, result: ImageResult, pictures: Pictures) -> ImageObject:
-    quality = DEFAULT_QUALITY if body.output_compression == 100 else body.output_compression
-    data = await asyncio.to_thread(ENCODERS[body.output_format], result.image, quality)
-    stored = await pictures.keep(data, f"image/{body.output_format}")
-    latents = None
-    if result.latents is not None:
-        latents = (await pictures.keep(result.latents, LATENTS_TYPE)).sha256
-    where: dict[str, Any] = (
-        {"url": f"/v1/artifacts/{stored.sha256}"}
-        if body.response_format == "url"
-        else {"b64_json": base64.b64encode(data).decode()}
-    )
-    return ImageObject(
-        **where,
-        seed=order.noise.seed,
-        artifact=stored.sha256,
-        latents_artifact=latents,
-        noise_sha256=result.noise_sha256,
-        notes=result.notes,
-        timings=result.timings,
-        seconds=result.seconds,
-    )

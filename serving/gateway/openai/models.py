@@ -1,4 +1,4 @@
-"""Answers of `/v1/models`: OpenAI's model object, and what a client must know to ask for what this model can do."""
+"""`/v1/models`: OpenAI's model object, and the limits that a client must know to ask for what a model can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.gateway.services import services
 
 
 class PictureLimits(Plain):
-    """What an image or video model takes."""
+    """What an image or video model accepts."""
 
     sizes: dict[str, str]
     """Default `WIDTHxHEIGHT` by aspect ratio."""
@@ -56,7 +56,7 @@ class ModelList(Plain):
 
 
 def model_list(specs: Iterable[Spec]) -> bytes:
-    """A `ModelList` as JSON: made once per server, for it is the same for everybody and asked for often."""
+    """A `ModelList` as JSON, made once per server: it is the same for everybody and asked for often."""
     return ModelList(data=[model_object(spec) for spec in specs]).model_dump_json().encode()
 
 
@@ -101,13 +101,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 @router.get("", response_model=ModelList)
 async def list_models(request: Request) -> Response:
-    """Every model, with its limits."""
+    """Every model of this server, with its limits."""
     return Response(request.app.state.model_list, media_type="application/json")
 
 
 @router.get("/{model_id}")
 async def get_model(request: Request, model_id: str) -> ModelObject:
-    """One model."""
+    """One model, with its limits."""
     specs = services(request).backend.specs
     if model_id not in specs:
         raise Problem("model_not_found", f"no model {model_id!r}: the models are {', '.join(specs)}", "model")

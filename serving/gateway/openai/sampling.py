@@ -1,4 +1,4 @@
-"""What requests for pictures and for videos have in common: the superset fields, under the names other servers use.
+"""The fields that requests for pictures and for videos share, and their checks against a model's description.
 
 Names follow vLLM-Omni and SGLang (`negative_prompt`, `num_inference_steps`, `lora`, `extra_params`); the `ip_adapter`
 object speaks InvokeAI's vocabulary. An unknown field is an error: a setting that nobody reads would be a lie.
@@ -27,90 +27,15 @@ from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
 from pipelines.brief import MAX_PROMPT
 from serving.backends.interface import Spec
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.requests import FileField
+from serving.gateway.requests import PictureSource
 
-Kind = TypeVar("Kind", ImageModelSpec, VideoModelSpec)
 ADDRESSES = {"chat": "/v1/chat/completions", "image": "/v1/images/generations", "video": "/v1/videos"}
-
-
-def find_model(specs: Mapping[str, Spec], name: str | None, kind: type[Kind]) -> Kind:
-    """The model `name`, or the first of its kind. Raises Problem: 404 unknown, 422 of another kind."""
-    of_kind = [spec for spec in specs.values() if isinstance(spec, kind)]
-    known = ", ".join(spec.name for spec in of_kind) or "none"
-    word = kind.__name__.removesuffix("ModelSpec").lower()
-    if name is None:
-        if not of_kind:
-            raise Problem("model_not_found", f"this server has no {word} model", "model")
-        return of_kind[0]
-    if name not in specs:
-        raise Problem("model_not_found", f"no model {name!r}: the {word} models are {known}", "model")
-    spec = specs[name]
-    if not isinstance(spec, kind):
-        refuse("model", f"model {name!r} is a {spec.kind} model: ask {ADDRESSES[spec.kind]}, or take one of {known}")
-    return spec
-
-
-def pick_size(spec: PictureModelSpec, text: str, like: Size | None = None) -> Size:
-    """Width and height of `text`; for `auto` the model's own size, the nearest in shape to `like` if that is given."""
-    if text == "auto":
-        sizes = list(spec.sizes.values())
-        return sizes[0] if like is None else min(sizes, key=lambda size: abs(_shape(size) - _shape(like)))
-    width, height = (int(side) for side in text.split("x"))
-    return width, height
-
-
-def check_size(spec: PictureModelSpec, size: Size, frames: int = 1) -> None:
-    """Raises Problem 422 with the multiple or the budget that `size` breaks."""
-    width, height = size
-    step = spec.size_multiple
-    if width % step or height % step or min(size) < step:
-        near = "x".join(str(max(step, round(side / step) * step)) for side in size)
-        text = f"size {width}x{height}: both sides must be multiples of {step} for model {spec.name!r}; near is {near}"
-        refuse("size", text, size_multiple=step)
-    try:
-        spec.check_pixels(width, height, frames)
-    except InvalidRequest as error:
-        refuse("size", str(error), max_pixels=spec.pixel_budget())
-
-
-def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
-    names = [lora.name for lora in loras]
-    for name in names:
-        if name not in spec.loras:
-            known = ", ".join(spec.loras) or "none"
-            refuse("lora", f"model {spec.name!r} has no LoRA {name!r}: choose from {known}")
-        if names.count(name) > 1:
-            refuse("lora", f"LoRA {name!r} is named twice: give it once with one scale")
-
-
-def check_references(spec: PictureModelSpec, count: int, param: str) -> None:
-    if count > spec.references:
-        text = f"{param}: model {spec.name!r} takes {spec.references} reference images, not {count}"
-        refuse(param, text, max_references=spec.references)
-
-
-def check_strength(strength: float, steps: int, param: str) -> None:
-    """Some denoising step must run."""
-    if int(steps * strength) < 1:
-        refuse(param, f"{param} {strength} of {steps} steps runs no step", min_strength=round(1 / steps, 4))
-
-
-def takes_references_natively(spec: PictureModelSpec) -> bool:
-    """Whether the family reads several images itself (Flux.2, Qwen-Image-Edit-Plus), without an adapter."""
-    return spec.references > 0 and "ip_adapter" not in spec.weights
-
-
-def _shape(size: Size) -> float:
-    return size[0] / size[1]
-
-
+MAX_PICTURES = 3
 AdapterMethod = Literal["full", "style", "composition"]
 BLOCKS: dict[AdapterMethod, AdapterBlocks] = {"full": "all", "style": "style", "composition": "layout"}
 """InvokeAI's method to the blocks of the denoiser that the references reach."""
-MAX_PICTURES = 3
-PictureSource = FileField | str
-"""A file of a multipart body, base64 (plain or as a data URL), or the id of an artifact."""
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+Kind = TypeVar("Kind", ImageModelSpec, VideoModelSpec)
 
 
 class IpAdapter(Plain):
@@ -155,7 +80,7 @@ class SharedNoise(Plain):
 
 
 class Sampling(Plain):
-    """How a picture or clip is sampled. What is left out is as the model's description says."""
+    """How a picture or clip is sampled. Fields that are left out are as the model's description says."""
 
     prompt: Prompt
     model: str | None = None
@@ -189,8 +114,84 @@ class Sampling(Plain):
         return (self.lora,) if isinstance(self.lora, LoraUse) else tuple(self.lora)
 
 
+def find_model(specs: Mapping[str, Spec], name: str | None, kind: type[Kind]) -> Kind:
+    """The model `name`, or the first of its kind. Raises Problem: 404 unknown, 422 of another kind."""
+    of_kind = [spec for spec in specs.values() if isinstance(spec, kind)]
+    known = ", ".join(spec.name for spec in of_kind) or "none"
+    word = kind.__name__.removesuffix("ModelSpec").lower()
+    if name is None:
+        if not of_kind:
+            raise Problem("model_not_found", f"this server has no {word} model", "model")
+        return of_kind[0]
+    if name not in specs:
+        raise Problem("model_not_found", f"no model {name!r}: the {word} models are {known}", "model")
+    spec = specs[name]
+    if not isinstance(spec, kind):
+        refuse("model", f"model {name!r} is a {spec.kind} model: ask {ADDRESSES[spec.kind]}, or take one of {known}")
+    return spec
+
+
+def pick_size(spec: PictureModelSpec, text: str, like: Size | None = None) -> Size:
+    """Width and height of `text`; for `auto` the model's own size, the nearest in shape to `like` if that is given."""
+    if text == "auto":
+        sizes = list(spec.sizes.values())
+        return sizes[0] if like is None else min(sizes, key=lambda size: abs(_shape(size) - _shape(like)))
+    width, height = (int(side) for side in text.split("x"))
+    return width, height
+
+
+def _shape(size: Size) -> float:
+    return size[0] / size[1]
+
+
+def check_size(spec: PictureModelSpec, size: Size, frames: int = 1) -> None:
+    """Raises Problem 422 that names the multiple or the pixel budget that `size` breaks."""
+    width, height = size
+    step = spec.size_multiple
+    if width % step or height % step or min(size) < step:
+        near = "x".join(str(max(step, round(side / step) * step)) for side in size)
+        text = f"size {width}x{height}: both sides must be multiples of {step} for model {spec.name!r}; near is {near}"
+        refuse("size", text, size_multiple=step)
+    try:
+        spec.check_pixels(width, height, frames)
+    except InvalidRequest as error:
+        refuse("size", str(error), max_pixels=spec.pixel_budget())
+
+
+def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
+    """Raises Problem 422 for a LoRA that the model does not have, or that is named twice."""
+    names = [lora.name for lora in loras]
+    for name in names:
+        if name not in spec.loras:
+            known = ", ".join(spec.loras) or "none"
+            refuse("lora", f"model {spec.name!r} has no LoRA {name!r}: choose from {known}")
+        if names.count(name) > 1:
+            refuse("lora", f"LoRA {name!r} is named twice: give it once with one scale")
+
+
+def check_references(spec: PictureModelSpec, count: int, param: str) -> None:
+    """Raises Problem 422 when the model takes fewer than `count` references."""
+    if count > spec.references:
+        text = f"{param}: model {spec.name!r} takes {spec.references} reference images, not {count}"
+        refuse(param, text, max_references=spec.references)
+
+
+def check_strength(strength: float, steps: int, param: str) -> None:
+    """Raises Problem 422 when `strength` leaves no denoising step to run."""
+    if int(steps * strength) < 1:
+        refuse(param, f"{param} {strength} of {steps} steps runs no step", min_strength=round(1 / steps, 4))
+
+
+def takes_references_natively(spec: PictureModelSpec) -> bool:
+    """Whether the family reads several images itself (Flux.2, Qwen-Image-Edit-Plus), without an adapter."""
+    return spec.references > 0 and "ip_adapter" not in spec.weights
+
+
 def adapter_settings(adapter: IpAdapter | None, mask: EncodedImage | None = None) -> AdapterSettings:
-    """One weight is the adapter's scale; several weigh the references against a scale of 1. `mask`: the adapter's."""
+    """The settings of an adapter as engines take them; `mask` is its decoded mask.
+
+    One weight is the scale; several weigh the references against each other, at a scale of 1.
+    """
     if adapter is None:
         return AdapterSettings()
     return AdapterSettings(
@@ -203,7 +204,10 @@ def adapter_settings(adapter: IpAdapter | None, mask: EncodedImage | None = None
 
 
 def check_adapter(spec: PictureModelSpec, adapter: IpAdapter | None, joined: int = 0) -> None:
-    """Raises Problem 422. `joined`: images of the body that act as references beside the adapter's own."""
+    """Raises Problem 422 when the model cannot do what the adapter asks for.
+
+    `joined`: images of the body that act as references beside the adapter's own.
+    """
     if adapter is None:
         check_references(spec, joined, "image")
         return
@@ -229,17 +233,18 @@ def sources(adapter: IpAdapter | None) -> list[tuple[str, PictureSource]]:
 
 
 def weights(adapter: IpAdapter | None, count: int) -> list[float]:
-    """Of `count` references, in order."""
+    """The weight of each of `count` references."""
     return adapter.weight if adapter and isinstance(adapter.weight, list) else [1.0] * count
 
 
 def roles(adapter: IpAdapter | None, count: int) -> list[ReferenceRole]:
-    """Of `count` references, in order."""
+    """The role of each of `count` references."""
     role = adapter.role if adapter else "product"
     return role if isinstance(role, list) else [role] * count
 
 
 def references(adapter: IpAdapter | None, images: list[EncodedImage]) -> tuple[Reference, ...]:
+    """`images` with the roles and weights that the adapter gives them."""
     count = len(images)
     return tuple(
         Reference(image=image, role=role, weight=weight)

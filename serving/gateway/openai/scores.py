@@ -14,14 +14,16 @@ from pipelines.errors import BadInput
 from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
 from quality.score import Score, UnknownDimension
 from serving.gateway.answers import while_connected
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import refuse
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, body_schema, read_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, body_schema, parse_body
 from serving.gateway.services import services
 
 
-class ScoreRequest(Plain):
+class ScoreBody(Plain):
+    """Body of `POST /v1/scores`."""
+
     file: FileField | None = None
     """An MP4, in a multipart body."""
     artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -37,7 +39,7 @@ class ScoreRequest(Plain):
         return value.split(",") if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_source(self) -> ScoreRequest:
+    def _one_source(self) -> ScoreBody:
         if (self.file is None) == (self.artifact is None):
             raise ValueError("give either a file or an artifact")
         return self
@@ -56,22 +58,22 @@ router = APIRouter(prefix="/v1/scores", tags=["scores"])
 BODY_TYPES = (FORM_TYPE, JSON_TYPE)
 
 
-@router.post("", openapi_extra=body_schema(ScoreRequest, BODY_TYPES))
+@router.post("", openapi_extra=body_schema(ScoreBody, BODY_TYPES))
 async def score(request: Request) -> ScoreList:
-    """Scores of one video, a row per dimension."""
-    body = await read_body(request, ScoreRequest, 1, services(request).limits.video_bytes, BODY_TYPES)
+    """Measure one video: a score per dimension."""
+    body = await parse_body(request, ScoreBody, 1, services(request).limits.video_bytes, BODY_TYPES)
     for name in body.dimensions:
         try:
             check_dimension(name)
         except UnknownDimension as error:
             refuse("dimensions", str(error))
     video = await _video(request, body)
-    order = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
-    scores = await while_connected(request, services(request).backend.score(order, Unwatched()))
+    asked = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
+    scores = await while_connected(request, services(request).backend.score(asked, Unwatched()))
     return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
 
 
-async def _video(request: Request, body: ScoreRequest) -> bytes:
+async def _video(request: Request, body: ScoreBody) -> bytes:
     if body.file is None:
         pictures = Pictures(services(request), owner(request))
         return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",))

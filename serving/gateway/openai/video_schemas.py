@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from models.interfaces import Plain, Seed
 from models.spec import CameraMove
 from serving.gateway.openai.image_schemas import SizeText
-from serving.gateway.openai.sampling import PictureSource, Sampling, SharedNoise
-from serving.gateway.requests import FileField
+from serving.gateway.openai.sampling import Sampling, SharedNoise
+from serving.gateway.requests import FileField, PictureSource
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
@@ -35,7 +35,7 @@ class InputReference(Plain):
 
 
 class VideoCreate(Sampling):
-    """`POST /v1/videos`."""
+    """Body of `POST /v1/videos`."""
 
     seconds: Annotated[float, Field(gt=0.0, le=3600.0)] | None = None
     """Made as the nearest frame count that the model can do; none: the longest clip of the model."""
@@ -62,7 +62,7 @@ class VideoError(Plain):
 
 
 class VideoObject(Plain):
-    """One clip, as far as it is."""
+    """One clip, finished or not."""
 
     id: str
     object: Literal["video"] = "video"
@@ -104,7 +104,7 @@ class VideoList(Plain):
 
 
 class VideoDeleted(Plain):
-    """What a DELETE did: cancelled what was waiting or running, or forgot what had ended."""
+    """What a DELETE did: it cancelled a clip that waited or ran, or deleted one that had ended."""
 
     id: str
     object: Literal["video.deleted"] = "video.deleted"

@@ -16,9 +16,9 @@ from pipelines.media import encode_jpeg, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
 from serving.backends.interface import Spec
-from serving.gateway import queue as removal
+from serving.gateway import orders
 from serving.gateway.answers import file_response
-from serving.gateway.auth.identity import owner
+from serving.gateway.auth.gate import owner
 from serving.gateway.openai.images import SEED_BITS
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
@@ -40,18 +40,135 @@ from serving.gateway.openai.video_schemas import (
     VideoObject,
     VideoStatus,
 )
-from serving.gateway.orders import REPLAYED, IdempotencyKey, request_key
+from serving.gateway.orders import Idempotent, check_queue, notify
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.queue import check_queue, notify
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, read_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
+router = APIRouter(prefix="/v1/videos", tags=["videos"])
+RECIPE = "clip"
+"""Only generations of this recipe are videos here."""
+BODY_TYPES = (FORM_TYPE, JSON_TYPE)
+CREATE_FILES = 1 + MAX_PICTURES
+"""`input_reference` and the pictures of `ip_adapter`."""
+MAX_PAGE = 100
+CONTENT_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"description": "The file", "content": {"video/mp4": {}, "image/jpeg": {}}},
+    206: {"description": "One range of it", "content": {"video/mp4": {}}},
+    304: {"description": "The caller has it already"},
+}
+STATUS: dict[GenerationStatus, VideoStatus] = {
+    "pending": "queued",
+    "processing": "in_progress",
+    "awaiting_approval": "in_progress",  # the recipe `clip` asks for none
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+ALMOST = 99
+"""The most that a clip shows which is not completed yet."""
 
-async def video_order(
+
+@router.post("", openapi_extra=body_schema(VideoCreate, BODY_TYPES))
+async def create_video(request: Request, idempotency: Idempotent) -> VideoObject:
+    """Ask for a clip. It is stored, then made by a worker; poll it by its id."""
+    used, user = services(request), owner(request)
+    body = await parse_body(request, VideoCreate, CREATE_FILES, used.limits.upload_bytes, BODY_TYPES)
+    keys = idempotency.keys(body)
+    known = await used.ads.intake.known(user, keys)
+    if known is not None:
+        idempotency.mark(repeated=True)
+        return await _view(used, await _video(used, user, known))
+    await check_queue(used)
+    order = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
+    new = await asyncio.to_thread(used.plan_clip, order)
+    accepted = await used.ads.intake.generation(user, new, keys)
+    await notify(used.notifier.wake())
+    return await _view(used, await _video(used, user, accepted.id))
+
+
+@router.get("")
+async def list_videos(
+    request: Request,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> VideoList:
+    """The caller's clips, newest first unless `order` says otherwise."""
+    used = services(request)
+    rows = await used.store.page(owner(request), RECIPE, after, limit + 1, newest_first=order == "desc")
+    shown = [await _view(used, row) for row in rows[:limit]]
+    return VideoList(
+        data=shown,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+        has_more=len(rows) > limit,
+    )
+
+
+@router.get("/{video_id}")
+async def get_video(request: Request, video_id: str) -> VideoObject:
+    """One clip with its place in the queue, its progress or its result."""
+    used = services(request)
+    return await _view(used, await _video(used, owner(request), video_id))
+
+
+@router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
+async def get_content(request: Request, video_id: str, variant: Literal["video", "thumbnail"] = "video") -> Response:
+    """The MP4, or a JPEG of its first frame."""
+    used = services(request)
+    generation = await _video(used, owner(request), video_id)
+    clip = final_clip(await used.store.takes(video_id))
+    if generation.status != "completed" or clip is None:
+        text = f"video {video_id!r} is {STATUS[generation.status]}: it has no content"
+        raise Problem("conflict", text, "video_id", final=True)
+    data = await asyncio.to_thread(used.artifacts.read, clip.artifact)
+    if variant == "thumbnail":
+        return Response(await asyncio.to_thread(_thumbnail, data), media_type="image/jpeg")
+    return file_response(request, data, "video/mp4", clip.artifact)
+
+
+@router.delete("/{video_id}")
+async def delete_video(request: Request, video_id: str) -> VideoDeleted:
+    """Cancel a clip that waits or runs, which frees its device within a denoising step; delete one that has ended."""
+    used, user = services(request), owner(request)
+    before = await _video(used, user, video_id)
+    if before.status not in ("pending", "processing"):
+        await orders.remove(used, user, video_id)
+        return VideoDeleted(id=video_id, deleted=True, status=STATUS[before.status])
+    await used.store.cancel(user, video_id)
+    await notify(used.notifier.cancel(video_id))
+    after = await used.store.get(user, video_id)
+    return VideoDeleted(id=video_id, deleted=False, status=STATUS[after.status])
+
+
+async def _video(used: Services, user: str, video_id: str) -> Generation:
+    """The generation behind a video. Raises NotFound, and Problem 404 for a generation that is no video."""
+    generation = await used.store.get(user, video_id)
+    if generation.recipe.name != RECIPE:
+        raise Problem("not_found", f"no video {video_id!r}", "video_id")
+    return generation
+
+
+async def _view(used: Services, generation: Generation) -> VideoObject:
+    """The video as its state shows it: only those rows are read, because clients poll and reading is what costs."""
+    if generation.status == "pending":
+        return video_object(generation, (), (), await used.store.queue_position(generation.id))
+    if generation.status == "processing":
+        return video_object(generation, (), (), None)
+    events, takes = await asyncio.gather(used.store.milestones(generation.id), used.store.takes(generation.id))
+    return video_object(generation, events, takes, None)
+
+
+def _thumbnail(clip: bytes) -> bytes:
+    return encode_jpeg(next(iter(stream_clip(clip))))
+
+
+async def clip_order(
     body: VideoCreate, specs: Mapping[str, Spec], keyframe_model: str, pictures: Pictures
 ) -> ClipOrder:
-    """Pictures are stored on the way, last of all. Raises Problem."""
+    """The order in a body, checked against its model; its pictures are stored, last of all. Raises Problem."""
     spec = find_model(specs, body.model, VideoModelSpec)
     size = pick_size(spec, body.size)
     frames = frame_count(spec, body)
@@ -138,11 +255,11 @@ def _check(body: VideoCreate, spec: VideoModelSpec, size: Size, frames: int) -> 
 
 
 async def _pictures(body: VideoCreate, pictures: Pictures) -> tuple[str | None, tuple[BriefReference, ...]]:
-    """The first frame and the references, stored."""
+    """The first frame and the references, as artifacts that are stored now."""
     first = [] if body.first_picture is None else [("input_reference", body.first_picture)]
     adapter = body.ip_adapter
     named = [] if adapter is None else sources(adapter)
-    ids = await pictures.kept([*first, *named])
+    ids = await pictures.keep_all([*first, *named])
     first_frame = ids.pop(0) if first else None
     if adapter is None:
         return first_frame, ()
@@ -154,22 +271,10 @@ async def _pictures(body: VideoCreate, pictures: Pictures) -> tuple[str | None, 
     )
 
 
-STATUS: dict[GenerationStatus, VideoStatus] = {
-    "pending": "queued",
-    "processing": "in_progress",
-    "awaiting_approval": "in_progress",  # the recipe `clip` asks for none
-    "completed": "completed",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
-ALMOST = 99
-"""The most that a clip shows which is not completed yet."""
-
-
 def video_object(
     generation: Generation, events: Sequence[Event], takes: Sequence[Take], queue_position: int | None
 ) -> VideoObject:
-    """`events`: the milestones, and `takes`: all, or none of both before it has ended."""
+    """A generation as the answer shows it. `events` (milestones) and `takes`: all, or none before it has ended."""
     model = generation.manifest["models"]["video"]
     settings = generation.recipe.video
     frames = settings.num_frames or 0
@@ -199,7 +304,7 @@ def video_object(
 
 
 def final_clip(takes: Sequence[Take]) -> Take | None:
-    """The current clip, once there is one."""
+    """The current clip; None before there is one."""
     return next((take for take in takes if take.kind == "clip" and take.current), None)
 
 
@@ -213,113 +318,3 @@ def _error(generation: Generation) -> VideoError | None:
     if generation.status != "failed":
         return None
     return VideoError(code="generation_failed", message=generation.error_message or "the generation failed")
-
-
-router = APIRouter(prefix="/v1/videos", tags=["videos"])
-
-RECIPE = "clip"
-"""Only generations of this recipe are videos here."""
-BODY_TYPES = (FORM_TYPE, JSON_TYPE)
-CREATE_FILES = 1 + MAX_PICTURES
-"""`input_reference` and the pictures of `ip_adapter`."""
-MAX_PAGE = 100
-CONTENT_RESPONSES: dict[int | str, dict[str, object]] = {
-    200: {"description": "The file", "content": {"video/mp4": {}, "image/jpeg": {}}},
-    206: {"description": "One range of it", "content": {"video/mp4": {}}},
-    304: {"description": "The caller has it already"},
-}
-
-
-@router.post("", openapi_extra=body_schema(VideoCreate, BODY_TYPES))
-async def create_video(request: Request, response: Response, idempotency_key: IdempotencyKey = None) -> VideoObject:
-    """Ask for a clip. It is stored, then made by a worker; poll it by its id."""
-    used, user = services(request), owner(request)
-    body = await read_body(request, VideoCreate, CREATE_FILES, used.limits.upload_bytes, BODY_TYPES)
-    keys = request_key(request, idempotency_key, body)
-    known = await used.ads.intake.known(user, keys)
-    if known is not None:
-        response.headers[REPLAYED] = "true"
-        return await _view(used, await _video(used, user, known))
-    await check_queue(used)
-    order = await video_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
-    new = await asyncio.to_thread(used.plan_clip, order)
-    accepted = await used.ads.intake.generation(user, new, keys)
-    await notify(used.notifier.wake())
-    return await _view(used, await _video(used, user, accepted.id))
-
-
-@router.get("")
-async def list_videos(
-    request: Request,
-    after: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    order: Literal["asc", "desc"] = "desc",
-) -> VideoList:
-    """The caller's clips, newest first unless `order` says otherwise."""
-    used = services(request)
-    rows = await used.store.page(owner(request), RECIPE, after, limit + 1, newest_first=order == "desc")
-    shown = [await _view(used, row) for row in rows[:limit]]
-    return VideoList(
-        data=shown,
-        first_id=shown[0].id if shown else None,
-        last_id=shown[-1].id if shown else None,
-        has_more=len(rows) > limit,
-    )
-
-
-@router.get("/{video_id}")
-async def get_video(request: Request, video_id: str) -> VideoObject:
-    """One clip: its place in the queue, its progress, or its end."""
-    used = services(request)
-    return await _view(used, await _video(used, owner(request), video_id))
-
-
-@router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
-async def get_content(request: Request, video_id: str, variant: Literal["video", "thumbnail"] = "video") -> Response:
-    """The MP4, or a JPEG of its first frame."""
-    used = services(request)
-    generation = await _video(used, owner(request), video_id)
-    clip = final_clip(await used.store.takes(video_id))
-    if generation.status != "completed" or clip is None:
-        text = f"video {video_id!r} is {STATUS[generation.status]}: it has no content"
-        raise Problem("conflict", text, "video_id", headers={"x-should-retry": "false"})
-    data = await asyncio.to_thread(used.artifacts.read, clip.artifact)
-    if variant == "thumbnail":
-        return Response(await asyncio.to_thread(_thumbnail, data), media_type="image/jpeg")
-    return file_response(request, data, "video/mp4", clip.artifact)
-
-
-@router.delete("/{video_id}")
-async def delete_video(request: Request, video_id: str) -> VideoDeleted:
-    """Cancel a clip that waits or runs, which frees its device within a denoising step; forget one that has ended."""
-    used, user = services(request), owner(request)
-    before = await _video(used, user, video_id)
-    if before.status not in ("pending", "processing"):
-        await removal.remove(used, user, video_id)
-        return VideoDeleted(id=video_id, deleted=True, status=STATUS[before.status])
-    await used.store.cancel(user, video_id)
-    await notify(used.notifier.cancel(video_id))
-    after = await used.store.get(user, video_id)
-    return VideoDeleted(id=video_id, deleted=False, status=STATUS[after.status])
-
-
-async def _video(used: Services, user: str, video_id: str) -> Generation:
-    """Raises NotFound, and Problem 404 for a generation that is no video."""
-    generation = await used.store.get(user, video_id)
-    if generation.recipe.name != RECIPE:
-        raise Problem("not_found", f"no video {video_id!r}", "video_id")
-    return generation
-
-
-async def _view(used: Services, generation: Generation) -> VideoObject:
-    """Asks only for the rows that this state shows: clients poll, and reading costs more than all else in an answer."""
-    if generation.status == "pending":
-        return video_object(generation, (), (), await used.store.queue_position(generation.id))
-    if generation.status == "processing":
-        return video_object(generation, (), (), None)
-    events, takes = await asyncio.gather(used.store.milestones(generation.id), used.store.takes(generation.id))
-    return video_object(generation, events, takes, None)
-
-
-def _thumbnail(clip: bytes) -> bytes:
-    return encode_jpeg(next(iter(stream_clip(clip))))

@@ -40,7 +40,7 @@ SUMMARIES: dict[str, Summary] = {
 
 
 def quality_report(generation: Generation, scores: Sequence[Score], measured: Sequence[QualityMetric]) -> QualityReport:
-    """`scores` as the quality stage left them; none: not measured (yet). `measured`: the rows that stand so far."""
+    """The contract's report. `scores`: what the quality stage made, empty before it; `measured`: the rows so far."""
     metrics: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     fidelity: dict[str, Fidelity] = {}
@@ -73,11 +73,12 @@ def quality_report(generation: Generation, scores: Sequence[Score], measured: Se
 
 
 def dimension(score: Score) -> str:
+    """The name of the dimension that a score is of."""
     return score.metric_id.rpartition(".")[2]
 
 
 def _of_whole(scores: Sequence[Score], name: str) -> float | str:
-    """Of the finished video where it was scored as a whole, else over the scenes; or why there is no value."""
+    """A dimension's score of the finished video, else its mean over the scenes; or why there is no value."""
     whole = next((score for score in scores if score.scene_number is None), None)
     if whole is None:
         return _of_scenes(scores, name)
@@ -99,7 +100,7 @@ def _of_scenes(scores: Sequence[Score], name: str) -> float | str:
 
 
 def _fidelity(scores: Sequence[Score]) -> Fidelity:
-    """The lowest of those that have a value."""
+    """The lowest fidelity among scores that have a value."""
     return min((score.fidelity for score in scores if score.fidelity is not None), key=WORST_FIRST.index)
 
 

@@ -11,17 +11,22 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from pipelines.coherence import CoherenceSettings
-from pipelines.errors import BadInput
 from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import GenerationStatus
 from quality.score import Score
-from serving.gateway import queue as removal
 from serving.gateway.answers import file_response
-from serving.gateway.auth.identity import owner
-from serving.gateway.generations.routes import PageLimit, PageOffset, detail, listed, undecidable
-from serving.gateway.generations.schemas import Deleted, GenerationDetail, GenerationObject, GroupObject, Page
+from serving.gateway.auth.gate import owner
+from serving.gateway.generations.routes import (
+    PageLimit,
+    PageOffset,
+    cancel_generation,
+    delete_generation,
+    get_generation,
+    listed,
+)
+from serving.gateway.generations.schemas import GenerationObject, GroupObject, Page
 from serving.gateway.generations.views import generation_object, group_object, video_url
-from serving.gateway.orders import REPLAYED, AdDesk, IdempotencyKey, flat_field, request_key
+from serving.gateway.orders import AdIntake, Idempotent, flat_field
 from serving.gateway.original.quality_report import quality_report
 from serving.gateway.original.schemas import (
     Accepted,
@@ -39,7 +44,6 @@ from serving.gateway.services import Services, services
 router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"])
 
 RECIPE = "classic"
-FINAL = {"x-should-retry": "false"}
 VIDEO_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The file", "content": {"video/mp4": {}}},
     206: {"description": "One range of it", "content": {"video/mp4": {}}},
@@ -54,23 +58,17 @@ SceneNumber = Annotated[int, Path(ge=1, le=1000)]
 
 
 @router.post("/generate", status_code=202)
-async def generate(
-    request: Request, response: Response, body: GenerateBody, idempotency_key: IdempotencyKey = None
-) -> Accepted:
+async def generate(request: Request, body: GenerateBody, idempotency: Idempotent) -> Accepted:
     """Ask for an ad by the recipe `classic`; poll its status."""
     used, user = services(request), owner(request)
-    keys = request_key(request, idempotency_key, body)
-    accepted = await AdDesk(used, user, _field).take(_request(body, body.prompt), (), keys)
-    if accepted.repeated:
-        response.headers[REPLAYED] = "true"
+    accepted = await AdIntake(used, user, _field).take(_request(body, body.prompt), (), idempotency.keys(body))
+    idempotency.mark(accepted.repeated)
     row = await used.store.get(user, accepted.id)
     return Accepted(generation_id=row.id, status=row.status, message="The ad is ordered: poll its status.")
 
 
 @router.post("/generate/parallel", status_code=202)
-async def generate_parallel(
-    request: Request, response: Response, body: ParallelBody, idempotency_key: IdempotencyKey = None
-) -> GroupAccepted:
+async def generate_parallel(request: Request, body: ParallelBody, idempotency: Idempotent) -> GroupAccepted:
     """Ask for 2 to 10 ads that differ in their settings or prompt only, the seed being the same, to compare them."""
     used, user = services(request), owner(request)
     variations = tuple(
@@ -80,11 +78,10 @@ async def generate_parallel(
         )
         for each in body.variations
     )
-    keys = request_key(request, idempotency_key, body)
-    desk = AdDesk(used, user, lambda name: "base_prompt" if name == "brief.prompt" else _field(name))
-    accepted = await desk.compare(_request(body, body.base_prompt), body.comparison_type, variations, keys)
-    if accepted.repeated:
-        response.headers[REPLAYED] = "true"
+    intake = AdIntake(used, user, lambda name: "base_prompt" if name == "brief.prompt" else _field(name))
+    asked = _request(body, body.base_prompt)
+    accepted = await intake.compare(asked, body.comparison_type, variations, idempotency.keys(body))
+    idempotency.mark(accepted.repeated)
     group = await used.ads.groups.get(user, accepted.id)
     return GroupAccepted(
         group_id=group.id,
@@ -108,7 +105,7 @@ async def list_generations(
 
 @router.get("/coherence/settings/defaults")
 async def coherence_defaults(request: Request) -> CoherenceSettings:
-    """The coherence settings of an order that names none."""
+    """The coherence settings of a request that names none."""
     return services(request).ads.planner.recipe(RECIPE).coherence
 
 
@@ -125,22 +122,16 @@ async def choose_winner(request: Request, group_id: str, body: WinnerBody) -> Gr
     group = await used.ads.groups.get(user, group_id)
     if body.generation_id not in group.generation_ids:
         raise Problem("bad_request", f"no generation {body.generation_id!r} in this comparison", "generation_id")
-    try:
-        await used.ads.groups.choose_winner(user, group_id, body.generation_id)
-    except BadInput as error:
-        raise undecidable(error) from None
+    await used.ads.groups.choose_winner(user, group_id, body.generation_id)
     return await _comparison(used, user, group_id)
 
 
-@router.get("/{generation_id}")
-async def get_generation(request: Request, generation_id: str) -> GenerationDetail:
-    """One generation with what was made so far."""
-    return await detail(services(request), owner(request), generation_id)
+router.get("/{generation_id}")(get_generation)
 
 
 @router.get("/{generation_id}/status")
 async def get_status(request: Request, generation_id: str) -> StatusObject:
-    """Where it stands, for polling."""
+    """Status and progress of a generation, for polling."""
     row = generation_object(await services(request).store.get(owner(request), generation_id))
     shown = {name: getattr(row, name) for name in StatusObject.model_fields if name != "generation_id"}
     return StatusObject(generation_id=row.id, **shown)
@@ -148,7 +139,7 @@ async def get_status(request: Request, generation_id: str) -> StatusObject:
 
 @router.get("/{generation_id}/quality")
 async def get_quality(request: Request, generation_id: str) -> QualityReport:
-    """What was measured of it; null with a reason where nothing was."""
+    """The quality metrics of a generation; null with a reason where nothing was measured."""
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
     scores = (await used.store.outputs(generation_id)).get("quality") or []
@@ -156,17 +147,8 @@ async def get_quality(request: Request, generation_id: str) -> QualityReport:
     return quality_report(generation, [Score.model_validate(score) for score in scores], measured)
 
 
-@router.post("/{generation_id}/cancel")
-async def cancel_generation(request: Request, generation_id: str) -> GenerationObject:
-    """Stop it: at once while it waits, within one denoising step while it runs. Nothing happens to one that ended."""
-    return generation_object(await removal.cancel(services(request), owner(request), generation_id))
-
-
-@router.delete("/{generation_id}")
-async def delete_generation(request: Request, generation_id: str) -> Deleted:
-    """Delete it with its files, also while it runs: then it is cancelled first."""
-    await removal.remove(services(request), owner(request), generation_id)
-    return Deleted(id=generation_id)
+router.post("/{generation_id}/cancel")(cancel_generation)
+router.delete("/{generation_id}")(delete_generation)
 
 
 @router.get("/{generation_id}/video", response_class=Response, responses=VIDEO_RESPONSES)
@@ -189,7 +171,7 @@ async def get_clip(request: Request, generation_id: str, scene_number: SceneNumb
     for take in await used.store.takes(generation_id):
         if take.current and (take.kind, take.scene_number) == ("clip", scene_number):
             return await _file(request, take.artifact, "video/mp4")
-    raise Problem("conflict", f"scene {scene_number} of {generation_id!r} has no clip yet", headers=FINAL)
+    raise Problem("conflict", f"scene {scene_number} of {generation_id!r} has no clip yet", final=True)
 
 
 async def _final(request: Request, generation_id: str, name: str, media_type: str) -> Response:
@@ -198,7 +180,7 @@ async def _final(request: Request, generation_id: str, name: str, media_type: st
     made = (await used.store.outputs(generation_id)).get("stitch")
     if made is None:
         text = f"{video_url(generation)}: the generation is {generation.status} and has no video"
-        raise Problem("conflict", text, headers=FINAL)
+        raise Problem("conflict", text, final=True)
     return await _file(request, made[name], media_type)
 
 

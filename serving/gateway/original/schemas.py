@@ -17,7 +17,7 @@ from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, 
 
 
 class AdFields(Plain):
-    """What one order and all variations of a comparison have in common."""
+    """The fields that one ad and all ads of a comparison share."""
 
     framework: Framework | None = None
     duration: Annotated[int, Field(ge=9, le=60)] = 15
@@ -31,7 +31,7 @@ class AdFields(Plain):
 
 
 class GenerateBody(AdFields):
-    """`POST /api/generations/generate`."""
+    """Body of `POST /api/generations/generate`."""
 
     prompt: AdPrompt
 
@@ -42,7 +42,7 @@ class VariationBody(Plain):
 
 
 class ParallelBody(AdFields):
-    """`POST /api/generations/generate/parallel`."""
+    """Body of `POST /api/generations/generate/parallel`."""
 
     base_prompt: AdPrompt
     variations: Annotated[list[VariationBody], Field(min_length=MIN_VARIATIONS, max_length=MAX_VARIATIONS)]
@@ -76,7 +76,7 @@ class GroupAccepted(Plain):
 
 
 class StatusObject(Plain):
-    """For polling."""
+    """Status and progress of a generation, for polling."""
 
     generation_id: str
     status: GenerationStatus
@@ -106,7 +106,7 @@ class QualityMetricObject(Plain):
 
 
 class QualityReport(Plain):
-    """What was measured. A metric that could not be is null, and `reasons` says why."""
+    """The quality metrics of a generation. One that could not be measured is null, and `reasons` says why."""
 
     generation_id: str
     metrics: dict[str, float | None]
