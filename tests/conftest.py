@@ -1,7 +1,7 @@
 """Shared by all tiers: one torch thread, because tiny models lose more to waiting threads than they win.
 
-Light: `gpu` is collected where neither Ray nor a database is installed. Tiers that need them ask
-`tests.support.offering`.
+Light: `tests/gpu` is collected where neither Ray nor a database is installed. Tiers that need these offer their
+fixtures in a conftest of their own.
 """
 
 import os

@@ -11,12 +11,12 @@ from pipelines.store.generations import LEASE_SECONDS
 from serving.profile_models import model_set
 from tests.chaos.processes import small_profile
 from tests.chaos.world import ChaosWorld
-from tests.support import databases, ray_session
+from tests.support import databases, directed_world, postgres, ray_session
 from tests.support.offering import offer
 
 
 def pytest_configure(config):
-    offer(config, databases, ray_session)
+    offer(config, databases, directed_world, postgres, ray_session)
 
 
 @pytest.fixture(scope="session")

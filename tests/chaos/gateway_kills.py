@@ -28,6 +28,7 @@ from tests.chaos.processes import Process
 from tests.chaos.world import LOOK_SECONDS, PROMPT, ChaosWorld
 from tests.support.gateway_users import auth_on, bearer, new_user
 from tests.support.program import free_port
+from tests.support.waiting import until_async
 
 POINTS = ("before_commit", "after_commit", "before_temp_write", "before_rename", "before_folder_sync")
 MOST = 3
@@ -95,11 +96,16 @@ async def visitor(world: ChaosWorld) -> AsyncIterator[httpx.AsyncClient]:
 
 async def patiently(http: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
     """The answer, of whichever gateway gives one."""
-    while True:
+
+    async def answer() -> httpx.Response | None:
         try:
             return await http.request(method, path, **request)
         except httpx.TransportError:
-            await asyncio.sleep(LOOK_SECONDS)
+            return None
+
+    given = await until_async(answer, f"any gateway to answer {method} {path}", pause=LOOK_SECONDS)
+    assert given is not None
+    return given
 
 
 async def _order_for_ever(http: httpx.AsyncClient, book: Book, pictured: bool) -> None:

@@ -28,9 +28,8 @@ from serving.server.worker import offered_models, work
 from tests.support.ad_server import Speaker
 from tests.support.drawing_engine import Drawing
 from tests.support.gateway_server import Studio
+from tests.support.waiting import PATIENCE_SECONDS, too_late
 
-PATIENCE_SECONDS = 300.0
-"""Until something that must happen has happened; otherwise the test fails."""
 PRELOADED = ("alembic.command", "av", "PIL.Image", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")
 """Besides this module: what a process would import at its first row and its first picture."""
 
@@ -77,13 +76,12 @@ class Process:
     def kill(self) -> None:
         """`kill -9`; returns when it is dead."""
         self._process.kill()
-        self._process.join(PATIENCE_SECONDS)
-        assert self.ended, "a killed process lives"
+        self._join("a killed process to die")
 
     def stop(self) -> int | None:
         """SIGTERM; the exit code once it has ended."""
         self._process.terminate()
-        self._process.join(PATIENCE_SECONDS)
+        self._join("a process that was told to stop")
         return self.exit_code
 
     def freeze(self) -> None:
@@ -91,6 +89,11 @@ class Process:
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def _join(self, what: str) -> None:
+        self._process.join(PATIENCE_SECONDS)
+        if not self.ended:
+            raise too_late(what, PATIENCE_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process.pid is not None

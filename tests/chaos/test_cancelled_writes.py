@@ -3,7 +3,7 @@
 import asyncio
 
 from pipelines.store.generations import GenerationStore
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE
 
 MOMENTS = [index * 0.0004 for index in range(60)]
 

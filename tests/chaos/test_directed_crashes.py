@@ -3,7 +3,6 @@
 import pytest
 
 from pipelines.errors import StorageFailed
-from tests.support.directed_world import world  # noqa: F401, a fixture
 
 WRITES = ("append", "start_stage", "finish_stage", "reuse_step", "commit_step", "end")
 
@@ -30,7 +29,7 @@ class DyingStore:
         return write
 
 
-async def directed(world, last=None, arrives=False):  # noqa: F811
+async def directed(world, last=None, arrives=False):
     """Redraw scene 2 and approve; with `last`, each of the two workers dies at that write and is replaced."""
     generation_id = await world.reach("storyboard")
     await world.anna.regenerate("anna", generation_id, "storyboard", 2, "snow")
@@ -46,7 +45,7 @@ async def directed(world, last=None, arrives=False):  # noqa: F811
     return sorted((take.kind, take.scene_number or 0, take.artifact) for take in takes if take.current)
 
 
-async def work(world, generation_id, last, arrives):  # noqa: F811
+async def work(world, generation_id, last, arrives):
     if last is not None:
         with pytest.raises(StorageFailed, match="dead"):
             await world.run(generation_id, store=DyingStore(world.store, last, arrives))
@@ -54,7 +53,7 @@ async def work(world, generation_id, last, arrives):  # noqa: F811
 
 
 @pytest.mark.parametrize("arrives", [False, True])
-async def test_a_worker_that_dies_at_any_write_changes_nothing_of_the_directed_ad(world, arrives):  # noqa: F811
+async def test_a_worker_that_dies_at_any_write_changes_nothing_of_the_directed_ad(world, arrives):
     undisturbed = await directed(world)
     assert [kind for kind, _, _ in undisturbed] == ["clip", "clip", "keyframe", "keyframe", "reference"]
     for last in (1, 8, 10, 13):

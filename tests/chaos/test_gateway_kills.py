@@ -7,6 +7,7 @@ import httpx
 
 from tests.chaos.gateway_kills import ORDER, ORDERS, POINTS, gateway_faults, kill_gateways, patiently, visitor
 from tests.chaos.kills import RANDOM
+from tests.support.waiting import until_async
 
 
 async def test_an_answered_order_stands_once_and_an_unanswered_one_at_most_once(chaos):
@@ -18,19 +19,21 @@ async def test_an_answered_order_stands_once_and_an_unanswered_one_at_most_once(
 
 async def follow(http, generation_id, seen):
     """Every `seq` of the log as its stream shows it, through as many gateways as it takes."""
-    path, last = f"{ORDERS}/{generation_id}/events", 0
-    while True:
+
+    async def to_its_end():
+        last = seen[-1] if seen else 0
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
         try:
-            async with http.stream("GET", path, headers=headers) as answer:
+            async with http.stream("GET", f"{ORDERS}/{generation_id}/events", headers=headers) as answer:
                 assert answer.status_code == 200
                 async for line in answer.aiter_lines():
                     if line.startswith("id: "):
-                        last = int(line.removeprefix("id: "))
-                        seen.append(last)
-                return
+                        seen.append(int(line.removeprefix("id: ")))
+                return True
         except httpx.TransportError:
-            await asyncio.sleep(0.02)
+            return False
+
+    await until_async(to_its_end, lambda: f"the end of a stream that came to event {len(seen)}")
 
 
 async def test_a_stream_that_is_taken_up_again_after_kills_has_no_gap_and_no_repeat(chaos):
@@ -47,8 +50,7 @@ async def test_a_stream_that_is_taken_up_again_after_kills_has_no_gap_and_no_rep
             gateway.kill()
             gateway = chaos.gateway(port)
         chaos.pace.unlink()
-        async with asyncio.timeout(120):
-            await following
+        await following
         assert seen == list(range(1, len(seen) + 1))
         detail = (await patiently(http, "GET", f"{ORDERS}/{generation_id}")).json()
         assert detail["status"] == "completed", detail

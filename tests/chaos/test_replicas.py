@@ -1,8 +1,5 @@
 """Replicas are killed while a generation runs on them: it ends as if nothing had happened, with all finished scenes."""
 
-import asyncio
-import time
-
 import httpx
 import pytest
 
@@ -12,9 +9,9 @@ from pipelines.coherence import CoherenceSettings
 from pipelines.recipe import Recipe
 from serving.profile_models import model_set
 from serving.server.store import open_server_store
-from tests.integration.test_engine import scenes
+from tests.support.engine_world import scenes
+from tests.support.waiting import until_async
 
-PATIENCE_SECONDS = 300
 STAGES = ("storyboard", "video", "stitch")
 
 
@@ -57,14 +54,14 @@ async def ordered(opened):
 
 async def until(opened, generation_id, done):
     """The generation once `done(generation, events)` holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        generation = await opened.store.get("local", generation_id)
-        events = await opened.store.events(generation_id)
-        if done(generation, events):
-            return generation, events
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{generation.status} after {PATIENCE_SECONDS} s: {[event.message for event in events][-5:]}")
+    seen = []
+
+    async def reached():
+        generation, events = await opened.store.get("local", generation_id), await opened.store.events(generation_id)
+        seen[:] = [generation.status, *(event.message for event in events[-5:])]
+        return (generation, events) if done(generation, events) else None
+
+    return await until_async(reached, lambda: f"{done.__name__} of a generation that is {seen}", pause=0.1)
 
 
 def a_clip_is_finished(generation, events):
@@ -117,7 +114,8 @@ async def test_the_server_answers_again_after_its_gateway_was_killed(application
     for name in replicas("Gateway"):
         kill_replica(name)
     async with httpx.AsyncClient(base_url=application.url, timeout=60) as client:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (await client.get("/healthz")).status_code != 200:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
+
+        async def healthy():
+            return (await client.get("/healthz")).status_code == 200
+
+        await until_async(healthy, "the server to be healthy again", pause=0.2)

@@ -7,6 +7,7 @@ import pytest
 from pipelines.store.transaction import locked
 from tests.chaos.gateway_kills import ORDERS, patiently, visitor
 from tests.chaos.world import LOOK_SECONDS, ChaosWorld
+from tests.support.waiting import until_async
 
 
 async def test_workers_on_one_database_share_its_ads_and_make_each_once(unhurried, undisturbed):
@@ -46,15 +47,17 @@ async def leased(tmp_path, chaos_home, database_url, manifest):
 
 async def freeze(chaos, worker, ad):
     """Not in the middle of a write: nobody else could write then, on SQLite at all and on PostgreSQL to this ad."""
-    while True:
+
+    async def between_writes():
         worker.freeze()
         asked = asyncio.create_task(chaos.database.write(lambda connection: locked(connection, ad)))
-        if asked in (await asyncio.wait({asked}, timeout=1))[0]:
-            await asked
-            return
-        worker.thaw()
+        done, _ = await asyncio.wait({asked}, timeout=1)
+        if not done:
+            worker.thaw()
         await asked
-        await asyncio.sleep(LOOK_SECONDS)
+        return done
+
+    await until_async(between_writes, "a worker to be between two writes", pause=LOOK_SECONDS)
 
 
 async def test_a_worker_frozen_past_its_lease_publishes_nothing_when_it_goes_on(leased, undisturbed):

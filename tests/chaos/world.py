@@ -6,9 +6,7 @@ once, in `check`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +24,8 @@ from pipelines.store.database import Database
 from pipelines.store.fault_points import VARIABLE
 from pipelines.store.generations import GenerationStore
 from pipelines.store.sweep import Disposal, sweep
-from tests.chaos.processes import PATIENCE_SECONDS, Process, run_gateway, run_worker
+from tests.chaos.processes import Process, run_gateway, run_worker
+from tests.support.waiting import until_async
 
 OWNER = "anna"
 LEASE_SECONDS = 1.0
@@ -39,6 +38,7 @@ RECIPE = Recipe(
     story=StoryAgents(critic=False),
     scenes=SceneAgents(critic=False, cohesor=False),
 )
+
 PROMPT = "an ad for a steel water bottle"
 SECRET = "8f14e45fceea167a5a36dedd4bea2543c9f0f895fb98ab9159f51fd0297e236d"  # noqa: S105
 
@@ -121,10 +121,7 @@ class ChaosWorld:
         return (await self.get(generation_id)).status not in ("pending", "processing")
 
     async def until(self, condition: Callable[[], Awaitable[bool]], why: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not await condition():
-            assert time.monotonic() < deadline, f"still waiting until {why}"
-            await asyncio.sleep(LOOK_SECONDS)
+        await until_async(condition, f"this to be so: {why}", pause=LOOK_SECONDS)
 
     async def until_ended(self, generation_id: str) -> Generation:
         await self.until(lambda: self.ended(generation_id), f"{generation_id} has ended")

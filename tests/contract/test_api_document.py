@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from serving.gateway.openapi import document_text
 from serving.gateway.problems import CODES
 from tests.support.ad_server import SpeakingServer
 from tests.support.gateway_users import PASSWORD
+from tests.support.program import run
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"
@@ -98,9 +98,7 @@ def test_the_guides_commands_run_and_leave_no_operation_out(operations, tmp_path
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
             "ADMINT": server.url, "ADMINT_KEY": server.key, "ADMINT_USERNAME": "admin", "ADMINT_PASSWORD": PASSWORD,
         }  # fmt: skip
-        ran = subprocess.run(
-            ["bash", "-c", "\n".join(script)], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300
-        )
+        ran = run(["bash", "-c", "\n".join(script)], cwd=tmp_path, env=variables)
         assert ran.returncode == 0, f"{ran.stderr[-2000:]}\n{ran.stdout[-2000:]}"
         served = set(SAMPLE.findall(server.http.get("/metrics").text))
     missing = sorted(set(operations) - served)

@@ -14,7 +14,8 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.generations import GenerationStore
 from pipelines.store.tables import generations
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE
+from tests.support.waiting import PATIENCE_SECONDS, happened
 
 SOCKET = ".s.PGSQL.5432"
 
@@ -56,10 +57,10 @@ async def test_a_lock_that_is_not_given_in_time_is_an_error_and_not_a_server_tha
     def hold(connection):
         connection.execute(row)
         holds.set()
-        ends.wait()
+        happened(ends, "the other one to fail")
 
     def want(connection):
-        holds.wait()
+        happened(holds, "the lock to be held")
         connection.execute(text("set local lock_timeout = '20ms'"))
         connection.execute(row)
 
@@ -105,7 +106,7 @@ class Cut:
             asyncio.create_task(self._ask(reader, server_writer, cut)),
             asyncio.create_task(self._answer(server_reader, writer, cut)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ways, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
         for end in (writer, server_writer):

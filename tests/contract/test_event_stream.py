@@ -18,6 +18,7 @@ from pipelines.store.intake import Intake
 from pipelines.store.sweep import Disposal
 from serving.gateway import events as event_stream
 from serving.gateway.events import EventStreams
+from tests.support.waiting import within
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 BRIEF = Brief(prompt="an ad for a bottle", duration=9)
@@ -77,7 +78,8 @@ async def test_a_listener_that_is_cut_again_and_again_misses_and_repeats_nothing
         await world.write(lease, 40)
         await world.end(lease)
 
-    *heard, _ = await asyncio.gather(*(restless() for _ in range(3)), world.hear(lease), produce())
+    all_of_them = asyncio.gather(*(restless() for _ in range(3)), world.hear(lease), produce())
+    *heard, _ = await within(all_of_them, "four listeners to hear a log to its end")
     assert heard == [list(range(1, 42))] * 4
 
 
@@ -127,7 +129,7 @@ async def test_nobody_is_asked_when_nobody_listens(world):
     await world.write(lease, 1)
     await world.hear(lease, at_most=1)
     poll = world.streams._poll
-    await asyncio.wait_for(poll, 5)
+    await within(poll, "the end of a poll without a listener")
 
 
 async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world, monkeypatch):

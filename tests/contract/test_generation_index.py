@@ -4,14 +4,14 @@ import pytest
 
 from pipelines.recipe import Recipe
 from pipelines.store.generation_index import GenerationIndex
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, store  # noqa: F401, a fixture
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 PROMPTS = ("A bottle of Ærø water", "100% cotton", "100 percent cotton", "snake_case")
 
 
 @pytest.fixture
-async def made(store):  # noqa: F811
+async def made(store):
     recipes = (RECIPE, OTHER, RECIPE, OTHER)
     briefs = [BRIEF.model_copy(update={"prompt": prompt}) for prompt in PROMPTS]
     ids = [await store.create("anna", brief, recipe, {}, {}) for brief, recipe in zip(briefs, recipes, strict=True)]
@@ -37,7 +37,7 @@ async def test_pages_are_cut_from_the_newest_on_and_say_how_many_there_are(index
     assert await index.page("carla", 2, 0) == ((), 0)
 
 
-async def test_status_and_recipe_filter_together(index, store, made):  # noqa: F811
+async def test_status_and_recipe_filter_together(index, store, made):
     await store.cancel("anna", made[1])
     assert await found(index, recipes=("other",)) == [PROMPTS[3], PROMPTS[1]]
     assert await found(index, statuses=("cancelled",)) == [PROMPTS[1]]
@@ -59,7 +59,7 @@ async def test_a_text_is_found_whatever_its_case_and_letters(index, made, text, 
     assert await found(index, text=text) == list(prompts)
 
 
-async def test_heads_and_the_log_follow_what_is_written(index, store, made):  # noqa: F811
+async def test_heads_and_the_log_follow_what_is_written(index, store, made):
     lease = await store.claim(made[0], "one")
     await store.append(lease, EVENT, EVENT, EVENT)
     assert await index.heads((made[0], made[1], "unknown")) == {made[0]: (3, "processing"), made[1]: (0, "pending")}

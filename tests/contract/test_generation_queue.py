@@ -11,7 +11,7 @@ from pipelines.records import NewEvent
 from pipelines.steps import Step, StepOutput
 from pipelines.store.generations import LOST_WORKERS
 from pipelines.store.tables import generations
-from tests.contract.test_generation_store import BRIEF, RECIPE, store  # noqa: F401, a fixture
+from tests.support.stored_generations import BRIEF, RECIPE
 
 OTHER = Recipe(name="other", description="", stages=("storyboard",))
 DONE = NewEvent(kind="generation_completed", message="done")
@@ -22,24 +22,24 @@ async def nothing(desk):
 
 
 @pytest.fixture
-async def three(store):  # noqa: F811
+async def three(store):
     return [await store.create("anna", BRIEF, RECIPE, {}, {}) for _ in range(3)]
 
 
-async def test_generations_are_claimed_in_the_order_in_which_they_came(store, three):  # noqa: F811
+async def test_generations_are_claimed_in_the_order_in_which_they_came(store, three):
     claimed = [await store.claim_next("one") for _ in range(4)]
     assert [pair[0].generation_id for pair in claimed if pair] == three
     assert claimed[3] is None
 
 
-async def test_the_position_counts_down_to_one_and_ends_with_the_claim(store, three):  # noqa: F811
+async def test_the_position_counts_down_to_one_and_ends_with_the_claim(store, three):
     assert [await store.queue_position(one) for one in three] == [1, 2, 3]
     await store.claim_next("one")
     assert [await store.queue_position(one) for one in three] == [None, 1, 2]
     assert await store.count_waiting() == 2
 
 
-async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not(store, database, three):  # noqa: F811
+async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not(store, database, three):
     for _ in three:
         await store.claim_next("one")
     assert await store.claim_next("two") is None
@@ -50,7 +50,7 @@ async def test_a_dead_workers_generation_is_claimed_again_and_a_live_ones_is_not
     assert (lease.generation_id, lease.owner, generation.id) == (three[1], "two", three[1])
 
 
-async def test_a_generation_that_kills_every_worker_is_given_up_and_the_next_one_runs(store, database, three):  # noqa: F811
+async def test_a_generation_that_kills_every_worker_is_given_up_and_the_next_one_runs(store, database, three):
     over = update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     for worker in range(LOST_WORKERS):
         lease, _ = await store.claim_next(str(worker))
@@ -63,7 +63,7 @@ async def test_a_generation_that_kills_every_worker_is_given_up_and_the_next_one
     assert "5 workers died one after the other" in ended.error_message
 
 
-async def test_a_generation_that_gets_further_may_lose_any_number_of_workers(store, database, three):  # noqa: F811
+async def test_a_generation_that_gets_further_may_lose_any_number_of_workers(store, database, three):
     over = update(generations).values(lease_expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     for number in range(2 * LOST_WORKERS):
         lease, _ = await store.claim_next("one")
@@ -74,26 +74,26 @@ async def test_a_generation_that_gets_further_may_lose_any_number_of_workers(sto
         await database.write(lambda connection: connection.execute(over))
 
 
-async def test_what_waits_is_cancelled_at_once_and_never_claimed(store, three):  # noqa: F811
+async def test_what_waits_is_cancelled_at_once_and_never_claimed(store, three):
     assert (await store.cancel("anna", three[0])).status == "cancelled"
     assert (await store.events(three[0]))[-1].kind == "generation_cancelled"
     lease, _ = await store.claim_next("one")
     assert lease.generation_id == three[1]
 
 
-async def test_what_runs_is_only_asked_to_stop(store, three):  # noqa: F811
+async def test_what_runs_is_only_asked_to_stop(store, three):
     await store.claim_next("one")
     assert (await store.cancel("anna", three[0])).status == "processing"
     assert await store.cancels_requested(three) == (three[0],)
 
 
-async def test_a_finished_generation_stays_finished_when_it_is_cancelled(store, three):  # noqa: F811
+async def test_a_finished_generation_stays_finished_when_it_is_cancelled(store, three):
     lease, _ = await store.claim_next("one")
     await store.end(lease, "completed", DONE)
     assert (await store.cancel("anna", three[0])).status == "completed"
 
 
-async def test_pages_are_of_one_owner_and_one_recipe_and_go_on_after_an_id(store, three):  # noqa: F811
+async def test_pages_are_of_one_owner_and_one_recipe_and_go_on_after_an_id(store, three):
     other = await store.create("anna", BRIEF, OTHER, {}, {})
     await store.create("ben", BRIEF, RECIPE, {}, {})
     newest = await store.page("anna", None, None, 10)
@@ -105,7 +105,7 @@ async def test_pages_are_of_one_owner_and_one_recipe_and_go_on_after_an_id(store
         await store.page("ben", None, three[0], 5)
 
 
-async def test_a_deleted_generation_is_gone_and_a_running_one_is_not_deleted(store, three):  # noqa: F811
+async def test_a_deleted_generation_is_gone_and_a_running_one_is_not_deleted(store, three):
     await store.claim_next("one")
     with pytest.raises(Busy, match="cancel it first"):
         await store.delete("anna", three[0])

@@ -1,18 +1,10 @@
 """`GET …/record`: what the command line writes into `run.json`, from the rows of a server."""
 
-import pytest
-
 from pipelines.report.record import RunRecord
-from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, until
+from tests.support.ad_server import BRIEF, PROMPT, until
 from tests.support.gateway_server import VIDEO
 
 URL = "/api/v1/generations"
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("ads")) as server:
-        yield server.http
 
 
 def record(http, generation_id):

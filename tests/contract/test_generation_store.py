@@ -6,46 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from pipelines.brief import Brief
 from pipelines.errors import Busy, LeaseLost, NotFound
-from pipelines.recipe import Recipe
 from pipelines.records import NewEvent
-from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
+from pipelines.steps import NewTake
 from pipelines.store import transaction
 from pipelines.store.database import Database
 from pipelines.store.generations import GenerationStore
 from pipelines.store.tables import generations
-
-BRIEF = Brief(prompt="an ad for a steel water bottle", seed=3)
-RECIPE = Recipe(name="test", description="", stages=("storyboard",))
-EVENT = NewEvent(kind="notice", message="hello")
-
-
-@pytest.fixture
-async def store(database):
-    return GenerationStore(database)
-
-
-@pytest.fixture
-async def generation_id(store):
-    return await store.create("anna", BRIEF, RECIPE, {}, {"models": {}})
-
-
-async def nothing(desk):
-    return StepOutput(value={})
-
-
-def step(name="storyboard/scene-001", **inputs):
-    return Step(name=name, inputs=inputs, work=nothing, scene_number=1)
-
-
-def output(sha="a" * 64, value=1):
-    return StepOutput(
-        value={"value": value},
-        artifacts=(StoredArtifact(sha256=sha, media_type="image/png", size=3),),
-        takes=(NewTake(kind="keyframe", scene_number=1, artifact=sha, provenance={"seed": 1}),),
-        messages=(Message(role="director", iteration=1, content="hm", score=90.0),),
-    )
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE, output, step
 
 
 async def test_a_generation_reads_back_as_it_was_created(store, generation_id):

@@ -12,6 +12,7 @@ import pytest
 from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, frames, until
 from tests.support.gateway_users import bearer, new_user
 from tests.support.tiny_models import png
+from tests.support.waiting import ended
 
 URL = "/api/v1/generations"
 
@@ -20,18 +21,6 @@ URL = "/api/v1/generations"
 def server(tmp_path_factory, server_database_url):
     with SpeakingServer(tmp_path_factory.mktemp("ads"), database_url=server_database_url) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def http(server):
-    return server.http
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory):
-    """A server whose generations nobody runs."""
-    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
-        yield server.http
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +149,7 @@ def test_requests_that_arrive_at_once_under_one_key_make_one_generation(idle):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        ended(thread, "the answer to one of five orders")
     assert len(ids) == 5
     assert len(set(ids)) == 1
 
@@ -332,7 +321,7 @@ def test_what_waits_is_cancelled_at_once_and_can_be_resumed(idle):
 def test_what_runs_is_cancelled_within_a_step(server, http):
     with server.studio.holding(1):
         generation_id = order(http)
-        assert server.studio.held.wait(30)
+        server.studio.until_held()
         assert http.post(f"{URL}/{generation_id}/cancel").status_code == 200
         assert until(http, generation_id, "cancelled")["status"] == "cancelled"
 
@@ -366,7 +355,7 @@ def test_a_running_generation_is_deleted_with_its_uploads(server, http):
             data={"recipe": "express", "brief": json.dumps(BRIEF)},
             files={"references": ("own.png", png(99).data, "image/png")},
         )
-        assert server.studio.held.wait(30)
+        server.studio.until_held()
         generation_id = answer.json()["id"]
         assert http.delete(f"{URL}/{generation_id}").status_code == 200
     assert http.get(f"{URL}/{generation_id}").status_code == 404

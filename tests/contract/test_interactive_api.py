@@ -10,7 +10,7 @@ from PIL import Image
 from models.errors import InferenceFailed
 from models.interfaces import ChatRequest, ImageRequest
 from pipelines.media import decode_image
-from tests.support.ad_server import PROMPT, SpeakingServer
+from tests.support.ad_server import PROMPT
 from tests.support.gateway_users import logged_in
 from tests.support.scripted_desk import agent_of
 from tests.support.session_client import Client
@@ -20,16 +20,8 @@ STAGES = ("story", "reference_image", "storyboard", "video")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("sessions")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory):
-    """A server whose sessions nobody runs."""
-    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
-        yield Client(server.http)
+def idle(idle_server):
+    return Client(idle_server.http)
 
 
 @pytest.fixture

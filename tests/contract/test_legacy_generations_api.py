@@ -6,27 +6,10 @@ import pytest
 from PIL import Image
 
 from pipelines.media import decode_clip
-from tests.support.ad_server import PROMPT, SpeakingServer, until
+from tests.support.ad_server import PROMPT, until
 
 URL = "/api/generations"
 AD = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("legacy")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def http(server):
-    return server.http
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
-        yield server.http
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from models.errors import InferenceFailed
-from tests.support.ad_server import PROMPT, SpeakingServer, frames, until
+from tests.support.ad_server import PROMPT, frames, until
 from tests.support.gateway_users import bearer, new_user
 from tests.support.tiny_models import png
 
@@ -23,17 +23,6 @@ COHESION = {
     "overall_cohesion_score", "pair_wise_analysis", "global_issues", "scene_specific_feedback", "consistency_issues",
     "overall_recommendations",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("master")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def http(server):
-    return server.http
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +80,6 @@ def test_flags_choose_what_is_made(http):
     scenes = http.post(f"{URL}/generate-story", json={**FORM, "seed": "5"}).json()
     assert scenes["scenes"]["total_scenes"] == 2
     assert (scenes["final_video_path"], scenes["video_generation_status"], scenes["scene_videos"]) == (None,) * 3
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory):
-    """A server whose orders nobody runs."""
-    with SpeakingServer(tmp_path_factory.mktemp("idle"), working=False) as server:
-        yield server.http
 
 
 def test_what_an_order_leaves_out_is_as_the_contract_has_it(idle):
@@ -192,7 +174,7 @@ def test_hanging_up_does_not_cancel_and_asking_again_finds_the_same_order(server
             pytest.raises(httpx.ReadTimeout),
         ):
             impatient.post(f"{URL}/generate-story", json=fields)
-        assert server.studio.held.wait(60)
+        server.studio.until_held()
         assert http.get("/api/v1/generations", params={"limit": 1}).json()["items"][0]["status"] == "processing"
     answer = http.post(f"{URL}/generate-story", json=fields)
     assert (answer.json()["success"], answer.headers["idempotency-replayed"]) == (True, "true")
@@ -205,7 +187,7 @@ def test_a_video_that_fails_leaves_the_story_and_says_so(server, http):
     try:
         with server.studio.holding(1):
             asked = http.post(f"{URL}/generate-story", json=fields, headers={"Prefer": "respond-async"}).json()
-            assert server.studio.held.wait(60)  # in the first keyframe; the second one fails
+            server.studio.until_held()  # in the first keyframe; the second one fails
             early = http.get(asked["result_url"])
             assert (early.status_code, early.json()["error"]["code"]) == (409, "conflict")
             server.studio.fail_with = InferenceFailed("no picture today")

@@ -54,12 +54,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
-        yield client
-
-
 def ask(client, **changes):
     return client.chat.completions.create(
         **{"model": "sees", "messages": HELLO, "max_tokens": 60, "temperature": 1.0} | changes

@@ -5,7 +5,6 @@ import hashlib
 import io
 import socket
 import threading
-import time
 
 import httpx
 import openai
@@ -17,6 +16,7 @@ from models.interfaces import LoraUse, StartImage, StartLatents
 from tests.support.gateway_server import CHAT, IMAGE, MIXER, refusal, serve
 from tests.support.gateway_users import bearer
 from tests.support.tiny_models import png
+from tests.support.waiting import ended, until
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +29,6 @@ def server(tmp_path_factory):
 def forget_requests(server):
     server.studio.requests.clear()
     server.studio.fail_with = None
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
-        yield client
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 def opened(image):
@@ -357,12 +345,15 @@ def test_who_hangs_up_cancels_the_model_call(server):
 
             thread = threading.Thread(target=ask)
             thread.start()
-            assert server.studio.held.wait(30)
+            server.studio.until_held()
             before = server.call(server.backend.counters())[IMAGE.name].cancellations
             _hang_up(caller)
-        thread.join(30)
+        ended(thread, "a caller who hung up")
         assert stopped.is_set()
-        until(lambda: server.call(server.backend.counters())[IMAGE.name].cancellations == before + 1)
+        until(
+            lambda: server.call(server.backend.counters())[IMAGE.name].cancellations == before + 1,
+            "the cancelled call to be counted",
+        )
     assert server.call(server.backend.counters())[IMAGE.name].running == 0
 
 

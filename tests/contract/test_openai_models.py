@@ -13,12 +13,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client:
-        yield client
-
-
 def test_the_client_lists_every_model_with_its_kind_and_limits(client):
     models = {model.id: model for model in client.models.list()}
     assert list(models) == [spec.name for spec in SPECS]

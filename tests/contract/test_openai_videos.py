@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import json
-import time
 
 import openai
 import pytest
@@ -16,6 +15,7 @@ from pipelines.media import decode_clip
 from serving.gateway.services import Limits
 from tests.support.gateway_server import IMAGE, MIXER, VIDEO, serve
 from tests.support.tiny_models import png
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
@@ -58,10 +58,12 @@ def idle_client(idle):
 
 def finished(client, video_id, *statuses):
     """Poll until the video is in one of `statuses`."""
-    deadline = time.monotonic() + 60
-    while (video := client.videos.retrieve(video_id)).status not in statuses:
-        assert time.monotonic() < deadline, video
-    return video
+
+    def ended():
+        video = client.videos.retrieve(video_id)
+        return video if video.status in statuses else None
+
+    return until(ended, f"a video to be {' or '.join(statuses)}", pause=0)
 
 
 def clip_requests(server):
@@ -159,24 +161,26 @@ def test_progress_follows_the_denoising_steps(server, client):
         made = client.videos.create(
             model=VIDEO.name, prompt="a bottle", input_reference=("f.png", png(4).data, "image/png")
         )
-        assert server.studio.held.wait(30)
+        server.studio.until_held()
         video = finished_progress(client, made.id)
         assert (video.status, video.progress, video.queue_position) == ("in_progress", 50, None)
     assert finished(client, made.id, "completed").progress == 100
 
 
 def finished_progress(client, video_id):
-    """Poll until the engine's heartbeat has written the progress."""
-    deadline = time.monotonic() + 30
-    while not (video := client.videos.retrieve(video_id)).progress:
-        assert time.monotonic() < deadline
-    return video
+    """Poll until the engine's pulse has written the progress."""
+
+    def begun():
+        video = client.videos.retrieve(video_id)
+        return video if video.progress else None
+
+    return until(begun, "the progress of a video", pause=0)
 
 
 def test_a_delete_stops_a_running_clip_and_frees_the_lane(server, client):
     with server.studio.holding(1):
         made = client.videos.create(model=VIDEO.name, prompt="a bottle")
-        assert server.studio.held.wait(30)
+        server.studio.until_held()
         answer = client.videos.delete(made.id)
         assert (answer.id, answer.deleted) == (made.id, False)
         assert finished(client, made.id, "cancelled").error is None

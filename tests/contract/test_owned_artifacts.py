@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import NotFound
 from pipelines.steps import StoredArtifact
 from pipelines.store.ownership import OwnedArtifacts
-from tests.contract.test_generation_store import EVENT, generation_id, output, step, store  # noqa: F401, a fixture
+from tests.support.stored_generations import EVENT, output, step
 
 PICTURE = StoredArtifact(sha256="b" * 64, media_type="image/png", size=7)
 
@@ -35,7 +35,7 @@ async def test_recording_twice_at_once_changes_nothing(owned):
     assert await owned.find("anna", PICTURE.sha256) == PICTURE
 
 
-async def test_what_a_generation_made_belongs_to_its_owner(owned, store, generation_id):  # noqa: F811
+async def test_what_a_generation_made_belongs_to_its_owner(owned, store, generation_id):
     lease = await store.claim(generation_id, "worker")
     await store.commit_step(lease, step(), output(), 1.0, EVENT)
     assert (await owned.find("anna", "a" * 64)).media_type == "image/png"
@@ -43,7 +43,7 @@ async def test_what_a_generation_made_belongs_to_its_owner(owned, store, generat
         await owned.find("bert", "a" * 64)
 
 
-async def test_an_artifact_goes_with_its_generation_unless_it_was_recorded(owned, store, generation_id):  # noqa: F811
+async def test_an_artifact_goes_with_its_generation_unless_it_was_recorded(owned, store, generation_id):
     lease = await store.claim(generation_id, "worker")
     await store.commit_step(lease, step(), output(), 1.0, EVENT)
     await store.end(lease, "completed", EVENT)

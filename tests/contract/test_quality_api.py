@@ -55,11 +55,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
-def http(server):
-    return server.http
-
-
 def finished(http, **quality):
     order = {"recipe": "express", "brief": BRIEF, "use_llm": False, "quality": quality}
     answer = http.post(URL, json=order)

@@ -9,7 +9,7 @@ from pipelines.records import NewEvent
 from pipelines.steps import StoredArtifact
 from pipelines.store.generations import GenerationStore
 from pipelines.store.ownership import OwnedArtifacts, Quota
-from tests.contract.test_generation_store import BRIEF, RECIPE
+from tests.support.stored_generations import BRIEF, RECIPE
 
 DONE = NewEvent(kind="generation_completed", message="done")
 QUOTA = Quota(generations=2, stored_bytes=100)

@@ -4,14 +4,15 @@ Bounded and repeatable: a fixed seed, a few random cases per operation besides t
 runs. The server has lived: a finished ad, a session that waits and a comparison are there for the ids to name.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import waiting
 from tests.support.ad_server import BRIEF, PROMPT, SpeakingServer, until
 from tests.support.gateway_users import log_in, new_user
+from tests.support.program import run
 
 CASES = 4
 """Random ones per operation."""
@@ -51,7 +52,8 @@ def lived_in(tmp_path_factory):
         detail = until(server.http, made["id"], "completed")
         until(server.http, session["session_id"], "awaiting_approval")
         clip = server.http.post("/v1/videos", json={"prompt": PROMPT, "model": "filmer"}).json()
-        until_made(server.http, clip["id"])
+        made_of = f"/v1/videos/{clip['id']}"
+        waiting.until(lambda: server.http.get(made_of).json()["status"] == "completed", "a finished clip", pause=0)
         takes = server.http.get(f"/api/v1/generations/{made['id']}/takes").json()["items"]
     ids = {
         "generation_id": [made["id"], session["session_id"]],
@@ -64,11 +66,6 @@ def lived_in(tmp_path_factory):
         "take_id": [takes[0]["id"]],
     }
     return folder, ids
-
-
-def until_made(client, video_id):
-    while (video := client.get(f"/v1/videos/{video_id}").json())["status"] in ("queued", "in_progress"):
-        assert video["error"] is None
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +105,7 @@ def fuzz(server, configuration, *arguments):
         "--max-examples", str(CASES), "--generation-database", "none", "--no-shrink", "--no-color", "--warnings", "off",
         "--continue-on-failure", "--request-timeout", "30", *arguments,
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=configuration.parent, timeout=900)
+    done = run(command, seconds=900, cwd=configuration.parent)
     if done.returncode:
         pytest.fail(f"schemathesis ended with {done.returncode}:\n{done.stdout[-20_000:]}{done.stderr[-2_000:]}")
 

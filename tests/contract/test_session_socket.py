@@ -17,12 +17,6 @@ RECEIVE_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with SpeakingServer(tmp_path_factory.mktemp("sockets")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def client(server):
     return Client(server.http)
 

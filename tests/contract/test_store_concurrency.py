@@ -19,7 +19,8 @@ from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.logins import AttemptLimits, LoginAttempts, Logins
 from pipelines.store.sweep import Disposal
 from pipelines.store.tables import generation_groups, generations
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE
+from tests.support.waiting import within
 
 PROCESSES = 3
 SAID = NewEvent(kind="notice", message="said by the owner")
@@ -62,13 +63,14 @@ async def test_a_log_written_by_worker_and_owners_at_once_has_every_number_once_
             seen.extend(event.seq for event in await reader.events(generation_id, seen[-1] if seen else 0))
 
     following = asyncio.create_task(follow())
-    await asyncio.gather(
+    writing = asyncio.gather(
         *(worker.append(lease, EVENT, EVENT) for _ in range(15)),
         *(owners.decide("anna", generation_id, decide, "chat", False) for _ in range(15)),
     )
+    await within(writing, "thirty writers of one log")
     assert [event.seq for event in await reader.events(generation_id)] == list(range(1, 46))
     done.set()
-    await following
+    await within(following, "the follower of the log")
     assert seen == list(range(1, len(seen) + 1)), "a follower saw a number before a smaller one"
 
 
@@ -134,7 +136,6 @@ async def test_the_same_bytes_may_come_from_many_steps_at_once(pools):
 async def test_no_read_is_forgotten_that_is_asked_for_at_the_moment_when_the_last_visit_ends(database_url, monkeypatch):
     monkeypatch.setattr(reading, "readers", lambda _: 1)
     reader = reading.Reader(database_url)
-    async with asyncio.timeout(60):
-        for _ in range(3):
-            assert await reader.rows((select(1), {})) == [[(1,)]]
+    for _ in range(3):
+        assert await within(reader.rows((select(1), {})), "the answer to a read") == [[(1,)]]
     await reader.close()

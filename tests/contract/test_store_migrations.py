@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,6 +16,7 @@ from pipelines.store.database import Database
 from pipelines.store.generations import GenerationStore
 from pipelines.store.request_keys import request_keys
 from pipelines.store.tables import metadata
+from tests.support.program import Program
 
 assert users.metadata is request_keys.metadata is metadata, "all tables are described in one place"
 GENERATION = (
@@ -108,9 +108,8 @@ async def test_the_scores_of_older_generations_become_metrics(empty_database_url
 
 async def test_processes_that_start_together_migrate_one_after_the_other(empty_database_url):
     arguments = ("-c", MIGRATE, empty_database_url)
-    started = [await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=PIPE) for _ in range(3)]
-    for process in started:
-        _, errors = await process.communicate()
-        assert process.returncode == 0, errors.decode()
+    started = [Program([sys.executable, *arguments]) for _ in range(3)]
+    for program in started:
+        assert await asyncio.to_thread(program.end) == 0, program.said
     async with opened(empty_database_url) as database:
         assert await GenerationStore(database).count_waiting() == 0

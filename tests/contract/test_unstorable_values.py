@@ -13,14 +13,14 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.tables import currents
 from pipelines.store.values import serialised
-from tests.contract.test_generation_store import BRIEF, EVENT, RECIPE, generation_id, step, store  # noqa: F401, a fixture
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE, step
 
 NUL, HALF = "a\x00b", "a\ud83db"
 
 
 @pytest.mark.parametrize("text", [NUL, HALF])
 @pytest.mark.parametrize("where", ["message", "data", "key"])
-async def test_an_event_with_a_character_that_cannot_be_stored_is_refused(store, generation_id, text, where):  # noqa: F811
+async def test_an_event_with_a_character_that_cannot_be_stored_is_refused(store, generation_id, text, where):
     lease = await store.claim(generation_id, "one")
     data = {"deep": [{text: 1} if where == "key" else {"x": text}]} if where != "message" else {}
     event = NewEvent(kind="notice", message=text if where == "message" else "hello", data=data)
@@ -30,7 +30,7 @@ async def test_an_event_with_a_character_that_cannot_be_stored_is_refused(store,
 
 
 @pytest.mark.parametrize("text", [NUL, HALF])
-async def test_asking_for_such_a_text_is_refused_too(store, database, text):  # noqa: F811
+async def test_asking_for_such_a_text_is_refused_too(store, database, text):
     for asked in (
         store.get("anna", text),
         Accounts(database).user(text),
@@ -40,14 +40,14 @@ async def test_asking_for_such_a_text_is_refused_too(store, database, text):  # 
             await asked
 
 
-async def test_a_prompt_with_such_a_character_makes_no_generation(store):  # noqa: F811
+async def test_a_prompt_with_such_a_character_makes_no_generation(store):
     with pytest.raises(Unstorable, match="take it out of"):
         await store.create("anna", Brief(prompt=f"an ad {NUL}", seed=1), RECIPE, {}, {})
     assert await store.count_waiting() == 0
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-async def test_a_number_that_is_none_is_refused_as_a_value_and_in_json(store, generation_id, number):  # noqa: F811
+async def test_a_number_that_is_none_is_refused_as_a_value_and_in_json(store, generation_id, number):
     lease = await store.claim(generation_id, "one")
     with pytest.raises(Unstorable):
         await store.commit_step(lease, step(), StepOutput(value={}), number, EVENT)
@@ -56,7 +56,7 @@ async def test_a_number_that_is_none_is_refused_as_a_value_and_in_json(store, ge
     assert await store.checkpoints(generation_id) == ()
 
 
-async def test_a_number_that_is_too_large_is_refused(store, database):  # noqa: F811
+async def test_a_number_that_is_too_large_is_refused(store, database):
     with pytest.raises(Unstorable, match=r"below 2\*\*63"):
         await GenerationIndex(database).page("anna", 20, 10**30)
     with pytest.raises(Unstorable):
@@ -76,7 +76,7 @@ def test_whole_pairs_and_what_only_looks_like_an_escape_are_stored():
     assert serialised({"a": "\U0001f600 \\u0000 \\ud83d"}) == '{"a": "\\ud83d\\ude00 \\\\u0000 \\\\ud83d"}'
 
 
-async def test_emoji_and_accents_read_back_as_they_were_written(store):  # noqa: F811
+async def test_emoji_and_accents_read_back_as_they_were_written(store):
     prompt = "Ærø 😀 \\u0000"
     created = await store.create("anna", BRIEF.model_copy(update={"prompt": prompt}), RECIPE, {}, {})
     assert (await store.get("anna", created)).brief.prompt == prompt

@@ -4,10 +4,10 @@ import pytest
 
 from pipelines.errors import BadInput, NotFound, StorageFailed
 from pipelines.recipe import Recipe
-from tests.support.directed_world import APPROVALS, RECIPE, reference, world  # noqa: F401, a fixture
+from tests.support.directed_world import APPROVALS, RECIPE, reference
 
 
-async def test_it_waits_after_each_stage_and_finishes_when_all_are_approved(world):  # noqa: F811
+async def test_it_waits_after_each_stage_and_finishes_when_all_are_approved(world):
     generation_id = await world.create()
     waited = []
     while (generation := await world.run(generation_id)).status == "awaiting_approval":
@@ -29,12 +29,12 @@ async def test_it_waits_after_each_stage_and_finishes_when_all_are_approved(worl
     assert len(finished) == len(set(finished))
 
 
-async def test_without_approvals_the_same_recipe_runs_to_its_end(world):  # noqa: F811
+async def test_without_approvals_the_same_recipe_runs_to_its_end(world):
     generation_id = await world.create(RECIPE.model_copy(update={"approvals": ()}))
     assert (await world.run(generation_id)).status == "completed"
 
 
-async def test_approving_a_stage_that_does_not_wait_is_refused_and_changes_nothing(world):  # noqa: F811
+async def test_approving_a_stage_that_does_not_wait_is_refused_and_changes_nothing(world):
     generation_id = await world.reach("story")
     before = await world.get(generation_id), await world.log(generation_id)
     with pytest.raises(BadInput, match="stage 'storyboard' does not wait for approval: 'story' does"):
@@ -44,7 +44,7 @@ async def test_approving_a_stage_that_does_not_wait_is_refused_and_changes_nothi
     assert (await world.get(generation_id), await world.log(generation_id)) == before
 
 
-async def test_an_approval_that_is_sent_twice_counts_once(world):  # noqa: F811
+async def test_an_approval_that_is_sent_twice_counts_once(world):
     generation_id = await world.reach("story")
     first = await world.anna.approve("anna", generation_id, "story", notes="like it")
     assert await world.anna.approve("anna", generation_id, "story", notes="like it") == first
@@ -54,7 +54,7 @@ async def test_an_approval_that_is_sent_twice_counts_once(world):  # noqa: F811
         await world.anna.approve("anna", generation_id, "story")
 
 
-async def test_a_worker_that_dies_before_it_could_say_that_it_waits_is_replaced(world, monkeypatch):  # noqa: F811
+async def test_a_worker_that_dies_before_it_could_say_that_it_waits_is_replaced(world, monkeypatch):
     generation_id = await world.create()
 
     async def dies(*args):
@@ -71,7 +71,7 @@ async def test_a_worker_that_dies_before_it_could_say_that_it_waits_is_replaced(
     assert len(world.models.chats) == asked
 
 
-async def test_what_waits_for_approval_is_cancelled_at_once_and_can_be_resumed(world):  # noqa: F811
+async def test_what_waits_for_approval_is_cancelled_at_once_and_can_be_resumed(world):
     generation_id = await world.reach("story")
     with pytest.raises(BadInput, match="only a failed or cancelled one"):
         await world.anna.resume("anna", generation_id)
@@ -80,7 +80,7 @@ async def test_what_waits_for_approval_is_cancelled_at_once_and_can_be_resumed(w
     assert (await world.run(generation_id)).current_stage == "story"
 
 
-async def test_only_the_selected_references_condition_the_pictures(world):  # noqa: F811
+async def test_only_the_selected_references_condition_the_pictures(world):
     generation_id = await world.reach("story")
     stored = (world.picture(50), world.picture(200))
     await world.anna.upload_references("anna", generation_id, tuple(map(reference, stored)), stored)
@@ -95,14 +95,14 @@ async def test_only_the_selected_references_condition_the_pictures(world):  # no
     assert used == [[stored[1].sha256]] * 2
 
 
-async def test_references_come_too_late_once_the_storyboard_is_drawn(world):  # noqa: F811
+async def test_references_come_too_late_once_the_storyboard_is_drawn(world):
     generation_id = await world.reach("storyboard")
     stored = (world.picture(50),)
     with pytest.raises(BadInput, match="awaiting_approval at 'storyboard'"):
         await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
 
 
-async def test_references_are_brought_by_going_back_to_the_story_once_one_is_drawn(world):  # noqa: F811
+async def test_references_are_brought_by_going_back_to_the_story_once_one_is_drawn(world):
     generation_id = await world.reach("reference_image")
     stored = (world.picture(50),)
     with pytest.raises(BadInput, match="regenerate the story to go back"):
@@ -116,7 +116,7 @@ async def test_references_are_brought_by_going_back_to_the_story_once_one_is_dra
     assert [one["artifact"] for one in outputs["reference_image"]] == [stored[0].sha256]
 
 
-async def test_the_drawn_reference_can_be_chosen_again_after_an_upload(world):  # noqa: F811
+async def test_the_drawn_reference_can_be_chosen_again_after_an_upload(world):
     generation_id = await world.reach("reference_image")
     drawn = await world.take(generation_id, "reference", None)
     stored = (world.picture(50),)
@@ -131,14 +131,14 @@ async def test_the_drawn_reference_can_be_chosen_again_after_an_upload(world):  
     assert {one.image.sha256 for request in world.models.images for one in request.references} == {drawn.artifact}
 
 
-async def test_an_ad_shows_every_scene_so_a_storyboard_cannot_leave_one_out(world):  # noqa: F811
+async def test_an_ad_shows_every_scene_so_a_storyboard_cannot_leave_one_out(world):
     generation_id = await world.reach("storyboard")
     with pytest.raises(BadInput, match="leaves out index 1: an ad shows every scene"):
         await world.anna.approve("anna", generation_id, "storyboard", (0,))
     await world.anna.approve("anna", generation_id, "storyboard", (1, 0))
 
 
-async def test_an_earlier_draft_of_the_story_can_be_approved(world):  # noqa: F811
+async def test_an_earlier_draft_of_the_story_can_be_approved(world):
     generation_id = await world.reach("story")
     await world.anna.regenerate("anna", generation_id, "story", feedback="more sea")
     await world.run(generation_id)

@@ -3,15 +3,14 @@
 import pytest
 
 from pipelines.errors import BadInput
-from tests.support.directed_world import world  # noqa: F401, a fixture
 
 
-async def said(world, generation_id):  # noqa: F811
+async def said(world, generation_id):
     spoken = [message for message in await world.store.messages(generation_id) if message.role in ("user", "assistant")]
     return [(message.role, message.content, message.scene_number) for message in spoken]
 
 
-async def test_a_wish_without_a_scene_is_asked_about_and_redraws_nothing(world):  # noqa: F811
+async def test_a_wish_without_a_scene_is_asked_about_and_redraws_nothing(world):
     generation_id = await world.reach("storyboard")
     generation = await world.anna.say("anna", generation_id, "make it brighter")
     assert (generation.status, generation.direction.revisions) == ("awaiting_approval", ())
@@ -24,7 +23,7 @@ async def test_a_wish_without_a_scene_is_asked_about_and_redraws_nothing(world):
     ]
 
 
-async def test_a_named_scene_is_made_anew_with_the_words_of_the_message(world):  # noqa: F811
+async def test_a_named_scene_is_made_anew_with_the_words_of_the_message(world):
     generation_id = await world.reach("storyboard")
     drawn = len(world.models.images)
     generation = await world.anna.say("anna", generation_id, "make scene 2 brighter")
@@ -34,7 +33,7 @@ async def test_a_named_scene_is_made_anew_with_the_words_of_the_message(world): 
     assert "make scene 2 brighter" in world.models.images[-1].prompt
 
 
-async def test_several_named_scenes_are_made_anew_together(world):  # noqa: F811
+async def test_several_named_scenes_are_made_anew_together(world):
     generation_id = await world.reach("storyboard")
     drawn = len(world.models.images)
     await world.anna.say("anna", generation_id, "scenes 1 and 2: closer")
@@ -42,7 +41,7 @@ async def test_several_named_scenes_are_made_anew_together(world):  # noqa: F811
     assert len(world.models.images) == drawn + 2
 
 
-async def test_agreement_in_the_chat_approves_the_stage_that_waits(world):  # noqa: F811
+async def test_agreement_in_the_chat_approves_the_stage_that_waits(world):
     generation_id = await world.reach("story")
     generation = await world.anna.say("anna", generation_id, "Looks good, thanks!")
     assert (generation.status, generation.current_stage) == ("pending", "scenes")
@@ -51,7 +50,7 @@ async def test_agreement_in_the_chat_approves_the_stage_that_waits(world):  # no
     assert (await said(world, generation_id))[-1][1].startswith("At work: scenes.")
 
 
-async def test_a_message_that_is_sent_again_counts_once(world):  # noqa: F811
+async def test_a_message_that_is_sent_again_counts_once(world):
     generation_id = await world.reach("storyboard")
     for _ in range(2):
         generation = await world.anna.say("anna", generation_id, "scene 1 darker", client_id="m-1")
@@ -59,7 +58,7 @@ async def test_a_message_that_is_sent_again_counts_once(world):  # noqa: F811
     assert len(await said(world, generation_id)) == 2
 
 
-async def test_an_empty_message_is_refused(world):  # noqa: F811
+async def test_an_empty_message_is_refused(world):
     generation_id = await world.reach("story")
     with pytest.raises(BadInput, match="message"):
         await world.anna.say("anna", generation_id, "   ")

@@ -10,6 +10,7 @@ from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidReq
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_chat import OpenAIChat
 from models.spec import ChatModelSpec
+from tests.support.waiting import ended
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -71,7 +72,7 @@ def server():
     yield server
     server.stall.set()
     server.shutdown()
-    thread.join()
+    ended(thread, "the end of the small server")
     server.server_close()
 
 

@@ -7,16 +7,16 @@ from pipelines.decisions.service import edit_history
 from pipelines.direction import Modifications
 from pipelines.errors import BadInput, Busy, NotFound
 from pipelines.media import decode_image, encode_png
-from tests.support.directed_world import RECIPE, world  # noqa: F401, a fixture
+from tests.support.directed_world import RECIPE
 
 AUTO = RECIPE.model_copy(update={"approvals": ()})
 
 
-async def last(world, generation_id):  # noqa: F811
+async def last(world, generation_id):
     return (await world.log(generation_id))[-1].seq
 
 
-async def test_one_scene_is_drawn_anew_with_the_feedback_and_the_others_are_reused(world):  # noqa: F811
+async def test_one_scene_is_drawn_anew_with_the_feedback_and_the_others_are_reused(world):
     generation_id = await world.reach("storyboard")
     first = [await world.take(generation_id, "keyframe", number) for number in (1, 2)]
     drawn, after = len(world.models.images), await last(world, generation_id)
@@ -32,7 +32,7 @@ async def test_one_scene_is_drawn_anew_with_the_feedback_and_the_others_are_reus
     assert now[1].provenance["revision"]["feedback"] == ["Make it night."]
 
 
-async def test_a_finished_ad_gets_one_clip_filmed_anew_and_is_cut_again(world):  # noqa: F811
+async def test_a_finished_ad_gets_one_clip_filmed_anew_and_is_cut_again(world):
     generation_id = await world.reach(None, AUTO)
     filmed, after = len(world.models.videos), await last(world, generation_id)
     before = await world.take(generation_id, "video", None)
@@ -47,7 +47,7 @@ async def test_a_finished_ad_gets_one_clip_filmed_anew_and_is_cut_again(world): 
     assert started == ["video", "stitch", "quality"]
 
 
-async def test_what_cannot_be_made_anew_is_refused_and_changes_nothing(world):  # noqa: F811
+async def test_what_cannot_be_made_anew_is_refused_and_changes_nothing(world):
     generation_id = await world.reach("storyboard")
     before = await world.get(generation_id), await world.log(generation_id)
     for stage, scene, modifications, message in (
@@ -66,7 +66,7 @@ async def test_what_cannot_be_made_anew_is_refused_and_changes_nothing(world):  
     assert (await world.get(generation_id), await world.log(generation_id)) == before
 
 
-async def test_nothing_is_directed_while_a_worker_has_the_generation(world):  # noqa: F811
+async def test_nothing_is_directed_while_a_worker_has_the_generation(world):
     generation_id = await world.reach("storyboard")
     take = await world.take(generation_id, "keyframe", 1)
     await world.store.claim(generation_id, "somebody")
@@ -76,7 +76,7 @@ async def test_nothing_is_directed_while_a_worker_has_the_generation(world):  # 
         await world.anna.select("anna", generation_id, take.id)
 
 
-async def test_an_undone_keyframe_is_current_at_once_and_is_what_gets_filmed(world):  # noqa: F811
+async def test_an_undone_keyframe_is_current_at_once_and_is_what_gets_filmed(world):
     generation_id = await world.reach("storyboard")
     old = await world.take(generation_id, "keyframe", 2)
     await world.anna.regenerate("anna", generation_id, "storyboard", 2, "snow")
@@ -93,7 +93,7 @@ async def test_an_undone_keyframe_is_current_at_once_and_is_what_gets_filmed(wor
     assert (await world.take(generation_id, "keyframe", 2)).id == old.id
 
 
-async def test_an_undo_after_the_end_films_only_that_scene_again_and_a_redo_films_nothing(world):  # noqa: F811
+async def test_an_undo_after_the_end_films_only_that_scene_again_and_a_redo_films_nothing(world):
     generation_id = await world.reach(None, AUTO)
     old = await world.take(generation_id, "keyframe", 2)
     await world.anna.regenerate("anna", generation_id, "storyboard", 2)
@@ -109,7 +109,7 @@ async def test_an_undo_after_the_end_films_only_that_scene_again_and_a_redo_film
     assert len(world.models.videos) == filmed
 
 
-async def test_a_wish_that_was_undone_does_not_come_back_with_the_next_one(world):  # noqa: F811
+async def test_a_wish_that_was_undone_does_not_come_back_with_the_next_one(world):
     generation_id = await world.reach("storyboard")
     old = await world.take(generation_id, "keyframe", 1)
     for wish in ("brighter", "snow"):
@@ -125,7 +125,7 @@ async def test_a_wish_that_was_undone_does_not_come_back_with_the_next_one(world
     assert len(set(seeds)) == len(seeds)
 
 
-async def test_an_edit_repaints_only_under_the_mask_and_is_the_next_version(world):  # noqa: F811
+async def test_an_edit_repaints_only_under_the_mask_and_is_the_next_version(world):
     generation_id = await world.reach("storyboard")
     original = await world.take(generation_id, "keyframe", 2)
     white = np.zeros((80, 48), np.uint8)
@@ -154,7 +154,7 @@ async def test_an_edit_repaints_only_under_the_mask_and_is_the_next_version(worl
     assert newest.artifact in {request.first_frame.sha256 for request in world.models.videos}
 
 
-async def test_a_mask_of_another_shape_and_an_edit_of_a_clip_are_refused(world):  # noqa: F811
+async def test_a_mask_of_another_shape_and_an_edit_of_a_clip_are_refused(world):
     generation_id = await world.reach("video")
     mask = world.picture(255)
     keyframe = await world.anna.current_take("anna", generation_id, "keyframe", 1)
@@ -167,7 +167,7 @@ async def test_a_mask_of_another_shape_and_an_edit_of_a_clip_are_refused(world):
         await world.anna.inpaint("ben", generation_id, keyframe, mask, "a hat")
 
 
-async def test_the_drawn_reference_can_be_edited_and_then_conditions_the_pictures(world):  # noqa: F811
+async def test_the_drawn_reference_can_be_edited_and_then_conditions_the_pictures(world):
     generation_id = await world.reach("reference_image")
     drawn = await world.anna.current_take("anna", generation_id, "reference", None)
     await world.anna.inpaint("anna", generation_id, drawn, world.picture(255), "a blue bottle")
@@ -179,7 +179,7 @@ async def test_the_drawn_reference_can_be_edited_and_then_conditions_the_picture
     assert [one.image.sha256 for one in world.models.images[-1].references] == [edited.artifact]
 
 
-async def test_a_story_told_anew_hears_the_feedback_and_its_old_directions_are_forgotten(world):  # noqa: F811
+async def test_a_story_told_anew_hears_the_feedback_and_its_old_directions_are_forgotten(world):
     generation_id = await world.reach("storyboard")
     await world.anna.regenerate("anna", generation_id, "storyboard", 1, "snow")
     await world.run(generation_id)
@@ -198,7 +198,7 @@ async def test_a_story_told_anew_hears_the_feedback_and_its_old_directions_are_f
     assert "revision" not in (await world.take(generation_id, "keyframe", 1)).provenance
 
 
-async def test_a_failed_step_is_tried_again_on_request_and_nothing_finished_runs_twice(world):  # noqa: F811
+async def test_a_failed_step_is_tried_again_on_request_and_nothing_finished_runs_twice(world):
     generation_id = await world.create(AUTO)
     world.models.fail_video_calls = {2}
     with pytest.raises(Exception, match="out of memory"):

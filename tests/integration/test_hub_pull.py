@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.support.waiting import ended
+
 COMMIT = "c0ffee" + "0" * 34
 REPOSITORY = "owner/big"
 SCRIPT = """
@@ -114,7 +116,7 @@ def hub():
     thread.start()
     yield server
     server.shutdown()
-    thread.join()
+    ended(thread, "the end of the small server")
     server.server_close()
 
 

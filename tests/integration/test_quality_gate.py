@@ -11,7 +11,7 @@ from pipelines.coherence import derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
 from pipelines.scoring import score_file
-from tests.support.directed_world import RECIPE, world  # noqa: F401, a fixture
+from tests.support.directed_world import RECIPE
 from tests.support.drawing_models import SpeakingModels
 
 FLICKER = {0.6: 102, 0.8: 51, 1.0: 0}
@@ -52,7 +52,7 @@ class UnevenModels(SpeakingModels):
         return score_file(request, self.encoder, watcher)
 
 
-async def made(world, minimums, retakes, dimensions=()):  # noqa: F811
+async def made(world, minimums, retakes, dimensions=()):
     """A generation of two scenes, filmed one after the other, and its id."""
     gate = QualityGate(minimums=minimums, retakes=retakes)
     recipe = RECIPE.model_copy(
@@ -62,18 +62,18 @@ async def made(world, minimums, retakes, dimensions=()):  # noqa: F811
     return generation_id, await world.run(generation_id)
 
 
-async def verdicts(world, generation_id, scene_number=None):  # noqa: F811
+async def verdicts(world, generation_id, scene_number=None):
     log = await world.log(generation_id)
     told = [event for event in log if event.data.get("notice") == "quality_gate"]
     return [event for event in told if scene_number in (None, event.scene_number)]
 
 
-async def clips(world, generation_id, scene_number):  # noqa: F811
+async def clips(world, generation_id, scene_number):
     takes = await world.store.takes(generation_id)
     return [take for take in takes if (take.kind, take.scene_number) == ("clip", scene_number)]
 
 
-async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_it_is_not(world):  # noqa: F811
+async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_it_is_not(world):
     world.models = UnevenModels(0.6, 1.0)
     generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=3)
     assert generation.status == "completed"
@@ -96,7 +96,7 @@ async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_
     assert [score["raw"] for score in scored] == [pytest.approx(1.0, abs=0.02)]
 
 
-async def test_when_the_budget_is_spent_the_best_take_stays_and_the_ad_is_finished(world):  # noqa: F811
+async def test_when_the_budget_is_spent_the_best_take_stays_and_the_ad_is_finished(world):
     world.models = UnevenModels(0.6, 0.8, 0.6)
     generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=2)
     assert generation.status == "completed"
@@ -108,14 +108,14 @@ async def test_when_the_budget_is_spent_the_best_take_stays_and_the_ad_is_finish
     assert (await world.store.outputs(generation_id))["video"][0]["artifact"] == takes[1].artifact
 
 
-async def test_without_a_budget_a_clip_is_judged_and_never_made_again(world):  # noqa: F811
+async def test_without_a_budget_a_clip_is_judged_and_never_made_again(world):
     world.models = UnevenModels(0.6)
     generation_id, _ = await made(world, {"temporal_flickering": 0.9}, retakes=0)
     assert [event.data["decision"] for event in await verdicts(world, generation_id, 1)] == ["budget_spent"]
     assert len(world.models.videos) == 2
 
 
-async def test_a_score_that_cannot_be_computed_neither_passes_nor_costs_a_retake(world):  # noqa: F811
+async def test_a_score_that_cannot_be_computed_neither_passes_nor_costs_a_retake(world):
     world.models = UnevenModels()
     generation_id, generation = await made(world, {"text_alignment": 0.3}, retakes=2)
     assert generation.status == "completed"
@@ -126,7 +126,7 @@ async def test_a_score_that_cannot_be_computed_neither_passes_nor_costs_a_retake
     assert told[0].data["scores"] == {"text_alignment": None}
 
 
-async def test_what_was_measured_counts_also_beside_what_was_not(world):  # noqa: F811
+async def test_what_was_measured_counts_also_beside_what_was_not(world):
     world.models = UnevenModels(0.6, 1.0)
     generation_id, _ = await made(world, {"temporal_flickering": 0.9, "text_alignment": 0.3}, retakes=1)
     told = await verdicts(world, generation_id, 1)
@@ -134,7 +134,7 @@ async def test_what_was_measured_counts_also_beside_what_was_not(world):  # noqa
     assert (await clips(world, generation_id, 1))[1].current
 
 
-async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(world):  # noqa: F811
+async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(world):
     world.models = UnevenModels()
     world.models.score_with = InferenceFailed("the scorer is away")
     generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=2)
@@ -147,7 +147,7 @@ async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(
     assert any(event.data.get("notice") == "not_scored" and event.severity == "warning" for event in log)
 
 
-async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(world):  # noqa: F811
+async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(world):
     world.models = UnevenModels()
     world.models.encoder = RedSeen()
     generation_id, _ = await made(world, {"keyframe_alignment": 1.1}, retakes=3)
@@ -162,7 +162,7 @@ async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(
     assert filmed == current.artifact
 
 
-async def test_a_run_that_was_interrupted_judges_nothing_twice(world):  # noqa: F811
+async def test_a_run_that_was_interrupted_judges_nothing_twice(world):
     world.models = UnevenModels(0.6, 1.0)
     world.models.fail_video_calls = {2}
     gate = QualityGate(minimums={"temporal_flickering": 0.9}, retakes=2)
@@ -176,7 +176,7 @@ async def test_a_run_that_was_interrupted_judges_nothing_twice(world):  # noqa: 
     assert len(await clips(world, generation_id, 1)) == 2
 
 
-async def test_what_its_owner_chose_is_not_judged(world):  # noqa: F811
+async def test_what_its_owner_chose_is_not_judged(world):
     world.models = UnevenModels(0.6, 1.0)
     generation_id, _ = await made(world, {"temporal_flickering": 0.9}, retakes=1)
     first, _ = await clips(world, generation_id, 1)

@@ -1,6 +1,5 @@
 """The untrained stand-ins are stock folders, equal on every build, and fit each other."""
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 from transformers import AutoProcessor, CLIPModel, LlavaForConditionalGeneration
 
 from models.sketch.build import BUILDERS, build
+from tests.support.program import run
 
 OFFLINE = {"local_files_only": True}
 
@@ -31,7 +31,8 @@ def test_a_build_in_another_process_gives_the_same_bytes(folders, tmp_path):
         "import sys; from pathlib import Path; from models.sketch.build import BUILDERS, build\n"
         "for name in BUILDERS: build(name, Path(sys.argv[1]) / name)"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
+    built = run([sys.executable, "-c", script, tmp_path])
+    assert built.returncode == 0, built.stderr
     here, there = contents(folders), contents(tmp_path)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []

@@ -19,6 +19,7 @@ from pipelines.uploads import read_mask, read_reference
 from serving.errors import QueueFull, Undecodable
 from serving.gateway.decoding import decoders as decoders_module
 from serving.gateway.decoding.decoders import Decoders, send
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def test_a_program_that_died_between_two_files_is_replaced(hostile):
     await hostile.read("reference", b"good", "good.png")
     for program in tuple(hostile._all):
         os.kill(program._process.pid, signal.SIGKILL)
-        program._process.wait()
+        program._process.wait(PATIENCE_SECONDS)
     for _ in range(4):
         assert await hostile.read("reference", b"good", "good.png") == b"read"
 
@@ -135,4 +136,5 @@ def test_a_program_whose_server_was_killed_ends_in_silence():
     with ours:
         send(ours, {"job": "reference", "name": "a.png"}, encoded(Image.new("RGB", (64, 64))))
         ours.shutdown(socket.SHUT_RD)
-        assert (program.wait(60), program.communicate()[1]) == (0, b"")
+        errors = program.communicate(timeout=PATIENCE_SECONDS)[1]
+        assert (program.returncode, errors) == (0, b"")

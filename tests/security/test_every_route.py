@@ -141,12 +141,6 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def anna(server):
-    with logged_in(server, "anna") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def bruno(server):
     with logged_in(server, "bruno") as client:
         yield client

@@ -27,12 +27,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture(scope="module")
-def anna(server):
-    with logged_in(server, "anna") as client:
-        yield client
-
-
 def ask(server, token, path=SOMEWHERE, method="GET"):
     return httpx.request(method, f"{server.url}{path}", headers=bearer(token))
 

@@ -17,7 +17,8 @@ from serving.gateway.auth.gate import Gate, caller
 from serving.gateway.auth.tokens import hashed, new_token
 from serving.gateway.middleware import RequestIds
 from tests.support.gateway_server import serve
-from tests.support.gateway_users import bearer, log_in, logged_in, new_user
+from tests.support.gateway_users import bearer, log_in, new_user
+from tests.support.waiting import PATIENCE_SECONDS
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -38,12 +39,6 @@ def server(tmp_path_factory):
     with serve(tmp_path_factory.mktemp("tickets"), working=False) as server:
         server.call(new_user(server.services.auth, "anna"))
         yield server
-
-
-@pytest.fixture(scope="module")
-def anna(server):
-    with logged_in(server, "anna") as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +86,7 @@ def refused(room, query="", **headers):
 def test_a_ticket_opens_one_websocket_and_one_only(room, anna):
     good = ticket(anna)
     with room.enter(f"?ticket={good}") as open_socket:
-        assert open_socket.recv() == "anna"
+        assert open_socket.recv(timeout=PATIENCE_SECONDS) == "anna"
     assert refused(room, f"?ticket={good}") == 401
 
 
@@ -119,7 +114,7 @@ def test_a_websocket_without_credentials_never_opens(room):
 
 def test_a_program_needs_no_ticket(room, server):
     with room.enter(**bearer(server.key)) as open_socket:
-        assert open_socket.recv() == "admin"
+        assert open_socket.recv(timeout=PATIENCE_SECONDS) == "admin"
 
 
 def test_an_access_token_in_an_address_is_worth_nothing(room, server):

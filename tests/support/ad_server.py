@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 from models.interfaces import ChatResult
+from tests.support import waiting
 from tests.support.gateway_server import Studio, Studios, serve
 from tests.support.scripted_desk import from_schema
 
@@ -57,14 +57,15 @@ class SpeakingServer:
 
 def until(client, generation_id, *statuses):
     """Poll until the generation is in one of `statuses`; its detail then."""
-    deadline = time.monotonic() + 180
-    while True:
-        row = client.get(f"/api/v1/generations/{generation_id}").json()
-        if row["status"] in statuses:
-            return row
-        assert row["status"] not in ENDED, row["error_message"]
-        assert time.monotonic() < deadline, row
-        time.sleep(0.02)
+    row: dict[str, Any] = {}
+
+    def reached():
+        row.update(client.get(f"/api/v1/generations/{generation_id}").json())
+        assert row["status"] in statuses or row["status"] not in ENDED, row["error_message"]
+        return row["status"] in statuses
+
+    waiting.until(reached, lambda: f"a generation to be {' or '.join(statuses)}: {row}")
+    return row
 
 
 def frames(response):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.store.database import Database, sqlite_url
-from tests.support.postgres import PostgresServer, postgres  # noqa: F401, a fixture
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres: PostgresServer) -> str:  # noqa: F811
+def migrated_postgres(postgres: PostgresServer) -> str:
     """The name of a database with the schema and no rows, made once."""
     name = postgres.create()
     asyncio.run(_migrate(postgres.url(name)))
@@ -40,7 +40,7 @@ def sqlite_database_url(tmp_path: Path, migrated: Path) -> str:
 
 
 @pytest.fixture
-def postgres_database_url(postgres: PostgresServer, migrated_postgres: str) -> Iterator[str]:  # noqa: F811
+def postgres_database_url(postgres: PostgresServer, migrated_postgres: str) -> Iterator[str]:
     """A test that changes the schema makes a database of its own (`PostgresServer.create`)."""
     yield postgres.url(migrated_postgres)
     postgres.empty(migrated_postgres)
@@ -59,7 +59,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield sqlite_url(tmp_path / "store.sqlite")
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres")  # noqa: F811
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     name = postgres.create()
     yield postgres.url(name)
     postgres.drop(name)
@@ -71,7 +71,7 @@ def server_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest
     if request.param == "sqlite":
         yield sqlite_url(tmp_path_factory.mktemp("server") / "store.sqlite")
         return
-    postgres: PostgresServer = request.getfixturevalue("postgres")  # noqa: F811
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     name = postgres.create()
     yield postgres.url(name)
     postgres.drop(name)

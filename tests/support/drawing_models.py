@@ -18,6 +18,7 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.media import decode_image
 from pipelines.scoring import score_file
 from tests.support.scripted_desk import agent_of, from_schema
+from tests.support.waiting import for_ever, within
 
 SIZES = {"9:16": (48, 80), "16:9": (80, 48), "1:1": (64, 64)}
 COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
@@ -46,7 +47,11 @@ class DrawingModels:
         self.videos: list[object] = []
         self.fail_video_calls: set[int] = set()
         self.wait_in_video_call: int | None = None
-        self.waiting = asyncio.Event()
+        self._waiting = asyncio.Event()
+
+    async def until_waiting(self) -> None:
+        """Returns once a video call waits, as `wait_in_video_call` tells it to."""
+        await within(self._waiting.wait(), "a video call to be reached")
 
     async def chat(self, request, watcher=None):
         raise InferenceFailed("these tests give the scenes; nothing is written")
@@ -65,8 +70,8 @@ class DrawingModels:
         if len(self.videos) in self.fail_video_calls:
             raise InferenceFailed("out of memory")
         if len(self.videos) == self.wait_in_video_call:
-            self.waiting.set()
-            await asyncio.Event().wait()
+            self._waiting.set()
+            await for_ever()
         frames = np.repeat(_colour(request)[None], request.num_frames, axis=0)
         for index in range(request.num_frames):
             frames[index, :, (index * 2) % request.width] = 255

@@ -17,6 +17,9 @@ from tests.support.ad_server import SpeakingStudios
 from tests.support.gateway_server import Studio, serve
 from tests.support.program import Program, free_port
 
+LIFE_SECONDS = 3600.0
+"""A gateway ends by then, also when whoever started it died and cannot end it."""
+
 
 class HeldStudio(Studio):
     """Engines that wait while a file is there, and hear a cancel meanwhile."""
@@ -54,7 +57,7 @@ class GatewayProcess:
     def stop(self) -> None:
         """In order: what runs goes back to wait in the store."""
         self.program.terminate()
-        self.program.wait()
+        self.program.end()
 
     def kill(self) -> None:
         """As when the machine dies."""
@@ -74,7 +77,7 @@ def _main(folder: Path, port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with serve(folder, loader=SpeakingStudios(HeldStudio(folder / "hold")), port=port) as server:
         print(json.dumps({"key": server.key}), flush=True)
-        ended.wait()
+        ended.wait(LIFE_SECONDS)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from serving.server.services import SilentNotifier, services_over
 from serving.server.store import open_store
 from serving.server.worker import ServerWorker
 from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
+from tests.support.waiting import ended, happened
 
 SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
 COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
@@ -67,13 +68,13 @@ class Studio:
         self.requests: list[object] = []
         self.fail_with: ModelError | None = None
         self._hold_at: int | None = None
-        self.held = threading.Event()
+        self._held = threading.Event()
         self._go_on = threading.Event()
 
     @contextmanager
     def holding(self, step: int) -> Iterator[None]:
         """Engines wait after denoising step `step` until the block ends."""
-        self.held.clear()
+        self._held.clear()
         self._go_on.clear()
         self._hold_at = step
         try:
@@ -81,6 +82,10 @@ class Studio:
         finally:
             self._hold_at = None
             self._go_on.set()
+
+    def until_held(self) -> None:
+        """Returns once an engine waits."""
+        happened(self._held, "an engine to be held at its step")
 
     def run(self, request, watcher):
         """The denoising loop: progress, holding and failing as told. A held engine still hears a cancel."""
@@ -91,7 +96,7 @@ class Studio:
         for done in range(1, total + 1):
             watcher.step(done, total)
             while self._hold_at == done and not self._go_on.wait(0.01):
-                self.held.set()
+                self._held.set()
                 watcher.step(done, total)
 
 
@@ -174,13 +179,13 @@ def serve(
         daemon=True,
     )
     thread.start()
-    assert started.wait(60), "the server did not start"
+    happened(started, "a gateway to start")
     try:
         with httpx.Client(base_url=box["url"], timeout=60, headers=bearer(box["key"])) as http:
             yield Server(box["url"], http, studio, folder, box["services"], backend, box["key"], box["loop"])
     finally:
         box["uvicorn"].should_exit = True
-        thread.join(60)
+        ended(thread, "a gateway to stop")
         backend.close()
 
 

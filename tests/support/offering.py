@@ -1,6 +1,6 @@
 """Fixtures that some tiers share and others must not even import: a tier's conftest offers them by module.
 
-As plugins and not as imported names, because a session's fixture that two tiers import is made twice.
+They are plugins and not imported names, because a session's fixture that two conftest files import is made twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for the tests: Debian's binaries, a cluster of its own under /tmp, a unix socket, no port.
 
-`start`, `stop`, `kill` and `restart` are for the tests that take the server away. Knows no table.
+`start`, `stop`, `kill` and `restart` are for the tests that take the server away.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-SECONDS = 60.0
-"""Until a server that starts or dies has done so; otherwise the test fails."""
+from tests.support.program import run
+from tests.support.waiting import PATIENCE_SECONDS, until
+
 USER = "admint"
 _EMPTY = (
     "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -32,6 +32,7 @@ _EMPTY = (
     " for name in select tablename from pg_tables where schemaname = 'public' and tablename <> 'alembic_version'"
     " loop execute format('delete from %I', name); end loop; end $$",
 )
+
 # A zone of its own: times must read back as they were written, whatever the server's zone is.
 _SETTINGS = ("-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "timezone=Asia/Kolkata")
 _FAST = ("-c", "fsync=off", "-c", "full_page_writes=off")
@@ -60,7 +61,8 @@ class PostgresServer:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._as |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
         make = ("initdb", "-D", "data", "-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
-        subprocess.run([self._binaries / make[0], *make[1:]], check=True, capture_output=True, **self._as)
+        made = run([self._binaries / make[0], *make[1:]], **self._as)
+        assert made.returncode == 0, made.stderr
 
     # --- the server ---
 
@@ -69,13 +71,13 @@ class PostgresServer:
         with (self._folder / "log").open("ab") as log:
             command = [self._binaries / "postgres", "-D", "data", "-k", self._folder, *self._settings]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, **self._as)
-        _wait(self._answers, lambda: f"PostgreSQL does not start: {self.log()[-2000:]}")
+        until(self._answers, lambda: f"PostgreSQL to start; its log ends with: {self.log()[-2000:]}")
 
     def stop(self) -> None:
         """Ask it to end; connections are cut."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(SECONDS)
+            self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
     def kill(self) -> None:
@@ -83,13 +85,13 @@ class PostgresServer:
         assert self._process is not None, "the server does not run"
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         self._process.kill()
-        self._process.wait(SECONDS)
+        self._process.wait(PATIENCE_SECONDS)
         self._process = None
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
         # A new server refuses to start while one of them holds the shared memory.
-        _wait(lambda: not any(_lives(child) for child in children), lambda: "processes of PostgreSQL do not die")
+        until(lambda: not any(_lives(child) for child in children), "the processes of a killed PostgreSQL to die")
 
     def restart(self) -> None:
         self.stop()
@@ -153,13 +155,6 @@ def _lives(pid: str) -> bool:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _wait(condition: Callable[[], bool], failure: Callable[[], str]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, failure()
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

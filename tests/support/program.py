@@ -80,11 +80,11 @@ class Program:
 
     def rest(self, seconds: float = PATIENCE_SECONDS) -> str:
         """What it says from the last line that was waited for to its end."""
-        self.wait(seconds)
+        self.end(seconds)
         with self._more:
             return "".join(self._lines[self._heard :])
 
-    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit code once it has ended. AssertionError, and the process killed, when it is too late."""
         try:
             code = self._process.wait(seconds)

@@ -33,7 +33,7 @@ class Server:
     def stop(self) -> int:
         """Ctrl-C; returns the exit code."""
         self.program.interrupt()
-        return self.program.wait()
+        return self.program.end()
 
 
 def start_server(home: Path, *arguments: str) -> Server:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 import httpx
 
 from tests.support.ad_server import PROMPT
+from tests.support.waiting import until
 
 BASE = "/api/v1/interactive"
 
@@ -31,14 +32,16 @@ class Client:
 
     def wait(self, session_id):
         """Poll until the session waits for its owner or has ended; the session then."""
-        deadline = time.monotonic() + 180
-        while True:
-            status = self.get(session_id, "/status")
-            if status["awaiting_approval"] or status["status"] in ("complete", "error"):
-                assert status["status"] != "error", status["error"]
-                return self.get(session_id)
-            assert time.monotonic() < deadline, status
-            time.sleep(0.1)  # a poll costs the one core that the worker needs
+        status: dict[str, Any] = {}
+
+        def stands():
+            status.update(self.get(session_id, "/status"))
+            return status["awaiting_approval"] or status["status"] in ("complete", "error")
+
+        # Seldom: a poll costs the one core that the worker needs.
+        until(stands, lambda: f"a session to wait for its owner or to end: {status}", pause=0.1)
+        assert status["status"] != "error", status["error"]
+        return self.get(session_id)
 
     def reach(self, stage):
         """A new session that waits with `stage`."""

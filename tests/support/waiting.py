@@ -62,6 +62,11 @@ async def within(awaitable: Awaitable[Found], what: What, seconds: float = PATIE
         raise
 
 
+async def for_ever() -> None:
+    """What never comes, until whoever waits for it is cancelled."""
+    await asyncio.get_running_loop().create_future()
+
+
 def happened(event: threading.Event, what: What, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for `event` to be set. AssertionError when it is too late."""
     if not event.wait(seconds):

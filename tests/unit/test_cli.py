@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -6,6 +5,7 @@ import pytest
 from models.errors import InferenceFailed, WeightsError
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound, StepFailed
 from serving.cli.main import exit_code, one_line, repeat_flags
+from tests.support.program import run
 
 
 def test_a_flag_with_several_values_is_read_as_the_same_flag_several_times():
@@ -60,4 +60,5 @@ def test_help_imports_no_heavy_library():
         "heavy = {'torch', 'transformers', 'diffusers', 'sqlalchemy', 'av', 'cv2', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    listed = run([sys.executable, "-c", script])
+    assert listed.returncode == 0, listed.stderr

@@ -7,6 +7,7 @@ import pytest
 from models.errors import Cancelled, InferenceFailed
 from models.interfaces import Unwatched
 from serving.deployments.batching import Coalescer
+from tests.support.waiting import within
 
 
 class HeldLane:
@@ -23,7 +24,7 @@ class HeldLane:
         self.batches.append(list(requests))
         self.watchers = watchers
         self.started.set()
-        await self.free.wait()
+        await within(self.free.wait(), "the lane to be freed")
         if self.fail is not None:
             raise self.fail
         return [self._outcome(request, watcher) for request, watcher in zip(requests, watchers, strict=True)]
@@ -45,7 +46,7 @@ async def submitted(lane, *requests, limit=100):
     """Tasks of requests `key:text`; a lane that is busy with a first one, so that they gather."""
     coalescer = Coalescer(lane.run)
     first = asyncio.create_task(coalescer.submit(None, 1, 0, "first", Unwatched()))
-    await lane.started.wait()
+    await within(lane.started.wait(), "the first call to run")
     tasks = []
     for request in requests:
         key = request.partition(":")[0] or None
@@ -88,7 +89,7 @@ async def test_a_cancelled_call_that_still_waits_never_runs(lane):
 async def test_a_cancelled_call_in_a_running_batch_stops_alone_and_its_caller_waits_until_it_has(lane):
     coalescer = Coalescer(lane.run)
     one, two = (asyncio.create_task(coalescer.submit("a", 1, 10, name, Unwatched())) for name in ("one", "two"))
-    await lane.started.wait()
+    await within(lane.started.wait(), "the first call to run")
     one.cancel()
     await asyncio.sleep(0)
     assert not one.done()

@@ -6,6 +6,7 @@ import pytest
 from models.errors import Cancelled
 from models.interfaces import Unwatched
 from pipelines.runtime.lanes import Lane
+from tests.support.waiting import happened, within
 
 
 class Call:
@@ -21,7 +22,7 @@ class Call:
             watcher.step(step, 1000)
             self.steps = step
             self.started.set()
-            assert self.go_on.wait(timeout=60)
+            happened(self.go_on, "permission for the next step")
         raise AssertionError("it was never stopped")
 
 
@@ -52,7 +53,7 @@ async def test_a_call_returns_its_result(lane):
 async def test_a_cancelled_call_stops_at_its_next_step_before_the_caller_goes_on(lane):
     call = Call()
     task = asyncio.create_task(lane.run(call, Unwatched()))
-    await asyncio.to_thread(call.started.wait)
+    await asyncio.to_thread(happened, call.started, "the call to begin")
     await cancelled(task)
     call.go_on.set()
     with pytest.raises(asyncio.CancelledError):
@@ -63,17 +64,17 @@ async def test_a_cancelled_call_stops_at_its_next_step_before_the_caller_goes_on
 async def test_the_lane_is_free_again_after_a_cancelled_call(lane):
     call = Call()
     task = asyncio.create_task(lane.run(call, Unwatched()))
-    await asyncio.to_thread(call.started.wait)
+    await asyncio.to_thread(happened, call.started, "the call to begin")
     await cancelled(task)
     call.go_on.set()
-    await asyncio.wait({task})
+    await within(asyncio.gather(task, return_exceptions=True), "the cancelled call to end")
     assert await lane.run(lambda watcher: "next", Unwatched()) == "next"
 
 
 async def test_a_call_that_waits_for_its_turn_never_runs_when_it_is_cancelled(lane):
     first, ran = Call(), []
     running = asyncio.create_task(lane.run(first, Unwatched()))
-    await asyncio.to_thread(first.started.wait)
+    await asyncio.to_thread(happened, first.started, "the call to begin")
     waiting = asyncio.create_task(lane.run(lambda watcher: ran.append(1), Unwatched()))
     await turns()
     waiting.cancel()
@@ -81,7 +82,7 @@ async def test_a_call_that_waits_for_its_turn_never_runs_when_it_is_cancelled(la
         await waiting
     await cancelled(running)
     first.go_on.set()
-    await asyncio.wait({running})
+    await within(asyncio.gather(running, return_exceptions=True), "the cancelled call to end")
     assert ran == []
 
 

@@ -9,6 +9,7 @@ from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_serving import Reply, read_body
 from models.llm.openai_wire import complete_over, request_body
 from tests.support.tiny_language_models import chat_spec
+from tests.support.waiting import for_ever, within
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
@@ -37,7 +38,7 @@ class Service:
             for piece in self.pieces:
                 yield reply.piece(piece)
             if self.stalls:
-                await asyncio.Event().wait()
+                await for_ever()
             if self.error is not None:
                 raise self.error
             if self.finish_reason:
@@ -102,7 +103,7 @@ async def test_a_watcher_closes_the_call():
 async def test_a_cancelled_caller_closes_the_call():
     service = Service(["a"], stalls=True)
     task = asyncio.create_task(complete_over(service, "m", ask(), Unwatched()))
-    await service.called.wait()
+    await within(service.called.wait(), "the service to be called")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

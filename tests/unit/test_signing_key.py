@@ -6,6 +6,7 @@ import pytest
 from serving.cli.main import exit_code
 from serving.errors import UnsafeSecret
 from serving.server.first_start import signing_key
+from tests.support.waiting import PATIENCE_SECONDS, ended
 
 
 @pytest.fixture(autouse=True)
@@ -77,14 +78,14 @@ def test_processes_that_start_together_end_with_one_key(home):
     barrier, keys = threading.Barrier(8), set()
 
     def start():
-        barrier.wait()
+        barrier.wait(PATIENCE_SECONDS)
         keys.add(signing_key())
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        ended(thread, "the signing key")
     assert len(keys) == 1
 
 
