@@ -54,7 +54,7 @@ async def ordered(opened):
 
 async def until(opened, generation_id, done):
     """The generation once `done(generation, events)` holds."""
-    seen = []
+    seen: list[str] = []
 
     async def reached():
         generation, events = await opened.store.get("local", generation_id), await opened.store.events(generation_id)

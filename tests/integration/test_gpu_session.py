@@ -2,8 +2,9 @@
 
 import json
 import os
-import subprocess
 import sys
+
+from tests.support.program import run
 
 ROWS = {
     "wan-14b": [
@@ -23,7 +24,8 @@ def test_every_row_is_measured_and_ours_equals_bare_diffusers(tmp_path):
     file = tmp_path / "session.json"
     # Compiling for real takes a minute, and is tested for each family by itself.
     quick = os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "benchmarks.gpu_session", "--tiny", "--json", file], check=True, env=quick)
+    done = run([sys.executable, "-m", "benchmarks.gpu_session", "--tiny", "--json", file], env=quick)
+    assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())["rows"]
     assert {part: [row["what"] for row in rows if row["part"] == part] for part in ROWS} == ROWS
     assert all(row.get("seconds_per_step", 0) > 0 for row in rows), rows

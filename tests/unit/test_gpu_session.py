@@ -1,12 +1,12 @@
 """A GPU session keeps what it has: a failing row ends nothing, none begins too late, each is in the file at once."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 
 from benchmarks.gpu_session import Session
+from tests.support.program import run
 
 
 def failing(*_):
@@ -42,4 +42,5 @@ def test_the_gpu_tier_is_collected_without_what_a_gpu_image_lacks():
         "import sys, tests.conftest, tests.gpu.conftest, tests.gpu.test_engines_on_cuda, tests.gpu.test_gpu_benchmark;"
         "print(sorted({'alembic', 'sqlalchemy', 'psycopg', 'ray', 'fastapi', 'openai', 'xgrammar'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True).stdout == "[]\n"
+    looked = run([sys.executable, "-c", look])
+    assert (looked.returncode, looked.stdout) == (0, "[]\n"), looked.stderr

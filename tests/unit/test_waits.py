@@ -23,11 +23,10 @@ def endless_waits(source: str) -> list[int]:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "within"
         for argument in call.args
     }
-    return sorted(
-        node.lineno
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Call) and id(node) not in bounded and waits_for_ever(node)) or polls(node)
-    )
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in bounded]
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.While)]
+    found = [call.lineno for call in calls if waits_for_ever(call)]
+    return sorted(found + [loop.lineno for loop in loops if polls(loop)])
 
 
 def waits_for_ever(call: ast.Call) -> bool:
@@ -38,11 +37,10 @@ def waits_for_ever(call: ast.Call) -> bool:
     return call.func.attr in ENDLESS and not call.args and not call.keywords
 
 
-def polls(node: ast.AST) -> bool:
-    """A loop that sleeps between two looks."""
-    return isinstance(node, ast.While) and any(
-        isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "sleep" for call in ast.walk(node)
-    )
+def polls(loop: ast.While) -> bool:
+    """Whether it sleeps between two looks."""
+    calls = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
+    return any(ast.unparse(call.func).rpartition(".")[2] == "sleep" for call in calls)
 
 
 def test_every_wait_in_the_tests_has_a_deadline():
