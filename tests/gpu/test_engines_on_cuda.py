@@ -38,10 +38,7 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def folders(family, tmp_path_factory):
-    root = tmp_path_factory.mktemp(family)
-    xl = family.endswith("xl")
-    main = (tiny_models.save_stable_diffusion_xl if xl else tiny_models.save_stable_diffusion)(root / "main")
-    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    return tiny_models.image_folders(family, tmp_path_factory.mktemp(family))
 
 
 def spec_of(family, **changes):
@@ -145,12 +142,12 @@ def test_the_pool_gives_the_device_memory_of_an_evicted_model_back(family, folde
 def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, acceleration):
     folder = tiny_models.save_wan(tmp_path / "wan")
 
-    def film(**acceleration):
+    def generate_video(**acceleration):
         spec = tiny_models.video_spec("wan", size_multiple=16, frame_multiple=4, acceleration=acceleration)
-        film = VideoRequest(
+        request = VideoRequest(
             prompt="a red bottle", width=64, height=64, num_frames=5, noise=NoiseSpec(seed=1), num_inference_steps=3,
             guidance_scale=4.0, first_frame=tiny_models.png(1),
         )  # fmt: skip
-        return load(spec, {"main": folder}, CUDA).generate(film, Unwatched()).frames
+        return load(spec, {"main": folder}, CUDA).generate(request, Unwatched()).frames
 
-    assert difference(film(**acceleration), film()) <= NEAR
+    assert difference(generate_video(**acceleration), generate_video()) <= NEAR

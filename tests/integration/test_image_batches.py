@@ -7,7 +7,6 @@ from models.errors import Cancelled, InvalidRequest
 from models.interfaces import (
     AdapterSettings,
     EncodedImage,
-    ImageRequest,
     ImageResult,
     Inpaint,
     NoiseSpec,
@@ -17,17 +16,14 @@ from models.interfaces import (
 )
 from models.registry import load
 from tests.support import tiny_models
+from tests.support.engine_calls import StopAt, image_request
 
 ROUNDING = 2
 """Levels of 255 that a pixel may differ by: another shape sums in another order."""
 
 
 def request(**changes):
-    plain = {
-        "prompt": "a red bottle on a table", "negative_prompt": "blurry", "width": 64, "height": 64,
-        "noise": NoiseSpec(seed=1), "num_inference_steps": 4, "guidance_scale": 4.0,
-    }  # fmt: skip
-    return ImageRequest.model_validate(plain | changes)
+    return image_request(**{"negative_prompt": "blurry"} | changes)
 
 
 def spec_of(family, **changes):
@@ -41,27 +37,12 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def folders(family, tmp_path_factory):
-    root = tmp_path_factory.mktemp(family)
-    save = tiny_models.save_stable_diffusion if family == "stable-diffusion" else tiny_models.save_stable_diffusion_xl
-    main = save(root / "main")
-    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    return tiny_models.image_folders(family, tmp_path_factory.mktemp(family))
 
 
 @pytest.fixture(scope="module")
 def engine(family, folders):
     return load(spec_of(family), folders, "cpu")
-
-
-class Watch:
-    """Remembers its reports; cancels at one of them."""
-
-    def __init__(self, stop=None):
-        self.stop, self.reports = stop, []
-
-    def step(self, done, total):
-        self.reports.append((done, total))
-        if done == self.stop:
-            raise Cancelled(f"stopped at step {done}")
 
 
 def together(engine, requests, watchers=None):
@@ -133,7 +114,7 @@ def test_notes_and_kept_latents_are_per_item(engine):
 
 def test_a_cancelled_item_ends_alone_and_the_others_finish(engine):
     requests = different(3)
-    watchers = [Watch(), Watch(stop=2), Watch()]
+    watchers = [StopAt(), StopAt(2), StopAt()]
     outcomes = together(engine, requests, watchers)
     assert isinstance(outcomes[1], Cancelled)
     assert watchers[1].reports[-1] == (2, 4)
@@ -142,7 +123,7 @@ def test_a_cancelled_item_ends_alone_and_the_others_finish(engine):
 
 
 def test_a_batch_of_cancelled_items_stops_at_that_step(engine):
-    watchers = [Watch(stop=1), Watch(stop=2)]
+    watchers = [StopAt(1), StopAt(2)]
     outcomes = together(engine, different(2), watchers)
     assert [type(outcome) for outcome in outcomes] == [Cancelled, Cancelled]
     assert watchers[1].reports[-1] == (2, 4)
@@ -164,7 +145,7 @@ def test_an_invalid_item_does_not_spoil_the_others(engine, changes, message):
 
 
 def test_a_batch_in_which_nothing_is_valid_runs_nothing(engine):
-    watcher = Watch()
+    watcher = StopAt()
     assert [type(outcome) for outcome in together(engine, [request(width=60)], [watcher])] == [InvalidRequest]
     assert watcher.reports == []
 

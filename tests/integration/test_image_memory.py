@@ -8,27 +8,23 @@ import torch
 
 from models.diffusion.memory import SECOND_TRY, is_out_of_memory
 from models.errors import InferenceFailed, OutOfMemory
-from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, Unwatched
+from models.interfaces import ImageResult, NoiseSpec, Unwatched
 from models.registry import load
 from tests.support import tiny_models
+from tests.support.engine_calls import image_request, reference
 
 TOO_MUCH = 2**50
 
 
 def request(**changes):
-    plain = {
-        "prompt": "a red bottle", "width": 64, "height": 64, "noise": NoiseSpec(seed=1), "num_inference_steps": 2,
-        "guidance_scale": 4.0, "references": (Reference(image=tiny_models.png(1), role="product"),),
-    }  # fmt: skip
-    return ImageRequest.model_validate(plain | changes)
+    return image_request(**{"num_inference_steps": 2, "references": (reference(1),)} | changes)
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sd")
-    main = tiny_models.save_stable_diffusion(root / "main")
+    folders = tiny_models.image_folders("stable-diffusion", tmp_path_factory.mktemp("sd"))
     spec = tiny_models.image_spec("stable-diffusion").model_copy(update={"batch_pixels": 4 * 64 * 64})
-    return load(spec, {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}, "cpu")
+    return load(spec, folders, "cpu")
 
 
 @contextmanager

@@ -10,15 +10,14 @@ from models.errors import InvalidRequest
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
 from models.registry import load
 from tests.support import tiny_models
+from tests.support.engine_calls import assert_all_differ
 
 NOISE = NoiseSpec(seed=1)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("references")
-    main = tiny_models.save_stable_diffusion(root / "main")
-    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    return tiny_models.image_folders("stable-diffusion", tmp_path_factory.mktemp("references"))
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,7 @@ def engine(folders):
 
 @pytest.fixture(scope="module")
 def xl_engine(tmp_path_factory):
-    root = tmp_path_factory.mktemp("references-xl")
-    main = tiny_models.save_stable_diffusion_xl(root / "main")
-    folders = {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    folders = tiny_models.image_folders("stable-diffusion-xl", tmp_path_factory.mktemp("references-xl"))
     return load(tiny_models.image_spec("stable-diffusion-xl"), folders, "cpu")
 
 
@@ -102,8 +99,7 @@ def test_scale_and_weight_multiply(engine):
 def test_presets_differ_from_all_and_from_one_another(engine):
     pictures = [generate(engine, reference(1), blocks=blocks) for blocks in ("all", "style", "layout")]
     pictures.append(generate(engine))
-    for k, picture in enumerate(pictures):
-        assert not any(same(picture, other) for other in pictures[:k])
+    assert_all_differ(pictures)
 
 
 def test_a_style_reference_acts_in_the_style_blocks_only(engine):
@@ -118,8 +114,7 @@ def test_begin_and_end_choose_the_steps(engine):
     never = generate(engine, reference(1), begin_step_percent=1.0)
     assert same(never, generate(engine))
     assert same(generate(engine, reference(1), end_step_percent=0.0), never)
-    for k, picture in enumerate(pictures := [whole, early, late, never]):
-        assert not any(same(picture, other) for other in pictures[:k])
+    assert_all_differ([whole, early, late, never])
 
 
 def test_begin_and_end_are_those_of_the_step_grid(engine):
@@ -148,8 +143,7 @@ def test_xl_takes_three_references_and_its_presets_differ(xl_engine):
     three = [reference(1), reference(2, 0.5), reference(3, 0.2, role="style")]
     pictures = [generate(xl_engine, *three, blocks=blocks) for blocks in ("all", "style", "layout")]
     assert same(pictures[0], generate(xl_engine, *three))
-    for k, picture in enumerate([*pictures, generate(xl_engine)]):
-        assert not any(same(picture, other) for other in pictures[:k])
+    assert_all_differ([*pictures, generate(xl_engine)])
 
 
 def test_an_undecodable_reference_is_refused_by_number_and_leaves_nothing_behind(engine):

@@ -8,9 +8,10 @@ from torch import nn
 
 from models.diffusion.references import Region
 from models.errors import InvalidRequest
-from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
+from models.interfaces import AdapterSettings, EncodedImage, Unwatched
 from models.registry import load
 from tests.support import tiny_models
+from tests.support.engine_calls import image_request, reference
 
 SIZES = [(64, 64), (80, 48), (72, 104)]
 """Latents of 8x8, 10x6 and 9x13: the last two are halved with a rest."""
@@ -18,9 +19,7 @@ SIZES = [(64, 64), (80, 48), (72, 104)]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("regions")
-    main = tiny_models.save_stable_diffusion(root / "main")
-    return {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main)}
+    return tiny_models.image_folders("stable-diffusion", tmp_path_factory.mktemp("regions"))
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +33,9 @@ def flat(grey, size=(64, 64)):
 
 
 def request(mask=None, size=(64, 64), references=1):
-    return ImageRequest(
-        prompt="a bottle", width=size[0], height=size[1], noise=NoiseSpec(seed=1), num_inference_steps=2,
-        guidance_scale=4.0, adapter=AdapterSettings(scale=1.0, mask=mask),
-        references=tuple(Reference(image=tiny_models.png(seed), role="product") for seed in range(references)),
+    return image_request(
+        width=size[0], height=size[1], num_inference_steps=2, adapter=AdapterSettings(scale=1.0, mask=mask),
+        references=tuple(reference(seed) for seed in range(references)),
     )  # fmt: skip
 
 

@@ -11,20 +11,17 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 
 from models.errors import Cancelled, InvalidRequest, WeightsError
-from models.interfaces import ImageRequest, LoraUse, NoiseSpec, Reference, Unwatched
+from models.interfaces import LoraUse, Unwatched
 from models.registry import load
 from models.spec import WeightSource, lora_part
 from tests.support import tiny_models
+from tests.support.engine_calls import StopAt, assert_all_differ, image_request, reference
 
 SOURCE = WeightSource(repository="owner/lora", revision="0" * 40)
 
 
 def request(**changes):
-    plain = {
-        "prompt": "a red bottle", "width": 64, "height": 64, "noise": NoiseSpec(seed=1), "num_inference_steps": 3,
-        "guidance_scale": 4.0,
-    }  # fmt: skip
-    return ImageRequest.model_validate(plain | changes)
+    return image_request(**{"num_inference_steps": 3} | changes)
 
 
 def picture(engine, *loras, **changes):
@@ -53,12 +50,10 @@ def family(request):
 @pytest.fixture(scope="module")
 def folders(family, tmp_path_factory):
     root = tmp_path_factory.mktemp(family)
-    xl = family.endswith("xl")
-    main = (tiny_models.save_stable_diffusion_xl if xl else tiny_models.save_stable_diffusion)(root / "main")
-    kind = StableDiffusionXLPipeline if xl else StableDiffusionPipeline
-    return {
-        "main": main,
-        "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main),
+    kind = StableDiffusionXLPipeline if family.endswith("xl") else StableDiffusionPipeline
+    folders = tiny_models.image_folders(family, root)
+    main = folders["main"]
+    return folders | {
         lora_part("neon-1.5"): save_lora(root / "neon-1.5", main, kind, 1, text=False),
         lora_part("pastel"): save_lora(root / "pastel", main, kind, 2, text=False),
         lora_part("words"): save_lora(root / "words", main, kind, 3, text=True),
@@ -96,8 +91,7 @@ def test_each_lora_its_scale_and_their_sum_act(engine):
         picture(engine, *loras)
         for loras in ([NEON], [PASTEL], [NEON, PASTEL], [LoraUse(name="neon-1.5", scale=0.5)], [WORDS])
     ]
-    for index, one in enumerate(pictures):
-        assert not any(np.array_equal(one, other) for other in pictures[index + 1 :])
+    assert_all_differ(pictures)
     assert np.array_equal(picture(engine, NEON), pictures[0])
 
 
@@ -124,19 +118,14 @@ def test_a_text_encoder_lora_does_not_stay_in_remembered_prompts(engine):
 
 
 def test_loras_act_together_with_references(engine):
-    references = (Reference(image=tiny_models.png(1), role="product"),)
+    references = (reference(1),)
     assert not np.array_equal(picture(engine, NEON, references=references), picture(engine, NEON))
     assert not np.array_equal(picture(engine, NEON, references=references), picture(engine, references=references))
 
 
 def test_a_cancelled_call_leaves_its_loras_off(engine, bare):
-    class Stop:
-        def step(self, done, total):
-            if done == 1:
-                raise Cancelled("enough")
-
     with suppress(Cancelled):
-        engine.generate(request(loras=(NEON, WORDS)), Stop())
+        engine.generate(request(loras=(NEON, WORDS)), StopAt(1))
     assert np.array_equal(picture(engine), picture(bare))
 
 

@@ -40,7 +40,7 @@ def placed(folder, **acceleration):
     return pipeline
 
 
-def film(pipeline):
+def generate_video(pipeline):
     noise = draw(NoiseSpec(seed=1), 16, 8, 8, 2)[None]
     picture = tiny_models.opened(tiny_models.png(5))
     try:
@@ -56,18 +56,18 @@ def film(pipeline):
 def test_without_accelerations_the_pipeline_is_plain_diffusers(folder):
     plain = WanImageToVideoPipeline.from_pretrained(folder, local_files_only=True)
     plain.set_progress_bar_config(disable=True)
-    assert np.array_equal(film(placed(folder)), film(plain))
+    assert np.array_equal(generate_video(placed(folder)), generate_video(plain))
 
 
 def test_a_cache_changes_the_clip_and_a_deterministic_call_does_not_use_it(folder):
-    plain, cached = film(placed(folder)), placed(folder, cache=CACHE)
-    first = film(cached)
+    plain, cached = generate_video(placed(folder)), placed(folder, cache=CACHE)
+    first = generate_video(cached)
     assert not np.array_equal(first, plain)
     with exact(cached):
-        assert np.array_equal(film(cached), plain)
-    assert np.array_equal(film(cached), first)
+        assert np.array_equal(generate_video(cached), plain)
+    assert np.array_equal(generate_video(cached), first)
     with exact(cached, wanted=False):
-        assert np.array_equal(film(cached), first)
+        assert np.array_equal(generate_video(cached), first)
 
 
 def test_the_caches_come_back_when_a_deterministic_call_fails(folder):
@@ -79,14 +79,14 @@ def test_the_caches_come_back_when_a_deterministic_call_fails(folder):
 
 def test_a_cache_that_follows_the_timestep_finds_it(folder):
     cached = placed(folder, cache={"class": "PyramidAttentionBroadcastConfig", "spatial_attention_block_skip_range": 2})
-    assert np.isfinite(film(cached)).all()
+    assert np.isfinite(generate_video(cached)).all()
 
 
 def test_the_attention_backend_is_set_for_this_model_alone(folder):
     before = _AttentionBackendRegistry.get_active_backend()[0]
     pipeline = placed(folder, attention_backend="_native_math")
     assert _AttentionBackendRegistry.get_active_backend()[0] == before
-    assert np.allclose(film(pipeline), film(placed(folder)), atol=1e-4)
+    assert np.allclose(generate_video(pipeline), generate_video(placed(folder)), atol=1e-4)
     used = {
         module.processor._attention_backend
         for module in pipeline.transformer.modules()
@@ -98,7 +98,7 @@ def test_the_attention_backend_is_set_for_this_model_alone(folder):
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # inductor's own
 def test_compiled_blocks_give_the_same_clip_within_rounding(folder):
     compiled = placed(folder, compile="regional")
-    assert np.allclose(film(compiled), film(placed(folder)), atol=1e-3)
+    assert np.allclose(generate_video(compiled), generate_video(placed(folder)), atol=1e-3)
 
 
 def test_vae_tiling_is_switched_on(folder):

@@ -7,6 +7,7 @@ mock, and nothing here makes a meaningful picture: weights are random.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,31 @@ def t5_config() -> T5Config:
 # --- folders ------------------------------------------------------------------------------------------
 
 
-def save_stable_diffusion(folder: Path) -> Path:
-    """SD1.5-type: f8 VAE with 4 latent channels, two-block UNet, CLIP text encoder, DDIM."""
+def image_folders(family: str, root: Path) -> dict[str, Path]:
+    """The weight parts of an image family, with its adapter where it has one, in folders below `root`."""
+    main = IMAGE_FAMILIES[family](root / "main")
+    if family == "flux":
+        adapter = save_flux_ip_adapter(root / "ip_adapter", main)
+        return {"main": main, "ip_adapter": adapter, "image_encoder": adapter / "image_encoder"}
+    if family == "flux2-klein":
+        return {"main": main}
+    return {"main": main, "ip_adapter": save_ip_adapter(root / "ip_adapter", main)}
+
+
+def video_folders(family: str, root: Path) -> dict[str, Path]:
+    """The weight parts of a video family, with its adapter where it has one, in folders below `root`."""
+    if family == "animatediff":
+        motion = save_motion_adapter(root / "motion_adapter")
+        return image_folders("stable-diffusion", root) | {"motion_adapter": motion}
+    return {"main": VIDEO_FAMILIES[family](root / "main")}
+
+
+def save_stable_diffusion(folder: Path, *, channels: int = 4) -> Path:
+    """SD1.5-type: f8 VAE with `channels` latent channels, two-block UNet, CLIP text encoder, DDIM."""
     torch.manual_seed(0)
     StableDiffusionPipeline(
-        vae=vae(), unet=unet(), text_encoder=CLIPTextModel(clip_text_config()), tokenizer=clip_tokenizer(),
+        vae=vae(latent_channels=channels), unet=unet(in_channels=channels, out_channels=channels),
+        text_encoder=CLIPTextModel(clip_text_config()), tokenizer=clip_tokenizer(),
         scheduler=DDIMScheduler(clip_sample=False, steps_offset=1, set_alpha_to_one=False),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
@@ -361,3 +382,12 @@ def save_ltx(folder: Path) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(),
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+IMAGE_FAMILIES: dict[str, Callable[[Path], Path]] = {
+    "stable-diffusion": save_stable_diffusion, "stable-diffusion-xl": save_stable_diffusion_xl, "flux": save_flux,
+    "flux2-klein": save_flux2_klein,
+}  # fmt: skip
+VIDEO_FAMILIES: dict[str, Callable[[Path], Path]] = {
+    "wan": save_wan, "wan-text": save_wan_text, "wan-vace": save_wan_vace, "ltx": save_ltx,
+}  # fmt: skip

@@ -1,0 +1,286 @@
+"""Every video family on tiny real weights: bare diffusers, own noise, frame counts, cancelling, memory, refusals."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import LTXConditionPipeline, WanImageToVideoPipeline, WanPipeline, WanVACEPipeline
+from diffusers.pipelines.ltx import pipeline_ltx_condition
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+
+from models.diffusion.memory import SECOND_TRY
+from models.diffusion.noise import draw, noise_sha256, step_generator
+from models.errors import Cancelled, InvalidRequest, OutOfMemory
+from models.interfaces import LoraUse, NoiseSpec, Unwatched
+from models.registry import load
+from tests.support import tiny_models
+from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, reference, video_request
+
+FIRST, LAST = tiny_models.png(1), tiny_models.png(2)
+REFERENCE = (reference(3),)
+OPTIONAL = {"first_frame": "optional", "last_frame": True}
+SPECS: dict[str, dict[str, Any]] = {
+    "animatediff": {"references": 3},
+    "ltx": {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, **OPTIONAL},
+    "wan": {"size_multiple": 16, "frame_multiple": 4},
+    "wan-text": {"size_multiple": 16, "frame_multiple": 4, "first_frame": "unused"},
+    "wan-vace": {"size_multiple": 16, "frame_multiple": 4, "references": 3, **OPTIONAL},
+}
+PLAIN: dict[str, dict[str, Any]] = {
+    "animatediff": {"num_frames": 4, "first_frame": FIRST}, "ltx": {"num_frames": 9, "first_frame": FIRST},
+    "wan": {"first_frame": FIRST}, "wan-text": {}, "wan-vace": {},
+}  # fmt: skip
+"""A request that the family takes."""
+NOISES = {
+    "animatediff": (4, 8, 8, 4), "ltx": (8, 2, 2, 2), "wan": (16, 8, 8, 2), "wan-text": (16, 8, 8, 2),
+    "wan-vace": (16, 8, 8, 2),
+}  # fmt: skip
+"""Channels, height, width and frames of its start noise."""
+
+
+@pytest.fixture(scope="module")
+def folders_of(tmp_path_factory):
+    return cache(lambda family: tiny_models.video_folders(family, tmp_path_factory.mktemp(family)))
+
+
+@pytest.fixture(scope="module")
+def engine_of(folders_of):
+    """The engine of a family, loaded once."""
+    return cache(lambda family: load(tiny_models.video_spec(family, **SPECS[family]), folders_of(family), "cpu"))
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def engine(family, engine_of):
+    return engine_of(family)
+
+
+def asked(family, **changes):
+    return video_request(**PLAIN[family] | changes)
+
+
+def clip(engine, family, **changes):
+    return engine.generate(asked(family, **changes), Unwatched()).frames
+
+
+# --- bare diffusers ---------------------------------------------------------------------------------------------------
+
+COMMON = {
+    "prompt": "a bottle, static camera", "negative_prompt": "", "width": 64, "height": 64, "num_inference_steps": 3,
+    "guidance_scale": 4.0, "output_type": "np",
+}  # fmt: skip
+
+
+def wan_call(stock, monkeypatch):
+    image = tiny_models.opened(FIRST)
+    return stock(image, num_frames=5, latents=draw(NOISE, 16, 8, 8, frames=2)[None], **COMMON)
+
+
+def wan_text_call(stock, monkeypatch):
+    return stock(num_frames=5, latents=draw(NOISE, 16, 8, 8, frames=2)[None], **COMMON)
+
+
+def wan_vace_call(stock, monkeypatch):
+    grey, keep, make = Image.new("RGB", (64, 64), (128,) * 3), Image.new("L", (64, 64)), Image.new("L", (64, 64), 255)
+    # The clip's noise is that of a request without references; theirs comes after it in the drawing, before it here.
+    noise = draw(NOISE, 16, 8, 8, frames=4)[None]
+    assert torch.equal(noise[:, :, :2], draw(NOISE, 16, 8, 8, frames=2)[None])
+    return stock(
+        num_frames=5, latents=torch.cat([noise[:, :, 2:], noise[:, :, :2]], dim=2),
+        video=[tiny_models.opened(FIRST), *[grey] * 4], mask=[keep, *[make] * 4],
+        reference_images=[tiny_models.opened(tiny_models.png(seed)) for seed in (3, 4)], **COMMON,
+    )  # fmt: skip
+
+
+def ltx_call(stock, monkeypatch):
+    draws: list[torch.Tensor] = []
+
+    def ours_first(*args, **options):
+        draws.append(randn_tensor(*args, **options))
+        return draw(NOISE, 8, 2, 2, frames=3)[None] if len(draws) == 1 else draws[-1]
+
+    monkeypatch.setattr(pipeline_ltx_condition, "randn_tensor", ours_first)
+    made = stock(
+        conditions=[LTXVideoCondition(tiny_models.opened(FIRST), frame_index=0),
+                    LTXVideoCondition(tiny_models.opened(LAST), frame_index=16)],
+        num_frames=17, frame_rate=8, generator=step_generator(NOISE), decode_timestep=0.05, decode_noise_scale=0.025,
+        **COMMON,
+    )  # fmt: skip
+    monkeypatch.undo()
+    return made
+
+
+@pytest.mark.parametrize(("family", "kind", "call", "changes"), [
+    ("ltx", LTXConditionPipeline, ltx_call, {"num_frames": 17, "last_frame": LAST}),
+    ("wan", WanImageToVideoPipeline, wan_call, {}),
+    ("wan-text", WanPipeline, wan_text_call, {}),
+    ("wan-vace", WanVACEPipeline, wan_vace_call, {"first_frame": FIRST, "references": (reference(3), reference(4))}),
+])  # fmt: skip
+def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
+    family, kind, call, changes, engine_of, folders_of, monkeypatch
+):
+    result = engine_of(family).generate(asked(family, **changes), Unwatched())
+    stock = kind.from_pretrained(folders_of(family)["main"], local_files_only=True)
+    stock.set_progress_bar_config(disable=True)
+    bare = call(stock, monkeypatch).frames[0]
+    assert np.array_equal(result.frames, (bare * 255).round().astype("uint8"))
+    assert np.array_equal(result.frames, clip(engine_of(family), family, **changes))
+
+
+# --- what a clip is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "sizes"), [
+    ("animatediff", [(1, 64, 64), (4, 96, 64), (9, 64, 72)]), ("ltx", [(1, 64, 64), (9, 96, 64), (25, 32, 64)]),
+    *((family, [(1, 64, 64), (5, 96, 64), (9, 48, 80)]) for family in ("wan", "wan-text", "wan-vace")),
+])  # fmt: skip
+def test_a_clip_has_exactly_the_frames_and_the_size_asked_for(engine_of, family, sizes):
+    for frames, width, height in sizes:
+        made = clip(engine_of(family), family, num_frames=frames, width=width, height=height)
+        assert made.shape == (frames, height, width, 3)
+        assert made.dtype == np.uint8
+
+
+def test_the_result_names_its_noise_its_time_and_an_unread_prompt(family, engine):
+    result = engine.generate(asked(family), Unwatched())
+    *shape, frames = NOISES[family]
+    assert result.noise_sha256 == noise_sha256(draw(NOISE, *shape, frames=frames))
+    assert set(result.timings) == {"encode", "denoise", "decode"}
+    assert sum(result.timings.values()) == pytest.approx(result.seconds)
+    assert result.notes == ()
+    read = {"animatediff": 77, "ltx": 256}.get(family, 512)
+    assert f"reads the first {read}" in engine.generate(asked(family, prompt="bottle " * 90), Unwatched()).notes[0]
+
+
+def test_the_same_request_gives_the_same_bits(family, engine):
+    assert np.array_equal(clip(engine, family), clip(engine, family))
+
+
+def test_camera_prompt_guidance_noise_given_frames_and_references_reach_the_clip(family, engine):
+    changes = [
+        {}, {"camera": "pan_left"}, {"prompt": "a mug"}, {"noise": NoiseSpec(seed=3)}, {"negative_prompt": "dark"},
+        {"guidance_scale": 1.0},
+    ]  # fmt: skip
+    if family != "wan-text":
+        changes.append({"first_frame": LAST})
+    if family in ("ltx", "wan-vace"):
+        changes += [{"last_frame": LAST}, {"last_frame": tiny_models.png(4)}]
+        changes += [{"first_frame": None, "last_frame": LAST}] if family == "ltx" else []
+    if SPECS[family].get("references"):
+        changes += [{"references": REFERENCE}, {"references": (reference(4),)}]
+        changes += [{"references": (reference(3), reference(4))}, {"references": REFERENCE, "first_frame": LAST}]
+    assert_all_differ([clip(engine, family, **{"num_inference_steps": 2} | each) for each in changes])
+
+
+# --- cancelling, memory, accelerations --------------------------------------------------------------------------------
+
+
+def test_a_cancelled_call_stops_within_its_step_and_leaves_nothing_behind(family, engine):
+    before, watcher = clip(engine, family), StopAt(2)
+    references = REFERENCE if SPECS[family].get("references") else ()
+    with pytest.raises(Cancelled):
+        engine.generate(asked(family, prompt="a mug", references=references), watcher)
+    assert watcher.reports == [(0, 3), (1, 3), (2, 3)]
+    assert np.array_equal(clip(engine, family), before)
+
+
+def test_out_of_memory_is_answered_by_a_second_try_and_then_by_an_error_that_leaves_the_engine_whole(
+    family, engine, monkeypatch
+):
+    short = {"num_frames": 1, "num_inference_steps": 1}
+    before, vae, fails, tiled = clip(engine, family, **short), engine._pipeline.vae, [1], []
+    decode = vae.decode
+
+    def run_out(*args, **options):
+        tiled.append(vae.use_tiling)
+        if fails and fails.pop():
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(*args, **options)
+
+    monkeypatch.setattr(vae, "decode", run_out)
+    second = engine.generate(asked(family, **short), Unwatched())
+    assert second.notes == (SECOND_TRY,)
+    assert tiled[0] is False
+    assert set(tiled[1:]) == {True}
+    assert not vae.use_tiling
+    fails += [1, 1]
+    with pytest.raises(OutOfMemory, match="no room for 1 frame of 64x64"):
+        clip(engine, family, **short)
+    assert np.array_equal(clip(engine, family, **short), before)
+
+
+def test_a_deterministic_clip_does_not_use_the_cache_which_a_cancelled_one_leaves_empty(engine_of, folders_of):
+    cache_of_blocks = {"cache": {"class": "FirstBlockCacheConfig", "threshold": 10.0}}
+    spec = tiny_models.video_spec("wan", frame_multiple=4, acceleration=cache_of_blocks)
+    cached = load(spec, folders_of("wan"), "cpu")
+    plain, before = clip(engine_of("wan"), "wan"), clip(cached, "wan")
+    assert not np.array_equal(before, plain)
+    assert np.array_equal(clip(cached, "wan", deterministic=True), plain)
+    with pytest.raises(Cancelled):
+        cached.generate(asked("wan", prompt="a green mug", noise=NoiseSpec(seed=9)), StopAt(1))
+    assert np.array_equal(clip(cached, "wan"), before)
+
+
+# --- what cannot be done ----------------------------------------------------------------------------------------------
+
+WAN_FRAMES = ({"num_frames": 8}, r"makes 4k \+ 1 frames, not 8; ask for 5 or 9")
+
+
+def test_what_no_family_can_do_is_refused(family, engine):
+    grid = {"animatediff": 8, "ltx": 32}.get(family, 16)
+    for changes, message in (
+        ({"width": 60}, f"multiples of {grid}"),
+        ({"camera": "orbit"}, "does not know the camera move 'orbit'; it knows static, push_in, pan_left"),
+        ({"loras": (LoraUse(name="neon"),)}, "has no LoRA 'neon'; it has: none"),
+        ({"width": 4096, "height": 4096}, "takes at most"),
+        ({"num_frames": 49}, "at most 33" if family == "ltx" else "at most 16"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            clip(engine, family, **changes)
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), [
+    ("animatediff", {"last_frame": LAST}, "cannot end on a given frame"),
+    ("animatediff", {"first_frame": {"data": b"x"}}, "the first frame cannot be decoded"),
+    ("animatediff", {"first_frame": None}, "give first_frame"),
+    ("ltx", {"num_frames": 16}, r"makes 8k \+ 1 frames, not 16; ask for 9 or 17"),
+    ("ltx", {"num_frames": 1, "last_frame": LAST}, "cannot have both a first and a last frame; give one of them"),
+    ("ltx", {"references": REFERENCE}, "takes no reference images"),
+    ("wan", *WAN_FRAMES), ("wan", {"num_frames": 16}, r"not 16; ask for 13 and"),
+    ("wan", {"last_frame": LAST}, "cannot end on a given frame"), ("wan", {"first_frame": None}, "give first_frame"),
+    ("wan", {"references": REFERENCE}, "takes no reference images"),
+    ("wan-text", *WAN_FRAMES),
+    ("wan-text", {"first_frame": LAST}, "makes clips from text alone; leave out first_frame"),
+    ("wan-text", {"last_frame": LAST}, "makes clips from text alone; leave out last_frame"),
+    ("wan-text", {"references": REFERENCE}, "takes no reference images"),
+    ("wan-vace", *WAN_FRAMES),
+    ("wan-vace", {"num_frames": 1, "references": (reference(3), reference(4))}, "too few for 2 references; .* least 5"),
+    ("wan-vace", {"num_frames": 1, "first_frame": FIRST, "last_frame": LAST}, "give one of them"),
+    ("wan-vace", {"references": (reference(3, image={"data": b"no image"}),)}, "reference 1 cannot be decoded"),
+])  # fmt: skip
+def test_a_request_that_the_model_cannot_serve_is_refused(engine_of, family, changes, message):
+    with pytest.raises(InvalidRequest, match=message):
+        clip(engine_of(family), family, **changes)
+
+
+@pytest.mark.parametrize(("family", "spec", "changes", "message"), [
+    ("animatediff", {"references": 0}, {"references": REFERENCE}, "takes no reference images"),
+    ("ltx", {"first_frame": "required"}, {"first_frame": None}, "makes clips from a first frame; give first_frame"),
+    ("ltx", {"last_frame": False}, {"last_frame": LAST}, "cannot end on a given frame; leave out last_frame"),
+    ("wan-vace", {"first_frame": "required"}, {}, "makes clips from a first frame; give first_frame"),
+    ("wan-vace", {"first_frame": "unused"}, {"first_frame": FIRST}, "cannot start from a given frame"),
+    ("wan-vace", {"last_frame": False}, {"last_frame": LAST}, "leave out last_frame"),
+    ("wan-vace", {"references": 1}, {"references": (reference(3), reference(4))}, "takes 1 reference images, but 2"),
+])  # fmt: skip
+def test_a_request_that_the_spec_does_not_allow_is_refused(folders_of, family, spec, changes, message):
+    limited = load(tiny_models.video_spec(family, **SPECS[family] | spec), folders_of(family), "cpu")
+    with pytest.raises(InvalidRequest, match=message):
+        clip(limited, family, **changes)
