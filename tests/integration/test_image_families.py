@@ -136,7 +136,7 @@ def test_sizes_need_be_multiples_of_8_only_in_unet_families(engine_of):
 
 
 def test_prompt_noise_guidance_steps_and_references_reach_the_picture(family, engine):
-    changes = [
+    changes: list[dict[str, Any]] = [
         {}, {"prompt": "a blue mug"}, {"noise": NoiseSpec(seed=2)}, {"num_inference_steps": 5},
         {"references": (reference(3),)}, {"references": (reference(4),)}, {"references": REFERENCES},
         {"references": (*REFERENCES, reference(5, 96, 64))},

@@ -2,6 +2,7 @@
 
 import io
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,7 +230,7 @@ def test_inpainting_keeps_the_black_part_and_follows_prompt_noise_strength_and_r
     assert np.array_equal(picture(engine, inpaint=inpaint), plain)
     kept = round_trip(engine, inpaint.image)
     assert distance(plain[:, :16], kept[:, :16]) < distance(plain[:, 48:], kept[:, 48:])
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"prompt": "a blue mug"}, {"noise": NoiseSpec(seed=4)},
         {"inpaint": inpaint.model_copy(update={"strength": 0.75})},
         {"references": (reference(3),), "adapter": AdapterSettings(scale=1.0)},
