@@ -204,20 +204,24 @@ def shipped_modules() -> list[Path]:
     ]
 
 
-def folders_both_ways() -> list[str]:
-    """Pairs of folders whose modules import each other."""
+def both_ways() -> list[str]:
+    """Pairs that import each other: folders of modules, and by itself a module that lies beside folders."""
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in shipped_modules()}
     arrows = set()
     for path in modules.values():
-        here = path.parent.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or not node.module:
                 continue
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                if name in modules and (there := modules[name].parent.relative_to(ROOT).as_posix()) != here:
-                    arrows.add((here, there))
+            for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
+                if name in modules and _room(modules[name]) != _room(path):
+                    arrows.add((_room(path), _room(modules[name])))
     return sorted(f"{a} <-> {b}" for a, b in arrows if a < b and (b, a) in arrows)
+
+
+def _room(path: Path) -> str:
+    folder = path.parent
+    inner = any((below / "__init__.py").exists() for below in folder.iterdir() if below.is_dir())
+    return (path if inner else folder).relative_to(ROOT).as_posix()
 
 
 def measure(names: list[str]) -> dict[str, Any]:
@@ -239,11 +243,11 @@ def main() -> None:
     chosen = parser.parse_args().traces or every
     print(f"{'trace':<40} {'files':>6} {'funct.':>6} {'pairs':>6} {'both':>6}")
     rows = measure(chosen)
-    modules, both = len(shipped_modules()), folders_both_ways()
+    modules, both = len(shipped_modules()), both_ways()
     print(f"shipped modules: {modules} (bar {MODULES_BAR})")
-    print(f"folders that import each other: {', '.join(both) or 'none'}")
+    print(f"import each other: {', '.join(both) or 'none'}")
     if chosen == every:
-        counts = {"shipped_modules": modules, "folders_both_ways": both}
+        counts = {"shipped_modules": modules, "both_ways": both}
         result = {"date": date.today().isoformat(), "traces": rows, **counts}
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
