@@ -1,4 +1,4 @@
-"""How the language model of a profile is served: in process, or by vLLM through Ray Serve. Typed data only."""
+"""How the models of a profile are served: replicas, lanes, batches, queue, and vLLM for the language model."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PictureReplicas(ReplicaSettings):
     """Budget of the models that stay loaded; None: all of them."""
 
     def offered(self, first: str) -> tuple[str, ...]:
-        """The profile's own model and those beside it, once each."""
+        """Names of the profile's own model and those offered beside it, once each."""
         return tuple(dict.fromkeys((first, *self.models)))
 
 
@@ -85,7 +85,7 @@ class PipelineReplicas(ReplicaSettings):
 
 
 class QueueSettings(Plain):
-    """Stored generations."""
+    """Bounds on the generations that wait for a worker."""
 
     max_waiting: Count = 100
     """Waiting generations of all users; one more is answered with 429."""

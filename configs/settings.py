@@ -82,12 +82,12 @@ class Profile(Plain):
 
 
 def load_profile(name: str) -> Profile:
-    """Raises BadInput naming the profiles there are."""
+    """The profile `name`. Raises BadInput naming the profiles there are."""
     return _load(Profile, "profiles", name, "profile")
 
 
 def load_recipe(name: str) -> Recipe:
-    """Raises BadInput naming the recipes there are."""
+    """The recipe `name`. Raises BadInput naming the recipes there are."""
     return _load(Recipe, "recipes", name, "recipe")
 
 
@@ -147,7 +147,10 @@ def _load(kind: type[Data], folder: str, name: str, word: str) -> Data:
 
 @cache
 def _read(path: Path) -> dict[str, Any]:
-    """Once in a process: every order asks for its recipe, and reading one takes 4 ms. Callers change nothing in it."""
+    """The mapping in a YAML file, read once per process: every request needs its recipe, and parsing one takes 4 ms.
+
+    Callers change nothing in it.
+    """
     try:
         data = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:

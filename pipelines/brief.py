@@ -1,7 +1,6 @@
 """The brief: what the user asks for, validated once, before anything runs.
 
-What a recipe asks beyond that (an ad has 9 to 60 seconds) is in `Recipe.limits`. Pure data. Knows neither the files
-that the references came from nor the models that will serve it.
+What a recipe asks beyond that (an ad has 9 to 60 seconds) is in `Recipe.limits`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Direction: what a generation's owner decided, as plain data: approvals, revisions, choices, references of their own.
 
 It is stored with the generation and read when a worker claims it; each stage looks up what concerns it. An empty
-direction changes nothing. Knows no store, no stage and no agent.
+direction changes nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Modifications(Plain):
 
 
 class Revision(Plain):
-    """One request to make a result anew: of `story` and `reference_image` as a whole, of other stages for a scene."""
+    """One request to regenerate a result: of `story` and `reference_image` as a whole, of other stages for a scene."""
 
     stage: StageName
     scene_number: int | None

@@ -94,7 +94,7 @@ class KeyReused(PipelineError):
 
 
 class Busy(PipelineError):
-    """Another live process holds this generation."""
+    """Another process holds the lease of this generation, or it is at work: wait for it, or stop it."""
 
 
 class AgentFailed(PipelineError):
@@ -114,7 +114,7 @@ class DatabaseAway(StorageFailed):
 
 
 class LeaseLost(StorageFailed):
-    """The lease of this worker was taken over; nothing was published."""
+    """Another worker took the lease; nothing was published."""
 
 
 def first_problem(error: ValidationError) -> str:

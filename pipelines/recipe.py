@@ -1,6 +1,6 @@
 """A recipe: which stages run, with which agents, thresholds, transitions and coherence. Data only.
 
-Read from `configs/recipes/*.yaml`; an unknown key is an error. Knows no model and no brief.
+Read from `configs/recipes/*.yaml`; an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SceneAgents(Plain):
 
 
 class Transitions(Plain):
-    """Chosen from the cohesor's transition score; `unscored` when there is no cohesor."""
+    """How scenes follow on one another, by the cohesor's transition score; `unscored` when there is no cohesor."""
 
     crossfade_at: Score = 85.0
     cut_at: Score = 70.0

@@ -1,4 +1,4 @@
-"""The rows of the store as plain frozen data, for everyone who must not know SQL."""
+"""Rows of the store, and what is handed to it, as plain frozen data for everything outside of the store."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Generation(Plain):
     status: GenerationStatus
     progress: int
     current_stage: StageName | None
-    """The stage that runs, waits for approval, or is where the next worker goes on."""
+    """The stage that runs, waits for approval, or is where the next worker resumes."""
     current_step: str | None
     error_message: str | None
     cancellation_requested: bool

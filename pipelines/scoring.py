@@ -1,6 +1,6 @@
 """A scoring call as plain data, and how it is carried out: file in, a score per dimension out.
 
-What every scorer shares, in this process or in a replica. Knows no stage, no threshold and no model by name.
+What every scorer shares, in this process or in a replica.
 """
 
 from __future__ import annotations

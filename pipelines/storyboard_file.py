@@ -1,6 +1,6 @@
-"""A storyboard as a JSON file that people edit: written by `create-storyboard`, read by `pipeline --storyboard`.
+"""Files that people write or edit: a storyboard (`create-storyboard`, `pipeline --storyboard`), and prompts of clips.
 
-A problem is reported with the field and the number of its scene. Pure: bytes in and out; knows no path.
+A problem is reported with the field and the number of its scene or prompt. Pure: bytes in and out.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def write_storyboard(brief: Brief, framework: Framework, result: ScenesResult, f
 
 
 def read_storyboard(data: bytes, name: str) -> Storyboard:
-    """Raises BadInput naming the file, the scene and the field."""
+    """The storyboard in a file called `name`. Raises BadInput naming the file, the scene and the field."""
     try:
         content: Any = json.loads(data)
     except (ValueError, UnicodeDecodeError) as error:
@@ -181,7 +181,7 @@ class VideoPrompt(Plain):
 
 
 def read_prompts(data: bytes, name: str) -> tuple[VideoPrompt, ...]:
-    """Raises BadInput naming the file, the number of the prompt and the field."""
+    """The prompts in a file called `name`. Raises BadInput naming the file, the number of the prompt and the field."""
     try:
         content: Any = json.loads(data)
     except (ValueError, UnicodeDecodeError) as error:

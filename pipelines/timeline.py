@@ -1,7 +1,7 @@
 """The edit in frames: which delivery frames each clip must supply, and how neighbours blend.
 
-Pure arithmetic on frame counts and arrays. Knows no file, no codec and no model; the slots come from the brief and
-the framework, so the total is exactly duration * fps whatever the transitions are.
+Pure arithmetic on frame counts and arrays. The slots come from the brief and the framework, so the total is exactly
+duration * fps whatever the transitions are.
 
 A crossfade of n frames overlaps truly: around the boundary of two slots, clip k runs n - n//2 frames past it and clip
 k+1 starts n//2 frames before it, so both move while they blend. A fade dips to black inside the slots, no overlap.

@@ -2,8 +2,7 @@
 
 Scene count, purposes and lengths come from here and never from a model. Beat lengths follow the table of
 the design's product reference (section 6.1; AIDA, PAS and BAB at 9, 15, 30 and 60 s), linear between its
-columns. Knows no agent and no transition: the clips' handles for crossfades are added where the clips are
-made.
+columns. Handles of clips for crossfades are added where the clips are made.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reference images of strangers: checked before they are decoded, then decoded, turned upright and written anew.
+"""Pictures and videos of strangers: checked before they are decoded; pictures are turned upright and written again.
 
-Nothing of the received bytes is kept: no EXIF or GPS, no colour profile, no tail after the picture. What it does not
-protect against: a bug inside the decoders themselves; the HTTP gateway decodes in a limited child process for that.
+Nothing of a received picture's bytes is kept: no EXIF or GPS, no colour profile, no tail after the picture. A bug in
+the decoders themselves is not guarded against here: the HTTP gateway decodes in a limited child process for that.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _decode(data: bytes, name: str, convert: Callable[[Picture], Picture]) -> Pi
 
 
 def _check_header(image: Picture, name: str) -> None:
-    """Before `load`: only the header has been read so far."""
+    """Refuse a picture by its size and frame count, before it is decoded: only the header has been read so far."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadInput(_too_many_pixels(name))
@@ -133,8 +133,8 @@ def _encode(image: Picture) -> bytes:
 
 
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4")
-MAX_PIXELS_VIDEO_UPLOADS = 4096 * 2304
-"""One frame."""
+MAX_VIDEO_PIXELS = 4096 * 2304
+"""Of one frame."""
 MAX_SECONDS = 120.0
 MAX_FRAMES = 120 * 60
 
@@ -145,12 +145,12 @@ def check_video(data: bytes, name: str) -> None:
 
     try:
         with av.open(io.BytesIO(data), format="mp4") as container:
-            _check(container, name)
+            _check_stream(container, name)
     except av.FFmpegError as error:
         raise BadInput(f"video {name!r} is not an MP4 file, or is damaged: save it again as H.264 MP4") from error
 
 
-def _check(container: Any, name: str) -> None:
+def _check_stream(container: Any, name: str) -> None:
     streams = container.streams.video
     if len(streams) != 1:
         raise BadInput(f"video {name!r} has {len(streams)} video streams: give a file with exactly one")
@@ -158,7 +158,7 @@ def _check(container: Any, name: str) -> None:
     if stream.codec_context.name not in CODECS:
         known = ", ".join(CODECS)
         raise BadInput(f"video {name!r} is coded as {stream.codec_context.name!r}: convert it to one of {known}")
-    if stream.width * stream.height > MAX_PIXELS_VIDEO_UPLOADS:
+    if stream.width * stream.height > MAX_VIDEO_PIXELS:
         raise BadInput(f"video {name!r} is {stream.width}x{stream.height}: scale it down to at most 4096x2304")
     seconds = float(container.duration or 0) / 1_000_000
     if seconds > MAX_SECONDS or stream.frames > MAX_FRAMES:

@@ -1,5 +1,4 @@
-"""The scene cohesor: scores how each scene leads to the next, pair by pair, and looks once over all of
-them.
+"""The scene cohesor: scores how each scene leads to the next, pair by pair, and looks once over all of them.
 
 One small question per pair instead of one document over all scenes. The overall score is computed: the mean
 of the pairs' scores. `assemble` gives the contract's cohesion analysis.

@@ -1,8 +1,6 @@
-"""How every agent is asked: one question, one small JSON answer under a schema, re-asked with the error
-when invalid.
+"""How every agent is asked: one question, one small JSON answer under a schema, re-asked with the error when invalid.
 
-An agent is a file beside this one: a prompt and an answer class. Here is what they share. Knows no stage
-and no scene; what an answer means is its agent's business.
+The agents are the files beside this one, each a prompt and an answer class; this is what they share.
 """
 
 from __future__ import annotations
@@ -32,9 +30,7 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 
 class Answer(Plain):
-    """Base of all answers: short strings and integers, in the order in which the model should think of
-    them.
-    """
+    """Base of all answers: short strings and integers, in the order in which the model should think of them."""
 
     @abstractmethod
     def text(self) -> str:
@@ -82,7 +78,7 @@ def _without_prose(node: Any) -> Any:
 
 
 class ChatContext(Protocol):
-    """The part of a context at which an agent is asked."""
+    """What asking an agent needs: a chat model, the files of its images, and somewhere to report a re-ask."""
 
     @property
     def chat_model(self) -> ChatModelSpec: ...
@@ -109,7 +105,7 @@ async def ask(
     problem = ""
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            said = (await context.chat(_request(context, question, exchange, attempt))).text
+            text = (await context.chat(_request(context, question, exchange, attempt))).text
         except BudgetExceeded as error:
             problem, exchange = (
                 str(error),
@@ -117,13 +113,13 @@ async def ask(
             )
         else:
             try:
-                return _parsed(said, answer_type, check)
+                return _parsed(text, answer_type, check)
             except ValueError as error:
                 problem = _one_line(error)
-                retold = ChatMessage(role="assistant", content=said or "(nothing)")
+                invalid = ChatMessage(role="assistant", content=text or "(nothing)")
                 exchange = (
                     *opening,
-                    retold,
+                    invalid,
                     _correction(f"That answer is invalid: {problem}. Answer again."),
                 )
         if attempt < MAX_ATTEMPTS:
@@ -150,8 +146,8 @@ def _correction(text: str) -> ChatMessage:
     return ChatMessage(role="user", content=text)
 
 
-def _parsed(said: str, answer_type: type[A], check: Callable[[A], None] | None) -> A:
-    answer = answer_type.model_validate(json.loads(said))
+def _parsed(text: str, answer_type: type[A], check: Callable[[A], None] | None) -> A:
+    answer = answer_type.model_validate(json.loads(text))
     if check is not None:
         check(answer)
     return answer

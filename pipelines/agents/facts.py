@@ -1,4 +1,4 @@
-"""Facts about a draft that need no opinion: is the product named, the place kept, is there a call to action.
+"""Facts about a draft that need no opinion: whether it names the product, keeps the place, ends on a call to action.
 
 Computed here and told to the critics, which judge better from facts than from impressions. Pure functions
 on words.

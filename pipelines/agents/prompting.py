@@ -44,9 +44,7 @@ def directed_video_prompt(prompt: str, wish: str) -> str:
 
 
 def look(entity: Entity) -> str:
-    """How an entity is drawn: its description, led by its name where the description does not say what it
-    is.
-    """
+    """How an entity is drawn: its description, led by its name where the description does not say what it is."""
     described = entity.description
     if head_noun(entity.name).lower() in described.lower():
         return described
@@ -106,7 +104,7 @@ def draft_lines(draft: SceneDraft) -> str:
 
 
 def note_line(note: str | None) -> tuple[str, ...]:
-    """What the owner said when they approved the stage before."""
+    """Line with what the owner said when they approved the stage before; none without a note."""
     return (f"Note of the owner: {note}",) if note else ()
 
 

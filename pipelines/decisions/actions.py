@@ -1,4 +1,6 @@
-"""Asking for a result anew: a stage, one scene of it, or one take."""
+"""What an owner can decide about a generation, each as a pure function from a situation to a decision: approve a stage,
+regenerate a result, select an earlier take, inpaint a picture, bring references, resume.
+"""
 
 from __future__ import annotations
 
@@ -24,91 +26,49 @@ from pipelines.stages.story import check_selection
 from pipelines.steps import Message, StoredArtifact
 
 
-def select(situation: Situation, chosen: ChosenTake) -> Decision:
-    """The chosen take stands in for its step; what follows from it runs again.
+def approve(
+    situation: Situation, stage: StageName, selected_indices: tuple[int, ...] | None, notes: str | None
+) -> Decision:
+    """Let a worker go on with the stage after `stage`.
 
-    When its stage waits for approval, it goes on waiting, with the chosen take in its output. Raises Busy.
+    Approving again what was just approved changes nothing and is no error, so that a lost answer may be asked for
+    twice. Raises BadInput for a stage that does not wait and for indices that it has no outputs for.
     """
-    situation.check_at_rest()
-    stage = TAKE_STAGE[chosen.kind]
-    situation.check_reached(stage)
-    dependents = situation.dependents(stage)
-    scenes = None if chosen.scene_number is None else frozenset({chosen.scene_number})
-    direction = situation.direction.without_choices(dependents, scenes).without_approvals(dependents).chosen(chosen)
+    direction = situation.direction
+    if _just_approved(situation, stage):
+        return Decision(direction)
+    if situation.waiting_stage != stage:
+        raise BadInput(f"stage {stage!r} does not wait for approval: {_waiting_for(situation)}")
+    if selected_indices is not None:
+        check_selection(stage, situation.outputs[stage], selected_indices)
+    approval = Approval(stage=stage, selected_indices=selected_indices, notes=notes)
+    following = situation.after(stage)
     event = NewEvent(
-        kind="take_selected",
-        message=f"another {chosen.kind} is current",
+        kind="stage_approved",
+        message=f"{stage} approved",
         step=stage,
-        scene_number=chosen.scene_number,
-        data={"stage": stage, "progress": situation.shares[stage][1], "take": chosen.take_id},
-    )
-    output = situation.outputs.get(stage)
-    return Decision(
-        direction,
-        continues_at=_after_choice(situation, stage),
-        events=(event,),
-        pointer=Pointer(chosen.kind, chosen.scene_number, chosen.take_id),
-        forgotten=dependents,
-        outputs={} if output is None else {stage: _with_chosen(output, chosen)},
-    )
-
-
-def inpaint(situation: Situation, edit: Edit, mask: StoredArtifact) -> Decision:
-    """The picture's stage becomes current again and makes the edited picture. Raises Busy."""
-    situation.check_at_rest()
-    stage = TAKE_STAGE[edit.kind]
-    situation.check_reached(stage)
-    dependents = situation.dependents(stage)
-    scenes = None if edit.scene_number is None else frozenset({edit.scene_number})
-    direction = situation.direction.without_choices(dependents, scenes)
-    event = NewEvent(
-        kind="edit_asked",
-        message=edit.prompt,
-        step=stage,
-        scene_number=edit.scene_number,
         data={
             "stage": stage,
-            "progress": situation.shares[stage][0],
-            "version": edit.version,
-            "parent": edit.parent_take,
+            "next_stage": following,
+            "progress": situation.shares[stage][1],
+            "selected_indices": None if selected_indices is None else list(selected_indices),
         },
     )
-    return Decision(
-        direction.without_approvals((stage, *dependents)).chosen(edit),
-        continues_at=stage,
-        events=(event,),
-        messages=(Message(role="user", iteration=1, content=edit.prompt, scene_number=edit.scene_number),),
-        artifacts=(mask,),
-        forgotten=dependents,
-    )
+    messages = (Message(role="user", iteration=1, content=notes),) if notes else ()
+    return Decision(direction.approved(approval), continues_at=following, events=(event,), messages=messages)
 
 
-def _after_choice(situation: Situation, stage: StageName) -> StageName | None:
-    if situation.waiting_stage == stage:
-        return None
-    return stage if situation.generation.current_stage == stage else situation.after(stage)
+def _just_approved(situation: Situation, stage: StageName) -> bool:
+    """Whether `stage` is approved and no later one waits yet."""
+    working = situation.generation.status in ("pending", "processing")
+    approvals = situation.direction.approvals
+    return working and bool(approvals) and approvals[-1].stage == stage
 
 
-def _with_chosen(output: Any, chosen: ChosenTake) -> Any:
-    """A stage's output with the chosen take's value in its place."""
-    if chosen.kind == "video":
-        return chosen.value
-    if chosen.kind == "reference":
-        return [chosen.value]
-    value = chosen.value["clip"] if chosen.kind == "clip" else chosen.value
-    return [value if one["scene_number"] == chosen.scene_number else one for one in output]
-
-
-def resume(situation: Situation) -> Decision:
-    """Raises BadInput for a generation that neither failed nor was cancelled."""
-    generation = situation.generation
-    if generation.status not in ("failed", "cancelled"):
-        raise BadInput(
-            f"generation {generation.id!r} is {generation.status}: only a failed or cancelled one is resumed"
-        )
-    stage = generation.current_stage or situation.stages[0]
-    event = NewEvent(kind="generation_resumed", message="resumed on request", step=stage, data={"stage": stage})
-    return Decision(situation.direction, continues_at=stage, events=(event,))
+def _waiting_for(situation: Situation) -> str:
+    if situation.waiting_stage is not None:
+        return f"{situation.waiting_stage!r} does"
+    return f"the generation is {situation.generation.status} at {situation.generation.current_stage or 'its start'!r}"
 
 
 MODIFIABLE: dict[StageName, frozenset[str]] = {
@@ -128,10 +88,10 @@ def regenerate(
     feedback: str | None,
     modifications: Modifications,
 ) -> Decision:
-    """`stage` becomes current again; what is not asked for anew is reused, what follows from it runs again.
+    """Run `stage` again: what is not asked for is reused, what follows from it runs again too.
 
-    `scene_number` None: the whole stage, scene by scene. Raises Busy, and BadInput for a stage that cannot be made
-    anew or has not begun, an unknown scene, and modifications that the stage cannot follow.
+    `scene_number` None: the whole stage, scene by scene. Raises Busy, and BadInput for a stage that cannot be
+    regenerated or has not begun, an unknown scene, and modifications that the stage cannot follow.
     """
     situation.check_at_rest()
     if stage not in REVISABLE:
@@ -151,7 +111,7 @@ def regenerate(
         direction = direction.without_revisions(dependents, scenes)
     event = NewEvent(
         kind="regeneration_asked",
-        message=feedback or f"{stage} is made anew",
+        message=feedback or f"{stage} is regenerated",
         step=stage,
         scene_number=scene_number,
         data={"stage": stage, "progress": situation.shares[stage][0]},
@@ -191,18 +151,93 @@ def _revision(
     history = direction.history(stage, scene_number)
     words = (feedback,) if feedback else ()
     if stage not in WORDS:
-        words = (*_standing_words(direction, stage, scene_number), *words)
+        words = (*_current_feedback(direction, stage, scene_number), *words)
     count = history[-1].count + 1 if history else 1
     return Revision(stage=stage, scene_number=scene_number, count=count, feedback=words, modifications=changes)
 
 
-def _standing_words(direction: Direction, stage: StageName, scene_number: int | None) -> tuple[str, ...]:
-    """The words that the picture which is current now was made with."""
+def _current_feedback(direction: Direction, stage: StageName, scene_number: int | None) -> tuple[str, ...]:
+    """The feedback that the current picture of this target was made with."""
     for choice in direction.choices:
         if (TAKE_STAGE[choice.kind], choice.scene_number) == (stage, scene_number):
             return choice.feedback
     newest = direction.revision(stage, scene_number)
     return newest.feedback if newest else ()
+
+
+def select(situation: Situation, chosen: ChosenTake) -> Decision:
+    """Let the chosen take stand in for its step; what follows from it runs again.
+
+    When its stage waits for approval, it keeps waiting, with the chosen take in its output. Raises Busy.
+    """
+    situation.check_at_rest()
+    stage = TAKE_STAGE[chosen.kind]
+    situation.check_reached(stage)
+    dependents = situation.dependents(stage)
+    scenes = None if chosen.scene_number is None else frozenset({chosen.scene_number})
+    direction = situation.direction.without_choices(dependents, scenes).without_approvals(dependents).chosen(chosen)
+    event = NewEvent(
+        kind="take_selected",
+        message=f"another {chosen.kind} is current",
+        step=stage,
+        scene_number=chosen.scene_number,
+        data={"stage": stage, "progress": situation.shares[stage][1], "take": chosen.take_id},
+    )
+    output = situation.outputs.get(stage)
+    return Decision(
+        direction,
+        continues_at=_after_choice(situation, stage),
+        events=(event,),
+        pointer=Pointer(chosen.kind, chosen.scene_number, chosen.take_id),
+        forgotten=dependents,
+        outputs={} if output is None else {stage: _with_chosen(output, chosen)},
+    )
+
+
+def _after_choice(situation: Situation, stage: StageName) -> StageName | None:
+    if situation.waiting_stage == stage:
+        return None
+    return stage if situation.generation.current_stage == stage else situation.after(stage)
+
+
+def _with_chosen(output: Any, chosen: ChosenTake) -> Any:
+    """A stage's output with the chosen take's value in its place."""
+    if chosen.kind == "video":
+        return chosen.value
+    if chosen.kind == "reference":
+        return [chosen.value]
+    value = chosen.value["clip"] if chosen.kind == "clip" else chosen.value
+    return [value if one["scene_number"] == chosen.scene_number else one for one in output]
+
+
+def inpaint(situation: Situation, edit: Edit, mask: StoredArtifact) -> Decision:
+    """Let the stage of the picture make the edited one. Raises Busy."""
+    situation.check_at_rest()
+    stage = TAKE_STAGE[edit.kind]
+    situation.check_reached(stage)
+    dependents = situation.dependents(stage)
+    scenes = None if edit.scene_number is None else frozenset({edit.scene_number})
+    direction = situation.direction.without_choices(dependents, scenes)
+    event = NewEvent(
+        kind="edit_asked",
+        message=edit.prompt,
+        step=stage,
+        scene_number=edit.scene_number,
+        data={
+            "stage": stage,
+            "progress": situation.shares[stage][0],
+            "version": edit.version,
+            "parent": edit.parent_take,
+        },
+    )
+    return Decision(
+        direction.without_approvals((stage, *dependents)).chosen(edit),
+        continues_at=stage,
+        events=(event,),
+        messages=(Message(role="user", iteration=1, content=edit.prompt, scene_number=edit.scene_number),),
+        artifacts=(mask,),
+        forgotten=dependents,
+    )
 
 
 def upload_references(
@@ -250,46 +285,13 @@ def _before_references(situation: Situation) -> bool:
     return situation.generation.current_stage in (None, "story")
 
 
-def approve(
-    situation: Situation, stage: StageName, selected_indices: tuple[int, ...] | None, notes: str | None
-) -> Decision:
-    """A worker goes on with the stage after `stage`.
-
-    Approving again what was just approved changes nothing and is no error, so that a lost answer may be asked for
-    twice. Raises BadInput for a stage that does not wait and for indices that it has no outputs for.
-    """
-    direction = situation.direction
-    if _just_approved(situation, stage):
-        return Decision(direction)
-    if situation.waiting_stage != stage:
-        raise BadInput(f"stage {stage!r} does not wait for approval: {_stand(situation)}")
-    if selected_indices is not None:
-        check_selection(stage, situation.outputs[stage], selected_indices)
-    approval = Approval(stage=stage, selected_indices=selected_indices, notes=notes)
-    following = situation.after(stage)
-    event = NewEvent(
-        kind="stage_approved",
-        message=f"{stage} approved",
-        step=stage,
-        data={
-            "stage": stage,
-            "next_stage": following,
-            "progress": situation.shares[stage][1],
-            "selected_indices": None if selected_indices is None else list(selected_indices),
-        },
-    )
-    messages = (Message(role="user", iteration=1, content=notes),) if notes else ()
-    return Decision(direction.approved(approval), continues_at=following, events=(event,), messages=messages)
-
-
-def _just_approved(situation: Situation, stage: StageName) -> bool:
-    """Whether `stage` is approved and no later one waits yet."""
-    working = situation.generation.status in ("pending", "processing")
-    approvals = situation.direction.approvals
-    return working and bool(approvals) and approvals[-1].stage == stage
-
-
-def _stand(situation: Situation) -> str:
-    if situation.waiting_stage is not None:
-        return f"{situation.waiting_stage!r} does"
-    return f"the generation is {situation.generation.status} at {situation.generation.current_stage or 'its start'!r}"
+def resume(situation: Situation) -> Decision:
+    """Let a worker try a failed or cancelled generation again. Raises BadInput for any other."""
+    generation = situation.generation
+    if generation.status not in ("failed", "cancelled"):
+        raise BadInput(
+            f"generation {generation.id!r} is {generation.status}: only a failed or cancelled one is resumed"
+        )
+    stage = generation.current_stage or situation.stages[0]
+    event = NewEvent(kind="generation_resumed", message="resumed on request", step=stage, data={"stage": stage})
+    return Decision(situation.direction, continues_at=stage, events=(event,))

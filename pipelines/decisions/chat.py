@@ -13,7 +13,7 @@ from pipelines.steps import Message
 
 
 def say(situation: Situation, text: str, focus: int | None) -> Decision:
-    """What comes of `text`. A message that cannot be acted upon is answered, and changes nothing.
+    """Decide what `text` asks for, and answer it. A message that cannot be acted upon is answered, and changes nothing.
 
     `focus` is the scene that the owner has selected, for a message that names none.
     """
@@ -38,13 +38,13 @@ def _act(situation: Situation, stage: StageName, reading: Reading, text: str) ->
     if stage not in REVISABLE:
         return unchanged, f"The {_named(stage)} follows from the scenes: regenerate one of them, or approve."
     if not reading.scene_numbers:
-        return regenerate(situation, stage, None, text, Modifications()), f"The {_named(stage)} is made anew."
+        return regenerate(situation, stage, None, text, Modifications()), f"The {_named(stage)} is regenerated."
     listed = ", ".join(map(str, reading.scene_numbers))
-    return _regenerate_each(situation, stage, reading.scene_numbers, text), f"Made anew: scene {listed}."
+    return _regenerate_each(situation, stage, reading.scene_numbers, text), f"Regenerated: scene {listed}."
 
 
 def _regenerate_each(situation: Situation, stage: StageName, scenes: tuple[int, ...], text: str) -> Decision:
-    """One decision out of one regeneration per scene."""
+    """One decision that regenerates each of `scenes`."""
     decision = Decision(situation.direction)
     for number in scenes:
         generation = situation.generation.model_copy(update={"direction": decision.direction})

@@ -1,4 +1,4 @@
-"""What an owner can do with a generation besides waiting for it: the entry for every layer above.
+"""What an owner can do with a generation besides waiting for it: the entry point for the layers above.
 
 Each call is one transaction; it needs no worker and no model, and never waits for one. What it sets going is run by the
 next worker that claims the row. Raises NotFound for what is someone else's, Busy while a worker has the generation,
@@ -35,7 +35,7 @@ _WISH: TypeAdapter[str] = TypeAdapter(Wish)
 
 
 class Decisions(Protocol):
-    """What is needed of the store (`pipelines.store.decisions`)."""
+    """The store, as far as decisions need it (`pipelines.store.decisions`)."""
 
     async def decide(
         self,
@@ -93,7 +93,7 @@ class Directions:
         modifications: Modifications | None = None,
         keys: Keys = (),
     ) -> Generation:
-        """Make a stage anew, or one scene of it. A request that had one of `keys` before changes nothing."""
+        """Regenerate a stage, or one scene of it. A request that had one of `keys` before changes nothing."""
         return await self._decide(
             user_id,
             generation_id,
@@ -116,7 +116,7 @@ class Directions:
         modifications: Modifications | None = None,
         keys: Keys = (),
     ) -> Generation:
-        """Make anew what a take shows: its scene in its stage. Of a finished video: DecisionRefused, it follows."""
+        """Regenerate what a take shows: its scene in its stage. Of a finished video: DecisionRefused, it follows."""
         take, _ = await self._store.take(user_id, generation_id, take_id)
         stage = TAKE_STAGE[take.kind]
         return await self.regenerate(user_id, generation_id, stage, take.scene_number, feedback, modifications, keys)
@@ -236,7 +236,7 @@ class Directions:
 
 
 def edit_history(takes: Sequence[Take], take_id: str) -> tuple[Take, ...]:
-    """The chain of takes that led to `take_id` by edits, as it was drawn first."""
+    """The takes that led to `take_id` by edits, from the one that was drawn first."""
     by_id = {take.id: take for take in takes}
     chain: list[Take] = []
     following: str | None = take_id
@@ -247,6 +247,6 @@ def edit_history(takes: Sequence[Take], take_id: str) -> tuple[Take, ...]:
 
 
 def _words(take: Take) -> tuple[str, ...]:
-    """The owner's words that a take was made with."""
+    """The owner's feedback that a take was made with."""
     made_by = take.provenance.get("revision") or take.provenance
     return tuple(made_by.get("feedback", ()))

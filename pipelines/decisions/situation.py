@@ -1,4 +1,4 @@
-"""A generation as its owner finds it, and a decision about it. Plain frozen data; knows no store."""
+"""A generation as its owner finds it, and a decision about it, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Decision:
-    """What changes. `continues_at` None: the generation stays as it waits."""
+    """What a decision changes. `continues_at` None: the generation keeps waiting."""
 
     direction: Direction
     continues_at: StageName | None = None
-    """The stage from which a worker goes on."""
+    """The stage from which a worker resumes."""
     events: tuple[NewEvent, ...] = ()
     messages: tuple[Message, ...] = ()
     artifacts: tuple[StoredArtifact, ...] = ()

@@ -1,7 +1,6 @@
-"""ClipOrder: what one call to `/v1/videos` asks for, checked against its model and complete; and the generation it is.
+"""A single clip (`/v1/videos`) as an order that is checked and complete, and the generation that makes it.
 
-Plain data and a pure function. Knows neither HTTP nor the store: uploads are artifacts by now, defaults of the model
-are filled in.
+Uploads are artifacts by now, and defaults of the model are filled in.
 """
 
 from __future__ import annotations

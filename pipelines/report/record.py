@@ -77,7 +77,7 @@ def step_timings(events: tuple[Event, ...]) -> tuple[StepTiming, ...]:
 
 
 class RecordSource(Protocol):
-    """What the report needs of the store."""
+    """The store, as far as the report needs it."""
 
     async def get(self, user_id: str, generation_id: str) -> Generation: ...
     async def events(self, generation_id: str, after: int = 0) -> tuple[Event, ...]: ...

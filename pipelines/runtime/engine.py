@@ -1,7 +1,7 @@
 """The engine: claim a generation, run its stages in order, keep the lease, end it in a state that says the truth.
 
-Stages are data (`stages/registry.py`); finished steps inside them are not run again (`run.py`). The engine itself knows
-no agent and no model. A generation that this worker no longer holds is left alone.
+Stages are data (`stages/registry.py`); finished steps inside them are not run again (`run.py`). A generation whose
+lease is lost is left alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Progressed = tuple[RunState, Stage | None]
 
 
 class EngineStore(RunStore, Protocol):
-    """What the engine needs of the store."""
+    """The store, as far as the engine needs it."""
 
     @property
     def lease_seconds(self) -> float: ...
@@ -114,7 +114,7 @@ class Engine:
             cancelled.cancel()
 
     async def _heartbeat(self, run: Run, renewed: float) -> float:
-        """One beat; returns when the lease was last renewed."""
+        """Write progress, look for a cancel request, renew the lease in time; returns when it was last renewed."""
         if run.cancel_requested.is_set():
             raise asyncio.CancelledError
         async with run.in_order:
@@ -195,7 +195,7 @@ class Engine:
 
 
 def _slots(brief: Brief, recipe: Recipe, fps: int, given: RunState) -> tuple[SceneSlot, ...]:
-    """Slots of the given scenes, else by the framework."""
+    """Slots of the given scenes, else those of the framework."""
     if given.scenes is None:
         return plan_slots(brief.framework or recipe.framework, brief.duration, fps, brief.num_scenes)
     return tuple(

@@ -1,7 +1,7 @@
 """Lanes: one model call at a time per device, each in the lane's own thread, stopped by a flag.
 
 A thread cannot be cancelled from outside; the flag is checked by the watcher after every denoising step or block of
-tokens, so a cancelled call frees its lane within one step. Knows models only by their interfaces.
+tokens, so a cancelled call frees its lane within one step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Lane:
-    """One device. Calls wait for each other in order."""
+    """The queue of one device: calls wait for each other in order."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"lane-{name}")

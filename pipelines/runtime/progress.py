@@ -23,7 +23,7 @@ def stage_shares(recipe: Recipe, given: frozenset[str]) -> dict[StageName, tuple
 
 
 class StageProgress:
-    """The running stage. Its percent never falls."""
+    """Progress of the running stage; its percent never falls."""
 
     def __init__(self, stage: Stage, share: tuple[int, int], scenes: int) -> None:
         self.stage = stage.name

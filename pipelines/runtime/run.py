@@ -30,7 +30,7 @@ PROGRESS_EVENT_SECONDS = 0.5
 
 
 class RunStore(Protocol):
-    """What a run needs of the store."""
+    """The store, as far as a run needs it."""
 
     async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None: ...
     async def commit_step(
@@ -96,12 +96,12 @@ class RunningStep:
         return await self._run.models.video(request, watcher or self._progress)
 
     async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
-        """Measuring is no denoising: it does not move the step's progress."""
+        """Scores of a file. Measuring does not move the step's progress, which counts denoising."""
         return await self._run.models.score(request, watcher or Unwatched())
 
 
 class Run:
-    """What one worker does for one generation under one lease."""
+    """The work of one worker on one generation under one lease."""
 
     def __init__(
         self,

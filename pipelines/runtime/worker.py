@@ -1,7 +1,7 @@
 """A worker: claims generations that wait, or whose worker died, and runs several at once; the rows are the truth.
 
-Being woken and being told of a cancel only make it quicker: without either it looks at the store every POLL_SECONDS.
-Knows no process, no Ray and no model: `engine_for` gives an engine for a generation.
+Being woken and hearing of a cancel only make it quicker: without either it looks at the store every POLL_SECONDS. While
+the database is away (`RetryingStore`) it waits and tries again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerStore(Protocol):
-    """What a worker needs of the store."""
+    """The store, as far as a worker needs it."""
 
     async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None: ...
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]: ...
@@ -59,7 +59,7 @@ class Worker:
             await self._stop()
 
     def wake(self) -> None:
-        """A new row may be waiting."""
+        """Look at the store now: a new row may be waiting."""
         self._woken.set()
 
     def cancel(self, generation_id: str) -> bool:
@@ -74,9 +74,9 @@ class Worker:
         return len(self._running)
 
     async def _look(self) -> None:
-        """At the rows: what was cancelled, and what waits. A store that refuses is asked again at the next look."""
+        """Handle cancels and claim what waits. A store that refuses is asked again at the next look."""
         try:
-            await self._heed_cancels()
+            await self._handle_cancels()
             await self._fill()
         except StorageFailed as error:
             logger.warning("nothing new is taken: %s", error)
@@ -93,7 +93,7 @@ class Worker:
             self._running[generation.id] = (task, cancel)
 
     async def _rest(self) -> None:
-        """Until something ends, something is new, or it is time to look again."""
+        """Wait until something ends, something is new, or it is time to look again."""
         woken = asyncio.create_task(self._woken.wait())
         tasks = {task for task, _ in self._running.values()}
         try:
@@ -101,7 +101,7 @@ class Worker:
         finally:
             woken.cancel()
 
-    async def _heed_cancels(self) -> None:
+    async def _handle_cancels(self) -> None:
         if self._running:
             for generation_id in await self._store.cancels_requested(tuple(self._running)):
                 self.cancel(generation_id)
@@ -114,7 +114,7 @@ class Worker:
         except asyncio.CancelledError:
             if not cancel.is_set():
                 raise
-        except (LeaseLost, DatabaseAway) as error:  # it waits for whoever has, or takes, its lease
+        except (LeaseLost, DatabaseAway) as error:  # the worker that holds its lease, or takes it, resumes
             logger.warning("generation %s: %s", generation.id, error)
         except Exception:  # the engine recorded it as the generation's end; other generations go on
             logger.exception("generation %s failed", generation.id)
@@ -139,12 +139,11 @@ class Worker:
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two tries: doubled each time, up to the longest."""
-logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
 class Backoff:
-    """Asks again while the database is away, until it is told that the process stops."""
+    """Retries a call while the database is away, until the process stops."""
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
@@ -172,21 +171,21 @@ class Backoff:
             return result
 
     async def _rest(self, pause: float) -> None:
-        """Not all workers knock at the same moment."""
+        """Sleep for about `pause` seconds: not all workers retry at the same moment."""
         try:
             await asyncio.wait_for(self._ended.wait(), pause * random.uniform(0.8, 1.2))  # noqa: S311
         except TimeoutError:
             return
 
 
-class Inner(EngineStore, WorkerStore, Protocol):
-    """The store behind (`pipelines.store.generations`)."""
+class RetriedStore(EngineStore, WorkerStore, Protocol):
+    """The store that is retried (`pipelines.store.generations`)."""
 
 
 class RetryingStore:
-    """All that an engine and a worker need of a store."""
+    """A store as engine and worker need it, each call retried while the database is away."""
 
-    def __init__(self, store: Inner, backoff: Backoff) -> None:
+    def __init__(self, store: RetriedStore, backoff: Backoff) -> None:
         self._store = store
         self._wait = backoff
 
@@ -201,7 +200,7 @@ class RetryingStore:
         return await self._wait(lambda: self._store.claim(generation_id, owner, take_over))
 
     async def claim_next(self, owner: str) -> tuple[Lease, Generation] | None:
-        """A claim whose answer was lost is nobody's until its lease runs out."""
+        """Claim a generation. When the answer to a claim is lost, no worker has it until its lease runs out."""
         return await self._wait(lambda: self._store.claim_next(owner))
 
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""What every stage is given: the brief, the recipe, the timing, the models as described, and the way to run
-a step.
+"""What every stage is given (brief, recipe, timing, models, and how to finish a step), and two ways to use it: ask an
+agent in a step, and work on all scenes at once.
 
-Plain and frozen. Knows no engine and no store: `finish` is all that a stage sees of them.
+Of the engine and of the store a stage sees `finish` and nothing else.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ class StageContext:
     delivery: tuple[int, int]
     """Width, height of the finished video in pixels."""
     fingerprints: Mapping[str, str]
-    """By kind (`chat`, `image`, `video`): a hash of everything in a model that changes what it makes; part
-    of step keys.
-    """
+    """By kind (`chat`, `image`, `video`): a hash of all in a model that changes what it makes; part of step keys."""
     chat_model: ChatModelSpec
     image_model: ImageModelSpec
     video_model: VideoModelSpec

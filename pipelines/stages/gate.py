@@ -56,7 +56,7 @@ def scorable_clip(context: StageContext, scene: Scene, artifact: str) -> Scorabl
 
 
 async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, ...]:
-    """In the recipe's dimensions that are measured on it. Raises UnknownDimension for one that does not exist."""
+    """Scores in the recipe's dimensions for this medium. Raises UnknownDimension for one that does not exist."""
     recipe = context.recipe
     dimensions = measured_on(scorable.medium, {*recipe.quality_dimensions, *recipe.quality_gate.minimums})
     if not dimensions:
@@ -108,7 +108,7 @@ NOTICE = "quality_gate"
 
 @dataclass(frozen=True)
 class Judged:
-    """One take with how far it is above its minimums."""
+    """One take, and how far it is above its minimums."""
 
     attempt: int
     value: Json

@@ -1,6 +1,6 @@
 """The stages as data: what each needs, what it makes, its share of the progress bar, and the function that runs it.
 
-A new stage is one file beside this one and one entry here. Knows no store and no model.
+A new stage is one file beside this one and one entry here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Stage:
     run: Callable[[StageContext, RunState], Awaitable[Any]]
 
 
-def _made(value: Value | None) -> Value:
+def _needed(value: Value | None) -> Value:
     if value is None:
         raise PipelineError("a stage ran before what it needs was made: check the recipe with check_recipe")
     return value
@@ -49,45 +49,45 @@ async def _story(context: StageContext, state: RunState) -> Any:
 
 
 async def _scenes(context: StageContext, state: RunState) -> Any:
-    return await write_scenes(context, _made(state.story))
+    return await write_scenes(context, _needed(state.story))
 
 
 async def _reference_image(context: StageContext, state: RunState) -> Any:
-    return await draw_references(context, _made(state.story))
+    return await draw_references(context, _needed(state.story))
 
 
 async def _storyboard(context: StageContext, state: RunState) -> Any:
-    scenes = _made(state.scenes)
+    scenes = _needed(state.scenes)
     plans = coherence_plans(context.brief, state, scenes)
     return await draw_storyboard(context, scenes.scenes, plans, scene_references(context.brief, state))
 
 
 async def _video(context: StageContext, state: RunState) -> Any:
-    scenes = _made(state.scenes)
+    scenes = _needed(state.scenes)
     return await make_clips(
         context,
         scenes.scenes,
         coherence_plans(context.brief, state, scenes),
         scene_references(context.brief, state),
-        _made(state.keyframes),
+        _needed(state.keyframes),
         tuple(segment.clip_frames for segment in scene_timeline(context.recipe, scenes, context.fps).segments),
     )
 
 
 async def _stitch(context: StageContext, state: RunState) -> Any:
-    scenes = _made(state.scenes)
+    scenes = _needed(state.scenes)
     entities = state.story.entities if state.story else ()
     return await stitch(
         context,
-        _made(state.clips),
+        _needed(state.clips),
         scene_transitions(context.recipe, scenes),
         cover_scene(scenes.scenes, entities),
     )
 
 
 async def _quality(context: StageContext, state: RunState) -> Any:
-    scenes = _made(state.scenes).scenes
-    return await score_video(context, scenes, state.keyframes or (), _made(state.clips), _made(state.video))
+    scenes = _needed(state.scenes).scenes
+    return await score_video(context, scenes, state.keyframes or (), _needed(state.clips), _needed(state.video))
 
 
 STAGES: dict[StageName, Stage] = {

@@ -1,9 +1,7 @@
-"""The scenes stage: every beat of the story becomes a scene that can be drawn, all at once, then made to
-fit together.
+"""The scenes stage: every beat of the story becomes a scene that can be drawn, all at once, then made to fit together.
 
-Scene Writer ⇄ Scene Critic per scene (`scene_drafts.py`), the Scene Cohesor over all of them
-(`cohesion.py`), then what the owner had revised, which no agent rewrites any more, and the prompts of picture
-and clip from what was agreed.
+Scene Writer ⇄ Scene Critic per scene, the Scene Cohesor over all of them, then what the owner had revised, which no
+agent rewrites any more, and the prompts of picture and clip from what was agreed.
 """
 
 from __future__ import annotations
@@ -32,8 +30,71 @@ class WrittenScene(Plain):
 
     @property
     def approved(self) -> bool:
-        """Also when the recipe has no critic: then nobody is asked."""
+        """Whether the critic approved it; always without a critic in the recipe."""
         return self.critique is None or self.critique.approval_status == "approved"
+
+
+Scenes = tuple[WrittenScene, ...]
+
+
+async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResult:
+    """One scene per slot, in order. Raises AgentFailed."""
+    limit = context.recipe.scene_concurrency
+
+    async def write(slot: SceneSlot) -> WrittenScene:
+        return await write_scene(context, story, slot.scene_number)
+
+    written = await each_scene(context.slots, write, limit)
+    fitted: Fitted | None = None
+    if context.recipe.scenes.cohesor:
+        fitted = await fit_together(context, story, written)
+        written = fitted.scenes
+
+    async def revise(slot: SceneSlot) -> WrittenScene:
+        return await revise_scene(context, story, slot.scene_number, written[slot.scene_number - 1])
+
+    revised = await each_scene(context.slots, revise, limit)
+    if fitted and revised != written:
+        fitted = await judge_revised(context, story, fitted, revised)
+    written = revised
+
+    async def finish(slot: SceneSlot) -> Scene:
+        return await _finished(context, story, slot, written[slot.scene_number - 1])
+
+    return ScenesResult(
+        scenes=await each_scene(context.slots, finish, limit),
+        cohesion=fitted.cohesion if fitted else None,
+        cohesion_rounds=fitted.rounds if fitted else 0,
+    )
+
+
+async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, written: WrittenScene) -> Scene:
+    draft = written.draft
+    agents = context.recipe.scenes
+    picture, clip = image_prompt(draft, story.entities), video_prompt(draft, story.entities)
+    if agents.enhance_image_prompt:
+        picture = await _enhanced(context, slot, picture, "image")
+    if agents.enhance_video_prompt:
+        clip = await _enhanced(context, slot, clip, "video")
+    return Scene(
+        scene_number=slot.scene_number,
+        purpose=slot.purpose,
+        frames=slot.frames,
+        draft=draft,
+        image_prompt=picture,
+        video_prompt=clip,
+        content=f"Scene {slot.scene_number}, {slot.purpose}\n{draft_lines(draft)}",
+        iterations=written.iterations,
+        approved=written.approved,
+        critique=written.critique,
+    )
+
+
+async def _enhanced(context: StageContext, slot: SceneSlot, prompt: str, medium: str) -> str:
+    name = f"scenes/scene-{slot.scene_number:03d}/enhance-{medium}"
+    agent: Enhancer = "image_enhancer" if medium == "image" else "video_enhancer"
+    question = enhancement_question(agent, prompt, derived_seed(context.seed, name), slot.scene_number)
+    return (await consult(context, name, question, PromptAnswer)).prompt
 
 
 async def write_scene(context: StageContext, story: StoryResult, number: int) -> WrittenScene:
@@ -120,12 +181,9 @@ async def _attempt(
     return WrittenScene(draft=draft, critique=judged, iterations=iteration)
 
 
-Scenes = tuple[WrittenScene, ...]
-
-
 @dataclass(frozen=True)
 class Fitted:
-    """Scenes with the cohesor's analysis of them, and after how many rounds they came about."""
+    """Scenes with the cohesor's analysis of them, and the number of rounds that it took."""
 
     scenes: Scenes
     cohesion: Cohesion
@@ -185,7 +243,7 @@ async def _judge(context: StageContext, story: StoryResult, scenes: Scenes, cohe
 async def _rewrite(
     context: StageContext, story: StoryResult, scenes: Scenes, cohesion: Cohesion, cohesion_round: int
 ) -> Scenes:
-    """The scenes with only the flagged ones written anew."""
+    """The scenes, with only the flagged ones rewritten."""
 
     async def revised(number: int) -> WrittenScene:
         feedback = cohesion.scene_specific_feedback.get(number)
@@ -194,63 +252,3 @@ async def _rewrite(
         return await rewrite_scene(context, story, number, scenes[number - 1], feedback, cohesion_round)
 
     return await each_scene(tuple(range(1, len(scenes) + 1)), revised, context.recipe.scene_concurrency)
-
-
-async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResult:
-    """One scene per slot, in order. Raises AgentFailed."""
-    limit = context.recipe.scene_concurrency
-
-    async def write(slot: SceneSlot) -> WrittenScene:
-        return await write_scene(context, story, slot.scene_number)
-
-    written = await each_scene(context.slots, write, limit)
-    fitted: Fitted | None = None
-    if context.recipe.scenes.cohesor:
-        fitted = await fit_together(context, story, written)
-        written = fitted.scenes
-
-    async def revise(slot: SceneSlot) -> WrittenScene:
-        return await revise_scene(context, story, slot.scene_number, written[slot.scene_number - 1])
-
-    revised = await each_scene(context.slots, revise, limit)
-    if fitted and revised != written:
-        fitted = await judge_revised(context, story, fitted, revised)
-    written = revised
-
-    async def finish(slot: SceneSlot) -> Scene:
-        return await _finished(context, story, slot, written[slot.scene_number - 1])
-
-    return ScenesResult(
-        scenes=await each_scene(context.slots, finish, limit),
-        cohesion=fitted.cohesion if fitted else None,
-        cohesion_rounds=fitted.rounds if fitted else 0,
-    )
-
-
-async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, written: WrittenScene) -> Scene:
-    draft = written.draft
-    agents = context.recipe.scenes
-    picture, clip = image_prompt(draft, story.entities), video_prompt(draft, story.entities)
-    if agents.enhance_image_prompt:
-        picture = await _enhanced(context, slot, picture, "image")
-    if agents.enhance_video_prompt:
-        clip = await _enhanced(context, slot, clip, "video")
-    return Scene(
-        scene_number=slot.scene_number,
-        purpose=slot.purpose,
-        frames=slot.frames,
-        draft=draft,
-        image_prompt=picture,
-        video_prompt=clip,
-        content=f"Scene {slot.scene_number}, {slot.purpose}\n{draft_lines(draft)}",
-        iterations=written.iterations,
-        approved=written.approved,
-        critique=written.critique,
-    )
-
-
-async def _enhanced(context: StageContext, slot: SceneSlot, prompt: str, medium: str) -> str:
-    name = f"scenes/scene-{slot.scene_number:03d}/enhance-{medium}"
-    agent: Enhancer = "image_enhancer" if medium == "image" else "video_enhancer"
-    question = enhancement_question(agent, prompt, derived_seed(context.seed, name), slot.scene_number)
-    return (await consult(context, name, question, PromptAnswer)).prompt

@@ -13,7 +13,7 @@ from quality.score import Score
 
 
 class RunState(Plain):
-    """None: not made yet."""
+    """Outputs of the stages by name; None: not made yet."""
 
     story: StoryResult | None = None
     scenes: ScenesResult | None = None
@@ -31,13 +31,13 @@ def scene_references(brief: Brief, state: RunState) -> tuple[BriefReference, ...
 
 
 def coherence_plans(brief: Brief, state: RunState, scenes: ScenesResult) -> tuple[ScenePlan, ...]:
-    """One plan per scene, in order."""
+    """One coherence plan per scene, in order."""
     numbers = tuple(scene.scene_number for scene in scenes.scenes)
     return plan_coherence(brief.coherence, brief.seed, numbers, bool(scene_references(brief, state)))
 
 
 def scene_transitions(recipe: Recipe, scenes: ScenesResult) -> tuple[Transition, ...]:
-    """One per pair of neighbours, from the cohesor's scores where there are any."""
+    """One transition per pair of neighbours, from the cohesor's scores where there are any."""
     analysis = scenes.cohesion.pair_wise_analysis if scenes.cohesion else ()
     scores = {(pair.from_scene, pair.to_scene): pair.transition_score for pair in analysis}
     pairs = [(scene.scene_number, scene.scene_number + 1) for scene in scenes.scenes[:-1]]

@@ -1,8 +1,6 @@
-"""The story stage: entities, then Story Director ⇄ Story Critic until a draft is approved or the rounds are
-used up.
+"""The story stage: entities, then Story Director ⇄ Story Critic until a draft is approved or the rounds are used up.
 
-The best-scoring draft is the result, not the last one. Knows the agents' questions and answers, not their
-prompts.
+The best-scoring draft is the result, not the last one. Beside it: what an approval may select of any stage's outputs.
 """
 
 from __future__ import annotations
@@ -23,8 +21,87 @@ from pipelines.screenplay import Critique, Entity, Premise, Story, StoryResult, 
 from pipelines.stages.context import StageContext, consult
 
 
+async def tell_story(context: StageContext) -> StoryResult:
+    """The story of the brief, as its owner had it revised. Raises AgentFailed.
+
+    Without a critic in the recipe there is one round, approved as it is. A revision adds rounds: with
+    feedback it starts from the story that it revises, without it from nothing but another seed.
+    """
+    premise = await meet_entities(context)
+    rounds = await _rounds(context, premise, 1, None, None)
+    best = _best(rounds)
+    for revision in context.direction.history("story", None):
+        wish = " ".join(revision.feedback) or None
+        later = await _rounds(context, premise, len(rounds) + 1, wish, best.draft if wish else None)
+        rounds, best = (*rounds, *later), _best(later)
+    return story_result(premise.entities, rounds, best)
+
+
+async def _rounds(
+    context: StageContext, premise: Premise, first: int, wish: str | None, previous: Story | None
+) -> tuple[StoryRound, ...]:
+    """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
+    agents = context.recipe.story
+    rounds: list[StoryRound] = []
+    for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
+        before = rounds[-1] if rounds else None
+        feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
+        draft = await _draft(context, premise, iteration, feedback or None, before.draft if before else previous)
+        critique = await _criticise(context, premise.entities, draft, iteration) if agents.critic else None
+        rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique))
+        if _approved(critique):
+            break
+    return tuple(rounds)
+
+
+async def _draft(
+    context: StageContext, premise: Premise, iteration: int, feedback: str | None, previous: Story | None
+) -> Story:
+    slots = context.slots
+    question = story_question(
+        context.brief,
+        premise,
+        slots,
+        derived_seed(context.seed, "story", "director", iteration),
+        iteration,
+        feedback,
+        previous,
+    )
+    answer = await consult(
+        context, f"story/director-{iteration}", question, StoryAnswer, partial(check_story, slots=slots)
+    )
+    return answer.story(slots)
+
+
+async def _criticise(context: StageContext, entities: tuple[Entity, ...], draft: Story, iteration: int) -> Critique:
+    seed = derived_seed(context.seed, "story", "critic", iteration)
+    question = story_critique_question(context.brief, entities, draft, seed, iteration)
+    answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)
+    return answer.judged(context.recipe.story.approve_at)
+
+
+def _best(rounds: tuple[StoryRound, ...]) -> StoryRound:
+    return max(rounds, key=lambda one: one.critique.overall_score if one.critique else 0.0)
+
+
+def _approved(critique: Critique | None) -> bool:
+    return critique is None or critique.approval_status == "approved"
+
+
+def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
+    """The result whose story is that of the round `chosen`."""
+    return StoryResult(
+        story=chosen.draft,
+        entities=entities,
+        rounds=rounds,
+        chosen_iteration=chosen.iteration,
+        approved=_approved(chosen.critique),
+        text=story_lines(chosen.draft),
+    )
+
+
 async def meet_entities(context: StageContext) -> Premise:
-    """The product first, then one entity per character and style reference; the places. Raises AgentFailed.
+    """What the ad is about: the product, one entity per character and style reference, the places. Raises AgentFailed.
 
     An ad has one product: further product references are other views of it, which condition the pictures and are not
     described again.
@@ -66,7 +143,7 @@ def _entity(handle: str, role: ReferenceRole, index: int, seen: Seen | None) -> 
 
 
 def _handle(role: ReferenceRole, others: list[Entity]) -> str:
-    """`character-1`, `style-1`."""
+    """Handle of the next entity with `role`: `character-1`, `style-1`."""
     return f"{role}-{1 + sum(entity.role == role for entity in others)}"
 
 
@@ -76,85 +153,6 @@ def _blindness(context: StageContext) -> tuple[str, str]:
         f"chat model {context.chat_model.name!r} cannot read images: the references still condition the pictures, "
         "but the story knows the product from the brief's words only",
     )
-
-
-async def tell_story(context: StageContext) -> StoryResult:
-    """The story of the brief, as its owner had it revised. Raises AgentFailed.
-
-    Without a critic in the recipe there is one round, approved because nobody is asked. A revision adds rounds: with
-    feedback it starts from the story that it revises, without it from nothing but another seed.
-    """
-    premise = await meet_entities(context)
-    rounds = await _rounds(context, premise, 1, None, None)
-    best = _best(rounds)
-    for revision in context.direction.history("story", None):
-        wish = " ".join(revision.feedback) or None
-        later = await _rounds(context, premise, len(rounds) + 1, wish, best.draft if wish else None)
-        rounds, best = (*rounds, *later), _best(later)
-    return story_result(premise.entities, rounds, best)
-
-
-def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
-    """The result whose story is that of the round `chosen`."""
-    return StoryResult(
-        story=chosen.draft,
-        entities=entities,
-        rounds=rounds,
-        chosen_iteration=chosen.iteration,
-        approved=_approved(chosen.critique),
-        text=story_lines(chosen.draft),
-    )
-
-
-async def _rounds(
-    context: StageContext, premise: Premise, first: int, wish: str | None, previous: Story | None
-) -> tuple[StoryRound, ...]:
-    """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
-    agents = context.recipe.story
-    rounds: list[StoryRound] = []
-    for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
-        before = rounds[-1] if rounds else None
-        feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
-        draft = await _draft(context, premise, iteration, feedback or None, before.draft if before else previous)
-        critique = await _criticise(context, premise.entities, draft, iteration) if agents.critic else None
-        rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique))
-        if _approved(critique):
-            break
-    return tuple(rounds)
-
-
-def _best(rounds: tuple[StoryRound, ...]) -> StoryRound:
-    return max(rounds, key=lambda one: one.critique.overall_score if one.critique else 0.0)
-
-
-def _approved(critique: Critique | None) -> bool:
-    return critique is None or critique.approval_status == "approved"
-
-
-async def _draft(
-    context: StageContext, premise: Premise, iteration: int, feedback: str | None, previous: Story | None
-) -> Story:
-    slots = context.slots
-    question = story_question(
-        context.brief,
-        premise,
-        slots,
-        derived_seed(context.seed, "story", "director", iteration),
-        iteration,
-        feedback,
-        previous,
-    )
-    answer = await consult(
-        context, f"story/director-{iteration}", question, StoryAnswer, partial(check_story, slots=slots)
-    )
-    return answer.story(slots)
-
-
-async def _criticise(context: StageContext, entities: tuple[Entity, ...], draft: Story, iteration: int) -> Critique:
-    seed = derived_seed(context.seed, "story", "critic", iteration)
-    question = story_critique_question(context.brief, entities, draft, seed, iteration)
-    answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)
-    return answer.judged(context.recipe.story.approve_at)
 
 
 def check_selection(stage: StageName, output: Any, indices: tuple[int, ...]) -> None:
@@ -173,16 +171,16 @@ def check_selection(stage: StageName, output: Any, indices: tuple[int, ...]) -> 
         )
 
 
-def keep_selected(stage: StageName, made: Any, indices: tuple[int, ...] | None) -> Any:
-    """What of a stage's result goes on after the approval."""
+def keep_selected(stage: StageName, result: Any, indices: tuple[int, ...] | None) -> Any:
+    """The part of a stage's result that was selected by the approval; all of it when `indices` is None."""
     if indices is None:
-        return made
+        return result
     if stage == "story":
-        story: StoryResult = made
+        story: StoryResult = result
         return story_result(story.entities, story.rounds, story.rounds[indices[0]])
     if stage == "reference_image":
-        return tuple(made[index] for index in indices)
-    return made
+        return tuple(result[index] for index in indices)
+    return result
 
 
 def _count(stage: StageName, output: Any) -> int:

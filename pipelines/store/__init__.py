@@ -1,0 +1,1 @@
+"""Generations, accounts and files that survive the process: the only place that knows SQL."""

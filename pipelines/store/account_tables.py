@@ -1,6 +1,6 @@
-"""The tables of who may ask: users, their logins, refresh tokens, API keys and tickets, and failed logins.
+"""The tables of users and of what they prove themselves with: logins, refresh tokens, API keys, tickets; failed logins.
 
-Secrets are only ever here as hashes. `generations.user_id` has no foreign key to `users`: the command line's own runs
+Secrets are stored as hashes only. `generations.user_id` has no foreign key to `users`: the command line's own runs
 belong to nobody's account.
 """
 
@@ -15,20 +15,20 @@ from models.interfaces import Plain
 from pipelines.store.tables import UtcDateTime, metadata
 
 Role = Literal["user", "admin"]
-"""An admin may also read what concerns the whole server: its metrics. Nobody reads another's generations."""
+"""An admin may also read the metrics of the whole server. No user reads another's generations."""
 Scope = Literal["read", "write"]
 """`read`: GET. `write`: everything else, WebSockets included."""
 
 
 class Credential(Plain):
-    """What somebody proved who they are with, by a name that is no secret: a login, or an API key."""
+    """What a request was authenticated with, a login or an API key, by an id that is no secret."""
 
     kind: Literal["login", "key"]
     id: str
 
 
 class User(Plain):
-    """Somebody who may ask."""
+    """An account."""
 
     id: str
     username: str
@@ -38,7 +38,7 @@ class User(Plain):
 
 
 class ApiKey(Plain):
-    """A key of a program. The secret part exists only with its holder."""
+    """An API key. Its secret part exists only with its holder."""
 
     id: str
     user_id: str

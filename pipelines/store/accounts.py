@@ -1,4 +1,4 @@
-"""Users and their API keys. Knows hashes only: who hashes, and with what, is the caller's affair.
+"""Users and their API keys. Passwords and keys are hashed by the caller: only hashes are stored.
 
 Disabling a user and setting a password end every login of theirs in the same transaction.
 """
@@ -18,8 +18,8 @@ from pipelines.store.database import Database, transaction
 from pipelines.store.transaction import lock_owner, now
 
 MAX_KEYS = 50
-"""Keys of one user that are not revoked."""
-_KEY_HOLDER = (  # asked for every request: making the statement anew took three times as long as asking
+"""API keys of one user that are not revoked."""
+_KEY_HOLDER = (  # asked for every request: building the statement each time took three times as long as asking
     select(users, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at.label("key_created_at"))
     .join(api_keys, api_keys.c.user_id == users.c.id)
     .where(
@@ -41,7 +41,7 @@ class Accounts:
     # --- users ---
 
     async def add_user(self, username: str, password_hash: str, role: Role = "user") -> User:
-        """Raises BadInput when the name is taken."""
+        """A new user. Raises BadInput when the name is taken."""
         try:
             return await self._database.write(lambda connection: _insert(connection, username, password_hash, role))
         except IntegrityError:
@@ -61,14 +61,14 @@ class Accounts:
         return _insert(connection, username, password_hash, role)
 
     async def user(self, username: str) -> User:
-        """Raises NotFound."""
+        """The user of this name. Raises NotFound."""
         found = await self.password_of(username)
         if found is None:
             raise NotFound(f"no user {username!r}")
         return found[0]
 
     async def users(self) -> tuple[User, ...]:
-        """All of them, by name."""
+        """All users, by name."""
         return tuple(user_of(row) for row in await self._database.fetch(select(users).order_by(users.c.username)))
 
     async def password_of(self, username: str) -> tuple[User, str] | None:
@@ -77,16 +77,16 @@ class Accounts:
         return None if row is None else (user_of(row), row.password_hash)
 
     async def set_disabled(self, username: str, disabled: bool) -> None:
-        """Raises NotFound."""
+        """Disable or enable a user; every login of theirs ends. Raises NotFound."""
         await self._change(username, disabled=disabled)
 
     async def set_password(self, username: str, password_hash: str) -> None:
-        """Raises NotFound."""
+        """Set a password; every login of the user ends. Raises NotFound."""
         await self._change(username, password_hash=password_hash)
 
     @transaction
     def rehash_password(self, connection: Connection, user_id: str, password_hash: str) -> None:
-        """The same password under newer settings of the hash: no login ends."""
+        """Store the same password under newer settings of the hash: no login ends."""
         connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
 
     async def _change(self, username: str, **values: Any) -> None:
@@ -104,7 +104,7 @@ class Accounts:
     def add_key(
         self, connection: Connection, user_id: str, key_id: str, secret_hash: str, name: str, scopes: tuple[Scope, ...]
     ) -> ApiKey:
-        """Raises BadInput when the user has MAX_KEYS already."""
+        """A new API key. Raises BadInput when the user has MAX_KEYS already."""
         key = ApiKey(id=key_id, user_id=user_id, name=name, scopes=scopes, created_at=now())
         lock_owner(connection, user_id)
         alive = (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
@@ -115,7 +115,7 @@ class Accounts:
         return key
 
     async def keys(self, user_id: str) -> tuple[ApiKey, ...]:
-        """Those that are not revoked, oldest first."""
+        """API keys of one user that are not revoked, oldest first."""
         query = (
             select(api_keys)
             .where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
@@ -125,14 +125,14 @@ class Accounts:
 
     @transaction
     def revoke_key(self, connection: Connection, user_id: str, key_id: str) -> None:
-        """From the next request on nobody asks with it. Raises NotFound, also for someone else's key."""
+        """Revoke a key, from the next request on. Raises NotFound, also for someone else's key."""
         mine = (api_keys.c.id == key_id) & (api_keys.c.user_id == user_id) & api_keys.c.revoked_at.is_(None)
         changed = connection.execute(update(api_keys).where(mine).values(revoked_at=now()))
         if changed.rowcount == 0:
             raise NotFound(f"no key {key_id!r}")
 
     async def key_holder(self, key_id: str, secret_hash: str) -> tuple[User, ApiKey] | None:
-        """Whose key it is; None when it is unknown or revoked, its secret another, or its user disabled."""
+        """User and key; None when the key is unknown or revoked, its secret another, or its user disabled."""
         row = await self._database.fetch_first(_KEY_HOLDER, key_id=key_id, secret_hash=secret_hash)
         if row is None:
             return None

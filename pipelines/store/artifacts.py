@@ -1,7 +1,7 @@
 """Files named by their sha256, in a local folder. A file under its final name is whole and on disk.
 
 Order of a write: temporary file, fsync, rename, fsync of the folder; only then may a row name it. A file's time is when
-its bytes were last put: whoever removes files leaves those alone that somebody put since. Knows no database.
+its bytes were last put: files that were put since are not removed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def storage_failure(path: Path, error: OSError) -> StorageFailed:
-    """The one wording for a disk that refuses."""
+    """The error for a disk that is full or not writable, in one wording."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFailed(f"no space left while writing {str(path)!r}: free some disk space, then resume")
     return StorageFailed(f"cannot write {str(path)!r} ({error.strerror}): make the folder writable, then resume")
@@ -94,8 +94,8 @@ class LocalArtifacts:
     def remove(self, sha256: str, unused_since: datetime) -> bool:
         """Delete the file unless its bytes were put again after `unused_since`. Only for one that no row names.
 
-        It is first moved aside, so that whoever puts the bytes meanwhile writes a file of their own. Returns whether
-        a file was deleted. Raises StorageFailed.
+        It is first moved aside, so that a process that puts the bytes meanwhile writes a file of its own. Returns
+        whether a file was deleted. Raises StorageFailed.
         """
         path = self.path(sha256)
         aside = path.with_name(ASIDE + path.name)
@@ -112,11 +112,11 @@ class LocalArtifacts:
         return True
 
     def prefixes(self) -> tuple[str, ...]:
-        """The folders below the root."""
+        """The first two letters of all hashes here: the folders below the root."""
         return tuple(sorted(path.name for path in self._root.iterdir() if path.is_dir()))
 
     def older_than(self, prefix: str, unused_since: datetime) -> tuple[str, ...]:
-        """Hashes of a prefix's files that nobody put since; what is half written and that old is deleted on the way.
+        """Hashes with `prefix` whose bytes nobody put since `unused_since`; half-written files of that age are deleted.
 
         What a crash left aside is first put back: a row may name it. Raises StorageFailed.
         """
@@ -134,14 +134,14 @@ class LocalArtifacts:
 
 
 def _put_back(aside: Path) -> None:
-    """Under its own name again, unless somebody wrote a file there since."""
+    """Give a file that a crash left aside its name back, unless there is one of that name since."""
     with suppress(FileExistsError, FileNotFoundError):
         os.link(aside, aside.with_name(aside.name.removeprefix(ASIDE)))
     aside.unlink(missing_ok=True)
 
 
 def _mtime(path: Path) -> float:
-    """When its bytes were last put, in seconds; endless for a file that another process just removed."""
+    """When a file's bytes were last put, in seconds; infinite for a file that another process just removed."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def _mtime(path: Path) -> float:
 def _put_again(path: Path) -> bool:
     """Note that the bytes of an existing file were put again; whether it exists. Raises StorageFailed.
 
-    Its folder is synced because whoever renamed it may have died before.
+    Its folder is synced because the process that renamed it may have died before.
     """
     try:
         os.utime(path)

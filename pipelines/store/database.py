@@ -1,7 +1,7 @@
 """One database, SQLite or PostgreSQL: transactions, reads, and its migrations.
 
 `write` runs a function in a transaction, `fetch` sees committed rows and blocks nobody. A method that is a transaction
-as a whole says so with `@transaction`. Knows no table.
+as a whole says so with `@transaction`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sqlite_url(path: Path) -> str:
 
 
 class Database:
-    """Its engines and their pools; `close` it in the event loop that used it."""
+    """The connections to one database; `close` it in the event loop that used it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -69,7 +69,7 @@ class Database:
         return await self._reader.rows(*((query, {}) for query in queries))
 
     async def change_counter(self) -> str:
-        """Another value than before when anything was committed since, by whatever process. Raises StorageFailed."""
+        """Another value than before when anything was committed since, by any process. Raises StorageFailed."""
         return await self._change_counter.value()
 
     async def close(self) -> None:
@@ -78,7 +78,7 @@ class Database:
 
 
 class Transacting(Protocol):
-    """Whoever has a database."""
+    """A class whose methods can be transactions."""
 
     _database: Database
 
@@ -89,7 +89,7 @@ Store = TypeVar("Store", bound=Transacting)
 def transaction(
     method: Callable[Concatenate[Store, Connection, Parameters], Result],
 ) -> Callable[Concatenate[Store, Parameters], Coroutine[Any, Any, Result]]:
-    """Makes of a method that reads and writes on a connection one that callers await, without the connection."""
+    """Turn a method that works on a connection into one that callers await without it: one transaction per call."""
 
     @wraps(method)
     async def call(store: Store, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

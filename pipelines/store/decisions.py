@@ -1,6 +1,6 @@
 """What owners decide, in the database: one transaction under the generation's row lock reads, decides and writes.
 
-The decision itself is a pure function (`pipelines/decisions`). Someone else's generation answers as an unknown one.
+The decision itself is a pure function (`pipelines/decisions`). Someone else's generation is like an unknown one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pipelines.store.transaction import (
 
 
 class DirectionStore:
+    """Decisions of owners, and the takes that they are about."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -66,7 +68,7 @@ class DirectionStore:
         row = locked(connection, generation_id, user_id)
         if known_request(connection, user_id, keys) is not None:
             return generation_of(row)
-        if once and _stands(connection, generation_id, step):
+        if once and _was_decided(connection, generation_id, step):
             return generation_of(row)
         note_request(connection, user_id, keys, generation_id=generation_id)
         situation = Situation(generation_of(row), _outputs(connection, generation_id))
@@ -125,7 +127,7 @@ def _take(row: Any) -> Take:
 
 
 def _log(decision: Decision) -> tuple[NewEvent, ...]:
-    """What was said and what came of it, in this order, and last what was answered."""
+    """The events of a decision: what the owner said, what comes of it, and last what the assistant answered."""
     said: list[NewEvent] = []
     answered: list[NewEvent] = []
     for message in decision.messages:
@@ -139,7 +141,7 @@ def _log(decision: Decision) -> tuple[NewEvent, ...]:
     return (*said, *decision.events, *answered)
 
 
-def _stands(connection: Connection, generation_id: str, step: str) -> bool:
+def _was_decided(connection: Connection, generation_id: str, step: str) -> bool:
     query = select(messages.c.id).where(messages.c.generation_id == generation_id, messages.c.step == step).limit(1)
     return connection.execute(query).first() is not None
 

@@ -1,8 +1,8 @@
 """The two engines behind a database: one for transactions, one that only reads. Each is set up once, per connection.
 
 Reading has an engine of its own because a connection that must be switched to autocommit for each read costs more than
-the read. Both are plain ones, used in threads (`reading.py`, `writing.py`): through an asynchronous driver a read of
-one row took four times the CPU time on SQLite, which crosses to its thread for every call. Knows no table.
+the read. Both are plain ones, used in threads (`connections.py`): through an asynchronous driver a read of one row took
+four times the CPU time on SQLite, which crosses to its thread for every call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DRIVERS = {
 
 
 def database_address(text: str) -> URL:
-    """Another driver than the store's own is replaced. Raises BadInput, which never repeats a password."""
+    """The address with the store's own driver, whatever driver it names. Raises BadInput, which repeats no password."""
     try:
         address = make_url(text)
         return address.set(drivername=_DRIVERS[address.drivername.partition("+")[0]])
@@ -49,7 +49,7 @@ SQLITE_READERS, SQLITE_WRITERS = 2, 1
 _MIGRATING = ("journal_mode=WAL", "synchronous=FULL")
 _WRITING = (*_MIGRATING, "foreign_keys=ON")
 _READING = ("query_only=ON",)
-_PATIENCE = {"lock_timeout": BUSY_SECONDS, "statement_timeout": BUSY_SECONDS}
+_TIMEOUTS = {"lock_timeout": BUSY_SECONDS, "statement_timeout": BUSY_SECONDS}
 _IDLE = {"idle_in_transaction_session_timeout": 2 * BUSY_SECONDS}
 """A process that stops inside a transaction, with rows locked, loses it."""
 _SOCKET = {
@@ -73,13 +73,13 @@ def readers(url: str) -> int:
 
 
 def writing_engine(url: str) -> Engine:
-    """Transactions that lock before they read."""
+    """An engine for transactions, which lock before they read."""
     address = database_address(url)
     if _is_sqlite(address):
         arguments = {"timeout": BUSY_SECONDS}
         engine = _locking(create_engine(address, connect_args=arguments, json_serializer=serialised), _WRITING)
     else:
-        arguments = _postgres(**_PATIENCE, **_IDLE)
+        arguments = _postgres(**_TIMEOUTS, **_IDLE)
         engine = create_engine(
             address,
             connect_args=arguments,
@@ -94,7 +94,7 @@ def writing_engine(url: str) -> Engine:
 
 
 def migrating_engine(url: str) -> Engine:
-    """As long as it takes; on SQLite without foreign keys.
+    """An engine for migrations, which take as long as they take; on SQLite without foreign keys.
 
     SQLite changes a table by copying it and dropping the old one; with foreign keys on, that drop would delete every
     row that points to it.
@@ -106,14 +106,14 @@ def migrating_engine(url: str) -> Engine:
 
 
 def reading_engine(url: str) -> Engine:
-    """Sees committed rows, blocks nobody and cannot write."""
+    """An engine that sees committed rows, blocks nobody and cannot write."""
     address = database_address(url)
     if _is_sqlite(address):
         engine = _reading(address, {"timeout": BUSY_SECONDS})
         event.listen(engine, "connect", partial(_configure_sqlite, _READING))
         event.listen(engine, "connect", _know_all_letters)
     else:
-        engine = _reading(address, _postgres(**_PATIENCE, default_transaction_read_only="on"))
+        engine = _reading(address, _postgres(**_TIMEOUTS, default_transaction_read_only="on"))
     checked(engine)
     return engine
 
@@ -134,7 +134,7 @@ def _reading(address: URL, arguments: dict[str, Any]) -> Engine:
 
 
 def _postgres(**settings: float | str) -> dict[str, Any]:
-    """Arguments of a connection: how long to wait for it, and what the server shall heed in it (seconds, or words)."""
+    """Arguments of a connection: how long to wait for it, and settings of its session (seconds, or words)."""
     words = {name: value if isinstance(value, str) else f"{value:.0f}s" for name, value in settings.items()}
     return {**_SOCKET, "options": " ".join(f"-c {name}={value}" for name, value in words.items())}
 
@@ -154,7 +154,7 @@ def _configure_sqlite(pragmas: tuple[str, ...], connection: Any, _: ConnectionPo
 
 
 def _know_all_letters(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    """SQLite's own `lower` knows the 26 letters of English only."""
+    """Give SQLite a `lower` for all letters: its own knows the 26 of English only."""
     connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 
 

@@ -1,7 +1,7 @@
 """Named points between the parts of a durable write at which a test may kill this process, as a power cut would.
 
 In production nothing is set and a point is one look into the environment. `ADMINT_FAULT_POINT=before_commit:3` kills
-the process with SIGKILL when it comes to that point for the third time. Knows neither files nor tables.
+the process with SIGKILL when it comes to that point for the third time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FaultPoint = Literal[
     "before_commit",
     "after_commit",
 ]
-"""In the order of a finished step: its files first (`artifacts.py`), then its rows (`sql.py`, `database.py`).
+"""In the order of a finished step: its files first (`artifacts.py`), then its rows (`generations.py`).
 
 What one part leaves behind is what the next one finds: after the temporary file is written is `before_rename`, after
 the rename is `before_folder_sync`.
@@ -30,7 +30,7 @@ the rename is `before_folder_sync`.
 
 
 class _Countdown:
-    """How often the chosen point was reached; writers in several threads come by."""
+    """Counts how often the chosen point was reached, by writers in several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,7 +47,7 @@ _countdown = _Countdown()
 
 
 def fault_point(point: FaultPoint) -> None:
-    """Die here when the environment says so."""
+    """Kill this process here when the environment says so."""
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
         return

@@ -20,6 +20,8 @@ Head = tuple[int, GenerationStatus]
 
 
 class GenerationIndex:
+    """Lists of generations, and the logs of those that are followed."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -32,7 +34,7 @@ class GenerationIndex:
         recipes: tuple[str, ...] = (),
         text: str | None = None,
     ) -> tuple[tuple[Generation, ...], int]:
-        """`limit` generations of the owner from `offset` on, newest first, and how many there are.
+        """At most `limit` generations of the owner from `offset` on, newest first, and how many there are.
 
         Empty filters: all. `text` is looked for in the prompt, whatever its case.
         """
@@ -49,11 +51,11 @@ class GenerationIndex:
         return tuple(generation_of(row) for row in found), int(counted[0][0])
 
     async def change_counter(self) -> str:
-        """Another value than before when any log may have grown since. Costs less than looking at one."""
+        """Another value than before when any log may have grown since; costs less than looking at one."""
         return await self._database.change_counter()
 
     async def heads(self, generation_ids: Sequence[str]) -> dict[str, Head]:
-        """Of those that exist."""
+        """Where the logs of these generations stand, and their status; unknown ids are left out."""
         query = select(generations.c.id, generations.c.last_seq, generations.c.status).where(
             generations.c.id.in_(generation_ids)
         )

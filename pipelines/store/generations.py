@@ -74,7 +74,7 @@ from pipelines.store.transaction import (
 LOST_WORKERS = 5
 """Workers that a generation may lose in a row without finishing a step; then it is what kills them."""
 LEASE_SECONDS = 30.0
-"""A lease lives this long without renewal, unless a store is told otherwise; the engine renews every third of it."""
+"""A lease lives this long without renewal, unless a store has another time; the engine renews every third of it."""
 
 
 _ONE = select(generations).where(
@@ -124,7 +124,7 @@ class GenerationStore:
         return insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
 
     async def get(self, user_id: str, generation_id: str) -> Generation:
-        """Raises NotFound, also for someone else's generation."""
+        """One generation. Raises NotFound, also for someone else's."""
         row = await self._database.fetch_first(_ONE, generation_id=generation_id, user_id=user_id)
         if row is None:
             raise NotFound(f"no generation {generation_id!r}")
@@ -189,7 +189,7 @@ class GenerationStore:
         return int((await self._database.fetch(_WAITING))[0][0])
 
     async def queue_position(self, generation_id: str) -> int | None:
-        """1: the next to be claimed; None when the generation does not wait."""
+        """Place in the queue, 1 for the next to be claimed; None when the generation does not wait."""
         return int((await self._database.fetch(_POSITION, generation_id=generation_id))[0][0]) or None
 
     @transaction
@@ -222,7 +222,7 @@ class GenerationStore:
         return None
 
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
-        """Those of the given generations whose owner asked to stop them."""
+        """The ids among `generation_ids` whose owner asked to stop them."""
         query = select(generations.c.id).where(
             generations.c.id.in_(generation_ids), generations.c.cancellation_requested.is_(True)
         )
@@ -302,7 +302,7 @@ class GenerationStore:
     # --- steps ---
 
     async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None:
-        """What this step left behind when it ran with the same inputs, if it did."""
+        """What this step left behind when it ran with the same inputs; None when it never did."""
         query = select(checkpoints).where(
             checkpoints.c.generation_id == generation_id,
             checkpoints.c.step == step.name,
@@ -339,7 +339,7 @@ class GenerationStore:
 
     @transaction
     def reuse_step(self, connection: Connection, lease: Lease, step: Step, event: NewEvent) -> None:
-        """Say that `step` was finished before, and make the takes and metrics that it left then current again."""
+        """Record that `step` was finished before, and make the takes and metrics that it left then current again."""
         row = fenced(connection, lease)
         query = select(takes).where(
             takes.c.generation_id == lease.generation_id, takes.c.step == step.name, takes.c.key == step.key
@@ -388,16 +388,16 @@ class GenerationStore:
     # --- what a generation has made; the caller has checked whose it is ---
 
     async def generation_outputs(self, generation_id: str) -> GenerationOutputs:
-        """Everything that it has made, for little more than the price of one read."""
+        """Everything that a generation has made so far, for little more than the price of one read."""
         head = select(generations.c.last_seq).where(generations.c.id == generation_id)
         found = await self._database.fetch_each(
             head, _outputs(generation_id), _messages(generation_id), _takes(generation_id)
         )
-        heads, outputs, said, taken = found
+        heads, outputs, spoken, taken = found
         return GenerationOutputs(
             last_seq=heads[0].last_seq if heads else 0,
             outputs={row.stage: row.value for row in outputs},
-            messages=_messages_of(said),
+            messages=_messages_of(spoken),
             takes=_takes_of(taken),
         )
 
@@ -409,7 +409,7 @@ class GenerationStore:
         return _messages_of(await self._database.fetch(_messages(generation_id)))
 
     async def takes(self, generation_id: str) -> tuple[Take, ...]:
-        """All of them, oldest first."""
+        """All takes, oldest first."""
         return _takes_of(await self._database.fetch(_takes(generation_id)))
 
     async def quality_metrics(self, generation_id: str) -> tuple[QualityMetric, ...]:

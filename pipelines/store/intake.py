@@ -1,7 +1,7 @@
-"""Taking orders: a generation or a group, its artifacts and the client's name for the request, in one transaction.
+"""Taking in a new generation or group, its artifacts and the client's name for the request, in one transaction.
 
-So a request that is sent twice, also by a client that saw the first one fail half way, is carried out once. Knows no
-HTTP: what names and fingerprints are made of is the caller's business.
+So a request that is sent twice, also by a client that saw the first one fail half way, is carried out once. The caller
+decides what names and fingerprints are made of. Beside it: groups of generations, and their winner.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Accepted:
 
 
 class Intake:
+    """Takes in new generations, each request once."""
+
     def __init__(self, database: Database, quota: Quota | None = None) -> None:
         """`quota` of each owner; None: no bound."""
         self._database = database
@@ -118,11 +120,13 @@ class Intake:
 
 
 class GroupStore:
+    """Groups of generations that are compared."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, user_id: str, group_id: str) -> Group:
-        """Raises NotFound, also for someone else's group."""
+        """One group. Raises NotFound, also for someone else's."""
         mine = (generation_groups.c.id == group_id, generation_groups.c.user_id == user_id)
         members = (
             select(generations.c.id)

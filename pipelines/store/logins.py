@@ -1,9 +1,9 @@
-"""Logins: each a family of refresh tokens that replace one another, and the tickets that stand in for a header.
+"""Logins with their refresh tokens, single-use tickets, which credentials have ended, and the limit on failed logins.
 
     open ──> token 1 ──rotate──> token 2 ──rotate──> …      a spent token that comes again ends the whole login
 
-Tokens and tickets are hashes here. A lost answer to `rotate` costs its owner a new login: there is no grace period,
-because within one a thief and the owner cannot be told apart.
+Tokens and tickets are stored as hashes. A lost answer to `rotate` costs its owner a new login: there is no grace
+period, because within one a thief and the owner cannot be told apart.
 """
 
 from __future__ import annotations
@@ -33,88 +33,6 @@ from pipelines.store.account_tables import (
 from pipelines.store.accounts import user_of
 from pipelines.store.database import Database, transaction
 from pipelines.store.transaction import delete_stale, now
-
-Bounds = tuple[tuple[ColumnElement[bool], int], ...]
-"""Which attempts, and how many of them may be."""
-
-
-class AttemptLimits(Plain):
-    """Failed logins within `window_seconds`."""
-
-    window_seconds: float = Field(default=900.0, gt=0)
-    username_at_address: int = Field(default=5, ge=1)
-    """For one name from one address."""
-    address: int = Field(default=20, ge=1)
-    """From one address, whatever the names."""
-    username: int = Field(default=100, ge=1)
-    """For one name from everywhere. High, so that a stranger cannot lock a user out with a handful of requests."""
-
-
-class LoginAttempts:
-    """Rows of attempts; one that turns out right is taken back."""
-
-    def __init__(self, database: Database, limits: AttemptLimits | None = None) -> None:
-        self._database = database
-        self._limits = limits or AttemptLimits()
-
-    async def begin(self, username: str, address: str) -> None:
-        """Count an attempt as failed, before the password is looked at. Raises TooManyAttempts.
-
-        It is written first and counted then: of many at once no more than the limit pass, on any database.
-        """
-        name, time = _hash(username), now()
-        start = time - timedelta(seconds=self._limits.window_seconds)
-        inserted = await self._insert(name, address, time, start)
-        if wait := await self._wait(self._bounds(name, address), time):
-            await self._forget(login_attempts.c.id == inserted)
-            raise TooManyAttempts(wait)
-
-    async def succeeded(self, username: str, address: str) -> None:
-        """Forget what was counted for this name at this address."""
-        await self._forget(_at_address(_hash(username), address))
-
-    async def forget(self, username: str) -> None:
-        """Forget what was counted for this name everywhere, as when its password is set anew."""
-        await self._forget(login_attempts.c.username_hash == _hash(username))
-
-    @transaction
-    def _insert(self, connection: Connection, name: str, address: str, time: datetime, start: datetime) -> int:
-        """The id of the new row; those from before `start` go."""
-        connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
-        new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
-        return int(connection.execute(new.returning(login_attempts.c.id)).scalar_one())
-
-    @transaction
-    def _forget(self, connection: Connection, where: ColumnElement[bool]) -> None:
-        connection.execute(delete_stale(login_attempts.c.id, where))
-
-    def _bounds(self, name: str, address: str) -> Bounds:
-        return (
-            (_at_address(name, address), self._limits.username_at_address),
-            (login_attempts.c.address == address, self._limits.address),
-            (login_attempts.c.username_hash == name, self._limits.username),
-        )
-
-    async def _wait(self, bounds: Bounds, time: datetime) -> int:
-        """Seconds until fewer attempts than each limit are left in the window; 0 when this one may go on."""
-        newest = select(login_attempts.c.created_at).order_by(login_attempts.c.created_at.desc())
-        found = await self._database.fetch_each(*(newest.where(where).limit(limit + 1) for where, limit in bounds))
-        # The oldest of the `limit` attempts before this one: when it leaves the window, there is room again.
-        oldest = [rows[limit].created_at for rows, (_, limit) in zip(found, bounds, strict=True) if len(rows) > limit]
-        if not oldest:
-            return 0
-        free = max(oldest) + timedelta(seconds=self._limits.window_seconds)
-        return max(1, int((free - time).total_seconds()) + 1)
-
-
-def _at_address(name: str, address: str) -> ColumnElement[bool]:
-    return (login_attempts.c.username_hash == name) & (login_attempts.c.address == address)
-
-
-def _hash(username: str) -> str:
-    """People type passwords into the field for names: what stands here must not show them."""
-    return hashlib.sha256(username.encode()).hexdigest()
-
 
 logger = logging.getLogger(__name__)
 _HOLDER = (
@@ -178,7 +96,7 @@ class Logins:
 
     @transaction
     def end(self, connection: Connection, login_id: str) -> None:
-        """Its refresh and access tokens are worth nothing from now on. Ending it twice changes nothing."""
+        """Log out: the login's refresh and access tokens are invalid from now on. Ending it twice changes nothing."""
         _end(connection, login_id)
 
     async def holder(self, login_id: str) -> User | None:
@@ -215,7 +133,7 @@ class Logins:
     def redeem_ticket(
         self, connection: Connection, ticket_hash: str
     ) -> tuple[User, Credential, tuple[Scope, ...]] | None:
-        """Whose ticket it is, and it is gone; None when it is unknown, used or too old, or its user disabled."""
+        """Use a ticket up: user, credential, scopes; None when it is unknown, used or too old, or its user disabled."""
         query = (
             select(users, tickets.c.scopes, tickets.c.credential)
             .join(tickets, tickets.c.user_id == users.c.id)
@@ -236,11 +154,13 @@ def _end(connection: Connection, login_id: str) -> None:
 
 
 class CredentialStatus:
+    """Asks which credentials have ended, for streams that stay open."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def ended(self, credentials: Collection[Credential]) -> frozenset[Credential]:
-        """Those of them that are worth nothing any more: logged out, revoked, run out, or of a disabled user."""
+        """The credentials that are no longer valid: logged out, revoked, expired, or of a disabled user."""
         named = {kind: [each.id for each in credentials if each.kind == kind] for kind in ("login", "key")}
         good_logins = (
             select(logins.c.id)
@@ -256,3 +176,85 @@ class CredentialStatus:
         logged_in, keys = await self._database.fetch_each(good_logins, good_keys)
         good = {Credential(kind="login", id=row.id) for row in logged_in}
         return frozenset(credentials) - good - {Credential(kind="key", id=row.id) for row in keys}
+
+
+Bounds = tuple[tuple[ColumnElement[bool], int], ...]
+"""Which attempts are counted together, and how many there may be."""
+
+
+class AttemptLimits(Plain):
+    """Failed logins within `window_seconds`."""
+
+    window_seconds: float = Field(default=900.0, gt=0)
+    username_at_address: int = Field(default=5, ge=1)
+    """Failures of one name from one address."""
+    address: int = Field(default=20, ge=1)
+    """Failures from one address, whatever the names."""
+    username: int = Field(default=100, ge=1)
+    """For one name from everywhere. High, so that a stranger cannot lock a user out with a handful of requests."""
+
+
+class LoginAttempts:
+    """Limits failed logins: every attempt counts as failed until its password turns out right."""
+
+    def __init__(self, database: Database, limits: AttemptLimits | None = None) -> None:
+        self._database = database
+        self._limits = limits or AttemptLimits()
+
+    async def begin(self, username: str, address: str) -> None:
+        """Count an attempt as failed, before the password is looked at. Raises TooManyAttempts.
+
+        It is written first and counted then: of many at once no more than the limit pass, on any database.
+        """
+        name, time = _hash(username), now()
+        start = time - timedelta(seconds=self._limits.window_seconds)
+        inserted = await self._insert(name, address, time, start)
+        if wait := await self._wait(self._bounds(name, address), time):
+            await self._forget(login_attempts.c.id == inserted)
+            raise TooManyAttempts(wait)
+
+    async def succeeded(self, username: str, address: str) -> None:
+        """Forget what was counted for this name at this address."""
+        await self._forget(_at_address(_hash(username), address))
+
+    async def forget(self, username: str) -> None:
+        """Forget what was counted for this name everywhere, as when its password is set."""
+        await self._forget(login_attempts.c.username_hash == _hash(username))
+
+    @transaction
+    def _insert(self, connection: Connection, name: str, address: str, time: datetime, start: datetime) -> int:
+        """Record an attempt, and delete those from before `start`; the id of the new row."""
+        connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
+        new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
+        return int(connection.execute(new.returning(login_attempts.c.id)).scalar_one())
+
+    @transaction
+    def _forget(self, connection: Connection, where: ColumnElement[bool]) -> None:
+        connection.execute(delete_stale(login_attempts.c.id, where))
+
+    def _bounds(self, name: str, address: str) -> Bounds:
+        return (
+            (_at_address(name, address), self._limits.username_at_address),
+            (login_attempts.c.address == address, self._limits.address),
+            (login_attempts.c.username_hash == name, self._limits.username),
+        )
+
+    async def _wait(self, bounds: Bounds, time: datetime) -> int:
+        """Seconds until fewer attempts than each limit are left in the window; 0 when this one may go on."""
+        newest = select(login_attempts.c.created_at).order_by(login_attempts.c.created_at.desc())
+        found = await self._database.fetch_each(*(newest.where(where).limit(limit + 1) for where, limit in bounds))
+        # The oldest of the `limit` attempts before this one: when it leaves the window, there is room again.
+        oldest = [rows[limit].created_at for rows, (_, limit) in zip(found, bounds, strict=True) if len(rows) > limit]
+        if not oldest:
+            return 0
+        free = max(oldest) + timedelta(seconds=self._limits.window_seconds)
+        return max(1, int((free - time).total_seconds()) + 1)
+
+
+def _at_address(name: str, address: str) -> ColumnElement[bool]:
+    return (login_attempts.c.username_hash == name) & (login_attempts.c.address == address)
+
+
+def _hash(username: str) -> str:
+    """Hash of a username: people type passwords into that field, and no table may show them."""
+    return hashlib.sha256(username.encode()).hexdigest()

@@ -1,6 +1,7 @@
-"""Which artifacts are whose: those of a user's generations, and those recorded without one (single pictures, uploads).
+"""Owners of artifacts, and the quota per user.
 
-The artifact folder knows only hashes; whoever serves a file by its hash asks here first. Knows no file.
+A user owns the artifacts of their generations, and those recorded without one (single pictures, uploads). The artifact
+folder knows only hashes: before a file is served by its hash, its owner is looked up here.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pipelines.store.transaction import lock_owner, now
 
 
 class Quota(Plain):
-    """Of each user."""
+    """Quota per user."""
 
     generations: int = Field(ge=1)
-    """That wait or run at the same time."""
+    """Generations that wait or run at the same time."""
     stored_bytes: int = Field(ge=1)
-    """In artifacts, each hash once: of their generations, and recorded without one."""
+    """Bytes in artifacts, each hash once: of their generations, and recorded without one."""
 
 
 def admit_generation(connection: Connection, user_id: str, quota: Quota | None) -> None:
@@ -62,7 +63,7 @@ def _check_bytes(connection: Connection, user_id: str, quota: Quota, size: int) 
 
 
 class OwnedArtifacts:
-    """Rows only; the bytes are in the artifact store, under the same hash."""
+    """Rows about artifacts; the bytes are in the artifact store, under the same hash."""
 
     def __init__(self, database: Database, quota: Quota | None = None) -> None:
         """`quota` of each owner; None: no bound."""
@@ -71,11 +72,11 @@ class OwnedArtifacts:
 
     @transaction
     def check_room(self, connection: Connection, user_id: str, size: int) -> None:
-        """Ask before `size` bytes are written to the artifact store. Raises QuotaExceeded."""
+        """Check the quota before `size` bytes are written to the artifact store. Raises QuotaExceeded."""
         admit_bytes(connection, user_id, size, self._quota)
 
     async def record(self, user_id: str, stored: StoredArtifact) -> None:
-        """Say that `stored` belongs to the user. Saying it twice changes nothing. Raises QuotaExceeded."""
+        """Record that `stored` belongs to the user; twice changes nothing. Raises QuotaExceeded."""
         if await self._database.fetch_first(_loose(user_id, stored.sha256)) is not None:
             return
         try:
@@ -89,7 +90,7 @@ class OwnedArtifacts:
         connection.execute(insert(owned_artifacts).values(user_id=user_id, created_at=now(), **stored.model_dump()))
 
     async def find(self, user_id: str, sha256: str) -> StoredArtifact:
-        """Raises NotFound, also for someone else's artifact."""
+        """An artifact of the user. Raises NotFound, also for someone else's."""
         row = await self._database.fetch_first(union_all(_loose(user_id, sha256), _of_generations(user_id, sha256)))
         if row is None:
             raise NotFound(f"no artifact {sha256!r}")

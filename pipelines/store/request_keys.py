@@ -1,6 +1,6 @@
 """The table of names that clients gave to their requests, so that a request sent twice is carried out once.
 
-A row says which generation or group came of the request, and by the fingerprint what was asked. Knows no HTTP.
+A row says which generation or group came of the request, and by the fingerprint what was asked.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def note_request(
 
 
 def named(user_id: str, keys: Keys) -> Select[Any]:
-    """The requests that had one of these names."""
+    """Query for the requests that had one of these names."""
     names = [key.name for key in keys]
     return select(request_keys).where(request_keys.c.user_id == user_id, request_keys.c.name.in_(names))
 

@@ -1,4 +1,4 @@
-"""Collecting files that no row names: what a crash left between a rename and its commit, and half-written files.
+"""Deleting generations, and collecting files that no row names: what a crash left behind, and half-written files.
 
 A file is taken only when nobody put its bytes for the time that the caller gives, far longer than any step takes from
 its file to its row. Any number of workers may sweep one folder at once.
@@ -19,8 +19,16 @@ from pipelines.store.database import Database, transaction
 from pipelines.store.tables import artifacts, generation_groups, generations, owned_artifacts
 from pipelines.store.transaction import locked
 
+GRACE = timedelta(days=1)
+SWEEP_SECONDS = 3600.0
+AT_ONCE = 500
+"""Hashes in one query."""
+logger = logging.getLogger(__name__)
+
 
 class Disposal:
+    """Deletes generations, and says which files are still named by a row."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -39,7 +47,7 @@ class Disposal:
         return hashes - frozenset(connection.execute(_named(hashes)).scalars())
 
     async def named(self, hashes: Collection[str]) -> frozenset[str]:
-        """Those of `hashes` that some row names."""
+        """The hashes among `hashes` that some row names."""
         return frozenset(row.sha256 for row in await self._database.fetch(_named(hashes)))
 
 
@@ -50,7 +58,7 @@ def _named(hashes: Collection[str]) -> CompoundSelect[str]:
 
 
 def _leave_group(connection: Connection, group_id: str, generation_id: str) -> None:
-    """A group without generations goes too; one whose winner is gone has none."""
+    """Delete a group without generations; a group whose winner is gone has none any more."""
     # Locked before its members are counted: of two that leave at once, the later one finds nobody there.
     connection.execute(select(generation_groups.c.id).where(generation_groups.c.id == group_id).with_for_update())
     members = select(generations.c.id).where(generations.c.generation_group_id == group_id).limit(1)
@@ -59,13 +67,6 @@ def _leave_group(connection: Connection, group_id: str, generation_id: str) -> N
         return
     lost = (generation_groups.c.id == group_id, generation_groups.c.winner_generation_id == generation_id)
     connection.execute(update(generation_groups).where(*lost).values(winner_generation_id=None))
-
-
-GRACE = timedelta(days=1)
-SWEEP_SECONDS = 3600.0
-AT_ONCE = 500
-"""Hashes in one query."""
-logger = logging.getLogger(__name__)
 
 
 class Folder(Protocol):
@@ -77,21 +78,9 @@ class Folder(Protocol):
 
 
 class Rows(Protocol):
-    """Who knows what is named (`pipelines.store.sweep`)."""
+    """Rows that name files (`Disposal`)."""
 
     async def named(self, hashes: Collection[str]) -> frozenset[str]: ...
-
-
-async def sweep(folder: Folder, rows: Rows, unused_since: datetime) -> int:
-    """Remove what no row names and nobody put since `unused_since`; how many files. Raises StorageFailed."""
-    removed = 0
-    for prefix in await asyncio.to_thread(folder.prefixes):
-        aged = await asyncio.to_thread(folder.older_than, prefix, unused_since)
-        for start in range(0, len(aged), AT_ONCE):
-            some = aged[start : start + AT_ONCE]
-            for sha256 in frozenset(some) - await rows.named(some):
-                removed += await asyncio.to_thread(folder.remove, sha256, unused_since)
-    return removed
 
 
 async def keep_swept(folder: Folder, rows: Rows) -> None:
@@ -104,3 +93,15 @@ async def keep_swept(folder: Folder, rows: Rows) -> None:
         except StorageFailed as error:
             logger.warning("the artifact folder was not swept: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def sweep(folder: Folder, rows: Rows, unused_since: datetime) -> int:
+    """Remove what no row names and nobody put since `unused_since`; how many files. Raises StorageFailed."""
+    removed = 0
+    for prefix in await asyncio.to_thread(folder.prefixes):
+        aged = await asyncio.to_thread(folder.older_than, prefix, unused_since)
+        for start in range(0, len(aged), AT_ONCE):
+            some = aged[start : start + AT_ONCE]
+            for sha256 in frozenset(some) - await rows.named(some):
+                removed += await asyncio.to_thread(folder.remove, sha256, unused_since)
+    return removed

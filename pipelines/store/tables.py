@@ -1,6 +1,6 @@
 """The tables, one schema for SQLite and PostgreSQL. The database holds the invariants: keys, states, sequence.
 
-Status moves (enforced in `sql.py`, values enforced here):
+Status moves (enforced in `generations.py`, values enforced here):
 
     pending ──claim──> processing ──> completed | failed | cancelled
        ^                   │

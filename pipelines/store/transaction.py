@@ -93,6 +93,7 @@ def check_parent(connection: Connection, user_id: str, parent: str | None) -> No
 
 
 def fenced(connection: Connection, lease: Lease) -> Row[Any]:
+    """The row of the lease's generation, locked. Raises LeaseLost when another worker holds the lease now."""
     try:
         row = locked(connection, lease.generation_id)
     except NotFound:
@@ -192,7 +193,7 @@ def make_metrics_current(connection: Connection, generation_id: str, step: Step)
 
 
 def retire_metrics(connection: Connection, generation_id: str) -> None:
-    """No metric of the generation is current any more: what they measured is regenerated."""
+    """Make no metric of the generation current any more: what they measured is regenerated."""
     connection.execute(
         update(quality_metrics).where(quality_metrics.c.generation_id == generation_id).values(current=False)
     )
@@ -213,7 +214,7 @@ def _metric_row(generation_id: str, step: Step, score: Score) -> dict[str, Any]:
 
 
 def lock_owner(connection: Connection, user_id: str) -> None:
-    """Until the transaction ends. SQLite has one writer as it is.
+    """Lock everything of one owner until the transaction ends. SQLite has one writer as it is.
 
     No row of the owner's is locked, because an owner may have none: `generations.user_id` refers to no table. Take it
     before any row lock, or two transactions can wait for each other.
@@ -223,7 +224,7 @@ def lock_owner(connection: Connection, user_id: str) -> None:
 
 
 def delete_stale(key: Column[Any], where: ColumnElement[bool]) -> Delete:
-    """Delete the rows that are so, but for those that another transaction deletes at this moment.
+    """Delete the rows that meet `where`, but for those that another transaction deletes at this moment.
 
     Two transactions that delete the same rows, each in an order of its own, would wait for each other for ever.
     `key`: the primary key of their table.

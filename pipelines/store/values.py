@@ -2,7 +2,7 @@
 
 PostgreSQL refuses NUL characters and halves of surrogate pairs, in texts and in JSON as soon as it looks into it.
 SQLite takes them, and makes a silent null of a number that is none. What can be said must not depend on the database,
-so both refuse all of it. Knows no table.
+so both refuse all of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONNECTION_STATES = ("08", "57P")
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises DatabaseAway, StorageFailed, Unstorable."""
+    """Turn errors of SQLAlchemy raised inside into ours. Raises DatabaseAway, StorageFailed, Unstorable."""
     try:
         yield
     except DataError as error:  # PostgreSQL minds the length of a text and the size of an integer, SQLite does not
@@ -69,7 +69,7 @@ _SUSPICIOUS = re.compile(r"\\u(?:0000|d[89a-f])")
 
 
 def checked(engine: Engine) -> None:
-    """Let `engine` check every parameter of every statement; it raises Unstorable."""
+    """Let `engine` check every parameter of every statement; its statements then raise Unstorable."""
     event.listen(engine, "before_cursor_execute", _check_statement)
 
 
