@@ -31,16 +31,17 @@ def video_prompt(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
     return f"{_subject(draft, entities)}, {_action(draft, entities)}"
 
 
-def directed_image_prompt(prompt: str, wish: str) -> str:
-    """A picture's prompt with the owner's wish; beyond `MAX_IMAGE_WORDS` the prompt's last clauses give way to it."""
+def revised_image_prompt(prompt: str, feedback: str) -> str:
+    """A picture's prompt with the owner's feedback, for which the last clauses go beyond `MAX_IMAGE_WORDS`."""
     clauses = prompt.split(", ")
-    while len(clauses) > 1 and len(f"{' '.join(clauses)} {wish}".split()) > MAX_IMAGE_WORDS:
+    while len(clauses) > 1 and len(f"{' '.join(clauses)} {feedback}".split()) > MAX_IMAGE_WORDS:
         clauses.pop()
-    return ", ".join([*clauses, wish])
+    return ", ".join([*clauses, feedback])
 
 
-def directed_video_prompt(prompt: str, wish: str) -> str:
-    return f"{prompt}, {wish}"
+def revised_video_prompt(prompt: str, feedback: str) -> str:
+    """A clip's prompt with the owner's feedback."""
+    return f"{prompt}, {feedback}"
 
 
 def look(entity: Entity) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from models.errors import Cancelled, ModelError
 from models.interfaces import Plain
-from pipelines.agents.prompting import directed_image_prompt, directed_video_prompt
+from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt
 from pipelines.media import DECODER
 from pipelines.scoring import ScoreRequest
 from pipelines.screenplay import Scene
@@ -45,13 +45,13 @@ class Scorable(Plain):
 
 def scorable_keyframe(context: StageContext, scene: Scene, artifact: str) -> Scorable:
     revision = context.direction.revision("storyboard", scene.scene_number)
-    prompt = revised_prompt(scene.image_prompt, revision, directed_image_prompt)
+    prompt = revised_prompt(scene.image_prompt, revision, revised_image_prompt)
     return Scorable(medium="keyframe", scene_number=scene.scene_number, artifact=artifact, prompt=prompt)
 
 
 def scorable_clip(context: StageContext, scene: Scene, artifact: str) -> Scorable:
     revision = context.direction.revision("video", scene.scene_number)
-    prompt = revised_prompt(scene.video_prompt, revision, directed_video_prompt)
+    prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
     return Scorable(medium="clip", scene_number=scene.scene_number, artifact=artifact, prompt=prompt)
 
 

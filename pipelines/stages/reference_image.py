@@ -6,7 +6,7 @@ The drawn image then conditions every scene as a user's own would.
 from __future__ import annotations
 
 from models.interfaces import ImageRequest, NoiseSpec
-from pipelines.agents.prompting import directed_image_prompt, image_prompt
+from pipelines.agents.prompting import image_prompt, revised_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.screenplay import Entity, SceneDraft, StoryResult
@@ -46,7 +46,7 @@ def _reference_step(context: StageContext, entity: Entity) -> Step:
         "num_inference_steps": spec.num_inference_steps,
         "guidance_scale": spec.guidance_scale,
     }
-    settings = apply_revision(asked, revision, directed_image_prompt)
+    settings = apply_revision(asked, revision, revised_image_prompt)
 
     async def make(step: StepContext) -> Picture:
         result, stored = await draw(step, ImageRequest.model_validate(settings))

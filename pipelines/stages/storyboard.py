@@ -6,7 +6,7 @@ Scenes do not depend on each other here: what couples them is the coherence plan
 from __future__ import annotations
 
 from models.interfaces import ImageRequest, Plain
-from pipelines.agents.prompting import directed_image_prompt
+from pipelines.agents.prompting import revised_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
 from pipelines.screenplay import Scene
@@ -88,7 +88,7 @@ def keyframe_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = with_retake_seed(apply_revision(asked, revision, directed_image_prompt), attempt)
+    settings = with_retake_seed(apply_revision(asked, revision, revised_image_prompt), attempt)
     bindings: Json = {
         "references": reference_inputs(bound),
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},

@@ -11,7 +11,7 @@ import asyncio
 
 from models.interfaces import EncodedImage, Plain, VideoRequest
 from models.spec import CameraMove, VideoModelSpec
-from pipelines.agents.prompting import directed_video_prompt
+from pipelines.agents.prompting import revised_video_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
 from pipelines.media import encode_clip, encode_png, frames_sha256
@@ -123,7 +123,7 @@ def _clip_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
-    settings = with_retake_seed(apply_revision(asked, revision, directed_video_prompt), attempt)
+    settings = with_retake_seed(apply_revision(asked, revision, revised_video_prompt), attempt)
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
 
     async def make(step: StepContext) -> Picture:

@@ -71,4 +71,7 @@ def refusal_of(server: str, error: Mapping[str, Any], retry_after: int = 0) -> E
     later = f"; try again in {retry_after} s" if retry_after else ""
     if code == "queue_full":
         return QueueFull(f"{message}{later}", retry_after)
-    return KINDS.get(code, ServingError)(message)
+    kind, param = KINDS.get(code, ServingError), error.get("param")
+    if kind is BadInput and param and message.startswith(f"{param}: "):
+        return BadInput(message.removeprefix(f"{param}: "), param)
+    return kind(message)

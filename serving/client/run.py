@@ -21,6 +21,7 @@ from pipelines.report.folder import write_report
 from pipelines.report.record import RunRecord, storyboard_of
 from pipelines.steps import TakeKind
 from pipelines.store.artifacts import LocalArtifacts, write_durably
+from serving.ad_flags import naming_flags
 from serving.client.generations import Following, GenerationRequest, RemoteGenerations, ServedGeneration
 from serving.client.http import connect
 from serving.console import display
@@ -64,7 +65,8 @@ async def start(job: Job, folder: Path, request: GenerationRequest) -> RunRecord
     """Ask for an ad, follow it and fetch it into `folder`. Raises what stopped it."""
     async with connect(job.server) as connection:
         generations = RemoteGenerations(connection)
-        job.generation_id = (await generations.create(request)).id
+        with naming_flags():
+            job.generation_id = (await generations.create(request)).id
         await asyncio.to_thread(write_note, folder, Note(server=job.server, generation_id=job.generation_id))
         await watch(generations, job.generation_id)
         return await fetch_folder(generations, job.generation_id, folder)
@@ -91,7 +93,8 @@ async def write_scenes(job: Job, request: GenerationRequest, output: Path) -> Ru
     """Ask for the scenes of an ad, write them to `output` as a storyboard file, and delete them on the server."""
     async with connect(job.server) as connection:
         generations = RemoteGenerations(connection)
-        generation_id = job.generation_id = (await generations.create(request)).id
+        with naming_flags():
+            generation_id = job.generation_id = (await generations.create(request)).id
         await watch(generations, generation_id)
         record = await generations.record(generation_id)
         await asyncio.to_thread(write_durably, output, storyboard_of(record))

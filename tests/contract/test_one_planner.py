@@ -15,10 +15,15 @@ OK = ("--prompt", PROMPT, "--duration", "9")
 
 
 @pytest.fixture(scope="module")
-def http(tmp_path_factory):
+def server(tmp_path_factory):
     """A server whose generations nobody runs."""
     with SpeakingServer(tmp_path_factory.mktemp("planner"), working=False) as server:
-        yield server.http
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http(server):
+    return server.http
 
 
 def changed_scenes(**changes):
@@ -86,3 +91,11 @@ def test_a_comparison_names_its_own_fields(http):
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "num_scenes")
     refused = http.post("/api/generations/generate/parallel", json={**body, "num_scenes": 2, "base_prompt": "short"})
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "base_prompt")
+
+
+def test_a_server_that_refuses_is_quoted_by_the_flags(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADMINT_API_KEY", server.key)
+    flags = ("--prompt", PROMPT, "--duration", "8", "--recipe", "express", "--server", server.url)
+    with pytest.raises(BadInput, match=r"^--duration: must be 9 to 60 seconds for recipe 'express' \(got '8'\)$"):
+        app(args=["pipeline", *flags, "--output", str(tmp_path / "ad")], standalone_mode=False)
+    assert not (tmp_path / "ad").exists()
