@@ -21,14 +21,13 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 from huggingface_hub import HfApi, get_token, hf_hub_url
+
+# HTTPError: the base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
 from models.errors import DownloadError, WeightsError
 from models.spec import SpecBase, WeightSource
 from models.weights import MANIFEST, UNPINNED, UNSAFE_SUFFIXES, Library, Manifest, sha256_of, write_manifest
-
-# The base of all its HTTP errors; which library it comes from differs between its versions.
-
 
 Progress = Callable[[str, int, int], None]
 """Called with the file in progress, the bytes of the part that are here, and the bytes of the part in all."""
@@ -45,10 +44,11 @@ class RemoteFile:
     name: str
     size: int
     sha256: str | None
-    """Of a large (LFS) file; a small one has only its git hash."""
+    """Hash of a large (LFS) file; a small one has only its git hash."""
     git_sha1: str
 
     def matches(self, path: Path) -> bool:
+        """Whether the file at `path` has this size and hash."""
         if path.stat().st_size != self.size:
             return False
         if self.sha256 is not None:
@@ -69,7 +69,7 @@ def pull(spec: SpecBase, library: Library, revisions: Mapping[str, str], progres
         if not source.repository.startswith("embedded:") and not _here(library, spec, part, commits[part]):
             folder = library.folder_of(spec, part)
             manifest = _pull_part(folder, source, commits[part], progress)
-            library.remember(folder, manifest)
+            library.mark_verified(folder, manifest)
     library.folders(spec)
 
 
@@ -132,7 +132,7 @@ def _describe(source: WeightSource, commit: str) -> list[RemoteFile]:
         info = HfApi().model_info(source.repository, revision=commit, files_metadata=True)
     except OfflineModeIsEnabled as error:
         raise DownloadError(
-            f"HF_HUB_OFFLINE forbids to pull {source.repository!r}: unset it for this command"
+            f"HF_HUB_OFFLINE forbids pulling {source.repository!r}: unset it for this command"
         ) from error
     except (HTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -2,9 +2,7 @@
 
 Every engine implements one of `ChatModel`, `ImageModel`, `VideoModel`: a blocking call that takes a frozen request and
 a `Watcher`, and returns a frozen result. Requests hold only numbers, strings and encoded image bytes, so that they
-can be hashed, stored and sent to another process. Results hold uint8 arrays (shared by Ray without a copy).
-
-Knows no job, step, artifact store or event: who calls, and what becomes of a result, is decided above.
+can be hashed, stored and sent to another process. Results hold uint8 arrays, which can be shared without a copy.
 """
 
 from __future__ import annotations
@@ -46,11 +44,12 @@ class EncodedImage(Plain):
 
     @cached_property
     def sha256(self) -> str:
+        """Hex digest of the file."""
         return hashlib.sha256(self.data).hexdigest()
 
 
 class Watcher(Protocol):
-    """Follows one running call. The engine calls `step` after every denoising step or block of tokens."""
+    """Follows one running call, and may stop it: `step` is called after every denoising step or block of tokens."""
 
     def step(self, done: int, total: int) -> None:
         """Record progress. Raises `Cancelled` to stop the call within this very step."""
@@ -71,12 +70,16 @@ def unread(piece: str) -> None:
 
 
 class ChatMessage(Plain):
+    """One turn of a conversation; its images come before its text."""
+
     role: Literal["system", "user", "assistant"]
     content: str
     images: tuple[EncodedImage, ...] = ()
 
 
 class ChatRequest(Plain):
+    """A conversation to be continued, and how."""
+
     messages: tuple[ChatMessage, ...]
     json_schema: dict[str, Any] | None = None
     """When given, the answer is guaranteed to be JSON that validates against this schema."""
@@ -91,6 +94,8 @@ class ChatRequest(Plain):
 
 @dataclass(frozen=True)
 class ChatResult:
+    """An answer, and what it took."""
+
     text: str
     prompt_tokens: int
     completion_tokens: int
@@ -99,6 +104,8 @@ class ChatResult:
 
 
 class ChatModel(Protocol):
+    """A language model that answers one conversation at a time."""
+
     def complete(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
         """Answer `request` to its end: `finish_reason` is always `stop`.
 
@@ -118,7 +125,7 @@ class ChatModel(Protocol):
 
 
 class NoiseSpec(Plain):
-    """Start noise as two integers and a strength; `models.diffusion.noise` turns it into latents.
+    """Start noise as two integers and a strength.
 
     z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) with a = `shared_strength`: variance-preserving, and the
     correlation between two scenes that share `shared_seed` is a.
@@ -183,6 +190,8 @@ class Inpaint(Plain):
 
 
 class ImageRequest(Plain):
+    """One picture: what it shows, its size in pixels, its noise, and what conditions it."""
+
     prompt: str
     negative_prompt: str = ""
     width: Annotated[int, Field(ge=16)]
@@ -203,11 +212,14 @@ class ImageRequest(Plain):
 
 @dataclass(frozen=True)
 class ImageResult:
+    """A picture, and how it came about."""
+
     image: Pixels
     noise_sha256: str
     """sha256 of the float32 start noise, little-endian, before the scheduler scales it."""
     seconds: float
     timings: dict[str, float] = field(default_factory=dict)
+    """Seconds of the parts `encode`, `denoise` and `decode`."""
     notes: tuple[str, ...] = ()
     """What was not done as asked, in plain words."""
     latents: bytes | None = None
@@ -215,6 +227,8 @@ class ImageResult:
 
 
 class ImageModel(Protocol):
+    """A model that makes one picture per request."""
+
     def generate(self, request: ImageRequest, watcher: Watcher) -> ImageResult:
         """Make one image. Raises InvalidRequest, Cancelled, InferenceFailed."""
         ...
@@ -238,6 +252,8 @@ class BatchingImageModel(ImageModel, Protocol):
 
 
 class VideoRequest(Plain):
+    """One clip: what it shows, its size in pixels and frames, its noise, and what conditions it."""
+
     prompt: str
     negative_prompt: str = ""
     width: Annotated[int, Field(ge=16)]
@@ -260,6 +276,8 @@ class VideoRequest(Plain):
 
 @dataclass(frozen=True)
 class VideoResult:
+    """A clip, and how it came about."""
+
     frames: Frames
     noise_sha256: str
     seconds: float
@@ -269,6 +287,8 @@ class VideoResult:
 
 
 class VideoModel(Protocol):
+    """A model that makes one clip per request."""
+
     def generate(self, request: VideoRequest, watcher: Watcher) -> VideoResult:
         """Make one clip of exactly `num_frames` frames. Raises InvalidRequest, Cancelled, InferenceFailed."""
         ...

@@ -1,8 +1,7 @@
 """Several models on one device: those used last stay loaded as far as they fit a budget of bytes. Thread-safe.
 
 A model in use is never evicted; who wants one that does not fit beside those in use waits for them. A model that does
-not even fit alone is loaded all the same: the device says whether it has room. Knows no family: engines come from a
-loader.
+not even fit alone is loaded all the same: the device says whether it has room.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Spec = TypeVar("Spec", bound=SpecBase)
 
 
 class _Place:
-    """One model's place: taken from the moment that it is being loaded."""
+    """The share of the budget that one model takes from the moment that it is being loaded."""
 
     def __init__(self, size: int) -> None:
         self.engine: Any = None
@@ -31,7 +30,7 @@ class _Place:
 
 
 class ModelPool(Generic[Spec]):
-    """Engines by the name of their description."""
+    """The engines of one device, by the name of their description."""
 
     def __init__(self, load: Callable[[Spec], Any], budget_bytes: int | None) -> None:
         """`load` builds an engine; `budget_bytes` None keeps every engine."""
@@ -62,7 +61,7 @@ class ModelPool(Generic[Spec]):
             return {name: place.size for name, place in self._places.items() if place.engine is not None}
 
     def engines(self) -> dict[str, Any]:
-        """Each loaded engine, least recently used first, not held: only to be read."""
+        """Each loaded engine by name, least recently used first; not held, so only to be read."""
         with self._changed:
             return {name: place.engine for name, place in self._places.items() if place.engine is not None}
 

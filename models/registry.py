@@ -1,8 +1,7 @@
 """Model families by name, and how to load a model: `ModelSpec` and folders in, an engine out.
 
 A new family is one engine file and one line here. Engines are imported only when they are loaded: this module stays
-light, and a machine needs only the libraries of the families that it runs. Knows neither where folders come from
-(`models.weights`) nor how an engine infers.
+light, and a machine needs only the libraries of the families that it runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What one model is: family, weights, licence and defaults, as its YAML file in `configs/models/` describes it.
-
-Pure data. Knows neither where folders lie on this machine (`models.weights`) nor how to infer (the families).
-"""
+"""What one model is: family, weights, licence and defaults, as its YAML file in `configs/models/` describes it."""
 
 from __future__ import annotations
 
@@ -47,6 +44,8 @@ class Acceleration(Plain):
 
 
 class SpecBase(Plain):
+    """What every model has: a name, a family, a licence, a need of memory and folders of weights."""
+
     name: str
     family: str
     """Key of `models.registry.FAMILIES`."""
@@ -63,6 +62,8 @@ class SpecBase(Plain):
 
 
 class ChatModelSpec(SpecBase):
+    """A language model, in this process, in vLLM or behind an OpenAI-compatible server."""
+
     kind: Literal["chat"]
     vision: bool
     """Whether messages may carry images."""
@@ -103,7 +104,7 @@ class PictureModelSpec(SpecBase):
     """LoRAs that a request may ask for by name."""
 
     def parts(self) -> dict[str, WeightSource]:
-        """The folders of the LoRAs too, each as the part `lora-NAME`."""
+        """Every folder that this model needs, by part name; a LoRA's as `lora-NAME`."""
         return self.weights | {lora_part(name): source for name, source in self.loras.items()}
 
     def pixel_budget(self) -> int:
@@ -127,10 +128,14 @@ def lora_part(name: str) -> str:
 
 
 class ImageModelSpec(PictureModelSpec):
+    """A model that makes pictures."""
+
     kind: Literal["image"]
 
 
 class VideoModelSpec(PictureModelSpec):
+    """A model that makes clips."""
+
     kind: Literal["video"]
     native_fps: int
     max_frames: int
@@ -139,15 +144,15 @@ class VideoModelSpec(PictureModelSpec):
     first_frame: Literal["required", "optional", "unused"] = "required"
     """Whether a clip starts from a keyframe: always, if one is given, or never (text-to-video)."""
     keyframe: Literal["held", "followed"] = "held"
-    """What the weights are trained to be told in each frame (PIA-type families): the keyframe itself, or the keyframe
-    as the moved camera sees it (`models.video.animatediff`)."""
+    """What the weights are trained to see in each frame (PIA-type families): the keyframe itself, or the keyframe as
+    the moved camera sees it (`models.video.animatediff`)."""
     last_frame: bool = False
     """Whether the family can end on a given frame."""
     camera_moves: tuple[CameraMove, ...] = ("static",)
     """Moves that the weights understand; a text family lists all and folds the words into the prompt."""
 
     def pixel_budget(self) -> int:
-        """As for images, over the longest clip."""
+        """The most width * height * frames that one request may ask for, over the longest clip."""
         return self.max_pixels or super().pixel_budget() * self.max_frames
 
 

@@ -7,7 +7,7 @@ below `ROOT/sketch/` at first use. Without them, untrained stand-ins are built a
 
 When hashes are computed: in full at the first use of a folder and whenever a file's size or time stamps differ from
 those of the last full check (noted under `ROOT/.verified/`), so that a start costs milliseconds and an altered file is
-still caught. `verify` always computes all. Knows neither the hub (`models.hub`) nor how to infer.
+still caught. `verify` always computes all.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ UNSAFE_SUFFIXES = frozenset(
 
 
 class ManifestFile(Plain):
+    """Size in bytes and sha256 of one file."""
+
     size: int
     sha256: str
 
@@ -101,7 +103,7 @@ class Library:
         builder = hashlib.sha256(BUILDER.read_bytes()).hexdigest()[:8]
         return self._root / "sketch-untrained" / f"{source.revision}-{builder}" / _short(source)
 
-    def remember(self, folder: Path, manifest: Manifest) -> None:
+    def mark_verified(self, folder: Path, manifest: Manifest) -> None:
         """Note that every hash of `folder` was just computed and found right."""
         stamp = self._stamp(folder, manifest)
         try:
@@ -146,7 +148,7 @@ class Library:
         for name, entry in manifest.files.items():
             if sha256_of(folder / name) != entry.sha256:
                 raise WeightsError(f"file {name!r} in {str(folder)!r} was altered: its sha256 is not the manifest's")
-        self.remember(folder, manifest)
+        self.mark_verified(folder, manifest)
 
     def _stamp(self, folder: Path, manifest: Manifest) -> Path:
         identity = f"{folder.resolve()}\n{manifest.model_dump_json()}"
@@ -202,7 +204,7 @@ def _assemble(stored: Path, folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises WeightsError when `folder` has no readable manifest."""
+    """The manifest of a folder of weights. Raises WeightsError when `folder` has no readable manifest."""
     path = folder / MANIFEST
     try:
         return Manifest.model_validate_json(path.read_bytes())
@@ -225,6 +227,7 @@ def write_manifest(folder: Path, repository: str, revision: str) -> Manifest:
 
 
 def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

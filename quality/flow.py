@@ -10,12 +10,13 @@ import numpy.typing as npt
 from quality.score import Pixels
 
 MIN_PIXELS = 16
-"""Of the shorter side: below it the flow's patches (8 pixels) have no room."""
+"""Least length of the shorter side: below it the flow's patches (8 pixels) have no room."""
 Flow = npt.NDArray[np.float32]
 """Shape (height, width, 2): where each pixel went, in pixels to the right and down."""
 
 
 def flow(before: Pixels, after: Pixels) -> Flow:
+    """The optical flow from `before` to `after`, two frames of one size of at least MIN_PIXELS."""
     import cv2
 
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]

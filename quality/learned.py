@@ -1,4 +1,4 @@
-"""What scores by an encoder have in common: whose they are, and why there are none without one."""
+"""Scores of dimensions that use an encoder: with a value and its provenance, or with the reason for none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ NO_ENCODER = "this deployment has no CLIP model: name one as `scorer` in the pro
 
 
 def without_value(name: str, impl_id: str, reason: str, shot: Shot) -> Score:
+    """The score of dimension `name` that could not be computed, because of `reason`."""
     return Score(metric_id=_metric_id(name, shot.encoder), impl_id=impl_id, reason=reason, decoder=shot.decoder)
 
 
 def with_value(
     name: str, impl_id: str, raw: float, shot: Shot, encoder: Encoder, frames: int, note: str | None = None
 ) -> Score:
+    """The score of dimension `name`: `raw`, measured on so many `frames` by `encoder`."""
     return Score(
         metric_id=_metric_id(name, encoder),
         impl_id=impl_id,

@@ -1,6 +1,6 @@
 """The dimensions by name: which can be measured here, and why the others cannot.
 
-A new dimension is one file beside this one and one entry in `DIMENSIONS`; a dimension of VBench's is then taken out of
+A new dimension is one file in `quality/dimensions/` and one entry in `DIMENSIONS`; one of VBench's is then taken out of
 `UNAVAILABLE`. Modules are imported at first use.
 """
 
@@ -17,10 +17,12 @@ Medium = Literal["keyframe", "clip", "video"]
 
 
 class Dimension(NamedTuple):
+    """Where a dimension's code is, and what it measures."""
+
     module: str
     """Import path; its `measure` takes a Shot."""
     version: int
-    """Of the formula: a value of another version is another measure."""
+    """Version of the formula: values of different versions are different measures."""
     media: tuple[Medium, ...]
 
 
@@ -64,7 +66,7 @@ def check_dimension(name: str) -> None:
 
 
 def measured_on(medium: Medium, names: Collection[str]) -> tuple[str, ...]:
-    """Those of `names` that are measured on `medium`, with their companions, in the registry's order.
+    """The dimensions of `names` that are measured on `medium`, with their companions, in the registry's order.
 
     One that cannot be measured at all is kept for clips and video, where its score says why. Raises UnknownDimension.
     """

@@ -1,14 +1,14 @@
-"""Score: one measured dimension of one clip or video, with everything that must agree before two may be compared.
+"""What is measured (`Shot`), the model that learned dimensions see it through (`Encoder`), and the result (`Score`).
 
-Plain data. A score that could not be computed has no value and a reason; there is no third case.
+A score names everything that must agree before two may be compared. One that could not be computed has no value and a
+reason; there is no third case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Literal
-from typing import Protocol as Protocol_encoder
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,13 @@ class UnknownDimension(QualityError):
 
 Fidelity = Literal["vbench_equal", "vbench_like", "proxy", "classical", "toy"]
 """How near to the published metric: bit-equal protocol, same formula, a stand-in, no learned part, toy weights."""
-Protocol = Literal["short", "long2s", "i2v"]
+VBenchProtocol = Literal["short", "long2s", "i2v"]
+"""Which of VBench's ways of cutting and averaging a video was followed."""
 
 
 class Score(BaseModel):
+    """One measured dimension of one picture, clip or video."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric_id: str
@@ -36,8 +39,8 @@ class Score(BaseModel):
     impl_id: str
     """Which code measured it, with its version: `temporal_flickering@1`. Different ones are never averaged."""
     scene_number: int | None = None
-    """Set by who knows it; None: the whole video."""
-    protocol: Protocol = "short"
+    """The scene that was measured; None: the whole video, or not set yet."""
+    protocol: VBenchProtocol = "short"
     fidelity: Fidelity | None = None
     """None when there is no value."""
     raw: float | None = None
@@ -66,37 +69,51 @@ class Score(BaseModel):
 Pixels = npt.NDArray[np.uint8]
 """Shape (height, width, 3), RGB 0..255."""
 Vectors = npt.NDArray[np.float32]
+"""Shape (items, width) or (width,), of length 1 each."""
 
 
-class Encoder(Protocol_encoder):
+class Encoder(Protocol):
+    """A model that places pictures and texts in one space, such as CLIP."""
+
     @property
     def name(self) -> str:
-        """The backbone, for the score."""
+        """Name of the backbone, as scores give it."""
         ...
 
     @property
     def fidelity(self) -> Literal["proxy", "toy"]:
-        """`toy`: weights of a toy world, whose scores carry another metric's name."""
+        """`toy` for weights of a toy world, whose scores carry another metric's name."""
         ...
 
     @property
-    def weights_sha256(self) -> str: ...
+    def weights_sha256(self) -> str:
+        """Hash of its weights file."""
+        ...
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """Precision of its weights, as `float32`."""
+        ...
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Device that it runs on, as `cpu`."""
+        ...
 
     def images(self, frames: Iterable[Pixels]) -> Vectors:
-        """Shape (frames, width), each row of length 1."""
+        """Vectors of the frames, shape (frames, width), each row of length 1."""
         ...
 
     def text(self, text: str) -> tuple[Vectors, bool]:
-        """Shape (width,), of length 1; and whether the text was cut to what the model reads."""
+        """Vector of a text, shape (width,), of length 1; and whether the text was cut to what the model reads."""
         ...
 
 
 class Shot:
-    """Frames are decoded anew for every dimension, so that none needs all of them in memory; embedded once."""
+    """A picture, clip or video to be measured.
+
+    Its frames are decoded anew for every dimension, so that none needs all of them in memory; they are embedded once.
+    """
 
     def __init__(
         self,
@@ -106,7 +123,10 @@ class Shot:
         prompt: str | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        """`fps` 1 or more for a picture: it has one frame. `prompt` is what it was asked to show, if that is known."""
+        """`frames` decodes them from the first on; `decoder` names what did it. A picture is one frame at any `fps`.
+
+        `prompt` is what was to be shown, if that is known; without an `encoder` learned dimensions have no value.
+        """
         self.frames = frames
         self.decoder = decoder
         self.fps = fps

@@ -8,7 +8,7 @@ driver and library versions (own CPU noise, a batch of one, no approximating cac
 type of device it promises the same start noise, not the same bits. Quantisation, attention backend and compiled blocks
 change bits too, but in every call alike: they belong to the model's identity.
 
-Knows no family and no request. What a machine or a model cannot do is refused here, at load time, by name.
+What a machine or a model cannot do is refused here, at load time, by name.
 """
 
 from __future__ import annotations

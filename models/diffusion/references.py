@@ -224,9 +224,10 @@ def check_references(spec: PictureModelSpec, request: ImageRequest | VideoReques
     """Raises InvalidRequest when the model takes fewer references, or cannot keep them to a region."""
     count, limit = len(request.references), spec.references
     if count > limit:
+        takes = f"{limit} reference images" if limit else "no reference images"
         raise InvalidRequest(
-            f"model {spec.name!r} takes {limit or 'no'} reference images, but {count} were given; leave some out"
-            " or choose a model with a reference adapter"
+            f"model {spec.name!r} takes {takes}, but {count} were given; leave {'some' if limit else 'them'} out, or"
+            f" choose a model that takes {'more' if limit else 'references'}"
         )
     if request.adapter.mask is not None and not spec.reference_mask:
         raise InvalidRequest(f"model {spec.name!r} cannot keep its references to a region; leave out the mask")

@@ -1,6 +1,4 @@
-"""JSON schemas as masks over next tokens, with xgrammar: what makes an answer valid whatever the model thinks.
-
-Knows tokenizers and schemas; not the model, the sampling, or what an agent means by a field.
+"""JSON schemas as masks over next tokens, with xgrammar, and seeded sampling under them: any model answers validly.
 
 What xgrammar 0.2 enforces was measured with random logits (tests/integration/test_chat_grammar.py): types, enum, const,
 required, additionalProperties: false, anyOf, $ref, minLength and maxLength, bounds of numbers, multipleOf, minItems and
@@ -26,7 +24,7 @@ from models.errors import InvalidRequest
 
 
 class SpecialTokens:
-    """Those of one tokenizer of transformers."""
+    """The special tokens of one transformers tokenizer, which the text of a message must not be read as."""
 
     def __init__(self, tokenizer: Any) -> None:
         tokens = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -77,16 +75,16 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 
 def never_in_json(tokenizer: Any) -> list[int]:
-    """Tokens of a transformers tokenizer that no compact JSON holds though xgrammar lets them through.
+    """Ids of tokens that no compact JSON holds though xgrammar lets them through, for engines that run it themselves.
 
-    For engines that run xgrammar themselves. Pairs of tokens that are no UTF-8 together are not among them: such an
-    answer parses, and may be a few characters longer than `maxLength` says.
+    Pairs of tokens that are no UTF-8 together are not among them: such an answer parses, and may be a few characters
+    longer than `maxLength` says.
     """
     return _TokenBytes(xgrammar.TokenizerInfo.from_huggingface(tokenizer).decoded_vocab).never.tolist()
 
 
 class _TokenBytes:
-    """What must not be chosen because of its bytes, whatever the grammar says."""
+    """Tokens that must not be chosen because of their bytes, whatever the grammar says."""
 
     def __init__(self, vocabulary: list[bytes]) -> None:
         self.last = [raw[-1] if raw else 0 for raw in vocabulary]
@@ -119,7 +117,7 @@ class GrammarMask:
             logits[:, self._bytes.never_after[self._last_byte]] = float("-inf")
 
     def accept(self, token: int) -> None:
-        """Move on by the chosen token, which `apply` allowed."""
+        """Move on by the chosen token. Raises AssertionError for one that `apply` did not allow."""
         if not self._matcher.accept_token(token):
             raise AssertionError(f"the grammar refuses token {token}, which its own mask allowed")
         self._last_byte = self._bytes.last[token]

@@ -2,7 +2,7 @@
 
 Streams, so that a cancel or a spent budget takes effect between two pieces of the answer and closes the connection. The
 server is asked for schema-constrained JSON, and the answer must parse; whether each field holds what the schema says is
-the server's promise, checked again by the agent that reads it. Knows no agent and no prompt wording.
+the server's promise, checked again by the agent that reads it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class OpenAIChat:
     """A `ChatModel` behind `spec.base_url`, which serves `spec.remote_model`."""
 
     def __init__(self, spec: ChatModelSpec, folders: Mapping[str, Path], device: str) -> None:
-        """Connects at the first call; `folders` is empty and `device` is the server's own affair."""
+        """Nothing is connected before the first call; `folders` is empty, and the server chooses its device.
+
+        Raises InvalidRequest for a description without address or model name.
+        """
         if spec.base_url is None or spec.remote_model is None:
             raise InvalidRequest(f"model {spec.name!r} needs 'base_url' and 'remote_model' in its description")
         self._spec = spec

@@ -1,7 +1,7 @@
-"""An OpenAI chat completion request as a `ChatRequest`, and a `ChatResult` as the OpenAI answer: plain JSON both.
+"""Serve a chat model under OpenAI's protocol: its JSON request as a `ChatRequest`, a `ChatResult` as its JSON answer.
 
-For whoever offers an engine of this package under OpenAI's protocol. A field that an engine cannot honour is refused by
-name rather than ignored; images come as data URLs and are never fetched. Knows no transport and no engine.
+A field that an engine cannot honour is refused by name rather than ignored; images come as data URLs and are never
+fetched.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
 
 @dataclass(frozen=True)
 class ServedChat:
-    """An OpenAI request, read."""
+    """An OpenAI request as an engine takes it, and how its answer is wanted."""
 
     request: ChatRequest
     stream: bool
@@ -67,10 +67,12 @@ def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
     except ValidationError as error:
         raise InvalidRequest(_first_mistake(error, spec)) from error
     if asked.model != spec.name:
-        raise InvalidRequest(f"model {asked.model!r}: model {spec.name!r} is served without LoRA adapters here")
+        raise InvalidRequest(f"model {asked.model!r} is unknown here: {spec.name!r} is served without LoRA adapters")
     schema = None if asked.response_format is None else asked.response_format.schema_of_answer()
     if schema is not None and asked.stop:
-        raise InvalidRequest("field 'stop' would cut an answer that must be JSON: leave out it or 'response_format'")
+        raise InvalidRequest(
+            "field 'stop' would cut an answer that must be JSON: leave out 'stop' or 'response_format'"
+        )
     request = ChatRequest(
         messages=tuple(message.plain(place) for place, message in enumerate(asked.messages)),
         json_schema=schema,
@@ -96,6 +98,7 @@ class Reply:
         return self._chunk({"role": "assistant", "content": ""}, None)
 
     def piece(self, text: str) -> Json:
+        """A chunk of text."""
         return self._chunk({"content": text}, None)
 
     def end(self, reason: FinishReason) -> Json:
@@ -103,10 +106,11 @@ class Reply:
         return self._chunk({}, reason)
 
     def usage(self, result: ChatResult) -> Json:
-        """The chunk after the last one, for who asked `stream_options.include_usage`."""
+        """The chunk after the last one, for clients that asked for `stream_options.include_usage`."""
         return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": _usage(result)}
 
     def completion(self, result: ChatResult) -> Json:
+        """The whole answer at once."""
         message = {"role": "assistant", "content": result.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.finish_reason}
         return {**self._common, "object": "chat.completion", "choices": [choice], "usage": _usage(result)}
@@ -153,7 +157,7 @@ class _Message(Plain):
     refusal: None = None
 
     def plain(self, place: int) -> ChatMessage:
-        """Images come before the text, whatever their order was."""
+        """As a ChatMessage: its images come before its text, whatever their order was."""
         role = "system" if self.role == "developer" else self.role
         if isinstance(self.content, str):
             return ChatMessage(role=role, content=self.content)
@@ -223,9 +227,9 @@ def decode_data_url(url: str, field: str) -> EncodedImage:
 
 
 def check_parts(messages: Any) -> None:
-    """For engines that read bodies themselves: no part of a message but text and images as `data:` URLs.
+    """Raises InvalidRequest naming a part of a message that is neither text nor an image as a `data:` URL.
 
-    Those engines would fetch URLs. Raises InvalidRequest naming the part.
+    For engines that read request bodies themselves, and would fetch URLs.
     """
     for place, message in enumerate(messages if isinstance(messages, list) else ()):
         content = message.get("content") if isinstance(message, dict) else None

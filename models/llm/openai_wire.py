@@ -1,7 +1,6 @@
-"""`ChatRequest` as an OpenAI chat completion request, and a streamed OpenAI answer as a `ChatResult`: plain JSON both.
+"""Ask a chat model under OpenAI's protocol: a `ChatRequest` as its JSON request, its streamed answer as a `ChatResult`.
 
-For whoever asks an OpenAI-compatible service: over HTTP (`models.llm.openai_chat`) or, with `complete_over`, through
-anything that has `chat(body)`, such as a handle of Ray Serve. Knows no transport, no agent and no prompt wording.
+Over HTTP (`models.llm.openai_chat`) or, with `complete_over`, through anything that has `chat(body)`.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class StreamedAnswer:
         self._usage: Json = {}
 
     def add(self, chunk: Json) -> str:
-        """The text of this chunk, which may be empty."""
+        """Take the next chunk; gives its text, which may be empty."""
         self._usage = chunk.get("usage") or self._usage
         text = ""
         for choice in chunk.get("choices", []):
@@ -128,12 +127,14 @@ class StreamedAnswer:
 
 
 def out_of_tokens(request: ChatRequest, model: str) -> BudgetExceeded:
+    """The error of an answer that spent its tokens before its end."""
     return BudgetExceeded(
         f"the answer of {model!r} did not end within max_tokens={request.max_tokens}: raise max_tokens or ask for less"
     )
 
 
 def out_of_time(request: ChatRequest) -> BudgetExceeded:
+    """The error of an answer that spent its seconds before its end."""
     return BudgetExceeded(
         f"the answer did not end within timeout_seconds={request.timeout_seconds:g}: "
         "raise timeout_seconds or lower max_tokens"

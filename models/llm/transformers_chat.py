@@ -1,7 +1,7 @@
 """Chat in this process with transformers: text models, and LLaVA-type models that also see images.
 
 JSON answers are valid by construction (`models.llm.grammar`), sampling is seeded and touches no global random state,
-and every token is a chance to stop: cancelled, out of time, out of tokens. Knows no agent and no prompt wording.
+and every token is a chance to stop: cancelled, out of time, out of tokens.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from models.llm.grammar import Grammars, Sampler, SpecialTokens
 from models.spec import ChatModelSpec
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer makes of the first bytes of a letter of several."""
 
 
 class TextPieces:
-    """Writes one answer piece by piece."""
+    """Turns the tokens of one answer into text, written piece by piece as soon as each piece is certain."""
 
     def __init__(self, tokenizer: Any, stop: tuple[str, ...], write: Callable[[str], None]) -> None:
         """`tokenizer` of transformers; `stop` strings end the answer and are not part of it."""
@@ -49,7 +50,7 @@ class TextPieces:
         self._kept_back = max((len(text) for text in stop), default=1) - 1
         self._tokens: list[int] = []
         self._shown = 0
-        """Tokens whose text is out."""
+        """How many tokens have their text written."""
         self._context = 0
         """Where the window starts: tokens before it cannot change how later ones are spelled."""
         self._held = ""
@@ -57,11 +58,11 @@ class TextPieces:
 
     @property
     def text(self) -> str:
-        """What was written so far."""
+        """All text written so far."""
         return "".join(self._written)
 
     def add(self, token: int) -> None:
-        """The next token; special tokens have no text."""
+        """Take the next token; special tokens have no text."""
         self._tokens.append(token)
         before, now = self._decode(self._context, self._shown), self._decode(self._context, len(self._tokens))
         if len(now) > len(before) and not now.endswith(BROKEN):
@@ -110,7 +111,7 @@ class TransformersChat:
     """
 
     def __init__(self, spec: ChatModelSpec, folders: Mapping[str, Path], device: str) -> None:
-        """Loads the weights onto `device` ("cpu", "cuda", "cuda:1" …), offline, from safetensors only.
+        """Load the weights onto `device` ("cpu", "cuda", "cuda:1" …), offline, from safetensors only.
 
         Raises WeightsError when the folder cannot be loaded, or sees no images though the description says it does.
         """

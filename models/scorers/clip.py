@@ -1,7 +1,4 @@
-"""CLIP as the scorers use it: pictures and texts as unit vectors. Stock `CLIPModel` and processor, from one folder.
-
-Knows no dimension and no formula. Blocking; a caller runs it in a lane.
-"""
+"""Family `clip`: pictures and texts as unit vectors of one space, by the stock `CLIPModel` and processor."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 class ClipEncoder:
-    """`quality.score.Encoder` on the folder `main`."""
+    """A CLIP encoder on the folder `main`, as `quality.score.Encoder` wants one. Its calls block."""
 
     def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
-        """Loads onto `device`, offline, from safetensors only. Raises WeightsError."""
+        """Load the weights onto `device`, offline, from safetensors only. Raises WeightsError."""
         folder = folders["main"]
         self.name = spec.name
         self.fidelity: Literal["proxy", "toy"] = spec.fidelity
@@ -46,6 +43,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def images(self, frames: Iterable[Pixels]) -> npt.NDArray[np.float32]:
+        """Vectors of length 1, shape (frames, width)."""
         rows = [self._embed(batch) for batch in _batches(frames)]
         if not rows:
             return np.zeros((0, self._model.config.projection_dim), np.float32)
@@ -53,6 +51,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def text(self, text: str) -> tuple[npt.NDArray[np.float32], bool]:
+        """A vector of length 1, shape (width,), and whether the text was cut to what the model reads."""
         whole = len(self._tokenizer(text)["input_ids"])
         encoded = self._tokenizer(text, truncation=True, max_length=self._tokens, return_tensors="pt")
         pooled = self._model.text_model(**encoded.to(self.device)).pooler_output

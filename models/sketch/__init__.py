@@ -1,4 +1,4 @@
 """The embedded sketch family: a small procedural world and small models trained on nothing else.
 
-Knows neither jobs nor pipelines. The large open models load through the same stock classes as these weights do.
+The large open models load through the same stock classes as these weights do.
 """

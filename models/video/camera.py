@@ -17,13 +17,16 @@ from models.errors import InvalidRequest
 from models.spec import CameraMove, VideoModelSpec
 
 ZOOM = 1.35
+"""Factor by which a whole push in enlarges, and a whole pull back shows more."""
 PAN = 0.24
 """Share of the frame's width that a whole pan travels."""
 TILT = 0.2
+"""Share of the frame's height that a whole tilt travels."""
 ROLL = 14.0
 """Degrees. An orbit about a flat picture is a roll with a slight approach: what remains of it in a plane."""
 
 Matrix = NDArray[np.float64]
+"""Shape (3, 3), homogeneous pixel coordinates."""
 
 CAMERA_WORDS: dict[CameraMove, str] = {
     "static": "static camera",
@@ -78,7 +81,10 @@ def times(num_frames: int) -> list[float]:
 def followed(
     keyframe: NDArray[np.uint8], camera: str, num_frames: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Frames x height x width x 3 of the moved keyframe, its edges drawn out; frames x height x width: 1 inside it."""
+    """The keyframe as the camera sees it in each frame of a move, and where that view lies inside the keyframe.
+
+    Shapes (frames, height, width, 3), the keyframe's edges drawn out, and (frames, height, width): 1 inside, 0 beyond.
+    """
     height, width = keyframe.shape[:2]
     inside = np.ones((height, width), np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -17,7 +17,7 @@ NAME, IMPL_ID = "clip_consistency", "clip_consistency@1"
 
 
 def measure(shot: Shot) -> Score:
-    """1: every frame like the first and like the one before. Needs an encoder and at least 2 frames."""
+    """The score, 0 to 1 (every frame like the first and the one before). Needs an encoder and at least 2 frames."""
     if shot.encoder is None:
         return without_value(NAME, IMPL_ID, NO_ENCODER, shot)
     vectors = shot.vectors.astype(np.float64)

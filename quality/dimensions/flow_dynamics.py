@@ -17,10 +17,11 @@ from quality.score import Score, Shot
 METRIC_ID, IMPL_ID = "admint.flow_dynamics", "dis_dynamics@1"
 PAIRS_PER_SECOND = 8
 LARGEST = 0.05
+"""Share of the pixels whose magnitudes are averaged: those that move most."""
 
 
 def measure(shot: Shot) -> Score:
-    """0: nothing moves. Needs 2 frames of at least MIN_PIXELS."""
+    """The score in pixels, from 0 (nothing moves). Needs 2 frames of at least MIN_PIXELS."""
     step = max(1, round(shot.fps / PAIRS_PER_SECOND))
     frames = [frame for number, frame in enumerate(shot.frames()) if number % step == 0]
     if len(frames) < 2 or min(frames[0].shape[:2]) < MIN_PIXELS:

@@ -16,7 +16,7 @@ METRIC_ID, IMPL_ID = "admint.flow_smoothness", "flowwarp_smoothness@1"
 
 
 def measure(shot: Shot) -> Score:
-    """1: motion at constant speed. Needs 3 frames of at least MIN_PIXELS."""
+    """The score, 0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
     frames = list(shot.frames())
     if len(frames) < 3 or min(frames[0].shape[:2]) < MIN_PIXELS:
         reason = f"needs at least 3 frames of {MIN_PIXELS} pixels"

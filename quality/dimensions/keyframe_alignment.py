@@ -12,5 +12,5 @@ NAME, IMPL_ID = "keyframe_alignment", "clip_text_image@1"
 
 
 def measure(shot: Shot) -> Score:
-    """Needs an encoder and the prompt."""
+    """The cosine, -1 to 1. Needs an encoder and the prompt."""
     return alignment(shot, NAME, IMPL_ID, slice(0, 1))

@@ -21,7 +21,7 @@ NOTE = "no static filter was applied: wanted movement and cuts lower this score 
 
 
 def measure(shot: Shot) -> Score:
-    """Takes the frames one at a time. Fewer than two have no change to measure: no value, with the reason."""
+    """The score, 0 to 1 (a still picture). Takes the frames one at a time; fewer than two have no value."""
     decoder = shot.decoder
     in_float = (frame.astype(np.float32) for frame in shot.frames())
     changes = [np.abs(before - after).mean() for before, after in pairwise(in_float)]

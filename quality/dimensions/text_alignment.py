@@ -19,7 +19,7 @@ CUT = "the prompt is longer than the model reads: its end was left out"
 
 
 def measure(shot: Shot) -> Score:
-    """Needs an encoder and the prompt."""
+    """The mean cosine, -1 to 1. Needs an encoder and the prompt."""
     return alignment(shot, NAME, IMPL_ID, slice(None))
 
 

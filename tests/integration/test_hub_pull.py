@@ -232,4 +232,4 @@ def test_a_hub_that_is_not_there_and_an_offline_switch_are_named(hub, pull):
     assert "DownloadError: the hub does not describe 'owner/big'" in gone.stdout
     offline = pull(HF_HUB_OFFLINE="1")
     assert offline.returncode == 2
-    assert "HF_HUB_OFFLINE forbids" in offline.stdout
+    assert "HF_HUB_OFFLINE forbids pulling" in offline.stdout
