@@ -27,14 +27,12 @@ from models.errors import InferenceFailed, ModelError
 from models.interfaces import ImageResult, VideoResult
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, Size, VideoModelSpec, WeightSource
 from pipelines.orders.ad import AdPlanner
-from pipelines.orders.clip import clip_generation
-from pipelines.records import NewGeneration
 from pipelines.store.database import sqlite_url
 from serving.backends.in_process import LocalBackend, LocalModels
 from serving.gateway.app import create_app
 from serving.gateway.services import Limits, Services
 from serving.profile_models import ModelSet
-from serving.server.services import SilentNotifier, services_over
+from serving.server.services import ProfileClipPlanner, SilentNotifier, services_over
 from serving.server.store import open_store
 from serving.server.worker import ServerWorker
 from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
@@ -213,7 +211,8 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
         opened, backend, worker or SilentNotifier(), auth=auth,
         plan_ad=AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps),
         manifest=lambda: _described(image, _first(backend, "video")).manifest,
-        plan_clip=lambda order: _plan_clip(backend, order), keyframe_model=image.name, limits=limits,
+        plan_clip=ProfileClipPlanner(lambda video: _described(image, backend.specs[video])),
+        keyframe_model=image.name, limits=limits,
     )  # fmt: skip
     # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -249,9 +248,3 @@ def _described(image, video):
 
 def _models(backend, chat, image, video):
     return LocalModels(backend, _described(backend.specs[image], backend.specs[video]))
-
-
-def _plan_clip(backend, order):
-    spec = backend.specs[order.model]
-    brief, recipe, given = clip_generation(order, spec, load_recipe("clip"))
-    return NewGeneration(brief, recipe, given, _described(_first(backend, "image"), spec).manifest)

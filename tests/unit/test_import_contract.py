@@ -29,7 +29,7 @@ SERVING_MAY_IMPORT = {
     "run_folder": {"backends"},
     "local_run": {"backends", "console", "reference_files", "run_folder"},
     "ad_flags": {"reference_files", "run_folder"},
-    "client": {"console", "errors", "reference_files", "run_folder"},
+    "client": {"ad_flags", "console", "errors", "reference_files", "run_folder"},
     "cli": {
         "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
         "profile_models", "reference_files", "server",
@@ -109,6 +109,16 @@ def test_apis_of_the_gateway_do_not_import_each_other_and_nothing_below_imports_
         and part not in API_MAY_IMPORT.get(layer(path, "serving.gateway"), set())
     }
     assert not wrong
+
+
+def test_no_two_parts_of_the_gateway_import_each_other():
+    arrows = {
+        (layer(path, "serving.gateway"), part)
+        for path in modules("serving/gateway")
+        for _, part in parts_of("serving.gateway", path)
+        if part != layer(path, "serving.gateway")
+    }
+    assert not {arrow for arrow in arrows if arrow[::-1] in arrows}
 
 
 def layer(path: Path, package: str) -> str:

@@ -15,7 +15,6 @@ from serving.gateway.auth.gate import caller, owner
 from serving.gateway.auth.login import MAX_CHARACTERS, Auth, Tokens, log_in
 from serving.gateway.auth.login import refresh as refreshed
 from serving.gateway.auth.tokens import LIFE_SECONDS, hashed, new_key, new_token
-from serving.gateway.services import services
 
 MAX_TOKEN = 4096
 
@@ -155,7 +154,8 @@ async def revoke_key(request: Request, key_id: str) -> None:
 
 
 def _auth(request: Request) -> Auth:
-    return services(request).auth
+    found: Auth = request.app.state.services.auth  # `services` imports this folder: no import of it here
+    return found
 
 
 def _login_id(request: Request) -> str:
