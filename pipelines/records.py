@@ -147,9 +147,9 @@ class GenerationOutputs(Plain):
     """What a generation has made so far."""
 
     last_seq: int
-    """Of its log."""
+    """`seq` of the newest event."""
     outputs: dict[StageName, Any]
-    """Of its finished stages, as JSON of their fields of `RunState`."""
+    """Outputs of the finished stages, as JSON of their fields of `RunState`."""
     messages: tuple[Message, ...]
     takes: tuple[Take, ...]
 

@@ -27,7 +27,7 @@ class Entity(Plain):
 
 
 class Premise(Plain):
-    """What an ad is about, known before its story is told."""
+    """What an ad is about, known before its story is written."""
 
     entities: tuple[Entity, ...]
     """The product first."""

@@ -49,9 +49,9 @@ class Reading(Plain):
 
     intent: Literal["approve", "regenerate", "question", "which_scene"]
     scene_numbers: tuple[int, ...] = ()
-    """Of `regenerate`: the scenes named; empty: the whole stage."""
+    """For `regenerate`: the scenes that are named; empty: the whole stage."""
     unknown_scene: int | None = None
-    """Of `which_scene`: the scene that was named and does not exist."""
+    """For `which_scene`: a scene that is named and does not exist."""
 
 
 def read_feedback(text: str, scene_count: int | None, focus: int | None) -> Reading:

@@ -76,7 +76,7 @@ MODIFIABLE: dict[StageName, frozenset[str]] = {
     "storyboard": frozenset({"prompt", "negative_prompt", "seed"}),
     "video": frozenset({"prompt", "negative_prompt", "seed", "camera"}),
 }
-"""The modifications that a stage can follow; agents are told in words."""
+"""The modifications that a stage can follow; stages of agents follow feedback in words only."""
 REVISABLE: tuple[StageName, ...] = ("story", "scenes", *MODIFIABLE)
 WORDS: tuple[StageName, ...] = ("story", "scenes")
 

@@ -86,7 +86,7 @@ class AdPlanner:
     """Recipe by name; raises BadInput for an unknown one."""
     image_model: ImageModelSpec
     fps: int
-    """Of the finished video."""
+    """Frames per second of the finished video."""
 
     def plan(self, request: AdRequest) -> AdOrder:
         """Raises BadInput."""

@@ -90,7 +90,7 @@ class StageTime:
     name: str
     seconds: float
     percent: float
-    """Of the longest stage."""
+    """Share of the longest stage."""
     steps: tuple[tuple[StepTiming, float], ...]
     """With the percentage on the same scale, so that the steps of a stage add up to its bar."""
 
