@@ -1,6 +1,7 @@
 # Two commands: `make demo` shows what AdMint does, `make test` proves it. Both set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
 DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
@@ -20,14 +21,19 @@ demo: setup  ## make an ad from the example brief, on this machine, without a GP
 serve: setup-all  ## the embedded profile behind HTTP, OpenAI-compatible, at port 8000
 	$(BIN)/admint serve
 
+# In two parts: first a file at a time on each core, with the share of the code that is run; then what wants the machine
+# for itself (kills, leases of a second, Ray), one test after the other. The second part runs also when the first failed.
 test: packages setup-all  ## run the whole suite, and measure what of the code it runs
-	$(BIN)/python -m pytest --cov --cov-report=term
+	@$(PYTEST) -m "not serial" --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  --cov --cov-report=term; parallel=$$?; \
+	$(PYTEST) -m serial; serial=$$?; \
+	exit $$((parallel | serial))
 
 check: setup-all  ## lint, format, types, import contract, module size (read-only)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy admint.py .ci/release_check.py configs models pipelines quality serving benchmarks tests
-	$(BIN)/python -m pytest -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
+	$(PYTEST) -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
 
 openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
 	$(BIN)/python -m serving.gateway > docs/openapi.json

@@ -15,6 +15,14 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what wants the machine for itself: leases of a second, kills, and a cluster with its models."""
+    for item in items:
+        if item.path.parent.name == "chaos" or "ray_session" in item.fixturenames:
+            item.add_marker(pytest.mark.serial)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():
     import torch
