@@ -1,6 +1,6 @@
 """Clean latents of pictures: from pixels with an `AutoencoderKL`, and as bytes that one call hands to another.
 
-Encoding is without chance: the posterior's mode, where pipelines would sample.
+Encoding is deterministic: the posterior's mode, where pipelines would sample.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ class PreparedReferences:
     def prepare_ip_adapter_image_embeds(
         self, image: None, embeddings: list[torch.Tensor], device: torch.device, *args: Any
     ) -> list[torch.Tensor]:
+        """The given `embeddings`, on `device`."""
         return [embedding.to(device) for embedding in embeddings]
 
 
@@ -225,8 +226,9 @@ def check_references(spec: PictureModelSpec, request: ImageRequest | VideoReques
     count, limit = len(request.references), spec.references
     if count > limit:
         takes = f"{limit} reference images" if limit else "no reference images"
+        given = f"{count} were" if count > 1 else "1 was"
         raise InvalidRequest(
-            f"model {spec.name!r} takes {takes}, but {count} were given; leave {'some' if limit else 'them'} out, or"
+            f"model {spec.name!r} takes {takes}, but {given} given; leave {'some' if limit else 'them'} out, or"
             f" choose a model that takes {'more' if limit else 'references'}"
         )
     if request.adapter.mask is not None and not spec.reference_mask:

@@ -54,10 +54,12 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
             mask = decode_mask(request.inpaint.mask, "the mask", **size)
             # The masked image matters to denoisers that see it as channels; as latents it costs no encoding.
             start = {"image": clean, "mask_image": mask, "masked_image_latents": clean, "latents": noise}
-            return self._pipelines[2], {**size, **start, "strength": request.inpaint.strength}
+            _, _, inpainting = self._pipelines
+            return inpainting, {**size, **start, "strength": request.inpaint.strength}
         if request.start and request.start.strength < 1.0:
             start = {"image": self._start(request), "latents": noise}
-            return self._pipelines[1], {**size, **start, "strength": request.start.strength}
+            _, image_to_image, _ = self._pipelines
+            return image_to_image, {**size, **start, "strength": request.start.strength}
         return self._pipeline, {**size, "latents": self._packed(noise)}
 
     def _start(self, request: ImageRequest) -> torch.Tensor:

@@ -179,6 +179,7 @@ class _ResponseFormat(Plain):
     json_schema: _Schema | None = None
 
     def schema_of_answer(self) -> dict[str, Any] | None:
+        """The JSON schema of the answer; None for free text."""
         if self.type == "text":
             return None
         if self.type == "json_object":

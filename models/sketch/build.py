@@ -1,7 +1,7 @@
 """Untrained stand-ins for the sketch weights: small stock-class models, built from a seed, equal byte for byte.
 
 They load through exactly the code that loads the trained and the large ones, and they draw noise and write nonsense:
-whoever runs them says so (`models.weights.Library.untrained_parts`). Knows no training, world or library folder.
+whoever runs them says so (`models.weights.Library.untrained_parts`).
 """
 
 from __future__ import annotations

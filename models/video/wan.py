@@ -31,13 +31,13 @@ KEEP, MAKE = 0, 255
 """Values of VACE's mask."""
 
 
-class WanText(VideoEngine):
-    """VideoModel over WanPipeline, from texts alone, and the base of the others: the part `main`, 4k + 1 frames."""
+class WanEngine(VideoEngine):
+    """What the three Wan families have in common: the part `main`, and clips of 4k + 1 frames."""
 
     cached_texts = 32
     prompt_tokens = 512
     """What the stock pipeline's call encodes; its `encode_prompt` alone would take 226."""
-    stock: ClassVar[Any] = WanPipeline
+    stock: ClassVar[Any]
     """The pipeline class of diffusers."""
 
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
@@ -57,12 +57,17 @@ class WanText(VideoEngine):
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         return {"max_sequence_length": self.prompt_tokens}
 
+    def _transformer(self) -> Any:
+        return self._pipeline.transformer or self._pipeline.transformer_2
+
+
+class WanText(WanEngine):
+    """VideoModel over WanPipeline: from texts alone."""
+
+    stock = WanPipeline
+
     def _check(self, request: VideoRequest) -> None:
         super()._check(request)
-        self._check_given(request)
-
-    def _check_given(self, request: VideoRequest) -> None:
-        """Raises InvalidRequest for given frames, or none, where the weights do not allow it."""
         for name in ("first_frame", "last_frame"):
             if getattr(request, name):
                 raise InvalidRequest(
@@ -70,11 +75,8 @@ class WanText(VideoEngine):
                     " family wan, wan-vace or ltx"
                 )
 
-    def _transformer(self) -> Any:
-        return self._pipeline.transformer or self._pipeline.transformer_2
 
-
-class Wan(WanText):
+class Wan(WanEngine):
     """VideoModel over WanImageToVideoPipeline: from a first frame, to a last one where the weights were trained so."""
 
     stock = WanImageToVideoPipeline
@@ -85,7 +87,8 @@ class Wan(WanText):
         frames = {key: decode_covering(frame, f"the {name}", *size) for key, name, frame in given if frame}
         return super()._condition(request) | frames
 
-    def _check_given(self, request: VideoRequest) -> None:
+    def _check(self, request: VideoRequest) -> None:
+        super()._check(request)
         name = self._spec.name
         if not request.first_frame:
             raise InvalidRequest(f"model {name!r} starts a clip from its keyframe; give first_frame")
@@ -102,7 +105,7 @@ class Wan(WanText):
         return config.pos_embed_seq_len is not None
 
 
-class WanVACE(WanText):
+class WanVACE(WanEngine):
     """VideoModel over WanVACEPipeline: with references as images, and a first and a last frame where given."""
 
     stock = WanVACEPipeline
@@ -124,7 +127,8 @@ class WanVACE(WanText):
     def _notes(self, request: VideoRequest) -> tuple[str, ...]:
         return (*super()._notes(request), *reference_notes(request.references, request.adapter))
 
-    def _check_given(self, request: VideoRequest) -> None:
+    def _check(self, request: VideoRequest) -> None:
+        super()._check(request)
         check_given_frames(self._spec, request)
         references = _count_references(request)
         if references > super()._latent_shape(request)[-1]:
