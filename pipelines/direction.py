@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from models.interfaces import Plain, Seed
 from models.spec import CameraMove
 from pipelines.brief import MAX_REFERENCES, BriefReference
-from pipelines.recipe import StageName
+from pipelines.recipe import STAGE_ORDER, StageName
 from pipelines.steps import Json, TakeKind
 
 MAX_REVISIONS = 200
@@ -22,15 +22,10 @@ Wish = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
 
 DEPENDENTS: dict[StageName, tuple[StageName, ...]] = {
-    "story": ("scenes", "reference_image", "storyboard", "video", "stitch", "quality"),
-    "scenes": ("storyboard", "video", "stitch", "quality"),
-    "reference_image": ("storyboard", "video", "stitch", "quality"),
-    "storyboard": ("video", "stitch", "quality"),
-    "video": ("stitch", "quality"),
-    "stitch": ("quality",),
-    "quality": (),
+    stage: tuple(later for later in STAGE_ORDER[place:] if (stage, later) != ("scenes", "reference_image"))
+    for place, stage in enumerate(STAGE_ORDER, start=1)
 }
-"""The stages whose results follow from a stage's."""
+"""The stages whose results follow from a stage's: all that run later, but the product is not drawn from the scenes."""
 TAKE_STAGE: dict[TakeKind, StageName] = {
     "reference": "reference_image",
     "keyframe": "storyboard",
@@ -43,7 +38,7 @@ TAKE_STAGE: dict[TakeKind, StageName] = {
 class Approval(Plain):
     stage: StageName
     selected_indices: tuple[int, ...] | None = None
-    """0-based, which of the stage's outputs are kept (`stages/selection.py`); None: as the stage has them."""
+    """0-based, which of the stage's outputs are kept (`stages.story.keep_selected`); None: as the stage has them."""
     notes: Wish | None = None
 
 

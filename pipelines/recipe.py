@@ -5,7 +5,7 @@ Read from `configs/recipes/*.yaml`; an unknown key is an error.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,15 +16,8 @@ from pipelines.coherence import CoherenceSettings
 from pipelines.errors import BadInput
 
 StageName = Literal["story", "scenes", "reference_image", "storyboard", "video", "stitch", "quality"]
-STAGE_ORDER: tuple[StageName, ...] = (
-    "story",
-    "scenes",
-    "reference_image",
-    "storyboard",
-    "video",
-    "stitch",
-    "quality",
-)
+"""The stages by name, in the order in which they run."""
+STAGE_ORDER: tuple[StageName, ...] = get_args(StageName)
 Score = Annotated[float, Field(ge=0.0, le=100.0)]
 Rounds = Annotated[int, Field(ge=1, le=10)]
 Transition = Literal["crossfade", "cut", "fade"]

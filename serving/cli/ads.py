@@ -116,9 +116,6 @@ def _server_request(flags: AdFlags, wait_after: StageName | None) -> GenerationR
         return generation_request(*flags.read(approvals=() if wait_after is None else (wait_after,)))
 
 
-BEFORE_VIDEO: tuple[StageName, ...] = ("story", "scenes", "reference_image", "storyboard")
-
-
 def pipeline(
     output: Annotated[Path | None, typer.Option("--output", help="Folder for the finished ad; must be new.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="What the ad is for; @FILE reads a file.")] = None,
@@ -189,9 +186,16 @@ def pipeline(
         if address:
             record = _make_on_server(address, flags, folder, full_pipeline)
         else:
-            work = _run_locally(folder, profile, flags, None if full_pipeline else BEFORE_VIDEO)
+            work = _run_locally(folder, profile, flags, None if full_pipeline else _before_video())
             record = run_to_end(work, Resumable(folder))
     print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
+
+
+def _before_video() -> tuple[StageName, ...]:
+    """The stages of a run that stops at the storyboard."""
+    from pipelines.recipe import STAGE_ORDER
+
+    return STAGE_ORDER[: STAGE_ORDER.index("video")]
 
 
 def _make_on_server(server: str, flags: AdFlags, folder: Path, full: bool) -> RunRecord:

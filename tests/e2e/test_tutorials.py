@@ -11,10 +11,12 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from tests.support.command import REPOSITORY, environment
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+OWN = ("recipe", "model", "dimension", "family", "stage", "route")
 LEFT_OUT = {".git", ".venv", "build", "dist", "benchmarks", "weights", "__pycache__"}
 
 
@@ -107,6 +109,25 @@ def test_an_own_dimension_is_measured_and_tested(first_ad, follow):
     assert "2 passed" in said
 
 
+def test_an_own_family_draws_what_the_prompt_names(follow, checkout):
+    assert "3 passed" in follow("own-family.md")
+    with Image.open(checkout / "swatches" / "image-001.png") as picture:
+        above, below = picture.getpixel((128, 8)), picture.getpixel((128, 247))
+    assert above[0] > 2 * above[2]
+    assert below[2] > 2 * below[0]
+
+
+def test_an_own_stages_result_stands_in_the_record_of_the_run(follow):
+    said = follow("own-stage.md")
+    assert re.search(r"^1 (#[0-9a-f]{6} ?){4}\n2 (#[0-9a-f]{6} ?){4}$", said, re.MULTILINE)
+    assert "1 passed" in said
+
+
+def test_an_own_route_answers_and_is_held_by_the_test_of_every_route(follow, checkout):
+    assert " passed" in follow("own-route.md")
+    assert '"/api/v1/frameworks/{framework}"' in (checkout / "docs" / "openapi.json").read_text()
+
+
 def test_the_deployment_files_of_the_cluster_tutorial_are_written(follow, checkout):
     follow("cluster.md")
     assert "import_path: serving.app:application" in (checkout / "serve.yaml").read_text()
@@ -115,4 +136,4 @@ def test_the_deployment_files_of_the_cluster_tutorial_are_written(follow, checko
 
 def test_every_tutorial_is_run():
     pages = {page.name for page in (REPOSITORY / "docs" / "tutorials").glob("*.md")}
-    assert pages == {"first-ad.md", "own-recipe.md", "own-model.md", "own-dimension.md", "cluster.md"}
+    assert pages == {"first-ad.md", "cluster.md", *(f"own-{what}.md" for what in OWN)}

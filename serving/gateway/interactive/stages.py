@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pipelines.recipe import Recipe, StageName
+from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import Generation
 from serving.gateway.generations.views import stages_of
 
@@ -20,14 +20,10 @@ SessionStage = Literal["story", "reference_image", "storyboard", "video", "compl
 
 WORK_STAGES: tuple[WorkStage, ...] = get_args(WorkStage)
 WORK_STAGE: dict[StageName, WorkStage] = {
-    "story": "story",
-    "scenes": "reference_image",
-    "reference_image": "reference_image",
-    "storyboard": "storyboard",
-    "video": "video",
-    "stitch": "video",
-    "quality": "video",
+    stage: next((own for own in WORK_STAGES if own in STAGE_ORDER[place:]), WORK_STAGES[-1])
+    for place, stage in enumerate(STAGE_ORDER)
 }
+"""What the owner sees while a stage runs: the next stage that is shown, or the last one."""
 
 
 def work_stage(generation: Generation) -> WorkStage:
