@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 
 import av
@@ -10,9 +11,29 @@ import pytest
 
 from tests.support.command import PROMPT, admint, result, start_admint
 
-QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--seed", "5")
+QUICK = ("--prompt", PROMPT, "--recipe", "express", "--duration", "9", "--scenes", "2", "--seed", "5")
 
 LEARNED = ("clip_consistency", "text_alignment", "keyframe_alignment")
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run that ends at its storyboard, stopped by Ctrl-C before it came so far: its folder and its command."""
+    folder = tmp_path_factory.mktemp("interrupted") / "ad"
+    with start_admint("pipeline", *QUICK, "--output", folder, in_background=True) as command:
+        command.until_says("storyboard")
+        command.interrupt()
+        command.end()
+    return folder, command
+
+
+@pytest.fixture(scope="module")
+def resumed(interrupted):
+    """The same run at its storyboard: its folder, the states before, and its result."""
+    folder, _ = interrupted
+    with closing(sqlite3.connect(folder / ".admint" / "store.sqlite")) as store:
+        states = store.execute("select status from generations").fetchall()
+    return folder, states, result(admint("pipeline", "--resume", folder, "--json"))
 
 
 def test_the_output_folder_holds_video_thumbnail_report_run_and_every_take(finished):
@@ -101,23 +122,20 @@ def test_a_run_whose_model_changed_since_is_not_resumed_under_the_old_manifest(f
     assert "the image model 'sketch-image' changed since" in refused.stderr
 
 
-def test_ctrl_c_stops_a_run_that_a_script_put_in_the_background_and_a_resume_finishes_it(tmp_path):
-    folder = tmp_path / "ad"
-    with start_admint("pipeline", *QUICK, "--output", folder, in_background=True) as command:
-        command.until_says("storyboard")
-        command.interrupt()
-        said = command.rest()
-    assert command.exit_code == 130, said
-    assert f"admint pipeline --resume {folder}" in said
-    with sqlite3.connect(folder / ".admint" / "store.sqlite") as store:
-        assert store.execute("select status from generations").fetchone() == ("pending",)
-    store.close()
-    assert result(admint("pipeline", "--resume", folder, "--json"))["status"] == "completed"
+def test_ctrl_c_stops_a_run_that_a_script_put_in_the_background_and_says_how_to_resume_it(interrupted):
+    folder, command = interrupted
+    assert command.exit_code == 130, command.said
+    assert f"admint pipeline --resume {folder}" in command.said
 
 
-def test_without_full_pipeline_it_stops_at_the_storyboard_and_a_resume_goes_on_from_there(tmp_path):
-    folder = tmp_path / "ad"
-    first = result(admint("pipeline", *QUICK, "--output", folder, "--json"))
+def test_a_resume_finishes_what_ctrl_c_stopped(resumed):
+    _, states, printed = resumed
+    assert states == [("pending",)]
+    assert printed["status"] == "completed"
+
+
+def test_without_full_pipeline_it_stops_at_the_storyboard_and_a_resume_goes_on_from_there(resumed):
+    folder, _, first = resumed
     assert first["video"] is None
     assert not (folder / "final.mp4").exists()
     keyframes = {path: path.read_bytes() for path in folder.glob("scenes/*/keyframe*.png")}
