@@ -45,7 +45,7 @@ from pipelines.brief import BriefReference
 from pipelines.media import encode_png
 from pipelines.recipe import Recipe, SceneAgents, StoryAgents
 from pipelines.scoring import ScoreRequest
-from pipelines.screenplay import Entity
+from pipelines.screenplay import Entity, Premise
 from pipelines.stages.context import StageContext
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
@@ -218,14 +218,18 @@ async def measure_critics(step: EvalStep, count: int, rng: Random) -> dict[str, 
         ad = Ad(rng, held=True)
         world = ad.world
         bad = author.spoiled(world, ad.story, rng)
-        asked = [story_critique_question(world.brief, world.entities, one, 0) for one in (ad.story, bad)]
+        asked = [
+            story_critique_question(world.brief, Premise(entities=world.entities), one, (), 0)
+            for one in (ad.story, bad)
+        ]
         scores = [(await step.answer(question, CritiqueAnswer)).score() for question in asked]
         if bad != ad.story:
             stories.add(scores[0] > scores[1], f"{scores} {bad.model_dump_json()[:300]}")
         good = author.scene(world, ad.story, ad.number, rng)
         worse = author.spoiled_scene(world, good, ad.story, ad.number, rng)
         questions = [
-            scene_critique_question(world.brief, ad.story, world.entities, ad.number, one, 0) for one in (good, worse)
+            scene_critique_question(world.brief, ad.story, world.entities, ad.number, one, (), 0)
+            for one in (good, worse)
         ]
         marks = [(await step.answer(question, CritiqueAnswer)).score() for question in questions]
         if worse != good:

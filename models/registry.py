@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, str] = {
     "llava": "models.llm.transformers_chat:TransformersChat",
     "openai": "models.llm.openai_chat:OpenAIChat",
+    "sketch-author": "models.sketch.author:SketchAuthor",
     "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
     "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
     "flux": "models.image.flux:Flux",

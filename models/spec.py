@@ -76,9 +76,34 @@ class ChatModelSpec(SpecBase):
     timeout_seconds: float = 120.0
 
 
+Words = dict[str, tuple[str, ...]]
+"""The words for each thing, the thing's own name among them."""
+
+
+class Domain(Plain):
+    """What a family was trained to draw, by name, with all words that mean the same. What it lacks it cannot draw."""
+
+    products: Words
+    default_product: str
+    """Drawn for a brief that names no product."""
+    colours: Words
+    materials: Words
+    settings: Words
+    settings_as_said: dict[str, str]
+    """Each setting as a place in a sentence: `on the beach`."""
+    times: Words
+    """Times of day."""
+    languages: tuple[str, ...] = ("en",)
+    """Of briefs that its agents understand, ISO 639-1."""
+    nearest_colours: dict[str, str] = Field(default_factory=dict)
+    """For colours that it lacks."""
+
+
 class PictureModelSpec(SpecBase):
     """What image and video models have in common."""
 
+    domain: Domain | None = None
+    """None: open, as for models that were trained on pictures of everything."""
     sizes: dict[AspectRatio, Size]
     size_multiple: int = 8
     num_inference_steps: int

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from models.interfaces import Plain, Seed
 from models.spec import CameraMove
 from pipelines.brief import MAX_REFERENCES, BriefReference
+from pipelines.facts import FactEdits
 from pipelines.recipe import STAGE_ORDER, StageName
 from pipelines.steps import Json, TakeKind
 
@@ -114,6 +115,8 @@ class Direction(Plain):
     """At most one per kind and scene."""
     references: Annotated[tuple[BriefReference, ...], Field(max_length=MAX_REFERENCES)] = ()
     """Uploaded after the start; they act from the stage `reference_image` on."""
+    facts: FactEdits = FactEdits()
+    """Corrections of what was read in the brief."""
 
     def approval(self, stage: StageName) -> Approval | None:
         return next((approval for approval in self.approvals if approval.stage == stage), None)

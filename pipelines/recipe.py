@@ -21,6 +21,11 @@ STAGE_ORDER: tuple[StageName, ...] = get_args(StageName)
 Score = Annotated[float, Field(ge=0.0, le=100.0)]
 Rounds = Annotated[int, Field(ge=1, le=10)]
 Transition = Literal["crossfade", "cut", "fade"]
+FactName = Literal[
+    "product", "colour", "material", "other_product", "brand", "place", "claim", "offer", "call_to_action", "language",
+    "length", "repetition", "event", "avoid", "feedback",
+]  # fmt: skip
+"""What of a brief a draft can break (`pipelines.agents.judge`)."""
 
 
 class StoryAgents(Plain):
@@ -95,6 +100,8 @@ class Recipe(Plain):
     """Used when the brief names none."""
     story: StoryAgents = StoryAgents()
     scenes: SceneAgents = SceneAgents()
+    facts: tuple[FactName, ...] = get_args(FactName)
+    """The facts that matter: a draft that breaks one is not approved, whatever its score."""
     transitions: Transitions = Transitions()
     coherence: CoherenceSettings = CoherenceSettings()
     """Used for every coherence field that the brief leaves unset."""

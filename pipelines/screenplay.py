@@ -12,6 +12,8 @@ from pydantic import Field
 
 from models.interfaces import Plain, ReferenceRole
 from models.spec import CameraMove
+from pipelines.facts import BriefFacts
+from pipelines.recipe import FactName
 
 
 class Entity(Plain):
@@ -31,8 +33,16 @@ class Premise(Plain):
 
     entities: tuple[Entity, ...]
     """The product first."""
-    places: tuple[str, ...]
-    """Where the brief sets the ad, in order; empty when it leaves that open."""
+    facts: BriefFacts = BriefFacts()
+    """What the brief says, and no draft may contradict."""
+
+
+class BrokenFact(Plain):
+    """A fact of the brief that a draft contradicts or leaves out."""
+
+    fact: FactName
+    fix: str
+    """A sentence that says what to change."""
 
 
 class Beat(Plain):
@@ -86,6 +96,8 @@ class Scene(Plain):
     iterations: int
     approved: bool
     critique: Critique | None
+    broken: tuple[BrokenFact, ...] = ()
+    """The facts that it breaks, of those that matter to its recipe; () also for scenes that a file gave."""
 
 
 class PairAnalysis(Plain):
@@ -111,6 +123,8 @@ class StoryRound(Plain):
     iteration: int
     draft: Story
     critique: Critique | None
+    broken: tuple[BrokenFact, ...] = ()
+    """The facts that it breaks, of those that matter to its recipe."""
 
 
 class StoryResult(Plain):
@@ -123,6 +137,10 @@ class StoryResult(Plain):
     approved: bool
     text: str
     """The story as text, for people and for the contract's `story`."""
+    facts: BriefFacts = BriefFacts()
+    """What the brief says, as it was read, with the owner's corrections."""
+    warnings: tuple[str, ...] = ()
+    """What was drawn otherwise than the brief says, or chosen because it says nothing."""
 
 
 class ScenesResult(Plain):

@@ -23,6 +23,8 @@ from models.spec import ChatModelSpec
 API_KEY_VARIABLE = "ADMINT_OPENAI_API_KEY"
 """Environment variable of the key; never in a file of `configs/`. Servers of one's own usually need none."""
 
+MAX_RETRIES = 4
+
 
 class OpenAIChat:
     """A `ChatModel` behind `spec.base_url`, which serves `spec.remote_model`."""
@@ -37,7 +39,8 @@ class OpenAIChat:
         self._spec = spec
         self._model = spec.remote_model
         key = os.environ.get(API_KEY_VARIABLE, "none")
-        self._client = openai.OpenAI(base_url=spec.base_url, api_key=key, max_retries=1)
+        # Answers 429 and 5xx are asked again by the client, after the time that the server names.
+        self._client = openai.OpenAI(base_url=spec.base_url, api_key=key, max_retries=MAX_RETRIES)
 
     def complete(self, request: ChatRequest, watcher: Watcher) -> ChatResult:
         """Answer `request`; with a schema the text is one JSON value that parses.

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest
+from models.errors import BrokenAnswer, BudgetExceeded, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, Watcher
 
 Json = dict[str, Any]
@@ -110,10 +111,11 @@ class StreamedAnswer:
         if reason not in ("stop", "length"):
             raise InferenceFailed(f"{self._place} ended the answer with {reason!r} and not at its end: try again")
         if request.json_schema is not None and reason == "stop":
+            text = bare_json(text)
             try:
                 json.loads(text)
             except ValueError as error:
-                raise InferenceFailed(
+                raise BrokenAnswer(
                     f"{self._place} was asked for JSON and answered {text[:80]!r} ({error}): does it support "
                     "response_format json_schema?"
                 ) from error
@@ -124,6 +126,24 @@ class StreamedAnswer:
             seconds=seconds,
             finish_reason="length" if reason == "length" else "stop",
         )
+
+
+def bare_json(text: str) -> str:
+    """The JSON object in an answer, without the thoughts, the code fence and the prose that some servers put around it.
+
+    The text as it is when there is no whole object in it.
+    """
+    text = re.sub(r"^.*?</think>", "", text, count=1, flags=re.DOTALL).strip()
+    start = text.find("{")
+    if start <= 0 and not text.endswith("```"):
+        try:
+            return text[: json.JSONDecoder().raw_decode(text)[1]]
+        except ValueError:
+            return text
+    try:
+        return text[start : start + json.JSONDecoder().raw_decode(text[start:])[1]]
+    except ValueError:
+        return text
 
 
 def out_of_tokens(request: ChatRequest, model: str) -> BudgetExceeded:

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from models.errors import BudgetExceeded
+from models.errors import BrokenAnswer, BudgetExceeded
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Plain, Seed
+from models.llm.openai_wire import bare_json
 from models.spec import ChatModelSpec
+from pipelines.agents.sanity import Odd, check_text
 from pipelines.coherence import derived_seed
 from pipelines.errors import AgentFailed
 from pipelines.screenplay import Critique
@@ -94,7 +96,9 @@ async def ask(
 ) -> A:
     """Ask until the answer is valid JSON of `answer_type` and passes `check` (which raises ValueError).
 
-    An invalid answer is shown to the model together with its error. Raises AgentFailed after `MAX_ATTEMPTS`.
+    An invalid answer is shown to the model together with its error; so is one whose texts nobody should read
+    (`pipelines.agents.sanity`). Raises AgentFailed after `MAX_ATTEMPTS`; only a word that is merely unknown is then
+    believed.
     """
     images = tuple(EncodedImage(data=context.artifacts.read(sha256)) for sha256 in question.images)
     opening: tuple[ChatMessage, ...] = (
@@ -103,6 +107,7 @@ async def ask(
     )
     exchange = opening
     problem = ""
+    believed: A | None = None
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             text = (await context.chat(_request(context, question, exchange, attempt))).text
@@ -111,9 +116,17 @@ async def ask(
                 str(error),
                 (*opening, _correction("The answer was too long. Be much shorter.")),
             )
+        except BrokenAnswer as error:
+            problem, exchange = str(error), (*opening, _correction(f"{error}. Answer with one JSON object alone."))
         else:
             try:
-                return _parsed(text, answer_type, check)
+                answer = _parsed(text, answer_type, check)
+                try:
+                    check_text(answer.model_dump(mode="json"), question.user, question.json_schema)
+                except Odd:
+                    believed = answer
+                    raise
+                return answer
             except ValueError as error:
                 problem = _one_line(error)
                 invalid = ChatMessage(role="assistant", content=text or "(nothing)")
@@ -124,6 +137,8 @@ async def ask(
                 )
         if attempt < MAX_ATTEMPTS:
             await context.notice("agent_retry", f"the {question.agent} is asked again: {problem}", "warning")
+    if believed is not None:
+        return believed
     raise AgentFailed(
         f"the {question.agent} gave no valid answer in {MAX_ATTEMPTS} attempts, last because of: {problem}; "
         "resume to try again, or use a larger chat model"
@@ -147,7 +162,10 @@ def _correction(text: str) -> ChatMessage:
 
 
 def _parsed(text: str, answer_type: type[A], check: Callable[[A], None] | None) -> A:
-    answer = answer_type.model_validate(json.loads(text))
+    data = json.loads(bare_json(text))
+    if isinstance(data, dict):  # a field too many, such as a duration, is none that counts
+        data = {name: value for name, value in data.items() if name in answer_type.model_fields}
+    answer = answer_type.model_validate(data)
     if check is not None:
         check(answer)
     return answer

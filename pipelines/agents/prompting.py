@@ -6,10 +6,13 @@ Pure functions. One line per fact, so that a small model finds it and a large on
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pipelines.agents.facts import head_noun
 from pipelines.brief import Brief
-from pipelines.screenplay import Critique, Entity, SceneDraft, Story
+from pipelines.facts import BriefFacts
+from pipelines.language import NAMES
+from pipelines.screenplay import BrokenFact, Critique, Entity, SceneDraft, Story
 
 MAX_IMAGE_WORDS = 25
 """The sketch family's text encoder reads about 30 tokens; CLIP's reads 77."""
@@ -61,8 +64,10 @@ def _subject(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
 
 
 def _action(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
-    """The action without the look in the names, which the subject has already said."""
-    action = draft.action.rstrip(".")
+    """The action without the look in the names, which the subject has already said, and without the call to action,
+    which is said and not seen."""
+    action = draft.action.split(": ")[0].rstrip(".")
+    action = re.sub(r"^(?:A|An|The|In|On|At|One|Then|Now)\b", lambda first: first[0].lower(), action)
     for entity in entities:
         action = re.sub(re.escape(entity.name), head_noun(entity.name), action, flags=re.IGNORECASE)
     return action
@@ -71,14 +76,38 @@ def _action(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
 def _with_article(noun: str) -> str:
     if re.match(r"(?:an?|the|his|her|their|its|two|three|some)\b", noun, re.IGNORECASE):
         return noun
+    head = head_noun(noun.split(",")[0]).lower()
+    if head.endswith("s") and not head.endswith(("ss", "us", "is")):
+        return noun  # several, as shoes are
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def brief_lines(brief: Brief) -> str:
+def brief_lines(brief: Brief, brand: str | None = None) -> str:
+    """The brief, and its brand: `brand`, or as its field has it."""
     lines = [f"Brief: {' '.join(brief.prompt.split())}"]
-    if brief.brand_name:
-        lines.append(f"Brand: {brief.brand_name}")
+    if named := brand or brief.brand_name:
+        lines.append(f"Brand: {named}")
     return "\n".join(lines)
+
+
+def fact_lines(facts: BriefFacts) -> tuple[str, ...]:
+    """What the story must say besides brand, product and places, and what it must not."""
+    lines = [f"Claim: {claim.value}" for claim in facts.claims]
+    if facts.offer is not None:
+        lines.append(f"Offer: {facts.offer.text.value}")
+    if facts.call_to_action is not None:
+        lines.append(f"Wanted call to action: {facts.call_to_action.value}")
+    if facts.audience is not None:
+        lines.append(f"Audience: {facts.audience.value}")
+    lines += [f"Avoid: {fact.value}" for fact in facts.avoid]
+    if facts.language != "en":
+        lines.append(f"Language: {NAMES.get(facts.language, facts.language)}")
+    return tuple(lines)
+
+
+def broken_lines(broken: Sequence[BrokenFact]) -> tuple[str, ...]:
+    """What the judge of facts found, for a critic, who may add to it."""
+    return tuple(f"To fix: {one.fix}" for one in broken)
 
 
 def entity_lines(entities: tuple[Entity, ...]) -> str:

@@ -8,13 +8,21 @@ not fit together is found by the cohesor.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from models.spec import CameraMove
 from pipelines.agents.conversation import Answer, CritiqueAnswer, Line, Phrase, Question, schema_of
 from pipelines.agents.facts import scene_facts
-from pipelines.agents.prompting import brief_lines, draft_lines, entity_lines, feedback_line, note_line
+from pipelines.agents.prompting import (
+    brief_lines,
+    broken_lines,
+    draft_lines,
+    entity_lines,
+    feedback_line,
+    note_line,
+)
 from pipelines.brief import Brief
-from pipelines.screenplay import Entity, SceneDraft, Story
+from pipelines.screenplay import Beat, BrokenFact, Entity, SceneDraft, Story
 from pipelines.steps import Json
 
 WRITER_SYSTEM = (
@@ -36,9 +44,11 @@ class SceneAnswer(Answer):
     def text(self) -> str:
         return draft_lines(self.draft())
 
-    def draft(self) -> SceneDraft:
+    def draft(self, beat: Beat | None = None) -> SceneDraft:
+        """The scene; in the setting of `beat`, whatever the answer says."""
         handles = tuple(dict.fromkeys(self.entities))  # a grammar cannot forbid repeats
-        return SceneDraft(setting=self.setting, action=self.action, camera=self.camera, entities=handles)
+        setting = beat.setting if beat else self.setting
+        return SceneDraft(setting=setting, action=self.action, camera=self.camera, entities=handles)
 
 
 def scene_question(
@@ -73,7 +83,7 @@ def scene_question(
         agent="writer",
         system=WRITER_SYSTEM,
         user="\n".join([*lines, *note_line(note), *feedback_line(feedback)]),
-        json_schema=_schema(entities, camera_moves),
+        json_schema=_schema(entities, camera_moves, beat),
         seed=seed,
         iteration=iteration,
         scene_number=scene_number,
@@ -102,9 +112,10 @@ def _neighbours(story: Story, scene_number: int) -> list[str]:
     return lines
 
 
-def _schema(entities: tuple[Entity, ...], camera_moves: tuple[CameraMove, ...]) -> Json:
+def _schema(entities: tuple[Entity, ...], camera_moves: tuple[CameraMove, ...], beat: Beat) -> Json:
     schema = schema_of(SceneAnswer)
     properties = schema["properties"]
+    properties["setting"] = {"const": beat.setting}
     properties["camera"] = {"type": "string", "enum": list(camera_moves)}
     handles = {"type": "string", "enum": [entity.handle for entity in entities]}
     properties["entities"] = {"type": "array", "items": handles, "minItems": 1, "maxItems": len(entities)}
@@ -124,11 +135,15 @@ def scene_critique_question(
     entities: tuple[Entity, ...],
     scene_number: int,
     draft: SceneDraft,
+    broken: Sequence[BrokenFact],
     seed: int,
     iteration: int = 1,
     note: str | None = None,
 ) -> Question:
-    """Question about one scene draft; `entities[0]` is the product, `note` what the owner said of the story."""
+    """Question about one scene draft and the facts that it breaks.
+
+    `entities[0]` is the product, `note` what the owner said of the story.
+    """
     beat = story.beats[scene_number - 1]
     last = scene_number == len(story.beats)
     return Question(
@@ -143,6 +158,7 @@ def scene_critique_question(
                 *note_line(note),
                 draft_lines(draft),
                 scene_facts(draft, entities[0], beat, last),
+                *broken_lines(broken),
             ]
         ),
         json_schema=schema_of(CritiqueAnswer),

@@ -15,6 +15,7 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.agents.conversation import Answer, Question, ask
 from pipelines.brief import Brief, Framework
 from pipelines.direction import Direction
+from pipelines.errors import AgentFailed
 from pipelines.recipe import Recipe
 from pipelines.steps import Finish, Json, Message, Step, StepContext, StepOutput
 from pipelines.timing import SceneSlot
@@ -61,18 +62,25 @@ async def consult(
     answer_type: type[A],
     check: Callable[[A], None] | None = None,
     warning: tuple[str, str] | None = None,
+    fallback: A | None = None,
 ) -> A:
     """Finish `question` as the step `step_name`. Raises AgentFailed.
 
     `check` raises ValueError for an answer that is valid JSON and still wrong; it must follow from the
     question alone, because it is no part of the step's key. `warning` (kind, message) is noted in the event
-    log when the step runs.
+    log when the step runs. `fallback` is taken, with a notice, where the agent gives no valid answer.
     """
 
     async def work(step: StepContext) -> StepOutput:
         if warning is not None:
             await step.notice(*warning, "warning")
-        answer = await ask(step, question, answer_type, check)
+        try:
+            answer = await ask(step, question, answer_type, check)
+        except AgentFailed as error:
+            if fallback is None:
+                raise
+            await step.notice("agent_fallback", f"{error}; its input is used as it is", "warning")
+            answer = fallback
         message = Message(
             role=question.agent,
             iteration=question.iteration,

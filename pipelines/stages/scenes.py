@@ -13,10 +13,21 @@ from models.interfaces import Plain
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer, assemble, overview_question, pair_question
 from pipelines.agents.conversation import CritiqueAnswer
 from pipelines.agents.enhancers import Enhancer, PromptAnswer, enhancement_question
+from pipelines.agents.judge import changed_plan, judge_scene, judged
 from pipelines.agents.prompting import draft_lines, feedback_of, image_prompt, video_prompt
 from pipelines.agents.scene import SceneAnswer, check_scene, scene_critique_question, scene_question
 from pipelines.coherence import derived_seed
-from pipelines.screenplay import Cohesion, Critique, Scene, SceneDraft, ScenesResult, StoryResult
+from pipelines.screenplay import (
+    BrokenFact,
+    Cohesion,
+    Critique,
+    Entity,
+    Premise,
+    Scene,
+    SceneDraft,
+    ScenesResult,
+    StoryResult,
+)
 from pipelines.stages.context import StageContext, consult, each_scene
 from pipelines.timing import SceneSlot
 
@@ -27,11 +38,13 @@ class WrittenScene(Plain):
     draft: SceneDraft
     critique: Critique | None
     iterations: int
+    broken: tuple[BrokenFact, ...] = ()
+    """The facts that it breaks, of those that matter to the recipe."""
 
     @property
     def approved(self) -> bool:
-        """Whether the critic approved it; always without a critic in the recipe."""
-        return self.critique is None or self.critique.approval_status == "approved"
+        """That its facts hold, and that the critic, where the recipe has one, approved."""
+        return not self.broken and (self.critique is None or self.critique.approval_status == "approved")
 
 
 Scenes = tuple[WrittenScene, ...]
@@ -73,9 +86,9 @@ async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, 
     agents = context.recipe.scenes
     picture, clip = image_prompt(draft, story.entities), video_prompt(draft, story.entities)
     if agents.enhance_image_prompt:
-        picture = await _enhanced(context, slot, picture, "image")
+        picture = await _enhanced(context, slot, picture, "image", story.entities[0])
     if agents.enhance_video_prompt:
-        clip = await _enhanced(context, slot, clip, "video")
+        clip = await _enhanced(context, slot, clip, "video", story.entities[0])
     return Scene(
         scene_number=slot.scene_number,
         purpose=slot.purpose,
@@ -87,18 +100,30 @@ async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, 
         iterations=written.iterations,
         approved=written.approved,
         critique=written.critique,
+        broken=written.broken,
     )
 
 
-async def _enhanced(context: StageContext, slot: SceneSlot, prompt: str, medium: str) -> str:
+async def _enhanced(context: StageContext, slot: SceneSlot, prompt: str, medium: str, product: Entity) -> str:
+    """`prompt` with light, lens and style; as it is when the enhancer cannot leave the plan alone."""
     name = f"scenes/scene-{slot.scene_number:03d}/enhance-{medium}"
     agent: Enhancer = "image_enhancer" if medium == "image" else "video_enhancer"
     question = enhancement_question(agent, prompt, derived_seed(context.seed, name), slot.scene_number)
-    return (await consult(context, name, question, PromptAnswer)).prompt
+
+    def check(answer: PromptAnswer) -> None:
+        if reason := changed_plan(prompt, answer.prompt, product):
+            raise ValueError(reason)
+
+    plain = PromptAnswer(prompt=prompt[:200])
+    answer = await consult(context, name, question, PromptAnswer, check, fallback=plain)
+    return prompt if answer == plain else answer.prompt
 
 
 async def write_scene(context: StageContext, story: StoryResult, number: int) -> WrittenScene:
-    """The best-scoring draft of scene `number`, within the recipe's rounds. Raises AgentFailed."""
+    """The draft of scene `number` that breaks the fewest facts, then the best-scoring one, within the recipe's rounds.
+
+    Raises AgentFailed.
+    """
     agents = context.recipe.scenes
     drafts: list[WrittenScene] = []
     for iteration in range(1, (agents.max_rounds if agents.critic else 1) + 1):
@@ -107,7 +132,7 @@ async def write_scene(context: StageContext, story: StoryResult, number: int) ->
         drafts.append(await _attempt(context, story, number, ("writer", "critic"), iteration, feedback, before))
         if drafts[-1].approved:
             break
-    best = max(drafts, key=lambda one: one.critique.overall_score if one.critique else 0.0)
+    best = min(drafts, key=lambda one: (len(one.broken), -(one.critique.overall_score if one.critique else 0.0)))
     return best.model_copy(update={"iterations": len(drafts)})
 
 
@@ -164,21 +189,34 @@ async def _attempt(
         note,
     )
     check = partial(check_scene, entities=story.entities)
-    draft = (await consult(context, writer, question, SceneAnswer, check)).draft()
+    beat = story.story.beats[number - 1]
+    draft = (await consult(context, writer, question, SceneAnswer, check)).draft(beat)
+    found = judge_scene(
+        draft,
+        beat,
+        Premise(entities=story.entities, facts=story.facts),
+        context.brief,
+        context.slots[number - 1].frames / context.fps,
+        story.story.call_to_action if number == len(story.story.beats) else None,
+    )
+    broken = tuple(one for one in found if one.fact in context.recipe.facts)
     if not context.recipe.scenes.critic:
-        return WrittenScene(draft=draft, critique=None, iterations=iteration)
+        return WrittenScene(draft=draft, critique=None, iterations=iteration, broken=broken)
     asked = scene_critique_question(
         context.brief,
         story.story,
         story.entities,
         number,
         draft,
+        broken,
         derived_seed(context.seed, critic),
         iteration,
         note,
     )
-    judged = (await consult(context, critic, asked, CritiqueAnswer)).judged(context.recipe.scenes.approve_at)
-    return WrittenScene(draft=draft, critique=judged, iterations=iteration)
+    approve_at = context.recipe.scenes.approve_at
+    said = (await consult(context, critic, asked, CritiqueAnswer)).judged(approve_at)
+    critique = judged(said, broken, context.recipe.facts, approve_at)
+    return WrittenScene(draft=draft, critique=critique, iterations=iteration, broken=broken)
 
 
 @dataclass(frozen=True)

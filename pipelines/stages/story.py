@@ -1,6 +1,7 @@
-"""The story stage: entities, then Story Director ⇄ Story Critic until a draft is approved or the rounds are used up.
+"""The story stage: the brief's facts, its entities, then Story Director ⇄ Story Critic until a draft is approved or the
+rounds are used up.
 
-The best-scoring draft is the result, not the last one. Beside it: what an approval may select of any stage's outputs.
+The result is the draft that breaks the fewest facts of the brief, then the best-scoring one; never simply the last.
 """
 
 from __future__ import annotations
@@ -9,83 +10,39 @@ from functools import partial
 from typing import Any
 
 from models.interfaces import ReferenceRole
+from pipelines.agents.brief_reader import ReadBrief, completed, product_question
 from pipelines.agents.conversation import CritiqueAnswer
-from pipelines.agents.entities import Named, Seen, look_question, product_question
+from pipelines.agents.entities import Seen, look_question
+from pipelines.agents.judge import judge_story, judged, look_of
 from pipelines.agents.prompting import feedback_of, story_lines
 from pipelines.agents.story import StoryAnswer, check_story, story_critique_question, story_question
 from pipelines.brief import BriefReference
+from pipelines.brief_rules import edited, read_brief
 from pipelines.coherence import derived_seed
+from pipelines.domain import Drawable, drawable
 from pipelines.errors import BadInput
+from pipelines.facts import BriefFacts
 from pipelines.recipe import StageName
-from pipelines.screenplay import Critique, Entity, Premise, Story, StoryResult, StoryRound
+from pipelines.screenplay import BrokenFact, Critique, Entity, Premise, Story, StoryResult, StoryRound
 from pipelines.stages.context import StageContext, consult
+from pipelines.steps import Json, Step, StepContext, StepOutput
 
 
 async def tell_story(context: StageContext) -> StoryResult:
     """The story of the brief, as its owner had it revised. Raises AgentFailed.
 
-    Without a critic in the recipe there is one round, approved as it is. A revision adds rounds: with
-    feedback it starts from the story that it revises, without it from nothing but another seed.
+    Without a critic in the recipe there is one round, judged by its facts alone. A revision adds rounds: with feedback
+    it starts from the story that it revises, without it from nothing but another seed.
     """
-    premise = await meet_entities(context)
+    premise, warnings = await meet_entities(context)
     rounds = await _rounds(context, premise, 1, None, None)
     best = _best(rounds)
     for revision in context.direction.history("story", None):
         wish = " ".join(revision.feedback) or None
         later = await _rounds(context, premise, len(rounds) + 1, wish, best.draft if wish else None)
         rounds, best = (*rounds, *later), _best(later)
-    return story_result(premise.entities, rounds, best)
-
-
-async def _rounds(
-    context: StageContext, premise: Premise, first: int, wish: str | None, previous: Story | None
-) -> tuple[StoryRound, ...]:
-    """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
-    agents = context.recipe.story
-    rounds: list[StoryRound] = []
-    for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
-        before = rounds[-1] if rounds else None
-        feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
-        draft = await _draft(context, premise, iteration, feedback or None, before.draft if before else previous)
-        critique = await _criticise(context, premise.entities, draft, iteration) if agents.critic else None
-        rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique))
-        if _approved(critique):
-            break
-    return tuple(rounds)
-
-
-async def _draft(
-    context: StageContext, premise: Premise, iteration: int, feedback: str | None, previous: Story | None
-) -> Story:
-    slots = context.slots
-    question = story_question(
-        context.brief,
-        premise,
-        slots,
-        derived_seed(context.seed, "story", "director", iteration),
-        iteration,
-        feedback,
-        previous,
-    )
-    answer = await consult(
-        context, f"story/director-{iteration}", question, StoryAnswer, partial(check_story, slots=slots)
-    )
-    return answer.story(slots)
-
-
-async def _criticise(context: StageContext, entities: tuple[Entity, ...], draft: Story, iteration: int) -> Critique:
-    seed = derived_seed(context.seed, "story", "critic", iteration)
-    question = story_critique_question(context.brief, entities, draft, seed, iteration)
-    answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)
-    return answer.judged(context.recipe.story.approve_at)
-
-
-def _best(rounds: tuple[StoryRound, ...]) -> StoryRound:
-    return max(rounds, key=lambda one: one.critique.overall_score if one.critique else 0.0)
-
-
-def _approved(critique: Critique | None) -> bool:
-    return critique is None or critique.approval_status == "approved"
+    told = story_result(premise.entities, rounds, best)
+    return told.model_copy(update={"facts": premise.facts, "warnings": warnings})
 
 
 def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
@@ -95,26 +52,107 @@ def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], c
         entities=entities,
         rounds=rounds,
         chosen_iteration=chosen.iteration,
-        approved=_approved(chosen.critique),
+        approved=_approved(chosen),
         text=story_lines(chosen.draft),
     )
 
 
-async def meet_entities(context: StageContext) -> Premise:
-    """What the ad is about: the product, one entity per character and style reference, the places. Raises AgentFailed.
+async def _rounds(
+    context: StageContext, premise: Premise, first: int, wish: str | None, previous: Story | None
+) -> tuple[StoryRound, ...]:
+    """Drafts and critiques from iteration `first` on; `wish` is what the owner wants changed of `previous`."""
+    agents, matters = context.recipe.story, context.recipe.facts
+    seconds = [slot.frames / context.fps for slot in context.slots]
+    rounds: list[StoryRound] = []
+    for iteration in range(first, first + (agents.max_rounds if agents.critic else 1)):
+        before = rounds[-1] if rounds else None
+        feedback = " ".join(filter(None, (wish, feedback_of(before.critique) if before and before.critique else None)))
+        draft = await _draft(context, premise, iteration, feedback or None, before.draft if before else previous)
+        found = judge_story(draft, premise, context.brief, seconds, wish, previous)
+        broken = tuple(one for one in found if one.fact in matters)
+        critique = await _criticise(context, premise, draft, broken, iteration) if agents.critic else None
+        rounds.append(StoryRound(iteration=iteration, draft=draft, critique=critique, broken=broken))
+        if _approved(rounds[-1]):
+            break
+    return tuple(rounds)
+
+
+def _best(rounds: tuple[StoryRound, ...]) -> StoryRound:
+    """The draft that breaks the fewest facts; of several the best-scoring one."""
+    return min(rounds, key=lambda one: (len(one.broken), -(one.critique.overall_score if one.critique else 0.0)))
+
+
+def _approved(one: StoryRound) -> bool:
+    return not one.broken and (one.critique is None or one.critique.approval_status == "approved")
+
+
+async def _draft(
+    context: StageContext, premise: Premise, iteration: int, feedback: str | None, previous: Story | None
+) -> Story:
+    slots, domain = context.slots, context.image_model.domain
+    question = story_question(
+        context.brief,
+        premise,
+        slots,
+        derived_seed(context.seed, "story", "director", iteration),
+        iteration,
+        feedback,
+        previous,
+        tuple(domain.settings_as_said.values()) if domain else (),
+    )
+    answer = await consult(
+        context, f"story/director-{iteration}", question, StoryAnswer, partial(check_story, slots=slots)
+    )
+    return answer.story(slots, premise.facts)
+
+
+async def _criticise(
+    context: StageContext, premise: Premise, draft: Story, broken: tuple[BrokenFact, ...], iteration: int
+) -> Critique:
+    seed = derived_seed(context.seed, "story", "critic", iteration)
+    question = story_critique_question(context.brief, premise, draft, broken, seed, iteration)
+    answer = await consult(context, f"story/critic-{iteration}", question, CritiqueAnswer)
+    approve_at = context.recipe.story.approve_at
+    return judged(answer.judged(approve_at), broken, context.recipe.facts, approve_at)
+
+
+async def read_facts(context: StageContext) -> Drawable:
+    """The facts that rules find in the brief, with the owner's corrections, as the models can draw them."""
+    brief, edits, domain = context.brief, context.direction.facts, context.image_model.domain
+
+    async def work(step: StepContext) -> StepOutput:
+        found = drawable(edited(read_brief(brief), edits), brief.prompt, domain)
+        for warning in found.warnings:
+            await step.notice("out_of_domain" if found.missing else "not_in_brief", warning, "warning")
+        return StepOutput(value=found.model_dump(mode="json"))
+
+    said = brief.model_dump(mode="json", include={"prompt", "title", "brand_name"})
+    inputs: Json = {"brief": said, "edits": edits.model_dump(mode="json")}
+    if domain is not None:
+        inputs["domain"] = domain.model_dump(mode="json")
+    return Drawable.model_validate(await context.finish(Step(name="story/facts", inputs=inputs, work=work)))
+
+
+async def meet_entities(context: StageContext) -> tuple[Premise, tuple[str, ...]]:
+    """The facts; the product first, then one entity per character and style reference. And what was drawn otherwise
+    than the brief says. Raises AgentFailed.
 
     An ad has one product: further product references are other views of it, which condition the pictures and are not
     described again.
     """
     references = context.brief.references
+    found = await read_facts(context)
+    facts = found.facts
     blind = bool(references) and not context.chat_model.vision
     named = await consult(
         context,
         "story/product-1",
-        product_question(context.brief, derived_seed(context.seed, "story", "product")),
-        Named,
+        product_question(context.brief, facts, derived_seed(context.seed, "story", "product")),
+        ReadBrief,
         warning=_blindness(context) if blind else None,
     )
+    facts = completed(facts, named, context.brief)
+    name = _product_name(facts)
     others: list[Entity] = []
     product: Entity | None = None
     for index, reference in enumerate(references):
@@ -123,12 +161,40 @@ async def meet_entities(context: StageContext) -> Premise:
         seen = None if blind else await _look(context, index, reference)
         if reference.role == "product":
             look = named.description if seen is None else seen.description
-            product = Entity(handle="product", role="product", name=named.name, description=look, reference_index=index)
+            look = await _fitting(context, name, look, index if seen else None)
+            product = Entity(handle="product", role="product", name=name, description=look, reference_index=index)
         else:
             others.append(_entity(_handle(reference.role, others), reference.role, index, seen))
     if product is None:
-        product = Entity(handle="product", role="product", name=named.name, description=named.description)
-    return Premise(entities=(product, *others), places=named.places)
+        look = look_of(name, named.description) or name
+        product = Entity(handle="product", role="product", name=name, description=look)
+    return Premise(entities=(product, *others), facts=facts), found.warnings
+
+
+def _product_name(facts: BriefFacts) -> str:
+    """What the agents call the product; a brief that names none has at most its brand."""
+    if facts.product.name is not None:
+        return facts.product.name.value
+    return f"{facts.brand.value} product" if facts.brand else "product"
+
+
+async def _fitting(context: StageContext, name: str, look: str, reference: int | None) -> str:
+    """`look` when it is that of the brief's product; else the brief's own words, and a warning if a picture shows
+    something else."""
+    fitting = look_of(name, look)
+    if fitting is not None:
+        return fitting
+    if reference is None:
+        return name
+
+    async def work(step: StepContext) -> StepOutput:
+        told = f"reference {reference + 1} shows a {look}, and the brief says {name!r}: the brief's words are used"
+        await step.notice("reference_contradicts", told, "warning")
+        return StepOutput(value={})
+
+    inputs: Json = {"name": name, "look": look}
+    await context.finish(Step(name=f"story/reference-{reference + 1}-check", inputs=inputs, work=work))
+    return name
 
 
 async def _look(context: StageContext, index: int, reference: BriefReference) -> Seen:
@@ -177,7 +243,8 @@ def keep_selected(stage: StageName, result: Any, indices: tuple[int, ...] | None
         return result
     if stage == "story":
         story: StoryResult = result
-        return story_result(story.entities, story.rounds, story.rounds[indices[0]])
+        chosen = story_result(story.entities, story.rounds, story.rounds[indices[0]])
+        return chosen.model_copy(update={"facts": story.facts, "warnings": story.warnings})
     if stage == "reference_image":
         return tuple(result[index] for index in indices)
     return result

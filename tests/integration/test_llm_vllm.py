@@ -14,6 +14,7 @@ from models.weights import packaged_model
 from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import StoryAnswer, story_question
 from pipelines.brief import Brief
+from pipelines.brief_rules import read_brief
 from pipelines.screenplay import Entity, Premise
 from pipelines.timing import plan_slots
 from tests.support.tiny_language_models import LORA_RANK, chat_spec, save_lora
@@ -116,7 +117,7 @@ async def test_the_director_tells_a_story_of_the_briefs_product_and_place(vllm_h
 
     product = Entity(handle="product", role="product", name="steel water bottle", description="teal steel bottle")
     brief = Brief(prompt="an ad for a steel water bottle on the beach", seed=1)
-    asked = story_question(brief, Premise(entities=(product,), places=("on the beach",)), plan_slots("AIDA", 15, 8), 1)
+    asked = story_question(brief, Premise(entities=(product,), facts=read_brief(brief)), plan_slots("AIDA", 15, 8), 1)
     request = ChatRequest(
         messages=(ChatMessage(role="system", content=asked.system), ChatMessage(role="user", content=asked.user)),
         json_schema=asked.json_schema, seed=1, max_tokens=400,

@@ -14,6 +14,7 @@ from tests.integration.test_scenes_stage import BRIEF
 from tests.support.scripted_desk import ScriptedDesk, agent_of, context_for
 
 RECIPE = Recipe(
+    facts=(),
     name="test",
     description="",
     stages=("story", "scenes"),

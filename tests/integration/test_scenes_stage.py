@@ -18,7 +18,7 @@ STORY = StoryResult(story=TOLD, entities=(BOTTLE,), rounds=(), chosen_iteration=
 
 
 def recipe(**scenes):
-    return Recipe(name="test", description="", stages=("story", "scenes"), scenes=SceneAgents(**scenes))
+    return Recipe(name="test", description="", stages=("story", "scenes"), scenes=SceneAgents(**scenes), facts=())
 
 
 def critique(score, fix="Show the bottle."):
@@ -120,12 +120,15 @@ async def test_a_rewrite_that_makes_it_worse_is_not_taken():
 
 async def test_enhancers_replace_the_prompts_only_where_the_recipe_asks():
     def script(request):
-        return '{"prompt": "richer"}' if agent_of(request) == "image" else None
+        if agent_of(request) != "image":
+            return None
+        plain = request.messages[1].content.removeprefix("Prompt: ")
+        return json.dumps({"prompt": f"{plain}, soft light"})
 
     desk = ScriptedDesk(script)
     agents = recipe(critic=False, cohesor=False, enhance_image_prompt=True)
     result = await write_scenes(context_for(desk, BRIEF, agents), STORY)
-    assert {one.image_prompt for one in result.scenes} == {"richer"}
+    assert all(one.image_prompt.endswith(", soft light") for one in result.scenes)
     assert all(one.video_prompt.startswith("a photo of") for one in result.scenes)
     assert "scenes/scene-003/enhance-image" in desk.done
 

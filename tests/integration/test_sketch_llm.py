@@ -17,6 +17,7 @@ from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import story_critique_question
 from pipelines.brief import Brief, BriefReference
 from pipelines.media import encode_png
+from pipelines.screenplay import Premise
 from pipelines.stages.context import StageContext
 from pipelines.stages.scenes import write_scenes
 from pipelines.stages.story import tell_story
@@ -86,7 +87,12 @@ async def test_the_critic_prefers_the_story_to_one_that_leaves_its_place(desk):
     beats[1] = beats[1].model_copy(update={"setting": "in a night city"})
     spoiled = story.story.model_copy(update={"beats": tuple(beats)})
     scores = [
-        (await desk.answer(story_critique_question(BRIEF, story.entities, one, 0), CritiqueAnswer)).overall_score
+        (
+            await desk.answer(
+                story_critique_question(BRIEF, Premise(entities=story.entities, facts=story.facts), one, (), 0),
+                CritiqueAnswer,
+            )
+        ).overall_score
         for one in (story.story, spoiled)
     ]
     assert scores[0] > scores[1]

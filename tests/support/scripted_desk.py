@@ -30,12 +30,25 @@ Script = Callable[[ChatRequest], str | None]
 """Text of the answer; None: draw it from the schema."""
 
 
+WORDS = (
+    "amber", "breeze", "calm", "dance", "echo", "flame", "glance", "hour", "island", "joy", "kite", "leaf", "moment",
+    "north", "ocean", "path", "quiet", "river", "stone", "tide", "valley", "wave", "yard", "zone", "early", "gentle",
+)  # fmt: skip
+"""What a text is drawn from: text that is none would be asked again."""
+
+
 def from_schema(schema, rng, root=None):
     root = root or schema
     if "$ref" in schema:
         return from_schema(root["$defs"][schema["$ref"].split("/")[-1]], rng, root)
+    if "const" in schema:
+        return schema["const"]
     if "enum" in schema:
         return rng.choice(schema["enum"])
+    if "anyOf" in schema:
+        return from_schema(schema["anyOf"][0], rng, root)
+    if schema["type"] == "null":
+        return None
     kind = schema["type"]
     if kind == "object":
         return {name: from_schema(part, rng, root) for name, part in schema["properties"].items()}
@@ -44,8 +57,7 @@ def from_schema(schema, rng, root=None):
         return [from_schema(schema["items"], rng, root) for _ in range(count)]
     if kind == "integer":
         return rng.randint(schema["minimum"], schema["maximum"])
-    length = rng.randint(schema["minLength"], min(12, schema["maxLength"]))
-    return "".join(rng.choice("abcdefgh") for _ in range(length))
+    return " ".join(rng.sample(WORDS, 3))[: schema["maxLength"]]
 
 
 class MemoryArtifacts:

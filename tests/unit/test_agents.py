@@ -15,6 +15,8 @@ from pipelines.agents.prompting import MAX_IMAGE_WORDS, image_prompt, video_prom
 from pipelines.agents.scene import SceneAnswer, check_scene, scene_question
 from pipelines.agents.story import StoryAnswer, check_story, story_question
 from pipelines.brief import Brief
+from pipelines.brief_rules import read_brief
+from pipelines.facts import BriefFacts
 from pipelines.screenplay import Beat, Entity, Premise, SceneDraft, Story
 from pipelines.timing import plan_slots
 
@@ -33,7 +35,10 @@ STORY = Story(
     call_to_action="Get yours today",
 )
 
-PREMISE = Premise(entities=(BOTTLE,), places=("in the kitchen at noon", "on the beach"))
+PREMISE = Premise(
+    entities=(BOTTLE,),
+    facts=read_brief(Brief(prompt="an ad for a steel water bottle in the kitchen at noon and on the beach")),
+)
 
 
 def draft(**changes):
@@ -137,7 +142,7 @@ def test_the_places_of_the_brief_are_spread_over_the_scenes_in_their_order():
     asked = story_question(BRIEF, PREMISE, slots, 0).user.splitlines()
     places = [line.split(", ")[1] for line in asked[asked.index("Scenes:") + 1 :]]
     assert places == ["in the kitchen at noon", "in the kitchen at noon", "on the beach", "on the beach"]
-    left_open = story_question(BRIEF, PREMISE.model_copy(update={"places": ()}), slots, 0).user
+    left_open = story_question(BRIEF, PREMISE.model_copy(update={"facts": BriefFacts()}), slots, 0).user
     assert "1 Attention\n2 Interest\n" in left_open
 
 
@@ -166,8 +171,8 @@ def test_cohesion_is_the_mean_of_the_transitions_and_flags_the_later_scene():
 
 def test_the_look_leads_the_prompt_and_the_camera_ends_the_clips():
     scene = draft(action="The steel water bottle turns.", camera="push_in")
-    assert image_prompt(scene, (BOTTLE,)) == "a photo of a red steel bottle on the beach, The bottle turns"
-    assert video_prompt(scene, (BOTTLE,)).endswith("The bottle turns")
+    assert image_prompt(scene, (BOTTLE,)) == "a photo of a red steel bottle on the beach, the bottle turns"
+    assert video_prompt(scene, (BOTTLE,)).endswith("the bottle turns")
 
 
 def test_a_look_that_does_not_say_what_it_is_is_led_by_the_name():

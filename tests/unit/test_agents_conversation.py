@@ -3,14 +3,17 @@ import json
 import pytest
 
 from models.errors import BudgetExceeded
+from pipelines.agents.brief_reader import product_question
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer
 from pipelines.agents.conversation import CritiqueAnswer, Question, ask, schema_of
 from pipelines.agents.enhancers import PromptAnswer
-from pipelines.agents.entities import Named, Seen
+from pipelines.agents.entities import Seen
 from pipelines.agents.scene import scene_question
 from pipelines.agents.story import story_question
 from pipelines.brief import Brief
+from pipelines.brief_rules import read_brief
 from pipelines.errors import AgentFailed
+from pipelines.facts import BriefFacts
 from pipelines.screenplay import Beat, Entity, Premise, Story
 from pipelines.timing import plan_slots
 from tests.support.scripted_desk import ScriptedDesk
@@ -96,7 +99,7 @@ def unbounded(node, path=""):
         return []
     kind = node.get("type")
     found = []
-    if kind == "string" and "enum" not in node and "maxLength" not in node:
+    if kind == "string" and not {"enum", "const"} & set(node) and "maxLength" not in node:
         found.append(path)
     if kind == "array" and "maxItems" not in node:
         found.append(path)
@@ -114,8 +117,10 @@ def test_no_schema_lets_a_model_run_away():
         beats=tuple(Beat(purpose=s.purpose, setting="on the beach", event="e") for s in slots),
         call_to_action="c",
     )
-    schemas = [schema_of(kind) for kind in (CritiqueAnswer, PairAnswer, OverviewAnswer, PromptAnswer, Named, Seen)]
-    schemas.append(story_question(BRIEF, Premise(entities=(BOTTLE,), places=()), slots, 0).json_schema)
+    schemas = [schema_of(kind) for kind in (CritiqueAnswer, PairAnswer, OverviewAnswer, PromptAnswer, Seen)]
+    schemas.append(product_question(BRIEF, BriefFacts(), 0).json_schema)
+    schemas.append(product_question(BRIEF, read_brief(BRIEF), 0).json_schema)
+    schemas.append(story_question(BRIEF, Premise(entities=(BOTTLE,)), slots, 0).json_schema)
     schemas.append(scene_question(BRIEF, story, (BOTTLE,), 2, ("static",), 0).json_schema)
     assert [place for schema in schemas for place in unbounded(schema)] == []
 
@@ -127,5 +132,5 @@ def test_reasons_come_before_the_score_in_every_judgement():
 
 def test_no_schema_asks_for_what_belongs_to_the_generation():
     slots = plan_slots("AIDA", 15, 8)
-    text = json.dumps(story_question(BRIEF, Premise(entities=(BOTTLE,), places=()), slots, 0).json_schema)
+    text = json.dumps(story_question(BRIEF, Premise(entities=(BOTTLE,)), slots, 0).json_schema)
     assert not any(word in text for word in ("duration", "seconds", "ratio", "fps", "seed", "scene_number"))

@@ -20,8 +20,8 @@ from models.sketch.training.dialogues import author
 from models.sketch.training.dialogues.words import BRANDS, subject
 from models.sketch.training.world.spec import LIGHT_WORDS, SETTING_WORDS, SceneSpec
 from models.spec import CameraMove
+from pipelines.agents import brief_reader as product_namer
 from pipelines.agents import cohesor, enhancers
-from pipelines.agents import entities as product_namer
 from pipelines.agents import entities as vision
 from pipelines.agents import scene as scene_critic
 from pipelines.agents import scene as scene_writer
@@ -30,6 +30,7 @@ from pipelines.agents import story as story_critic
 from pipelines.agents.conversation import Answer, Question
 from pipelines.agents.prompting import feedback_of, image_prompt, video_prompt
 from pipelines.brief import BriefReference
+from pipelines.facts import BriefFacts, PlaceFact, by_owner
 from pipelines.screenplay import Premise, Story
 from pipelines.timing import BEATS, plan_slots
 
@@ -56,8 +57,8 @@ class Ad:
 
 def name_product(ad: Ad) -> Dialogue:
     s = ad.world.subject
-    answer = product_namer.Named(name=s.product, description=s.look, places=s.places if s.stated else ())
-    return product_namer.product_question(ad.world.brief, 0), answer
+    answer = product_namer.ReadBrief(name=s.product, description=s.look, places=s.places if s.stated else ())
+    return product_namer.product_question(ad.world.brief, BriefFacts(), 0), answer
 
 
 def direct(ad: Ad) -> Dialogue:
@@ -67,7 +68,8 @@ def direct(ad: Ad) -> Dialogue:
     if ad.rng.random() < 0.25:
         previous = author.spoiled(world, told, ad.rng)
         given = {"feedback": feedback_of(_judged(author.story_critique(world, previous))), "previous": previous}
-    premise = Premise(entities=world.entities, places=world.subject.places if world.subject.stated else ())
+    places = tuple(PlaceFact(place=by_owner(one)) for one in world.subject.places if world.subject.stated)
+    premise = Premise(entities=world.entities, facts=BriefFacts(places=places))
     question = director.story_question(world.brief, premise, ad.slots, 0, **given)
     return question, _story_answer(told)
 
@@ -83,7 +85,7 @@ def _story_answer(told: Story) -> director.StoryAnswer:
 
 def criticise_story(ad: Ad) -> Dialogue:
     draft = ad.story if ad.rng.random() < 0.4 else author.spoiled(ad.world, ad.story, ad.rng)
-    question = story_critic.story_critique_question(ad.world.brief, ad.world.entities, draft, 0)
+    question = story_critic.story_critique_question(ad.world.brief, Premise(entities=ad.world.entities), draft, (), 0)
     return question, author.story_critique(ad.world, draft)
 
 
@@ -120,7 +122,9 @@ def criticise_scene(ad: Ad) -> Dialogue:
     draft = author.scene(ad.world, ad.story, ad.number, ad.rng)
     if ad.rng.random() < 0.6:
         draft = author.spoiled_scene(ad.world, draft, ad.story, ad.number, ad.rng)
-    question = scene_critic.scene_critique_question(ad.world.brief, ad.story, ad.world.entities, ad.number, draft, 0)
+    question = scene_critic.scene_critique_question(
+        ad.world.brief, ad.story, ad.world.entities, ad.number, draft, (), 0
+    )
     return question, author.scene_critique(ad.world, ad.story, ad.number, draft)
 
 
