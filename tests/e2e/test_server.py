@@ -56,12 +56,12 @@ def test_the_server_says_what_it_serves_and_that_it_is_ready(server, client):
     assert httpx.get(f"{server.url}/healthz").status_code == 200
     ready = httpx.get(f"{server.url}/readyz")
     assert ready.status_code == 200, ready.text
-    assert {"sketch-chat", "sketch-image", "sketch-video"} <= {model.id for model in client.models.list()}
+    assert {"sketch-author", "sketch-image", "sketch-video"} <= {model.id for model in client.models.list()}
 
 
 def test_metrics_tell_of_every_model_who_waits_and_what_it_did(server):
     scraped = httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {server.api_key}"}).text
-    for model in ("sketch-chat", "sketch-image", "sketch-video"):
+    for model in ("sketch-author", "sketch-image", "sketch-video"):
         assert f'admint_model_waiting{{model="{model}"}} 0.0' in scraped
         assert f'admint_model_device_seconds_total{{model="{model}"}}' in scraped
 
@@ -87,7 +87,7 @@ def test_chat_answers_in_the_schema_that_is_asked_for(client):
         "additionalProperties": False,
     }
     answer = client.chat.completions.create(
-        model="sketch-chat",
+        model="sketch-author",
         messages=[{"role": "user", "content": "red or blue?"}],
         response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
         max_tokens=60,
@@ -97,7 +97,7 @@ def test_chat_answers_in_the_schema_that_is_asked_for(client):
 
 def test_chat_streams(client):
     chunks = client.chat.completions.create(
-        model="sketch-chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8, stream=True
+        model="sketch-author", messages=[{"role": "user", "content": "hello"}], max_tokens=8, stream=True
     )
     assert [chunk for chunk in chunks if chunk.choices][-1].choices[0].finish_reason in ("stop", "length")
 

@@ -211,7 +211,7 @@ def vision_dialogue(spec: SceneSpec, rng: Random) -> Dialogue:
 def as_line(dialogue: Dialogue, **more: object) -> str:
     """One line; the answer as the constrained decoder writes it: one line, separators `, ` and `: `."""
     question, answer = dialogue
-    text = json.dumps(answer.model_dump(mode="json"), ensure_ascii=False)
+    text = json.dumps(answer.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
     row = {"agent": question.agent, "system": question.system, "user": question.user, "answer": text, **more}
     return json.dumps(row, ensure_ascii=False)
 
