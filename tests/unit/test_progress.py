@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from pipelines.recipe import Recipe
+from pipelines.recipe import STAGE_ORDER, Recipe
 from pipelines.runtime.progress import StageProgress, stage_shares
 from pipelines.runtime.run import Run
 from pipelines.stages.registry import STAGES
@@ -19,6 +19,10 @@ async def nothing(desk):
 
 def step(name, scene_number):
     return Step(name=name, inputs={}, work=nothing, scene_number=scene_number)
+
+
+def test_every_stage_that_a_recipe_may_name_is_in_the_registry():
+    assert tuple(STAGES) == STAGE_ORDER
 
 
 def test_the_shares_of_the_stages_that_run_fill_the_bar_without_a_gap():
