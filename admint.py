@@ -285,6 +285,7 @@ def generate(
     brand_name: str | None = None,
     seed: int | None = None,
     coherence: Mapping[str, Any] | None = None,
+    anyway: bool = False,
 ) -> Generation:
     """Start an ad and return at once. All arguments are checked first: raises BadInput before anything is started.
 
@@ -303,6 +304,7 @@ def generate(
         seed: The same seed makes the same ad. None: a random one, which `Ad.seed` names.
         coherence: Settings that differ from the recipe's, such as `{"use_latent_reuse": True}`. The names are the
             fields of `CoherenceSettings` in `pipelines/coherence.py`.
+        anyway: Draw the nearest thing where the models cannot draw what the brief asks for, instead of refusing it.
     """
     _check_packages()
     from configs import settings
@@ -326,6 +328,7 @@ def generate(
         storyboard=None,
         recipe=recipe,
         seed=secrets.randbelow(2**32) if seed is None else seed,
+        anyway=anyway,
     )
     with _public_errors():
         folder = new_folder(Path(output))

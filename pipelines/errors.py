@@ -3,6 +3,7 @@
 PipelineError
 ├── BadInput            the caller must change the brief, a file or a flag; nothing was started
 │   ├── DecisionRefused the generation, as it stands, does not allow what its owner decided; nothing changed
+│   ├── OutOfDomain     the models cannot draw what the brief asks for; change it, the profile, or go on anyway
 │   └── Unstorable      a text or number that no database holds; take it out
 ├── NotFound            no such generation, step or artifact for this owner
 ├── QuotaExceeded       the owner has as much as they may; wait for a generation to end, or delete something
@@ -51,6 +52,14 @@ class BadInput(PipelineError):
 
 class DecisionRefused(BadInput):
     """The generation or comparison, as it stands, does not allow what its owner decided. Nothing has changed."""
+
+
+class OutOfDomain(BadInput):
+    """The brief asks for something that the profile's models were never shown. Nothing was started."""
+
+    def renamed(self, name: Callable[[str], str]) -> OutOfDomain:
+        """As in BadInput."""
+        return OutOfDomain(self.reason, None if self.field is None else name(self.field))
 
 
 class Unstorable(BadInput):

@@ -35,6 +35,8 @@ class AdFlags:
     storyboard: Path | None
     recipe: str
     seed: int
+    anyway: bool = False
+    """Draw the nearest thing where the models cannot draw what the brief asks for."""
 
     def read(
         self, stages: tuple[StageName, ...] | None = None, approvals: tuple[StageName, ...] = ()
@@ -48,6 +50,7 @@ class AdFlags:
             coherence=self.coherence,
             stages=stages,
             approvals=approvals,
+            accept_out_of_domain=self.anyway,
             storyboard=None if self.storyboard is None else _storyboard(self.storyboard),
         )
         return request, files

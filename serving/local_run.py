@@ -33,7 +33,7 @@ async def start(
         async with open_run_folder(folder) as opened:
             for file in references:
                 opened.artifacts.put(file.png, "image/png")
-            manifest = models.described.manifest
+            manifest = {**models.described.manifest, "warnings": list(order.warnings)}
             generation_id = await opened.store.create(OWNER, order.brief, order.recipe, order.given, manifest)
             return await _run(opened, generation_id, profile, models, events or display())
     finally:

@@ -20,6 +20,7 @@ from pipelines.direction import (
     Revision,
 )
 from pipelines.errors import BadInput
+from pipelines.facts import FactEdits
 from pipelines.recipe import StageName
 from pipelines.records import NewEvent
 from pipelines.stages.story import check_selection
@@ -295,3 +296,27 @@ def resume(situation: Situation) -> Decision:
     stage = generation.current_stage or situation.stages[0]
     event = NewEvent(kind="generation_resumed", message="resumed on request", step=stage, data={"stage": stage})
     return Decision(situation.direction, continues_at=stage, events=(event,))
+
+
+def correct_facts(situation: Situation, edits: FactEdits) -> Decision:
+    """Tell the story again with `edits` on top of the corrections so far; what follows from it runs again too.
+
+    Raises Busy, and BadInput when nothing is corrected, when the story is given by a storyboard, or has not begun.
+    """
+    situation.check_at_rest()
+    situation.check_reached("story")
+    given = {name: value for name in FactEdits.model_fields if (value := getattr(edits, name)) is not None}
+    if not given:
+        raise BadInput(f"facts: nothing to correct; give one of {', '.join(FactEdits.model_fields)}")
+    before = situation.direction
+    dependents = situation.dependents("story")
+    direction = before.model_copy(update={"facts": before.facts.model_copy(update=given)})
+    direction = direction.without_choices(("story", *dependents), None).without_approvals(("story", *dependents))
+    direction = direction.without_revisions(dependents, None)
+    event = NewEvent(
+        kind="regeneration_asked",
+        message=f"the facts are corrected: {', '.join(sorted(given))}",
+        step="story",
+        data={"stage": "story", "progress": situation.shares["story"][0], "facts": sorted(given)},
+    )
+    return Decision(direction, continues_at="story", events=(event,), forgotten=dependents)

@@ -16,11 +16,12 @@ from typing import Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.brief import BriefReference
-from pipelines.decisions.actions import approve, inpaint, regenerate, resume, select, upload_references
+from pipelines.decisions.actions import approve, correct_facts, inpaint, regenerate, resume, select, upload_references
 from pipelines.decisions.chat import say
 from pipelines.decisions.situation import Decision, Situation
 from pipelines.direction import TAKE_STAGE, ChosenTake, Edit, Modifications, Wish
 from pipelines.errors import BadInput, DecisionRefused, first_problem
+from pipelines.facts import FactEdits
 from pipelines.media import image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
@@ -120,6 +121,10 @@ class Directions:
         take, _ = await self._store.take(user_id, generation_id, take_id)
         stage = TAKE_STAGE[take.kind]
         return await self.regenerate(user_id, generation_id, stage, take.scene_number, feedback, modifications, keys)
+
+    async def correct_facts(self, user_id: str, generation_id: str, edits: FactEdits, keys: Keys = ()) -> Generation:
+        """Correct what was read in the brief; the story is told again from it."""
+        return await self._decide(user_id, generation_id, partial(correct_facts, edits=edits), keys=keys)
 
     async def select(self, user_id: str, generation_id: str, take_id: str) -> Generation:
         """Make an earlier take the current one; what follows from it runs again."""

@@ -19,7 +19,9 @@ from pydantic import ValidationError
 from models.interfaces import Plain
 from models.spec import ImageModelSpec
 from pipelines.brief import Brief, BriefReference
-from pipelines.errors import BadInput
+from pipelines.brief_rules import read_brief
+from pipelines.domain import drawable, refusal
+from pipelines.errors import BadInput, OutOfDomain
 from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import ComparisonType
 from pipelines.stages.registry import check_recipe, wanted_stages
@@ -57,6 +59,8 @@ class AdRequest:
     """Scenes that are given: no agent writes them."""
     use_llm: bool = True
     """False: no agent is asked; every scene shows the prompt itself."""
+    accept_out_of_domain: bool = False
+    """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
 
 
 class Variation(Plain):
@@ -76,6 +80,8 @@ class AdOrder:
     recipe: Recipe
     given: Json
     """Outputs of stages that the request supplies (a storyboard's scenes); these stages do not run."""
+    warnings: tuple[str, ...] = ()
+    """What of the brief is drawn otherwise, or cannot be."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,20 @@ class AdPlanner:
                 "switch the IP-Adapter off",
                 "references",
             )
-        return AdOrder(brief, recipe, given)
+        return AdOrder(brief, recipe, given, self._warnings(request, brief, agents=not given))
+
+    def _warnings(self, request: AdRequest, brief: Brief, agents: bool) -> tuple[str, ...]:
+        """What of `brief` lies outside what the image model draws.
+
+        Raises OutOfDomain where agents would write of it and nobody asked to go on. Scenes that are given are drawn as
+        well as they can be.
+        """
+        found = drawable(read_brief(brief), brief.prompt, self.image_model.domain)
+        if found.missing and agents and not request.accept_out_of_domain:
+            raise OutOfDomain(refusal(found, self.image_model.name), "brief.prompt")
+        if not agents:
+            return tuple(f"image model {self.image_model.name!r} cannot draw {one.missing}" for one in found.missing)
+        return found.warnings
 
     def _given(self, request: AdRequest, recipe: Recipe, brief: Brief) -> Json:
         """The scenes of the storyboard, or those that need no agent; none when agents write them."""

@@ -11,6 +11,8 @@ from pipelines.coherence import ScenePlan
 from pipelines.errors import BadInput
 from pipelines.recipe import Recipe, Transition
 from pipelines.records import Event, Generation, GenerationStatus, Take
+from pipelines.report.verdict import ApprovalStatus, approval_status
+from pipelines.report.verdict import warnings as verdict_warnings
 from pipelines.screenplay import FinalVideo, ScenesResult, StoryResult
 from pipelines.stages.state import RunState, coherence_plans, scene_transitions
 from pipelines.steps import Json, Message
@@ -48,6 +50,8 @@ class RunRecord(Plain):
     final: FinalVideo | None
     manifest: Json
     """Models, revisions, weights fingerprints, library versions, settings."""
+    approval_status: ApprovalStatus | None = None
+    """Whether the facts of the brief hold in story and scenes and their critics agree; None before there are any."""
     notes: tuple[str, ...]
     """Plain words that head the report: what the sketch models are, a fallback, why a run stopped."""
 
@@ -94,6 +98,7 @@ async def collect(source: RecordSource, user_id: str, generation_id: str, state:
     events = await source.events(generation_id)
     scenes = state.scenes
     warnings = dict.fromkeys(event.message for event in events if event.severity == "warning")
+    own = verdict_warnings({"warnings": generation.manifest.get("warnings", ())}, state.story, scenes)
     return RunRecord(
         generation_id=generation_id,
         status=generation.status,
@@ -110,5 +115,6 @@ async def collect(source: RecordSource, user_id: str, generation_id: str, state:
         timings=step_timings(events),
         final=state.video,
         manifest=generation.manifest,
-        notes=(*generation.manifest["notes"], *warnings),
+        approval_status=approval_status(state.story, scenes),
+        notes=tuple(dict.fromkeys((*generation.manifest["notes"], *own, *warnings))),
     )

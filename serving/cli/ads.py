@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serving.cli.options import (
+    Anyway,
     AsJson,
     AspectRatio,
     Duration,
@@ -50,6 +51,7 @@ def create_storyboard(
     duration: Duration = 15,
     aspect_ratio: AspectRatio = "9:16",
     framework: FrameworkName = None,
+    anyway: Anyway = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a storyboard: story and scenes, no pictures. `admint pipeline --storyboard FILE` draws it."""
@@ -64,10 +66,11 @@ def create_storyboard(
         framework=framework,
     )
     address = chosen_server(server, profile)
-    flags = AdFlags(brief, {}, reference_images or [], None, recipe, seed_or_random(seed))
+    flags = AdFlags(brief, {}, reference_images or [], None, recipe, seed_or_random(seed), anyway)
     record = _write_on_server(address, flags, output) if address else _write_locally(profile, flags, output)
     written = len(record.scenes.scenes) if record.scenes else 0
-    print_result({"storyboard": str(output), "scenes": written, "seed": flags.seed}, record.notes, as_json)
+    result = {"storyboard": str(output), "scenes": written, "seed": flags.seed}
+    print_result({**result, "approval_status": record.approval_status}, record.notes, as_json)
 
 
 def _write_locally(profile: str | None, flags: AdFlags, output: Path) -> RunRecord:
@@ -149,6 +152,7 @@ def pipeline(
     ip_adapter: Annotated[bool | None, typer.Option(help="Let the references condition the pictures.")] = None,
     adapter_scale: Annotated[float | None, typer.Option(help="Strength of the references, 0 to 1.")] = None,
     adapter_blocks: Annotated[str | None, typer.Option(help="all, style or layout.")] = None,
+    anyway: Anyway = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an ad: story, scenes, keyframes, clips, one finished video and its report."""
@@ -180,7 +184,9 @@ def pipeline(
         refuse_with_resume({**brief, **coherence, **others}, reference_images)
         folder, record = resume, _resume(resume, full_pipeline, server)
     else:
-        flags = AdFlags(brief, coherence, reference_images or [], storyboard, recipe or "master", seed_or_random(seed))
+        flags = AdFlags(
+            brief, coherence, reference_images or [], storyboard, recipe or "master", seed_or_random(seed), anyway
+        )
         address = chosen_server(server, profile)
         folder = new_folder(output)
         if address:
@@ -240,6 +246,7 @@ def summary(folder: Path, record: RunRecord) -> dict[str, Any]:
     return {
         "generation_id": record.generation_id,
         "status": record.status,
+        "approval_status": record.approval_status,
         "seed": record.brief.seed,
         "video": str(final) if record.final else None,
         "seconds": record.final.seconds if record.final else None,

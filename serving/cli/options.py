@@ -34,6 +34,10 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same ad. Ra
 Duration = Annotated[int, typer.Option("--duration", help="Seconds of the finished video, 9 to 60.")]
 AspectRatio = Annotated[str, typer.Option("--aspect-ratio", help="9:16, 16:9 or 1:1.")]
 FrameworkName = Annotated[str | None, typer.Option("--framework", help="AIDA, PAS or BAB.")]
+Anyway = Annotated[
+    bool,
+    typer.Option("--anyway", help="Draw the nearest thing where the models cannot draw what the brief asks for."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 

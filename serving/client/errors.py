@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from models.errors import BudgetExceeded, InferenceFailed, OutOfMemory, WeightsError
-from pipelines.errors import BadInput, Busy, NotFound, StorageFailed
+from pipelines.errors import BadInput, Busy, NotFound, OutOfDomain, StorageFailed
 from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated
 
 KINDS: Mapping[str, Callable[[str], Exception]] = {
@@ -25,6 +25,7 @@ KINDS: Mapping[str, Callable[[str], Exception]] = {
     "range_not_satisfiable": BadInput,
     "invalid_request": BadInput,
     "limit_exceeded": BadInput,
+    "out_of_domain": OutOfDomain,
     "key_reused": BadInput,
     "budget_exceeded": BudgetExceeded,
     "undecodable": BadInput,
@@ -72,6 +73,7 @@ def refusal_of(server: str, error: Mapping[str, Any], retry_after: int = 0) -> E
     if code == "queue_full":
         return QueueFull(f"{message}{later}", retry_after)
     kind, param = KINDS.get(code, ServingError), error.get("param")
-    if kind is BadInput and param and message.startswith(f"{param}: "):
-        return BadInput(message.removeprefix(f"{param}: "), param)
+    if kind in (BadInput, OutOfDomain) and param and message.startswith(f"{param}: "):
+        refused = OutOfDomain if kind is OutOfDomain else BadInput
+        return refused(message.removeprefix(f"{param}: "), param)
     return kind(message)

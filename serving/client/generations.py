@@ -52,6 +52,8 @@ def generation_request(request: AdRequest, references: tuple[ReferenceFile, ...]
         "approvals": list(request.approvals or ()),
         "brief": dict(request.brief),
     }
+    if request.accept_out_of_domain:
+        fields["accept_out_of_domain"] = True
     if request.storyboard is not None:
         fields["storyboard"] = request.storyboard.model_dump(mode="json")
     if request.coherence:

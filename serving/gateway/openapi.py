@@ -30,6 +30,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "generations_approve": {"stage": "story", "notes": "Good. Keep the morning light."},
     "generations_regenerate": {"stage": "storyboard", "scene_number": 2, "feedback": "Warmer light, closer to it"},
+    "generations_correct": {"facts": {"product": "teal steel water bottle", "claims": ["keeps drinks cold all day"]}},
     "generations_select": {"take_id": "c1b7c0de-0000-4000-8000-000000000000"},
     "original_generate": {
         "prompt": PROMPT,

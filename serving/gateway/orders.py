@@ -148,6 +148,7 @@ class AdIntake:
         order = await self._plan(lambda: self._services.ads.planner.plan(request))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
+        manifest = {**manifest, "warnings": list(order.warnings)}
         new = NewGeneration(order.brief, order.recipe, order.given, manifest, artifacts, parent_generation_id)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
             accepted = await self._services.ads.intake.generation(self._owner, new, keys)
@@ -163,7 +164,10 @@ class AdIntake:
         orders = await self._plan(lambda: self._services.ads.planner.compare(request, comparison_type, variations))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
-        new = tuple(NewGeneration(order.brief, order.recipe, order.given, manifest) for order in orders)
+        new = tuple(
+            NewGeneration(one.brief, one.recipe, one.given, {**manifest, "warnings": list(one.warnings)})
+            for one in orders
+        )
         accepted = await self._services.ads.intake.group(self._owner, comparison_type, new, keys)
         await notify(self._services.notifier.wake())
         return accepted

@@ -17,6 +17,7 @@ STORY_FIELDS = {
     "success", "generation_id", "story", "approval_status", "final_score", "total_iterations",
     "story_conversation_history", "story_iterations", "scenes", "video_generation_params", "final_video_path",
     "video_generation_status", "scene_videos", "error_message",
+    "warnings",
 }  # fmt: skip
 CRITIQUE = {"approval_status", "overall_score", "critique", "strengths", "improvements", "priority_fixes"}
 COHESION = {

@@ -17,6 +17,7 @@ from serving.gateway.events import ENDED, MAX_SEQ, cursor, event_frame, event_st
 from serving.gateway.generations.schemas import (
     ApproveBody,
     Conversation,
+    CorrectBody,
     Deleted,
     EventList,
     GenerationCreate,
@@ -162,6 +163,13 @@ async def regenerate(
     return await _resumed(used, await decided)
 
 
+@router.patch("/{generation_id}")
+async def correct(request: Request, generation_id: str, body: CorrectBody) -> GenerationObject:
+    """Correct what was read in the brief (`facts` of the detail). The story is told again, and what follows from it."""
+    used, user = services(request), owner(request)
+    return await _resumed(used, await used.ads.directions.correct_facts(user, generation_id, body.facts))
+
+
 @router.post("/{generation_id}/select")
 async def select(request: Request, generation_id: str, body: SelectBody) -> GenerationObject:
     """Make an earlier take the current one (undo, redo); what follows from it runs again."""
@@ -235,6 +243,7 @@ def _request(body: GenerationCreate) -> AdRequest:
         quality_gate=body.quality.gate if body.quality else None,
         storyboard=body.storyboard,
         use_llm=body.use_llm,
+        accept_out_of_domain=body.accept_out_of_domain,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -12,6 +12,7 @@ from models.spec import AspectRatio
 from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, Framework
 from pipelines.coherence import CoherenceSettings
 from pipelines.direction import Modifications
+from pipelines.facts import BriefFacts, FactEdits
 from pipelines.recipe import QualityGate, StageName
 from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
@@ -93,6 +94,8 @@ class GenerationCreate(Plain):
     """Scenes of your own: no agent writes them."""
     use_llm: bool = True
     """False: no agent is asked, and every scene shows the prompt itself."""
+    accept_out_of_domain: bool = False
+    """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
     parent_generation_id: str | None = None
     """A generation of yours that this one is an edited version of."""
 
@@ -144,6 +147,9 @@ class GenerationObject(Plain):
     approvals: tuple[StageName, ...]
     quality_dimensions: tuple[str, ...]
     quality_gate: QualityGate
+    warnings: list[str] = Field(default_factory=list)
+    """What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
+    and why."""
 
 
 class MessageObject(Plain):
@@ -169,6 +175,11 @@ class GenerationDetail(GenerationObject):
     references: list[Json]
     manifest: Json
     """Models, revisions and library versions that it is made with."""
+    facts: BriefFacts | None = None
+    """What the brief says, as it was read, each with the words that say it; null before the story. Correct it with
+    `PATCH`."""
+    approval_status: Literal["approved", "needs_revision"] | None = None
+    """Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any."""
     last_seq: int
     """`seq` of its newest event: follow it from there."""
 
@@ -223,6 +234,13 @@ class RegenerateBody(Plain):
         if self.take_id is not None and self.scene_number is not None:
             raise ValueError("a take has its own scene: leave scene_number out")
         return self
+
+
+class CorrectBody(Plain):
+    """Body of `PATCH /api/v1/generations/{id}`."""
+
+    facts: FactEdits
+    """What was read wrong in the brief; what is left out stays as it was read."""
 
 
 class SelectBody(Plain):

@@ -9,6 +9,8 @@ from pipelines.errors import BadInput
 from pipelines.recipe import StageName
 from pipelines.records import Generation, GenerationOutputs, Group, Take
 from pipelines.report.record import RunRecord, collect
+from pipelines.report.verdict import approval_status, warnings
+from pipelines.screenplay import ScenesResult, StoryResult
 from pipelines.stages.registry import STAGES, wanted_stages
 from pipelines.stages.state import RunState
 from pipelines.steps import Message
@@ -36,8 +38,11 @@ def generation_object(generation: Generation) -> GenerationObject:
 def generation_detail(generation: Generation, made: GenerationOutputs) -> GenerationDetail:
     outputs = made.outputs
     clips = sorted(take.scene_number or 0 for take in made.takes if take.kind == "clip" and take.current)
+    story, scenes = texts(outputs)
+    fields = _fields(generation, has_video="stitch" in outputs)
+    fields["warnings"] = list(warnings(generation.manifest, story, scenes))
     return GenerationDetail(
-        **_fields(generation, has_video="stitch" in outputs),
+        **fields,
         llm_specification=outputs.get("story"),
         scene_plan=outputs.get("scenes") or generation.given.get("scenes"),
         llm_conversation_history=[message_object(message) for message in made.messages],
@@ -45,6 +50,8 @@ def generation_detail(generation: Generation, made: GenerationOutputs) -> Genera
         num_clips=len(clips),
         references=[reference.model_dump(mode="json") for reference in generation.brief.references],
         manifest=generation.manifest,
+        facts=story.facts if story else None,
+        approval_status=approval_status(story, scenes),
         last_seq=made.last_seq,
     )
 
@@ -57,6 +64,15 @@ def group_object(group: Group, generations: Sequence[Generation]) -> GroupObject
         winner_generation_id=group.winner_generation_id,
         created_at=group.created_at,
         generations=[generation_object(generation) for generation in generations],
+    )
+
+
+def texts(outputs: Outputs) -> tuple[StoryResult | None, ScenesResult | None]:
+    """Story and scenes, as far as they are made."""
+    story, scenes = outputs.get("story"), outputs.get("scenes")
+    return (
+        None if story is None else StoryResult.model_validate(story),
+        None if scenes is None else ScenesResult.model_validate(scenes),
     )
 
 
@@ -123,6 +139,7 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "approvals": recipe.approvals,
         "quality_dimensions": recipe.quality_dimensions,
         "quality_gate": recipe.quality_gate,
+        "warnings": list(warnings(generation.manifest)),
     }
 
 

@@ -44,7 +44,12 @@ async def start(request: Request, body: SessionStart, idempotency: Idempotent) -
     """A new session. It begins with the story, and waits for approval there unless its mode is `auto`."""
     used, user = services(request), owner(request)
     brief = {"prompt": body.prompt, "title": body.title, "duration": body.target_duration}
-    asked = AdRequest(recipe=RECIPE, brief=brief, approvals=() if body.mode == "auto" else None)
+    asked = AdRequest(
+        recipe=RECIPE,
+        brief=brief,
+        approvals=() if body.mode == "auto" else None,
+        accept_out_of_domain=body.accept_out_of_domain,
+    )
     accepted = await AdIntake(used, user).take(asked, (), idempotency.keys(body))
     idempotency.mark(accepted.repeated)
     return await Sessions(used, user).show(accepted.id)

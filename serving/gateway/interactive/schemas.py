@@ -28,6 +28,8 @@ class SessionStart(Plain):
     mode: Literal["interactive", "auto"] = "interactive"
     """`auto` asks for no approval and runs to the end."""
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
+    accept_out_of_domain: bool = False
+    """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
 
 
 class ConversationEntry(Plain):
@@ -141,6 +143,10 @@ class Session(Plain):
     error: str | None
     seq: int
     """The newest event that this answer knows of: follow from here with `/ws/{session_id}?after=seq`."""
+    approval_status: Literal["approved", "needs_revision"] | None = None
+    """Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are."""
 
 
 class Approval(Plain):

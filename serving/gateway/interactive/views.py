@@ -15,11 +15,13 @@ from pipelines.decisions.service import edit_history
 from pipelines.direction import Direction
 from pipelines.recipe import Recipe, StageName
 from pipelines.records import Event, EventKind, Generation, Severity, Take
+from pipelines.report.verdict import approval_status, warnings
 from pipelines.screenplay import Clip, FinalVideo, ScenesResult, StoryResult
 from pipelines.stages.story import keep_selected
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Message
 from quality.score import Score
+from serving.gateway.generations.views import texts
 from serving.gateway.interactive.schemas import (
     ConversationEntry,
     ReferenceOutput,
@@ -76,6 +78,8 @@ def session(
         progress=generation.progress,
         error=_error(generation),
         seq=seq,
+        approval_status=approval_status(*texts(outputs)),
+        warnings=warnings(generation.manifest, *texts(outputs)),
     )
 
 

@@ -184,4 +184,5 @@ def _request(body: StoryRequest) -> AdRequest:
         brief={name: getattr(body, name) for name in names},
         stages=stages,
         max_story_rounds=body.max_iterations,
+        accept_out_of_domain=body.accept_out_of_domain,
     )

@@ -39,6 +39,8 @@ class StoryRequest(Plain):
     aspect_ratio: AspectRatio = "9:16"
     num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
     seed: Seed = 0
+    accept_out_of_domain: bool = False
+    """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +126,8 @@ class StoryResponse(Plain):
     scene_videos: list[str] | None = None
     """Addresses of the scenes' clips."""
     error_message: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    """What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are."""
 
 
 class StoryAccepted(Plain):

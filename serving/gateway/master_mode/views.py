@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.agents.prompting import story_lines
 from pipelines.recipe import StageName
 from pipelines.records import Event, Generation, Take
+from pipelines.report.verdict import approval_status, warnings
 from pipelines.screenplay import ScenesResult, StoryResult
 from pipelines.stages.registry import STAGES
 from pipelines.stages.state import RunState, coherence_plans, scene_transitions
@@ -51,7 +52,10 @@ def story_response(
         return None
     stages = stages_of(generation)
     response = _story_part(generation, story, messages)
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {
+        "approval_status": approval_status(story, state.scenes),
+        "warnings": list(warnings(generation.manifest, story, state.scenes)),
+    }
     if state.scenes is not None and "scenes" in stages:
         changes["scenes"] = _scenes_part(state.scenes, messages)
         changes["video_generation_params"] = _params(generation, state, state.scenes)

@@ -201,6 +201,7 @@ def _request(body: AdFields, prompt: str) -> AdRequest:
         brief={"prompt": prompt, **{name: getattr(body, name) for name in names}},
         coherence=body.coherence_settings.given if body.coherence_settings else {},
         use_llm=body.use_llm,
+        accept_out_of_domain=body.accept_out_of_domain,
     )
 
 

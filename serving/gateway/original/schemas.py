@@ -27,6 +27,8 @@ class AdFields(Plain):
     num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
     use_llm: bool = True
     """False: no agent is asked, and every scene shows the prompt itself."""
+    accept_out_of_domain: bool = False
+    """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
     coherence_settings: CoherenceBody | None = None
 
 
