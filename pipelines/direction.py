@@ -6,7 +6,7 @@ direction changes nothing.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -43,6 +43,67 @@ class Approval(Plain):
     notes: Wish | None = None
 
 
+EditPhrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class ProductChanges(Plain):
+    """What becomes of the product, in every scene."""
+
+    name: EditPhrase | None = None
+    """What it is: `lamp`; or, with a capital, what it is called."""
+    colour: EditPhrase | None = None
+    material: EditPhrase | None = None
+
+
+class Changes(Plain):
+    """What an owner wants otherwise. None and empty: as it is."""
+
+    setting: EditPhrase | None = None
+    """A place with its preposition: `on the beach`."""
+    time: EditPhrase | None = None
+    """Time of day with its preposition: `at night`."""
+    action: EditPhrase | None = None
+    """What happens, as one sentence."""
+    camera: CameraMove | None = None
+    product: ProductChanges | None = None
+    mood: EditPhrase | None = None
+    """How the words should be: `funny`. The writer is asked for it."""
+    look: EditPhrase | None = None
+    """Light of the pictures: `warm light`."""
+    length: Literal["shorter", "longer"] | None = None
+    """Of the text; the seconds of an ad are fixed when it is ordered."""
+    text: EditPhrase | None = None
+    """The call to action."""
+    add: EditPhrase | None = None
+    """A thing to show besides: `a dog`."""
+    remove: EditPhrase | None = None
+    order: tuple[int, ...] | None = None
+    """The scenes in their new order, by their old numbers."""
+    again: bool = False
+    """Made anew without another wish."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The fields that ask for something."""
+        return frozenset(name for name in type(self).model_fields if getattr(self, name) not in (None, False))
+
+
+class DirectionEdit(Plain):
+    """One message of an owner, or one part of it, as what it asks for."""
+
+    intent: Literal["approve", "reject", "change", "ask", "other"]
+    """`other`: nothing that the reader understands."""
+    stage: StageName
+    """The stage that waited when it was said."""
+    scenes: tuple[int, ...] = ()
+    """The scenes that it names; none: the ad as a whole."""
+    changes: Changes = Changes()
+    question: str | None = None
+    """What the owner is asked back; then nothing is changed."""
+    after: Annotated[int, Field(ge=0)] = 0
+    """Of one that was applied: how many revisions of the story came before it."""
+
+
 class Modifications(Plain):
     """What a revision sets outright instead of in words. Only for pictures and clips; `camera` only for clips."""
 
@@ -68,6 +129,8 @@ class Revision(Plain):
     """Oldest first. Of a picture: all that still hold, also from the revisions before. Of text: this revision's only,
     because its agent is shown the draft that it revises."""
     modifications: Modifications = Modifications()
+    beats: tuple[int, ...] = ()
+    """Of the story: the only beats that are taken from the new draft; none: all of it."""
 
 
 class ChosenTake(Plain):
@@ -117,6 +180,31 @@ class Direction(Plain):
     """Uploaded after the start; they act from the stage `reference_image` on."""
     facts: FactEdits = FactEdits()
     """Corrections of what was read in the brief."""
+    edits: Annotated[tuple[DirectionEdit, ...], Field(max_length=MAX_REVISIONS)] = ()
+    """What the owner changed of the plan, in the order in which it was said (`pipelines.plan_edits`)."""
+
+    @property
+    def story_edits(self) -> tuple[DirectionEdit, ...]:
+        """Edits that were said of the story while it waited: whoever writes the scenes knows them."""
+        return tuple(edit for edit in self.edits if edit.stage == "story")
+
+    @property
+    def later_edits(self) -> tuple[DirectionEdit, ...]:
+        """Edits that were said when the scenes were written; no agent is asked again for them."""
+        return tuple(edit for edit in self.edits if edit.stage != "story")
+
+    def edited(self, edit: DirectionEdit) -> Direction:
+        placed = edit.model_copy(update={"after": len(self.history("story", None))})
+        return self.model_copy(update={"edits": (*self.edits, placed)})
+
+    def with_edits_in_the_story(self) -> Direction:
+        """Before the story is told anew: what was said of its scenes since is said of the new one as well."""
+        count = len(self.history("story", None))
+        moved = tuple(
+            edit if edit.stage == "story" else edit.model_copy(update={"stage": "story", "after": count})
+            for edit in self.edits
+        )
+        return self.model_copy(update={"edits": moved})
 
     def approval(self, stage: StageName) -> Approval | None:
         return next((approval for approval in self.approvals if approval.stage == stage), None)

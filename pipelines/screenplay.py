@@ -79,6 +79,10 @@ class SceneDraft(Plain):
     camera: CameraMove
     entities: tuple[str, ...]
     """Handles; a validator proves that every one is bound."""
+    look: str | None = None
+    """Light that the owner asked for: `warm light`."""
+    extras: tuple[str, ...] = ()
+    """Things that the owner wants to see besides."""
 
 
 class Scene(Plain):
@@ -123,8 +127,11 @@ class StoryRound(Plain):
     iteration: int
     draft: Story
     critique: Critique | None
+    """None: no critic was asked, as for a draft that its owner edited."""
     broken: tuple[BrokenFact, ...] = ()
     """The facts that it breaks, of those that matter to its recipe."""
+    product: Entity | None = None
+    """The product as this draft names it, where its owner changed that; None: as the entities of the result do."""
 
 
 class StoryResult(Plain):

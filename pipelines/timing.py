@@ -65,6 +65,21 @@ def plan_slots(
     )
 
 
+def retimed(frames: tuple[int, ...], total: int, fps: int) -> tuple[int, ...]:
+    """Lengths of scenes that fill `total` frames exactly, in proportion to what they were, each 1.5 to 5 s long.
+
+    Raises BadInput when so few scenes cannot fill it.
+    """
+    low, high = math.ceil(MIN_SHOT_SECONDS * fps), math.floor(MAX_SHOT_SECONDS * fps)
+    if len(frames) * high < total:
+        raise BadInput(
+            f"{len(frames)} scenes cannot fill {total / fps:g} s, because a scene lasts {MAX_SHOT_SECONDS:g} s at most: "
+            f"keep {math.ceil(total / high)} or more"
+        )
+    scale = total / sum(frames)
+    return tuple(_whole_frames([length * scale for length in frames], total, low, high))
+
+
 Timed = tuple[str, float]
 """A purpose and its seconds."""
 

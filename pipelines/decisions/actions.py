@@ -23,8 +23,9 @@ from pipelines.errors import BadInput
 from pipelines.facts import FactEdits
 from pipelines.recipe import StageName
 from pipelines.records import NewEvent
-from pipelines.stages.story import check_selection
+from pipelines.stages.selection import check_selection
 from pipelines.steps import Message, StoredArtifact
+from pipelines.timing import retimed
 
 
 def approve(
@@ -42,6 +43,8 @@ def approve(
         raise BadInput(f"stage {stage!r} does not wait for approval: {_waiting_for(situation)}")
     if selected_indices is not None:
         check_selection(stage, situation.outputs[stage], selected_indices)
+        if stage == "storyboard":
+            _check_length(situation, selected_indices)
     approval = Approval(stage=stage, selected_indices=selected_indices, notes=notes)
     following = situation.after(stage)
     event = NewEvent(
@@ -57,6 +60,14 @@ def approve(
     )
     messages = (Message(role="user", iteration=1, content=notes),) if notes else ()
     return Decision(direction.approved(approval), continues_at=following, events=(event,), messages=messages)
+
+
+def _check_length(situation: Situation, kept: tuple[int, ...]) -> None:
+    """Raises BadInput when the scenes that are kept cannot fill the ad."""
+    written = situation.outputs.get("scenes") or situation.generation.given.get("scenes")
+    if written is not None:
+        frames = tuple(scene["frames"] for scene in written["scenes"])
+        retimed(tuple(frames[index] for index in kept), sum(frames), sum(frames) // situation.generation.brief.duration)
 
 
 def _just_approved(situation: Situation, stage: StageName) -> bool:
@@ -98,11 +109,11 @@ def regenerate(
     if stage not in REVISABLE:
         raise BadInput(f"stage {stage!r} follows from the others: regenerate one of {', '.join(REVISABLE)}")
     situation.check_reached(stage)
-    _check_modifications(stage, modifications)
-    targets = _targets(situation, stage, scene_number)
-    direction = situation.direction
+    check_modifications(stage, modifications)
+    targets = revision_targets(situation, stage, scene_number)
+    direction = situation.direction.with_edits_in_the_story() if stage == "story" else situation.direction
     for target in targets:
-        direction = direction.revised(_revision(situation.direction, stage, target, feedback, modifications))
+        direction = direction.revised(revision_of(situation.direction, stage, target, feedback, modifications))
     if len(direction.revisions) > MAX_REVISIONS:
         raise BadInput(f"this generation was revised {MAX_REVISIONS} times: start a new one from what you have")
     scenes = None if scene_number is None else frozenset({scene_number})
@@ -127,7 +138,8 @@ def regenerate(
     )
 
 
-def _check_modifications(stage: StageName, modifications: Modifications) -> None:
+def check_modifications(stage: StageName, modifications: Modifications) -> None:
+    """Raises BadInput for a modification that `stage` cannot follow."""
     can = MODIFIABLE.get(stage, frozenset())
     cannot = sorted(modifications.named - can)
     if cannot:
@@ -135,7 +147,8 @@ def _check_modifications(stage: StageName, modifications: Modifications) -> None
         raise BadInput(f"stage {stage!r} cannot follow the modification {cannot[0]!r}: it takes {ways}")
 
 
-def _targets(situation: Situation, stage: StageName, scene_number: int | None) -> tuple[int | None, ...]:
+def revision_targets(situation: Situation, stage: StageName, scene_number: int | None) -> tuple[int | None, ...]:
+    """The scenes that a revision of `stage` is about, or None for what is made as a whole. Raises BadInput."""
     known = situation.scene_numbers(stage)
     if scene_number is None:
         return known
@@ -146,9 +159,10 @@ def _targets(situation: Situation, stage: StageName, scene_number: int | None) -
     return (scene_number,)
 
 
-def _revision(
+def revision_of(
     direction: Direction, stage: StageName, scene_number: int | None, feedback: str | None, changes: Modifications
 ) -> Revision:
+    """The next revision of one target."""
     history = direction.history(stage, scene_number)
     words = (feedback,) if feedback else ()
     if stage not in WORDS:
@@ -235,9 +249,20 @@ def inpaint(situation: Situation, edit: Edit, mask: StoredArtifact) -> Decision:
         direction.without_approvals((stage, *dependents)).chosen(edit),
         continues_at=stage,
         events=(event,),
-        messages=(Message(role="user", iteration=1, content=edit.prompt, scene_number=edit.scene_number),),
+        messages=(
+            Message(role="user", iteration=1, content=edit.prompt, scene_number=edit.scene_number),
+            Message(role="assistant", iteration=1, content=_inpainting(edit), scene_number=edit.scene_number),
+        ),
         artifacts=(mask,),
         forgotten=dependents,
+    )
+
+
+def _inpainting(edit: Edit) -> str:
+    what = "The reference image" if edit.scene_number is None else f"The picture of scene {edit.scene_number}"
+    return (
+        f"{what} is repainted where the mask is white, to show '{edit.prompt}': that is version {edit.version}. The rest of "
+        "it, the version before and everything else stay."
     )
 
 

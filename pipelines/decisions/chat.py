@@ -2,55 +2,100 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
-from pipelines.agents.feedback import Reading, read_feedback
-from pipelines.decisions.actions import REVISABLE, approve, regenerate
+from pipelines.agents.direction_reader import read_direction
+from pipelines.decisions.actions import REVISABLE, approve
+from pipelines.decisions.edits import edit_plan, listed, plan_of, scope_of
 from pipelines.decisions.situation import Decision, Situation
-from pipelines.direction import Modifications
+from pipelines.direction import DirectionEdit
 from pipelines.recipe import StageName
 from pipelines.steps import Message
 
+SESSION_STAGES: dict[StageName, str] = {
+    "story": "story",
+    "scenes": "reference image",
+    "reference_image": "reference image",
+    "storyboard": "storyboard",
+    "video": "video",
+    "stitch": "video",
+    "quality": "video",
+}
+"""The stages as their owner knows them: the contract's."""
 
-def say(situation: Situation, text: str, focus: int | None) -> Decision:
-    """Decide what `text` asks for, and answer it. A message that cannot be acted upon is answered, and changes nothing.
 
-    `focus` is the scene that the owner has selected, for a message that names none.
+def say(
+    situation: Situation, text: str, focus: int | None, reading: tuple[DirectionEdit, ...] | None = None
+) -> Decision:
+    """What comes of `text`. A message that cannot be acted upon is answered, and changes nothing.
+
+    `focus` is the scene that the owner has selected, for a message that names none. `reading` is what a chat model read
+    in the message, already checked; without it the rules read.
     """
     stage = situation.waiting_stage
     if stage is None:
         return _talk(Decision(situation.direction), text, _not_waiting(situation), focus)
-    scenes = situation.scene_numbers(stage)
-    reading = read_feedback(text, None if scenes == (None,) else len(scenes), focus)
-    decision, answer = _act(situation, stage, reading, text)
-    return _talk(decision, text, answer, reading.scene_numbers[0] if len(reading.scene_numbers) == 1 else None)
+    edits = reading or read_direction(text, scope_of(situation, stage, focus))
+    decision, answer = _act(situation, stage, edits, text)
+    named = {number for edit in edits for number in edit.scenes}
+    return _talk(decision, text, answer, named.pop() if len(named) == 1 else None)
 
 
-def _act(situation: Situation, stage: StageName, reading: Reading, text: str) -> tuple[Decision, str]:
+def _act(situation: Situation, stage: StageName, edits: tuple[DirectionEdit, ...], text: str) -> tuple[Decision, str]:
     unchanged = Decision(situation.direction)
-    if reading.intent == "approve":
-        decision = approve(situation, stage, None, None)
-        return decision, f"The {_named(stage)} is approved. Next: {_named(decision.continues_at or stage)}."
-    if reading.intent == "question":
-        return unchanged, f"The {_named(stage)} waits for you: approve it, or say what to change."
-    if reading.intent == "which_scene":
-        return unchanged, _which_scene(situation, stage, reading)
+    intents = {edit.intent for edit in edits}
+    if intents == {"approve"}:
+        return approve(situation, stage, None, None), f"The {SESSION_STAGES[stage]} is approved. Next: {after(stage)}."
+    if intents == {"reject"}:
+        return unchanged, (
+            f"The {SESSION_STAGES[stage]} is not approved, and nothing is thrown away. Say what shall be different, for "
+            "example 'scene 2 at night'."
+        )
+    if intents == {"ask"}:
+        return unchanged, _answered(situation, stage, text)
+    if "change" not in intents:
+        questions = [edit.question for edit in edits if edit.question]
+        return unchanged, " ".join(questions) or f"The {SESSION_STAGES[stage]} waits for you."
     if stage not in REVISABLE:
-        return unchanged, f"The {_named(stage)} follows from the scenes: regenerate one of them, or approve."
-    if not reading.scene_numbers:
-        return regenerate(situation, stage, None, text, Modifications()), f"The {_named(stage)} is regenerated."
-    listed = ", ".join(map(str, reading.scene_numbers))
-    return _regenerate_each(situation, stage, reading.scene_numbers, text), f"Regenerated: scene {listed}."
+        return unchanged, f"The {SESSION_STAGES[stage]} follows from the scenes: regenerate one of them, or approve."
+    return edit_plan(situation, stage, edits)
 
 
-def _regenerate_each(situation: Situation, stage: StageName, scenes: tuple[int, ...], text: str) -> Decision:
-    """One decision that regenerates each of `scenes`."""
-    decision = Decision(situation.direction)
-    for number in scenes:
-        generation = situation.generation.model_copy(update={"direction": decision.direction})
-        one = regenerate(replace(situation, generation=generation), stage, number, text, Modifications())
-        decision = replace(one, events=(*decision.events, *one.events))
-    return decision
+def after(stage: StageName) -> str:
+    """What comes next, in the owner's words."""
+    order = tuple(dict.fromkeys(SESSION_STAGES.values()))
+    position = order.index(SESSION_STAGES[stage]) + 1
+    return order[position] if position < len(order) else "the finished ad"
+
+
+def _answered(situation: Situation, stage: StageName, text: str) -> str:
+    """The answer to a question, from the plan; what it does not hold is not made up."""
+    plan, asked = plan_of(situation, stage), text.lower()
+    waits = f"The {SESSION_STAGES[stage]} waits for you: approve it, or say what to change."
+    scenes = [int(number) for number in re.findall(r"\b(?:scene|shot)\s*#?(\d{1,2})\b", asked)]
+    if re.search(r"\bapproved?\b", asked):
+        return f"The {SESSION_STAGES[stage]} is not approved yet: it waits for you."
+    if plan.story is not None and re.search(r"call[- ]to[- ]action|slogan|\bcta\b", asked):
+        return f"The call to action is '{plan.story.call_to_action}'. {waits}"
+    if scenes and 1 <= scenes[0] <= len(plan.settings):
+        number = scenes[0]
+        shown = (
+            plan.drafts[number - 1].action if plan.drafts else plan.story.beats[number - 1].event if plan.story else ""
+        )
+        return f"Scene {number} plays {plan.settings[number - 1]}: {shown.rstrip('.')}. {waits}"
+    if re.search(r"\b(?:colou?r|product|material|look)\b", asked):
+        return f"The product is the {plan.product}. {waits}"
+    if re.search(r"\b(?:how long|seconds|duration|length)\b", asked):
+        return f"The ad lasts {situation.generation.brief.duration} seconds in {len(plan.settings)} scenes. {waits}"
+    if re.search(r"\b(?:how many|which|what) (?:scenes|shots)\b", asked):
+        return f"There are {len(plan.settings)} scenes: {'; '.join(plan.settings)}. {waits}"
+    if re.search(r"\b(?:what can|help|how (?:do|can) i)\b", asked):
+        return (
+            "You can approve, or change a scene's place, time of day, light, action or camera, the order of the scenes, and "
+            f"the product's colour: for example 'scene {listed({min(2, len(plan.settings))})} at night'."
+        )
+    return f"I can answer what the plan says: its scenes, product, length and call to action. {waits}"
 
 
 def _talk(decision: Decision, text: str, answer: str, scene_number: int | None) -> Decision:
@@ -61,22 +106,11 @@ def _talk(decision: Decision, text: str, answer: str, scene_number: int | None) 
     return replace(decision, messages=messages)
 
 
-def _which_scene(situation: Situation, stage: StageName, reading: Reading) -> str:
-    count = len(situation.scene_numbers(stage))
-    if reading.unknown_scene is not None:
-        return f"There is no scene {reading.unknown_scene}: the {_named(stage)} has scenes 1 to {count}."
-    return f"Which scene do you mean, 1 to {count}? Say for example 'scene 2: …', or 'all scenes: …'."
-
-
 def _not_waiting(situation: Situation) -> str:
     generation = situation.generation
     if generation.status in ("pending", "processing"):
         stage = generation.current_stage or situation.stages[0]
-        return f"At work: {_named(stage)}. Say it again when it is ready for you."
+        return f"At work: {SESSION_STAGES[stage]}. Say it again when it is ready for you."
     if generation.status == "completed":
         return "The ad is finished. Regenerate a scene or select another take to change it."
     return f"The generation is {generation.status}. Resume it first."
-
-
-def _named(stage: StageName) -> str:
-    return stage.replace("_", " ")

@@ -16,13 +16,14 @@ from typing import Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.brief import BriefReference
-from pipelines.decisions.actions import approve, correct_facts, inpaint, regenerate, resume, select, upload_references
+from pipelines.decisions.actions import approve, correct_facts, inpaint, resume, select, upload_references
 from pipelines.decisions.chat import say
+from pipelines.decisions.edits import regenerate_as_told
 from pipelines.decisions.situation import Decision, Situation
-from pipelines.direction import TAKE_STAGE, ChosenTake, Edit, Modifications, Wish
+from pipelines.direction import TAKE_STAGE, Changes, ChosenTake, DirectionEdit, Edit, Modifications, Wish
 from pipelines.errors import BadInput, DecisionRefused, first_problem
 from pipelines.facts import FactEdits
-from pipelines.media import image_size
+from pipelines.media import decode_image, image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
 from pipelines.stages.edits import edit_step_name, edit_steps
@@ -78,7 +79,7 @@ class Directions:
     ) -> Generation:
         """Let the generation go on; `current_stage` of the answer is the next one. A second call changes nothing.
 
-        `selected_indices` are explained in `pipelines.stages.story`.
+        `selected_indices` are explained in `pipelines.stages.selection`.
         """
         return await self._decide(
             user_id, generation_id, partial(approve, stage=stage, selected_indices=selected_indices, notes=notes)
@@ -93,17 +94,21 @@ class Directions:
         feedback: str | None = None,
         modifications: Modifications | None = None,
         keys: Keys = (),
+        changes: Changes | None = None,
+        reading: tuple[DirectionEdit, ...] | None = None,
     ) -> Generation:
         """Regenerate a stage, or one scene of it. A request that had one of `keys` before changes nothing."""
         return await self._decide(
             user_id,
             generation_id,
             partial(
-                regenerate,
+                regenerate_as_told,
                 stage=stage,
                 scene_number=scene_number,
                 feedback=feedback,
                 modifications=modifications or Modifications(),
+                changes=changes,
+                reading=reading,
             ),
             keys=keys,
         )
@@ -181,6 +186,7 @@ class Directions:
         text: str,
         focus: int | None = None,
         client_id: str | None = None,
+        reading: tuple[DirectionEdit, ...] | None = None,
     ) -> Generation:
         """A chat message: it is stored, acted upon and answered; the answer is in the log of messages and events.
 
@@ -193,7 +199,7 @@ class Directions:
             raise DecisionRefused(f"message: {first_problem(error)}") from None
         step = "chat" if client_id is None else f"chat/{client_id[:100]}"
         return await self._decide(
-            user_id, generation_id, partial(say, text=wish, focus=focus), step, client_id is not None
+            user_id, generation_id, partial(say, text=wish, focus=focus, reading=reading), step, client_id is not None
         )
 
     async def upload_references(
@@ -229,10 +235,13 @@ class Directions:
             raise DecisionRefused(str(error)) from None
 
     async def _check_mask(self, take: Take, mask: StoredArtifact) -> None:
-        def sizes() -> tuple[tuple[int, int], tuple[int, int]]:
-            return image_size(self._artifacts.read(take.artifact)), image_size(self._artifacts.read(mask.sha256))
+        def looked_at() -> tuple[tuple[int, int], tuple[int, int], int]:
+            drawn = self._artifacts.read(mask.sha256)
+            return image_size(self._artifacts.read(take.artifact)), image_size(drawn), int(decode_image(drawn).max())
 
-        (width, height), (mask_width, mask_height) = await asyncio.to_thread(sizes)
+        (width, height), (mask_width, mask_height), brightest = await asyncio.to_thread(looked_at)
+        if brightest == 0:
+            raise DecisionRefused("the mask is empty: paint white what is to be repainted")
         if abs(width * mask_height / (height * mask_width) - 1) > ASPECT_TOLERANCE:
             raise DecisionRefused(
                 f"the mask is {mask_width}x{mask_height} and the picture {width}x{height} pixels: draw the mask in the "

@@ -88,7 +88,11 @@ class Situation:
         scenes = self.outputs.get("scenes") or self.generation.given.get("scenes")
         if scenes is None:
             raise BadInput(f"stage {stage!r} has no scenes yet: wait until they are written")
-        return tuple(scene["scene_number"] for scene in scenes["scenes"])
+        numbers = tuple(scene["scene_number"] for scene in scenes["scenes"])
+        approval = self.direction.approval("storyboard")
+        if stage == "video" and approval is not None and approval.selected_indices is not None:
+            return tuple(numbers[index] for index in sorted(approval.selected_indices))
+        return numbers
 
     def after(self, stage: StageName) -> StageName:
         """The stage that runs after `stage`; `stage` itself when it is the last."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from models.spec import AspectRatio, Size
@@ -19,9 +20,10 @@ from pipelines.records import Generation, GenerationStatus, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress, stage_shares
 from pipelines.runtime.run import Run, RunStore
 from pipelines.stages.context import StageContext
+from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.registry import Stage, wanted_stages
+from pipelines.stages.selection import keep_selected_outputs
 from pipelines.stages.state import RunState
-from pipelines.stages.story import keep_selected
 from pipelines.steps import Artifacts, Models
 from pipelines.timing import SceneSlot, plan_slots
 
@@ -149,8 +151,10 @@ class Engine:
             approval = direction.approval(stage.name)
             if approval is None:
                 return state, stage
-            kept = keep_selected(stage.name, getattr(state, stage.makes), approval.selected_indices)
-            state = state.model_copy(update={stage.makes: kept})
+            total = sum(slot.frames for slot in context.slots)
+            state = keep_selected_outputs(state, stage.name, approval.selected_indices, total, context.fps)
+            if stage.name == "storyboard" and approval.selected_indices is not None:
+                context = replace(context, slots=_slots(generation.brief, recipe, self._fps, state))
         return state, None
 
     async def _stage(
@@ -162,6 +166,8 @@ class Engine:
                 await run.store.start_stage(run.lease, stage.name, began)
         state = state.model_copy(update={stage.makes: await stage.run(context, state)})
         output = state.model_dump(mode="json", include={stage.makes})[stage.makes]
+        if stage.name == "story" and state.story is not None and context.direction.later_edits:
+            output = directed_story(context, state.story).model_dump(mode="json")
         progress.end()
         async with run.in_order:
             message = f"{stage.name} finished"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pipelines.errors import PipelineError
 from pipelines.recipe import Recipe, StageName
 from pipelines.stages.context import StageContext
+from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.quality import score_video
 from pipelines.stages.reference_image import draw_references
 from pipelines.stages.scenes import write_scenes
@@ -53,7 +54,7 @@ async def _scenes(context: StageContext, state: RunState) -> Any:
 
 
 async def _reference_image(context: StageContext, state: RunState) -> Any:
-    return await draw_references(context, _needed(state.story))
+    return await draw_references(context, directed_story(context, _needed(state.story)))
 
 
 async def _storyboard(context: StageContext, state: RunState) -> Any:

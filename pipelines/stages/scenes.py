@@ -29,6 +29,7 @@ from pipelines.screenplay import (
     StoryResult,
 )
 from pipelines.stages.context import StageContext, consult, each_scene
+from pipelines.stages.owner_edits import broken_in_scene, directed_story, edited_scenes, with_extras
 from pipelines.timing import SceneSlot
 
 
@@ -70,6 +71,18 @@ async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResul
     if fitted and revised != written:
         fitted = await judge_revised(context, story, fitted, revised)
     written = revised
+    drafts, reordered = edited_scenes(context, story, tuple(one.draft for one in written))
+    told, story = story, directed_story(context, story)
+    written = tuple(
+        one
+        if draft == one.draft
+        else one.model_copy(
+            update={"draft": draft, "critique": None, "broken": broken_in_scene(context, story, number, draft)}
+        )
+        for number, (one, draft) in enumerate(zip(written, drafts, strict=True), start=1)
+    )
+    if fitted and reordered:  # other edits leave the transitions between the scenes as they were judged
+        fitted = await judge_revised(context, told, fitted, written)
 
     async def finish(slot: SceneSlot) -> Scene:
         return await _finished(context, story, slot, written[slot.scene_number - 1])
@@ -84,7 +97,8 @@ async def write_scenes(context: StageContext, story: StoryResult) -> ScenesResul
 async def _finished(context: StageContext, story: StoryResult, slot: SceneSlot, written: WrittenScene) -> Scene:
     draft = written.draft
     agents = context.recipe.scenes
-    picture, clip = image_prompt(draft, story.entities), video_prompt(draft, story.entities)
+    picture = with_extras(image_prompt(draft, story.entities), draft)
+    clip = with_extras(video_prompt(draft, story.entities), draft)
     if agents.enhance_image_prompt:
         picture = await _enhanced(context, slot, picture, "image", story.entities[0])
     if agents.enhance_video_prompt:

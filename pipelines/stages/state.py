@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from models.interfaces import Plain
 from pipelines.brief import Brief, BriefReference
 from pipelines.coherence import ScenePlan, plan_coherence
@@ -40,7 +42,7 @@ def scene_transitions(recipe: Recipe, scenes: ScenesResult) -> tuple[Transition,
     """One transition per pair of neighbours, from the cohesor's scores where there are any."""
     analysis = scenes.cohesion.pair_wise_analysis if scenes.cohesion else ()
     scores = {(pair.from_scene, pair.to_scene): pair.transition_score for pair in analysis}
-    pairs = [(scene.scene_number, scene.scene_number + 1) for scene in scenes.scenes[:-1]]
+    pairs = pairwise(scene.scene_number for scene in scenes.scenes)
     return tuple(choose_transition(scores.get(pair), recipe.transitions) for pair in pairs)
 
 

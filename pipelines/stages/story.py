@@ -7,7 +7,6 @@ The result is the draft that breaks the fewest facts of the brief, then the best
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from models.interfaces import ReferenceRole
 from pipelines.agents.brief_reader import ReadBrief, completed, product_question
@@ -20,11 +19,10 @@ from pipelines.brief import BriefReference
 from pipelines.brief_rules import edited, read_brief
 from pipelines.coherence import derived_seed
 from pipelines.domain import Drawable, drawable
-from pipelines.errors import BadInput
 from pipelines.facts import BriefFacts
-from pipelines.recipe import StageName
 from pipelines.screenplay import BrokenFact, Critique, Entity, Premise, Story, StoryResult, StoryRound
 from pipelines.stages.context import StageContext, consult
+from pipelines.stages.owner_edits import edited_premise, edited_rounds, edits_before, only_beats
 from pipelines.steps import Json, Step, StepContext, StepOutput
 
 
@@ -36,20 +34,24 @@ async def tell_story(context: StageContext) -> StoryResult:
     """
     premise, warnings = await meet_entities(context)
     rounds = await _rounds(context, premise, 1, None, None)
-    best = _best(rounds)
-    for revision in context.direction.history("story", None):
+    rounds, best = edited_rounds(context, premise, rounds, _best(rounds), 0)
+    for count, revision in enumerate(context.direction.history("story", None), start=1):
         wish = " ".join(revision.feedback) or None
-        later = await _rounds(context, premise, len(rounds) + 1, wish, best.draft if wish else None)
-        rounds, best = (*rounds, *later), _best(later)
+        held = edited_premise(premise, best.draft, edits_before(context, count))
+        later = await _rounds(context, held, len(rounds) + 1, wish, best.draft if wish else None)
+        chosen = only_beats(context, held, revision, best.draft, _best(later))
+        later = tuple(chosen if one.iteration == chosen.iteration else one for one in later)
+        rounds, best = edited_rounds(context, premise, (*rounds, *later), chosen, count)
+    held = edited_premise(premise, best.draft, context.direction.story_edits)
     told = story_result(premise.entities, rounds, best)
-    return told.model_copy(update={"facts": premise.facts, "warnings": warnings})
+    return told.model_copy(update={"facts": held.facts, "warnings": warnings})
 
 
 def story_result(entities: tuple[Entity, ...], rounds: tuple[StoryRound, ...], chosen: StoryRound) -> StoryResult:
     """The result whose story is that of the round `chosen`."""
     return StoryResult(
         story=chosen.draft,
-        entities=entities,
+        entities=entities if chosen.product is None else (chosen.product, *entities[1:]),
         rounds=rounds,
         chosen_iteration=chosen.iteration,
         approved=_approved(chosen),
@@ -219,40 +221,3 @@ def _blindness(context: StageContext) -> tuple[str, str]:
         f"chat model {context.chat_model.name!r} cannot read images: the references still condition the pictures, "
         "but the story knows the product from the brief's words only",
     )
-
-
-def check_selection(stage: StageName, output: Any, indices: tuple[int, ...]) -> None:
-    """Raises BadInput when `indices` cannot be kept of `output`, a stage's output as JSON."""
-    count = _count(stage, output)
-    given = f"selected_indices {list(indices)}"
-    if not indices or len(set(indices)) != len(indices) or not all(0 <= index < count for index in indices):
-        raise BadInput(f"{given}: stage {stage!r} has {count} outputs; give different numbers from 0 to {count - 1}")
-    if stage == "story" and len(indices) != 1:
-        raise BadInput(f"{given}: an ad has one story; give the index of one draft")
-    if stage not in ("story", "reference_image") and len(indices) != count:
-        missing = min(set(range(count)) - set(indices))
-        raise BadInput(
-            f"{given} leaves out index {missing}: an ad shows every scene; regenerate the one that is not right, then "
-            "approve"
-        )
-
-
-def keep_selected(stage: StageName, result: Any, indices: tuple[int, ...] | None) -> Any:
-    """The part of a stage's result that was selected by the approval; all of it when `indices` is None."""
-    if indices is None:
-        return result
-    if stage == "story":
-        story: StoryResult = result
-        chosen = story_result(story.entities, story.rounds, story.rounds[indices[0]])
-        return chosen.model_copy(update={"facts": story.facts, "warnings": story.warnings})
-    if stage == "reference_image":
-        return tuple(result[index] for index in indices)
-    return result
-
-
-def _count(stage: StageName, output: Any) -> int:
-    if stage == "story":
-        return len(output["rounds"])
-    if stage == "scenes":
-        return len(output["scenes"])
-    return len(output) if isinstance(output, list) else 1

@@ -58,8 +58,10 @@ async def make_clips(
         scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
     }
 
+    position = {scene.scene_number: index for index, scene in enumerate(scenes)}
+
     async def clip_of(scene: Scene) -> Clip:
-        index = scene.scene_number - 1
+        index = position[scene.scene_number]
         plan = plans[index]
         first_frame = keyframes[index].artifact if keyframes else None
         value = await chosen_value(context, "clip", scene.scene_number)

@@ -30,13 +30,13 @@ async def test_a_named_scene_is_made_anew_with_the_words_of_the_message(world):
     assert (generation.status, generation.current_stage) == ("pending", "storyboard")
     await world.run(generation_id)
     assert len(world.models.images) == drawn + 1
-    assert "make scene 2 brighter" in world.models.images[-1].prompt
+    assert world.models.images[-1].prompt.endswith(", bright light")
 
 
 async def test_several_named_scenes_are_made_anew_together(world):
     generation_id = await world.reach("storyboard")
     drawn = len(world.models.images)
-    await world.anna.say("anna", generation_id, "scenes 1 and 2: closer")
+    await world.anna.say("anna", generation_id, "scenes 1 and 2: warmer light")
     await world.run(generation_id)
     assert len(world.models.images) == drawn + 2
 
@@ -45,16 +45,16 @@ async def test_agreement_in_the_chat_approves_the_stage_that_waits(world):
     generation_id = await world.reach("story")
     generation = await world.anna.say("anna", generation_id, "Looks good, thanks!")
     assert (generation.status, generation.current_stage) == ("pending", "scenes")
-    assert (await said(world, generation_id))[-1][1] == "The story is approved. Next: scenes."
+    assert (await said(world, generation_id))[-1][1] == "The story is approved. Next: reference image."
     generation = await world.anna.say("anna", generation_id, "faster please")
-    assert (await said(world, generation_id))[-1][1].startswith("At work: scenes.")
+    assert (await said(world, generation_id))[-1][1].startswith("At work: reference image.")
 
 
 async def test_a_message_that_is_sent_again_counts_once(world):
     generation_id = await world.reach("storyboard")
     for _ in range(2):
         generation = await world.anna.say("anna", generation_id, "scene 1 darker", client_id="m-1")
-    assert [one.count for one in generation.direction.revisions] == [1]
+    assert [one.changes.look for one in generation.direction.edits] == ["moody light"]
     assert len(await said(world, generation_id)) == 2
 
 

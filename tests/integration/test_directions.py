@@ -16,7 +16,7 @@ async def last(world, generation_id):
     return (await world.log(generation_id))[-1].seq
 
 
-async def test_one_scene_is_drawn_anew_with_the_feedback_and_the_others_are_reused(world):
+async def test_feedback_changes_the_scenes_plan_and_the_other_scenes_are_reused(world):
     generation_id = await world.reach("storyboard")
     first = [await world.take(generation_id, "keyframe", number) for number in (1, 2)]
     drawn, after = len(world.models.images), await last(world, generation_id)
@@ -24,12 +24,16 @@ async def test_one_scene_is_drawn_anew_with_the_feedback_and_the_others_are_reus
     generation = await world.run(generation_id)
     assert (generation.status, generation.current_stage) == ("awaiting_approval", "storyboard")
     assert len(world.models.images) == drawn + 1
-    assert world.models.images[-1].prompt.endswith(", Make it night")
+    assert " at night" in world.models.images[-1].prompt
+    assert "Make it" not in world.models.images[-1].prompt
     assert await world.steps(generation_id, after=after) == ["storyboard/scene-002"]
     now = [await world.take(generation_id, "keyframe", number) for number in (1, 2)]
     assert now[0] == first[0]
-    assert now[1].artifact != first[1].artifact
-    assert now[1].provenance["revision"]["feedback"] == ["Make it night."]
+    assert now[1].id != first[1].id
+    assert now[1].provenance["request"]["noise"] == first[1].provenance["request"]["noise"]
+    said = [message for message in await world.store.messages(generation_id) if message.role in ("user", "assistant")]
+    assert [message.role for message in said] == ["user", "assistant"]
+    assert "Made anew: the picture of scene 2. Scene 1 stays as it is." in said[1].content
 
 
 async def test_a_finished_ad_gets_one_clip_filmed_anew_and_is_cut_again(world):
@@ -109,20 +113,25 @@ async def test_an_undo_after_the_end_films_only_that_scene_again_and_a_redo_film
     assert len(world.models.videos) == filmed
 
 
-async def test_a_wish_that_was_undone_does_not_come_back_with_the_next_one(world):
+async def test_wishes_add_up_in_the_plan_and_a_new_one_takes_the_place_of_its_like(world):
     generation_id = await world.reach("storyboard")
-    old = await world.take(generation_id, "keyframe", 1)
-    for wish in ("brighter", "snow"):
+    for wish in ("brighter", "in the snow", "darker"):
         await world.anna.regenerate("anna", generation_id, "storyboard", 1, wish)
         await world.run(generation_id)
-    assert world.models.images[-1].prompt.endswith(", brighter, snow")
-    await world.anna.select("anna", generation_id, old.id)
-    await world.anna.regenerate("anna", generation_id, "storyboard", 1, "closer")
+    assert world.models.images[-1].prompt.endswith(", moody light")
+    assert "in the snow" in world.models.images[-1].prompt
+    assert "bright light" not in world.models.images[-1].prompt
+
+
+async def test_feedback_that_is_not_understood_makes_another_take_and_says_so(world):
+    generation_id = await world.reach("storyboard")
+    before = world.models.images[-1]
+    await world.anna.regenerate("anna", generation_id, "storyboard", 2, "more oomph")
     await world.run(generation_id)
-    assert "snow" not in world.models.images[-1].prompt
-    assert world.models.images[-1].prompt.endswith(", closer")
-    seeds = [request.noise.seed for request in world.models.images]
-    assert len(set(seeds)) == len(seeds)
+    assert world.models.images[-1].prompt == before.prompt
+    assert world.models.images[-1].noise.seed != before.noise.seed
+    answer = [message.content for message in await world.store.messages(generation_id) if message.role == "assistant"]
+    assert "Made anew: the picture of scene 2." in answer[-1]
 
 
 async def test_an_edit_repaints_only_under_the_mask_and_is_the_next_version(world):

@@ -17,7 +17,7 @@ from pipelines.recipe import Recipe, StageName
 from pipelines.records import Event, EventKind, Generation, Severity, Take
 from pipelines.report.verdict import approval_status, warnings
 from pipelines.screenplay import Clip, FinalVideo, ScenesResult, StoryResult
-from pipelines.stages.story import keep_selected
+from pipelines.stages.selection import shown_story
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Message
 from quality.score import Score
@@ -144,8 +144,7 @@ def reference_images(references: Any, takes: Sequence[Take]) -> tuple[SessionIma
 
 
 def _story(made: StoryResult, direction: Direction) -> StoryOutput:
-    approval = direction.approval("story")
-    kept: StoryResult = keep_selected("story", made, approval.selected_indices if approval else None)
+    kept = shown_story(made, direction)
     drafts = tuple(
         StoryDraft(index=index, title=one.draft.title, story=story_lines(one.draft), critique=one.critique)
         for index, one in enumerate(made.rounds)
@@ -199,12 +198,18 @@ def _image(index: int, artifact: str, take: Take | None, takes: Sequence[Take]) 
         index=index,
         path=artifact,
         url=artifact_url(artifact),
-        prompt="" if take is None else take.provenance["request"]["prompt"],
+        prompt="" if take is None else _drawn_as(take, takes),
         quality_score=None,
         source="manual" if take is None else "generated",
         version=1 if take is None else take.provenance.get("version", 1),
         edit_history=(artifact_url(artifact),) if take is None else edit_urls(takes, take.id),
     )
+
+
+def _drawn_as(take: Take, takes: Sequence[Take]) -> str:
+    """The picture's own prompt, which the prompt of an inpainting does not replace."""
+    drawn: str = edit_history(takes, take.id)[0].provenance["request"]["prompt"]
+    return drawn
 
 
 def _take(takes: Sequence[Take], kind: str, scene_number: int | None, artifact: str) -> Take | None:
