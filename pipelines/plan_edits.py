@@ -15,7 +15,7 @@ from pipelines.brief_rules import product_named
 from pipelines.direction import Changes, DirectionEdit, ProductChanges
 from pipelines.facts import BriefFacts, PlaceFact, Source, by_owner
 from pipelines.screenplay import Beat, Entity, SceneDraft, Story, StoryResult
-from pipelines.vocabulary import COLOURS, MATERIALS
+from pipelines.vocabulary import COLOURS, MATERIALS, word_set
 
 _TIME = re.compile("|".join(f"(?:{pattern})" for pattern, _ in TIMES), re.IGNORECASE)
 PLAN_FIELDS = frozenset({"setting", "time", "action", "camera", "look", "text", "add", "remove", "order"})
@@ -231,10 +231,10 @@ def _called(story: Story, call: str) -> Story:
 # --- the product ---
 
 Rename = Callable[[str], str]
-_DETERMINERS = frozenset("the a an this that our your its his her their my every each one".split())
-_OUTSIDE = frozenset(
-    "in on at by of with and or but to from for near under over into is are was as while when where that which around "
-    "behind before after beside".split()
+_DETERMINERS = word_set("the a an this that our your its his her their my every each one")
+_OUTSIDE = word_set(
+    """in on at by of with and or but to from for near under over into is are was as while when where that which around
+    behind before after beside"""
 )
 """Words that no adjective of the product stands before."""
 
@@ -273,7 +273,8 @@ def _renaming(product: Entity, changes: ProductChanges) -> Rename:
         for value, family in wanted:
             for old in full & family:
                 text = re.sub(
-                    rf"(\b{re.escape(new_noun or noun)}\s+(?:is|looks|shines|glows|stays)\s+(?:\w+\s+)?){re.escape(old)}\b",
+                    rf"(\b{re.escape(new_noun or noun)}\s+(?:is|looks|shines|glows|"
+                    rf"stays)\s+(?:\w+\s+)?){re.escape(old)}\b",
                     rf"\g<1>{value}",
                     text,
                     flags=re.IGNORECASE,

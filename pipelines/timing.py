@@ -73,7 +73,8 @@ def retimed(frames: tuple[int, ...], total: int, fps: int) -> tuple[int, ...]:
     low, high = math.ceil(MIN_SHOT_SECONDS * fps), math.floor(MAX_SHOT_SECONDS * fps)
     if len(frames) * high < total:
         raise BadInput(
-            f"{len(frames)} scenes cannot fill {total / fps:g} s, because a scene lasts {MAX_SHOT_SECONDS:g} s at most: "
+            f"{len(frames)} scenes cannot fill {total / fps:g} s, because a scene lasts {MAX_SHOT_SECONDS:g} s "
+            f"at most: "
             f"keep {math.ceil(total / high)} or more"
         )
     scale = total / sum(frames)

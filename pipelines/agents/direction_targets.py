@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.agents.direction_words import NUMBERS, ORDINALS
+from pipelines.vocabulary import word_set
 
 _THING = r"(?:scenes?|shots?|clips?|frames?|key\s?frames?|images?|pictures?|panels?|beats?)"
 _NUMBER = rf"(?:\d{{1,3}}|{'|'.join(NUMBERS)})"
 _JOIN = r"(?:\s*(?:,|;|and|&|\+|or)\s*)+(?:the\s+)?"
-_RANK = rf"(?:{'|'.join(ORDINALS)}|last|final|closing|ending|opening|starting|penultimate|second[- ]to[- ]last|\d{{1,2}}(?:st|nd|rd|th))"
+_RANK = (
+    rf"(?:{'|'.join(ORDINALS)}|last|final|closing|ending|opening|starting|penultimate|second[- ]to[- "
+    rf"]last|\d{{1,2}}(?:st|nd|rd|th))"
+)
 _LISTED = re.compile(
-    rf"\b{_THING}\s*(?:no\.?|number|nr\.?|#)?\s*({_NUMBER}(?:(?:\s*(?:,|and|&|\+|to|-|–|through|until)\s*)+(?:{_THING}\s*"
+    rf"\b{_THING}\s*(?:no\.?|number|nr\.?|#)?\s*({_NUMBER}(?:(?:\s*(?:,|and|&|\+|to|-|–|through|"
+    rf"until)\s*)+(?:{_THING}\s*"
     rf"(?:no\.?|number|nr\.?|#)?\s*)?{_NUMBER}\b)*)(?!\s*(?:seconds?|secs?|s|%|times|x)\b)",
     re.IGNORECASE,
 )
@@ -30,37 +35,45 @@ _RANKED = re.compile(
 )
 _MIDDLE = re.compile(rf"\b(?:the\s+)?middle\s+(?:{_THING}|ones?|of the (?:ad|video|story|film))\b", re.IGNORECASE)
 _ALL = re.compile(
-    rf"\b(?:in\s+|for\s+|on\s+)?(?:all|every|each|both)\s+(?:of\s+)?(?:(?:the|them|these|those)\b\s*)?(?:\w+\s+)?{_THING}\b|\ball of (?:them|it)\b|"
+    rf"\b(?:in\s+|for\s+|on\s+)?(?:all|every|each|both)\s+(?:of\s+)?(?:(?:the|them|these|"
+    rf"those)\b\s*)?(?:\w+\s+)?{_THING}\b|\ball of (?:them|it)\b|"
     r"\b(?:everything|everywhere|throughout|all over|overall|(?:in |of |for )?the (?:whole|entire|complete) "
-    r"(?:ad|advert|video|story|film|spot|clip|thing|storyboard|commercial))\b|\b(?:whole|entire) (?:ad|video|story|film|storyboard)\b|"
+    r"(?:ad|advert|video|story|film|spot|clip|thing|storyboard|commercial))\b|\b(?:whole|entire) (?:ad|"
+    r"video|story|film|storyboard)\b|"
     r"\ball scenes\b",
     re.IGNORECASE,
 )
 _EXCEPT = re.compile(
-    r"\b(?:except(?: for)?|but not|apart from|other than|besides|but(?= (?:scene|the (?:first|last)))|without changing)\b",
+    r"\b(?:except(?: for)?|but not|apart from|other than|besides|but(?= (?:scene|the (?:first|last)))|"
+    r"without changing)\b",
     re.IGNORECASE,
 )
 _ENDING = re.compile(
-    r"\b(?:(?:the\s+)?(?:end(?:s|ing)?|finish(?:es)?|close|closes|finale|conclusion|conclude)(?:\s+(?:it|the\s+(?:ad|video|story|film|spot)|of\s+the\s+"
+    r"\b(?:(?:the\s+)?(?:end(?:s|ing)?|finish(?:es)?|close|closes|finale|conclusion|conclude)(?:\s+(?:it|"
+    r"the\s+(?:ad|video|story|film|spot)|of\s+the\s+"
     r"(?:ad|video|story|film)|everything))?|at the (?:very )?end)\b(?!\s+(?:result|product|user))",
     re.IGNORECASE,
 )
 _BEGINNING = re.compile(
-    r"\b(?:(?:the\s+)?(?:start(?:s|ing)?|begin(?:s|ning)?|open(?:s|ing)?)(?:\s+(?:it|the\s+(?:ad|video|story|film|spot)|of\s+the\s+"
+    r"\b(?:(?:the\s+)?(?:start(?:s|ing)?|begin(?:s|ning)?|open(?:s|ing)?)(?:\s+(?:it|the\s+(?:ad|video|"
+    r"story|film|spot)|of\s+the\s+"
     r"(?:ad|video|story|film)))?|at the (?:start|beginning))\b",
     re.IGNORECASE,
 )
 _PLACED = (
     re.compile(rf"\b(?:the\s+)?(\w+(?:\s\w+)?)\s+{_THING}\b", re.IGNORECASE),
     re.compile(
-        rf"\bthe\s+(?:{_THING}|one|part)\s+(?:that\s+(?:is|plays|happens)\s+|which\s+is\s+|set\s+)?((?:in|on|at|by|near)\s+(?:the\s+|a\s+|an\s+)?\w+(?:\s\w+)?)\b",
+        rf"\bthe\s+(?:{_THING}|one|part)\s+(?:that\s+(?:is|plays|happens)\s+|which\s+is\s+|set\s+)?((?:in|on|"
+        rf"at|by|near)\s+(?:the\s+|a\s+|an\s+)?\w+(?:\s\w+)?)\b",
         re.IGNORECASE,
     ),
 )
-_EMPTY = frozenset(
-    "the a an in on at by near of to and or is are be was for with scene shot first last this that other new next same one "
-    "two three make set put change move every each all whole light day time red blue".split()
+_EMPTY = word_set(
+    """the a an in on at by near of to and or is are be was for with scene shot first last this that other new
+    next same one
+    two three make set put change move every each all whole light day time red blue"""
 )
+"""Words that tell no place from another."""
 
 
 @dataclass(frozen=True)
@@ -80,41 +93,43 @@ def mentions(text: str, count: int, settings: Sequence[str] = ()) -> tuple[Menti
     `settings` are the places of the scenes: `the beach scene` names the one that plays there.
     """
     found: list[Mention] = []
+    for match, scenes in _numbered(text, count):
+        _note(found, match, scenes)
+    placed = _PLACED[:1] if found else _PLACED
+    for match in (match for pattern in placed for match in pattern.finditer(text)):
+        described = re.search(r"\ban?\s+$", text[: match.start()]) or re.match(r"an?\b", match[0], re.IGNORECASE)
+        _note(found, match, () if described else _playing(match[1], settings))
+    for pattern, number in ((_ENDING, count), (_BEGINNING, 1)):
+        for match in pattern.finditer(text):
+            _note(found, match, (number,), True)
+    return _without_exceptions(text, sorted(found, key=lambda one: one.start))
 
-    def note(match: re.Match[str], scenes: Sequence[int], by_edge: bool = False) -> None:
-        start, end = match.span()
-        if scenes and not any(start < one.end and one.start < end for one in found):
-            found.append(Mention(start, end, tuple(sorted(set(scenes))), by_edge))
 
+def _numbered(text: str, count: int) -> Iterator[tuple[re.Match[str], Sequence[int]]]:
+    """Where scenes are named by number, rank or all together; the more exact wording first."""
     whole = tuple(range(1, count + 1))
     for match in _ONWARDS.finditer(text):
-        first = _value(next(group for group in match.groups() if group))
-        note(match, range(first, count + 1))
+        yield match, range(_value(next(group for group in match.groups() if group)), count + 1)
     for match in _FIRST_FEW.finditer(text):
         few = _value(match[2])
-        if few > 1:
-            note(match, whole[:few] if match[1].lower() == "first" else whole[-few:])
+        yield match, () if few < 2 else whole[:few] if match[1].lower() == "first" else whole[-few:]
     for match in _LISTED.finditer(text):
-        note(match, _numbers(match[1]))
+        yield match, _numbers(match[1])
     for match in _RANKED.finditer(text):
-        note(match, [_rank(rank.lower(), count) for rank in re.findall(_RANK, match[1], re.IGNORECASE)])
+        yield match, [_rank(rank.lower(), count) for rank in re.findall(_RANK, match[1], re.IGNORECASE)]
     for match in _HASH.finditer(text):
-        note(match, [int(match[1])])
+        yield match, (int(match[1]),)
     for match in _MIDDLE.finditer(text):
-        note(match, whole[(count - 1) // 2 : count // 2 + 1])
+        yield match, whole[(count - 1) // 2 : count // 2 + 1]
     for match in _ALL.finditer(text):
-        note(match, whole)
-    numbered = bool(found)
-    for match in _PLACED[0].finditer(text):
-        described = re.search(r"\ban?\s+$", text[: match.start()]) or re.match(r"an?\b", match[0], re.IGNORECASE)
-        note(match, [] if described else _playing(match[1], settings))
-    for match in () if numbered else _PLACED[1].finditer(text):
-        note(match, _playing(match[1], settings))
-    for match in _ENDING.finditer(text):
-        note(match, [count], True)
-    for match in _BEGINNING.finditer(text):
-        note(match, [1], True)
-    return _without_exceptions(text, sorted(found, key=lambda one: one.start))
+        yield match, whole
+
+
+def _note(found: list[Mention], match: re.Match[str], scenes: Sequence[int], by_edge: bool = False) -> None:
+    """Add a mention, unless another one says some of its words already."""
+    start, end = match.span()
+    if scenes and not any(start < one.end and one.start < end for one in found):
+        found.append(Mention(start, end, tuple(sorted(set(scenes))), by_edge))
 
 
 def _without_exceptions(text: str, found: list[Mention]) -> tuple[Mention, ...]:
@@ -155,11 +170,6 @@ def _rank(rank: str, count: int) -> int:
     return int(rank[:-2]) if rank[0].isdigit() else ORDINALS.index(rank) + 1
 
 
-def playing_at(place: str, settings: Sequence[str]) -> list[int]:
-    """Numbers of the scenes whose setting has a word of `place`."""
-    return _playing(place, settings)
-
-
 def _playing(place: str, settings: Sequence[str]) -> list[int]:
     wanted = set(re.findall(r"[a-z]{3,}", place.lower())) - _EMPTY
     return [
@@ -171,7 +181,8 @@ def _playing(place: str, settings: Sequence[str]) -> list[int]:
 
 _ONE = rf"(?:the\s+)?(?:{_THING}\s*(?:no\.?|number|#)?\s*)?({_NUMBER}|{_RANK})(?:\s+{_THING})?"
 _SWAP = re.compile(
-    rf"\b(?:swap|exchange|switch|trade|flip|interchange)\s+(?:the\s+(?:order|positions?)\s+of\s+)?(?:{_THING}\s+)?{_ONE}\s*(?:and|with|for|&|,)\s*{_ONE}\b",
+    rf"\b(?:swap|exchange|switch|trade|flip|interchange)\s+(?:the\s+(?:order|"
+    rf"positions?)\s+of\s+)?(?:{_THING}\s+)?{_ONE}\s*(?:and|with|for|&|,)\s*{_ONE}\b",
     re.IGNORECASE,
 )
 _SWAP_PLACES = re.compile(r"\b(?:places|settings?|locations?|backgrounds?) of\b", re.IGNORECASE)
@@ -181,13 +192,16 @@ _MOVE = re.compile(
     re.IGNORECASE,
 )
 _COME = re.compile(
-    rf"\b{_ONE}\s+(?:should|must|has to|needs to|could|may)\s+(?:come|be|go|play|run)\s+(first|last|(?:before|after|behind)\s+{_ONE})\b",
+    rf"\b{_ONE}\s+(?:should|must|has to|needs to|could|may)\s+(?:come|be|go|play|run)\s+(first|last|"
+    rf"(?:before|after|behind)\s+{_ONE})\b",
     re.IGNORECASE,
 )
 _MOVE_PLACE = re.compile(
-    r"\b(?:put|move|show|place|bring|have|let)\s+(?:the\s+)?(\w+)(?:\s+(?:scene|shot|part|clip))?\s+(?:to\s+the\s+)?(first|last|start|beginning|end|"
+    r"\b(?:put|move|show|place|bring|have|let)\s+(?:the\s+)?(\w+)(?:\s+(?:scene|shot|part|"
+    r"clip))?\s+(?:to\s+the\s+)?(first|last|start|beginning|end|"
     r"(?:before|after)\s+(?:the\s+)?(\w+)(?:\s+(?:scene|shot|part))?)\s*$|"
-    r"\b(?:the\s+)?(\w+)(?:\s+(?:scene|shot|part))?\s+(?:should|must|has to|needs to)\s+(?:come|be|go)\s+(first|last|(?:before|after)\s+(?:the\s+)?(\w+))",
+    r"\b(?:the\s+)?(\w+)(?:\s+(?:scene|shot|part))?\s+(?:should|must|has to|needs to)\s+(?:come|be|"
+    r"go)\s+(first|last|(?:before|after)\s+(?:the\s+)?(\w+))",
     re.IGNORECASE,
 )
 _REVERSE = re.compile(

@@ -261,7 +261,8 @@ def inpaint(situation: Situation, edit: Edit, mask: StoredArtifact) -> Decision:
 def _inpainting(edit: Edit) -> str:
     what = "The reference image" if edit.scene_number is None else f"The picture of scene {edit.scene_number}"
     return (
-        f"{what} is repainted where the mask is white, to show '{edit.prompt}': that is version {edit.version}. The rest of "
+        f"{what} is repainted where the mask is white, to show '{edit.prompt}': that is version "
+        f"{edit.version}. The rest of "
         "it, the version before and everything else stay."
     )
 

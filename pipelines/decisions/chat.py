@@ -49,7 +49,8 @@ def _act(situation: Situation, stage: StageName, edits: tuple[DirectionEdit, ...
         return approve(situation, stage, None, None), f"The {SESSION_STAGES[stage]} is approved. Next: {after(stage)}."
     if intents == {"reject"}:
         return unchanged, (
-            f"The {SESSION_STAGES[stage]} is not approved, and nothing is thrown away. Say what shall be different, for "
+            f"The {SESSION_STAGES[stage]} is not approved, and nothing is thrown away. Say what shall be "
+            f"different, for "
             "example 'scene 2 at night'."
         )
     if intents == {"ask"}:
@@ -92,7 +93,8 @@ def _answered(situation: Situation, stage: StageName, text: str) -> str:
         return f"There are {len(plan.settings)} scenes: {'; '.join(plan.settings)}. {waits}"
     if re.search(r"\b(?:what can|help|how (?:do|can) i)\b", asked):
         return (
-            "You can approve, or change a scene's place, time of day, light, action or camera, the order of the scenes, and "
+            "You can approve, or change a scene's place, time of day, light, action or camera, the order "
+            "of the scenes, and "
             f"the product's colour: for example 'scene {listed({min(2, len(plan.settings))})} at night'."
         )
     return f"I can answer what the plan says: its scenes, product, length and call to action. {waits}"

@@ -6,11 +6,13 @@ What an edit does not touch keeps its approvals, its chosen takes and its steps;
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.spec import Domain
-from pipelines.agents.direction_reader import Scope, impossible, read_direction
+from pipelines.agents.direction_changes import Scope
+from pipelines.agents.direction_limits import impossible
+from pipelines.agents.direction_reader import read_direction
 from pipelines.agents.prompting import image_prompt, video_prompt
 from pipelines.decisions.actions import WORDS, regenerate, revision_of, revision_targets
 from pipelines.decisions.situation import Decision, Situation
@@ -87,7 +89,7 @@ class Retake:
 
     targets: tuple[int | None, ...]
     """Scenes, or None for what a stage makes as a whole."""
-    modifications: Modifications = Modifications()
+    modifications: Modifications = field(default_factory=Modifications)
 
 
 def regenerate_as_told(
@@ -416,7 +418,10 @@ def _stays(touched: Sequence[int], count: int) -> str:
     rest = [number for number in range(1, count + 1) if number not in touched]
     if not rest:
         return "Places, actions and camera moves that you did not name stay."
-    return f"Scene{'s' if len(rest) > 1 else ''} {listed(rest)} stay{'s' if len(rest) == 1 else ''} as {'it is' if len(rest) == 1 else 'they are'}."
+    return (
+        f"Scene{'s' if len(rest) > 1 else ''} {listed(rest)} stay{'s' if len(rest) == 1 else ''} as "
+        f"{'it is' if len(rest) == 1 else 'they are'}."
+    )
 
 
 def listed(numbers: Iterable[int]) -> str:

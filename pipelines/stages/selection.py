@@ -27,8 +27,8 @@ def check_selection(stage: StageName, output: Any, indices: tuple[int, ...]) -> 
     if stage not in ("story", "reference_image", "storyboard") and len(indices) != count:
         missing = min(set(range(count)) - set(indices))
         raise BadInput(
-            f"{given} leaves out index {missing}: every scene of the storyboard is filmed; select scenes when you approve "
-            "the storyboard"
+            f"{given} leaves out index {missing}: every scene of the storyboard is filmed; select scenes when you "
+            "approve the storyboard"
         )
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from benchmarks.direction import asked, judge, scope_of
-from benchmarks.direction_cases import CASES, PRODUCT, SETTINGS, Case
-from pipelines.agents.direction_reader import Scope, read_direction
+from benchmarks.direction.measure import asked, judge, scope_of
+from benchmarks.direction.cases import CASES, PRODUCT, SETTINGS, Case
+from pipelines.agents.direction_changes import Scope
+from pipelines.agents.direction_reader import read_direction
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{case.text[:50]}" for case in CASES])
@@ -41,7 +42,8 @@ def test_an_open_family_is_given_what_a_small_one_cannot_draw():
 
 def test_a_closed_family_says_what_it_can_draw_instead():
     case = Case("unclear", "")
-    for text, named in (("add a dog to scene 2", "'a dog'"), ("scene 2 on the moon", "on the beach"), ("gold mug", "teal")):
+    said = (("add a dog to scene 2", "'a dog'"), ("scene 2 on the moon", "on the beach"), ("gold mug", "teal"))
+    for text, named in said:
         (edit,) = read_direction(text, scope_of(case))
         assert named in (edit.question or ""), text
     assert asked(read_direction("add a dog to scene 2", scope_of(case))) == []
@@ -53,7 +55,9 @@ def test_a_question_back_says_what_can_be_changed():
     assert "time of day" in (edit.question or "")
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n", "🙂", "0", "-1", "[1, 2]", '{"type": "ping"}', "NaN", "<b></b>", "a" * 2000])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n", "🙂", "0", "-1", "[1, 2]", '{"type": "ping"}', "NaN", "<b></b>", "a" * 2000]
+)
 def test_whatever_is_no_wish_changes_nothing(text):
     assert asked(read_direction(text, scope())) == []
     assert {edit.intent for edit in read_direction(text, scope())} & {"approve", "reject"} == set()

@@ -1,6 +1,6 @@
 """How often an owner's words change what they say, and whether anything else changes: a table per kind of message.
 
-    python -m benchmarks.direction [--write]
+    python -m benchmarks.direction.measure [--write]
 
 Rules only, as for the sketch family; no model runs. `--write` puts the table into `benchmarks/results/direction.md`.
 """
@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.direction_cases import CASES, PRODUCT, SETTINGS, Case
+from benchmarks.direction.cases import CASES, PRODUCT, SETTINGS, Case
 from configs.settings import load_model
 from models.spec import ImageModelSpec, VideoModelSpec
-from pipelines.agents.direction_reader import Scope, read_direction
+from pipelines.agents.direction_changes import Scope
+from pipelines.agents.direction_reader import read_direction
 from pipelines.direction import DirectionEdit
 
-RESULT = Path(__file__).parent / "results" / "direction.md"
+RESULT = Path(__file__).parents[1] / "results" / "direction.md"
 
 
 def scope_of(case: Case) -> Scope:
@@ -93,7 +94,7 @@ def main() -> None:
             )
     if "--write" in sys.argv:
         heading = (
-            "# Direction in words: what was said and what was changed (`python -m benchmarks.direction --write`)\n\n"
+            "# Direction in words: what was said and what was changed (`python -m benchmarks.direction.measure --write`)\n\n"
         )
         RESULT.write_text(heading + text + "\n")
 
