@@ -1,4 +1,4 @@
-"""What people say to a waiting ad, and what must come of it: the cases of `benchmarks/direction/measure.py` and of its tests.
+"""What people say to a waiting ad, and what must come of it: the cases of `benchmarks.direction` and of its tests.
 
 Every message is said of the same plan: four scenes, in the kitchen in the morning, in the forest at noon, on a city
 street, on the beach in the evening; the product is a blue steel mug.

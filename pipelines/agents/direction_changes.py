@@ -12,7 +12,7 @@ from models.spec import CameraMove, Domain
 from pipelines.agents.direction_words import CAMERA, DIRECTIONLESS, LENGTHS, LOOKS, MOODS, TIMES
 from pipelines.direction import Changes
 from pipelines.recipe import StageName
-from pipelines.vocabulary import COLOURS, MATERIALS, ON_PLACES, PLACE_NOUNS
+from pipelines.vocabulary import COLOURS, MATERIALS, ON_PLACES, PLACE_NOUNS, word_set
 
 _I = re.IGNORECASE
 
@@ -138,16 +138,23 @@ def _changes(part: Part, scope: Scope, found: dict[str, object]) -> Changes | No
 def _put_somewhere(part: Part, scope: Scope) -> str | None:
     """Another thing that is to be put into a place: `put a cat on the table`."""
     placed = re.search(
-        r"\b(?:put|place|show|see|have|want)\s+((?:an?|some|two|three|more|many|a "
-        r"few)\s+(?:[\w-]+\s+)?([a-z][\w-]+))\s+"
-        r"(?:on|in|at|into|beside|next "
-        r"to|behind|under|near|around|standing|sitting|running|walking|drinking|holding)\b",
+        r"\b(?:put|place|show|see|have|want)\s+"
+        r"((?:(?:an?|some|two|three|more|many|a few)\s+(?:[\w-]+\s+)?)?([a-z][\w-]+))\s+"
+        r"(?:on|in|at|into|beside|next to|behind|under|near|around|standing|sitting|running|walking|drinking|"
+        r"holding)\b",
         part.text,
         _I,
     )
-    if placed is None or placed[2].lower() in _names(scope) | PLACE_NOUNS | {"scene", "shot", "zoom", "pan"}:
+    if placed is None or placed[2].lower() in _names(scope) | PLACE_NOUNS - _SUBSTANCES | _NO_THINGS:
         return None
     return placed[1]
+
+
+_NO_THINGS = word_set(
+    "scene scenes shot zoom pan it this that them everything all us me there one the part ad story night"
+)
+_SUBSTANCES = word_set("snow trees sand ice")
+"""Places that are things as well: `put snow on the ground`."""
 
 
 def _not_possible(part: Part, found: dict[str, object]) -> str | None:

@@ -131,10 +131,11 @@ def test_approving_a_stage_that_is_not_the_current_one_changes_nothing(client, b
     assert client.get(board) == before
 
 
-@pytest.mark.parametrize("indices", [[9], [0, 0], [0]])
-def test_a_selection_that_leaves_an_ad_incomplete_is_refused(client, board, indices):
+@pytest.mark.parametrize("indices", [[9], [0, 0], []])
+def test_a_selection_that_cannot_be_kept_is_refused(client, board, indices):
     before = client.get(board)
-    assert "selected_indices" in refused(client.post(board, "/approve", stage="storyboard", selected_indices=indices))
+    answer = client.post(board, "/approve", stage="storyboard", selected_indices=indices)
+    assert "selected_indices" in refused(answer, *((422, "invalid_request") if not indices else ()))
     assert client.get(board) == before
 
 
@@ -159,7 +160,10 @@ def test_feedback_reaches_the_agents(client, server):
     seen = client.wait(session_id)
     assert (seen["status"], seen["awaiting_approval"]) == ("story", True)
     assert any("Put it in a forest." in question for question in asked(server, "director"))
-    assert [entry["content"] for entry in seen["conversation_history"]] == ["Put it in a forest."]
+    said, answered = seen["conversation_history"]
+    assert (said["role"], said["content"]) == ("user", "Put it in a forest.")
+    assert (answered["role"], "in a forest" in answered["content"]) == ("assistant", True)
+    assert all(" in a forest: " in line for line in seen["outputs"]["story"]["story"].splitlines()[1:-1])
 
 
 def test_a_stage_is_made_anew_once_however_often_the_request_arrives(client):
@@ -168,7 +172,8 @@ def test_a_stage_is_made_anew_once_however_often_the_request_arrives(client):
     first, again = (client.post(session_id, "/regenerate", **asked) for _ in range(2))
     assert (first.status_code, first.json()) == (again.status_code, again.json())
     assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
-    assert [entry["content"] for entry in client.wait(session_id)["conversation_history"]] == ["Put it in a forest."]
+    said = [entry["content"] for entry in client.wait(session_id)["conversation_history"] if entry["role"] == "user"]
+    assert said == ["Put it in a forest."]
     other = client.post(session_id, "/regenerate", **{**asked, "feedback": "In a kitchen."})
     assert refused(other, 422, "key_reused")
 
@@ -237,7 +242,7 @@ def test_chat_that_names_a_scene_makes_that_one_anew(client, server):
     client.post(session_id, "/chat", message="scene 1: put snow on the ground")
     client.wait(session_id)
     assert len(drawn(server)) == 1
-    assert drawn(server)[0].prompt.endswith("put snow on the ground")
+    assert drawn(server)[0].prompt.endswith(", with snow")
 
 
 def test_a_chat_message_that_is_sent_twice_counts_once(client, board):

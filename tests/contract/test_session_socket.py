@@ -209,7 +209,8 @@ def test_chat_as_json_redraws_the_scene_that_it_names(server, client):
     assert drawn == [1]
     after = client.get(session_id)["outputs"]["storyboard"]["images"]
     changed = [
-        one["url"] != new["url"] for one, new in zip(before["outputs"]["storyboard"]["images"], after, strict=True)
+        one["prompt"] != new["prompt"]
+        for one, new in zip(before["outputs"]["storyboard"]["images"], after, strict=True)
     ]
     assert changed == [number == 0 for number in range(len(after))]
 
@@ -221,6 +222,24 @@ def test_chat_that_names_no_scene_is_asked_back(server, client, board):
         said, answered = watcher.next(), watcher.next()
     assert (said["data"]["role"], answered["data"]["role"]) == ("user", "assistant")
     assert answered["message"].startswith("Which scene")
+
+
+@pytest.mark.parametrize("message", ["ping", '{"type": "ping"}', '{"type":"ping","id":7}'])
+def test_a_ping_gets_a_pong_and_says_nothing(server, client, board, message):
+    before = client.get(board)
+    with watching(server, board, after=before["seq"]) as watcher:
+        watcher.say(message)
+        assert watcher.next() == {"type": "pong", "session_id": board, "seq": before["seq"]}
+    assert client.get(board) == before
+
+
+@pytest.mark.parametrize("message", ["null", "42", "true", "[]", '"hello"', "", b"ping", b""])
+def test_what_programs_send_never_starts_work(server, client, board, message):
+    before = client.get(board)
+    with watching(server, board, after=before["seq"]) as watcher:
+        watcher.say(message)
+        assert watcher.next()["type"] == "error"
+    assert client.get(board) == before
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.direction.measure import asked, judge, scope_of
 from benchmarks.direction.cases import CASES, PRODUCT, SETTINGS, Case
+from benchmarks.direction.measure import asked, judge, scope_of
 from pipelines.agents.direction_changes import Scope
 from pipelines.agents.direction_reader import read_direction
 

@@ -20,7 +20,7 @@ from serving.gateway.auth.gate import owner
 from serving.gateway.events import MAX_SEQ, event_streams
 from serving.gateway.interactive.schemas import ChatMessage
 from serving.gateway.interactive.sessions import Sessions
-from serving.gateway.interactive.views import ErrorFrame, Heartbeat, frame_of
+from serving.gateway.interactive.views import ErrorFrame, Heartbeat, Pong, frame_of
 from serving.gateway.problems import Problem, error_body, invalid_body
 from serving.gateway.services import services
 
@@ -98,6 +98,9 @@ class SessionConnection:
             received = await self._socket.receive()
             if received["type"] == "websocket.disconnect":
                 return
+            if _is_ping(received.get("text")):
+                await self._send(Pong(session_id=self._generation.id, seq=self._seq))
+                continue
             try:
                 await self._sessions.say(self._generation.id, _message(received.get("text")))
             except (Problem, PipelineError) as error:
@@ -110,6 +113,27 @@ class SessionConnection:
                 await self._socket.send_text(frame.model_dump_json())
 
 
+def _is_ping(text: str | None) -> bool:
+    """Whether a client asks if the connection stands: `ping`, or an object of that type."""
+    if text is None or len(text) > 200:
+        return False
+    if text.strip().lower() in ("ping", '"ping"'):
+        return True
+    try:
+        sent = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(sent, dict) and str(sent.get("type", "")).lower() == "ping"
+
+
+def _is_bare_json(text: str) -> bool:
+    """Whether a frame is a JSON value that is no object: `null`, `42`, a list."""
+    try:
+        return bool(text.strip()) and not isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _message(text: str | None) -> ChatMessage:
     """The message of a frame: plain text, or a JSON object. Raises Problem."""
     if text is None:
@@ -118,6 +142,8 @@ def _message(text: str | None) -> ChatMessage:
         limit = {"limit_bytes": MAX_MESSAGE_BYTES}
         raise Problem("payload_too_large", f"a message may have at most {MAX_MESSAGE_BYTES} bytes", "message", limit)
     values: object = {"message": text}
+    if _is_bare_json(text):
+        raise Problem("bad_request", f"{text.strip()!r} is no message: send words, or a JSON object with 'message'")
     if text.lstrip().startswith("{"):
         try:
             values = json.loads(text)

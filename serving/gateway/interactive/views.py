@@ -258,6 +258,15 @@ class Heartbeat(Plain):
     """Of the newest frame that was sent."""
 
 
+class Pong(Plain):
+    """The answer to a frame `ping`, or `{"type": "ping"}`: the connection stands, and nothing else happened."""
+
+    type: Literal["pong"] = "pong"
+    session_id: str
+    seq: int
+    """`seq` of the newest frame that was sent."""
+
+
 class ErrorFrame(Plain):
     """What came from the client could not be used. Nothing has changed."""
 
