@@ -93,7 +93,7 @@ def main() -> None:
                 *(edit.model_dump(exclude_defaults=True) for edit in read_direction(case.text, scope_of(case))),
             )
     if "--write" in sys.argv:
-        heading = "# Direction in words: what was said and what was changed\n\n`python -m benchmarks.direction.measure --write`\n\n"
+        heading = "# What was said and what was changed\n\n`python -m benchmarks.direction.measure --write`\n\n"
         RESULT.write_text(heading + text + "\n")
 
 
