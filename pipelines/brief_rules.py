@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
+from pipelines.agents.sanity import unknown_words
 from pipelines.brief import Brief
 from pipelines.facts import (
     MAX_PLACES,
     BriefFacts,
     Fact,
     FactEdits,
-    OfferFact,
     PlaceFact,
     ProductFacts,
     Source,
     by_owner,
 )
 from pipelines.language import language_of
+from pipelines.message_rules import (
+    Span,
+    as_offer,
+    audience_of,
+    avoided_by,
+    call_of,
+    claims_of,
+    fact_at,
+    offer_of,
+    overlaps,
+    spans,
+    within,
+)
 from pipelines.vocabulary import (
-    AUDIENCES,
-    CALL_VERBS,
     CLAIM_VERBS,
     COLOURS,
     FINISHES,
@@ -37,7 +49,6 @@ from pipelines.vocabulary import (
     word_set,
 )
 
-Span = tuple[int, int]
 _DETERMINER = r"(?:the|an?|our|my|your|their|this|these|some|its|his|her)"
 _STOP = word_set(
     """
@@ -45,6 +56,7 @@ _STOP = word_set(
     while as into onto of until because if then than after before showing set filmed shot featuring during against among
     near inside under without no not only just now costs please ad ads advert advertisement commercial spot video film
     campaign plus via per we you they i here there every each all available through over around, made
+    them how what why him us people everyone
     """
 )
 _ADVERT = (
@@ -72,6 +84,8 @@ _LEADING = word_set(
     awesome fantastic
     """
 )
+_COLOURED_FOOD = word_set("jar oil tea juice cheese tart marmalade sorbet")
+"""Behind them a colour is none: `cream jar`, `orange juice`."""
 _GENERIC = word_set(
     """
     product products thing things item items brand company business shop description concept idea story ad video
@@ -87,33 +101,25 @@ def read_brief(brief: Brief) -> BriefFacts:
     """The facts that rules find in `brief`."""
     text = brief.prompt
     language = language_of(text)
-    avoid = tuple(_avoided(text))
-    offer = _offer(text)
-    call = _call(text)
-    places = tuple(_places(text, _spans(avoid) + _spans((call,) if call else ())))[:MAX_PLACES]
-    taken = _spans(one.place for one in places) + _spans(avoid)
+    avoid = tuple(avoided_by(text))
+    offer = offer_of(text, [start for start, _, _ in _placed_phrases(text, [])])
+    call = call_of(text)
+    places = tuple(_places(text, spans(avoid) + spans((call,) if call else ())))[:MAX_PLACES]
+    taken = spans(one.place for one in places) + spans(avoid)
     product = _product(text, brief.brand_name)
     brand = _brand(text, brief.brand_name, product)
-    claims = tuple(_claims(text, taken + _spans((offer.text,) if offer else ()) + _spans((call,) if call else ())))
+    claims = tuple(claims_of(text, taken + spans((offer.text,) if offer else ()) + spans((call,) if call else ())))
     return BriefFacts(
         product=product,
         brand=brand,
         claims=claims[:2],
-        audience=_audience(text),
-        places=tuple(one for one in places if not _within(one.place, product.name)),
+        audience=audience_of(text),
+        places=tuple(one for one in places if not within(one.place, product.name)),
         offer=offer,
         call_to_action=call,
         avoid=avoid,
         language=language,
     )
-
-
-def fact_at(text: str, start: int, end: int) -> Fact:
-    """The fact that `text[start:end]` says, without the blanks and punctuation around it."""
-    piece = text[start:end]
-    start += len(piece) - len(piece.lstrip(" \t\n,;:-–\"“”'‘("))
-    end -= len(piece) - len(piece.rstrip(" \t\n,;:.!?-–\"“”'’)"))
-    return Fact(value=" ".join(text[start:end].split()), source=Source(origin="prompt", start=start, end=end))
 
 
 def edited(facts: BriefFacts, edits: FactEdits) -> BriefFacts:
@@ -126,7 +132,7 @@ def edited(facts: BriefFacts, edits: FactEdits) -> BriefFacts:
         if (values := getattr(edits, name)) is not None:
             changes[name] = tuple(by_owner(value) for value in values)
     if edits.offer is not None:
-        changes["offer"] = _as_offer(edits.offer)
+        changes["offer"] = as_offer(edits.offer)
     if edits.places is not None:
         changes["places"] = tuple(
             PlaceFact(place=by_owner(_placed(one.place)), time=by_owner(_timed(one.time)) if one.time else None)
@@ -144,7 +150,7 @@ def product_named(phrase: str, source: Source) -> ProductFacts:
     """The facts of a product by its whole name, `teal steel water bottle`."""
     words = phrase.split()
     lower = [word.lower().strip(",") for word in words]
-    colour = next((word for word in lower[:-1] if word in COLOURS), None)
+    colour = next((word for word, after in pairwise(lower) if word in COLOURS and after not in _COLOURED_FOOD), None)
     joined = " ".join(lower[:-1])
     material = next((two for two in FINISHES if two in joined), None)
     material = material or next((word for word in lower[:-1] if word in MATERIALS), None)
@@ -246,8 +252,14 @@ def _trimmed(words: _Words, text: str, brand: str | None) -> _Words:
     """Without articles, praise and brand at the head, and without adverbs at the end."""
     while words and (words[0][0].lower() in _LEADING or (brand and words[0][0].lower() in brand.lower().split())):
         words.pop(0)
-    while len(words) > 1 and re.fullmatch(r"[A-Z][a-z’'&]+", words[0][0]) and _mid_sentence(text, words[0][1]):
+    while (
+        len(words) > 1
+        and re.fullmatch(r"[A-Z][a-z’'&]+", words[0][0])
+        and (_mid_sentence(text, words[0][1]) or unknown_words(words[0][0]))
+    ):
         words.pop(0)  # a brand before the noun: `the Nordal mug`
+    if words and re.fullmatch(r"[A-Z][a-z’'&]+", words[0][0]):  # the head of a sentence
+        words[0] = (words[0][0].lower(), *words[0][1:])
     while words and words[-1][0].lower() in {"today", "now", "online", "again", "together", "soon"}:
         words.pop()
     return words
@@ -300,8 +312,12 @@ def _brand(text: str, given: str | None, product: ProductFacts) -> Fact | None:
                 return fact
     if product.name is not None and product.name.source.start is not None:
         before = text[: product.name.source.start]
-        named = re.search(rf"(?:\b(?:the|an?|our|new|for)\s+)((?:{_NAME}))\s+$", before)
-        if named and sum(letter.isupper() for letter in named[1].split()[0]) == 1:
+        named = re.search(rf"(?:^|[.!?]\s+|\b(?:[Tt]he|[Aa]n?|[Oo]ur|new|for)\s+)({_NAME})\s+$", before)
+        if (
+            named
+            and named[1].split()[0].lower() not in _NOT_BRANDS
+            and sum(letter.isupper() for letter in named[1].split()[0]) == 1
+        ):
             return fact_at(text, *named.span(1))
     first = re.match(rf"({_NAME})(?:\s*[:–—]|\s+is\s+(?:an?|the|our)\b|,\s+(?:an?|the)\b)", text)
     if first and first[1].split()[0].lower() not in _NOT_BRANDS:
@@ -365,7 +381,7 @@ def _placed_phrases(text: str, taken: list[Span]) -> Iterator[tuple[int, int, st
     position = 0
     while found := _PLACED.search(text, position):
         end = _place_end(text, found.start("noun"))
-        if end is None or _overlaps((found.start(), end), taken):
+        if end is None or overlaps((found.start(), end), taken):
             position = found.start() + len(found["prep"])
             continue
         yield found.start(), end, " ".join(text[found.start() : end].split())
@@ -377,8 +393,11 @@ def _listed_phrases(text: str, taken: list[Span]) -> Iterator[tuple[int, int, st
     position = 0
     while found := _LISTED.search(text, position):
         start = found.start("noun")
+        if found[0].lower().startswith("to") and not re.search(r"\bfrom\b", text[: found.start()], re.IGNORECASE):
+            position = found.start() + 2  # `kind to the planet`
+            continue
         end = _place_end(text, start)
-        if end is None or _overlaps((start, end), taken):
+        if end is None or overlaps((start, end), taken):
             position = found.start() + 1
             continue
         yield start, end, _placed(" ".join(text[start:end].split()))
@@ -417,176 +436,3 @@ def _timed(phrase: str) -> str:
         return phrase
     word = phrase.lower().removeprefix("the ")
     return f"in the {word}" if word in ("morning", "afternoon", "evening", "daylight") else f"at {word}"
-
-
-# --- claims, audience, offer, call, things to avoid ------------------------------------------------------------------
-
-_SENTENCE_END = r"(?=[.;:!?\n]|,\s|\s+[-–—]\s|$)"
-_CLAIM = re.compile(
-    rf"(?:(?:\b[Ii]t|\b[Tt]hey|\bthat|\bwhich)\s+|(?:^|[.!]\s+)(?:[Tt]he\s+)?)(?P<verb>{'|'.join(sorted(CLAIM_VERBS))})\b"
-    rf"(?P<rest>[^.;:!?\n,]*(?:,(?!\s)[^.;:!?\n,]*)*)",
-    re.IGNORECASE,
-)
-_SUBJECT_CLAIM = re.compile(
-    rf"(?:^|[.!]\s+)(?:the|our|an?)\s+(?:[\w’'-]+\s+){{1,5}}?(?P<verb>{'|'.join(sorted(CLAIM_VERBS))})\b(?P<rest>[^.;:!?\n,]*)",
-    re.IGNORECASE,
-)
-
-
-_PLURAL_CLAIM = re.compile(
-    r"\b(?:they|which|that)\s+(?P<verb>are|have|keep|hold|make|save|look|fit|feel|work|need|fold|come|last|give|bring|stay|"
-    r"turn|let|protect|never|always|can|will|run|grip|support|cushion|carry|shine|glow|stand|survive|dry|breathe)\b"
-    r"(?P<rest>[^.;:!?\n,]*)",
-    re.IGNORECASE,
-)
-
-
-def _claims(text: str, taken: list[Span]) -> Iterator[Fact]:
-    seen: list[Span] = []
-    for pattern in (_CLAIM, _SUBJECT_CLAIM, _PLURAL_CLAIM):
-        for found in pattern.finditer(text):
-            start, end = found.start("verb"), found.end()
-            for other in taken:  # a place or an offer in it ends the claim
-                if start < other[0] < end:
-                    end = other[0]
-            fact = fact_at(text, start, end)
-            words = fact.value.split()
-            if re.search(r"\b(?:mood|style|tone|look|music|ad|video|film|spot|light)\s+$", text[:start], re.IGNORECASE):
-                continue
-            if re.match(r"(?:is|are|can be)\s+(?:set|called|named|for|an?\s+ad|available|on sale)\b", fact.value, re.I):
-                continue
-            if words and words[-1].lower() in ("in", "on", "at", "for", "and", "only", "just", "from", "to", "with"):
-                fact = fact_at(text, start, fact.source.start + fact.value.rfind(" ") if fact.source.start else end)
-                words = fact.value.split()
-            if not 2 <= len(words) <= 14 or _overlaps((start, end), taken) or _overlaps((start, end), seen):
-                continue
-            seen.append((start, end))
-            yield fact
-
-
-def _audience(text: str) -> Fact | None:
-    for found in re.finditer(
-        r"\b(?:for|to|aimed at|targeting|loved by)\s+((?:[\w’'-]+\s+){0,3}?[\w’'-]+)"
-        r"(?=[.,;:!?]|\s+(?:who|in|on|at|filmed|with|and)\b|$)",
-        text,
-        re.IGNORECASE,
-    ):
-        if found[1].split()[-1].lower() in AUDIENCES:
-            return fact_at(text, *found.span(1))
-    return None
-
-
-_PRICE = r"(?:[$€£]\s?\d[\d.,]*\d|[$€£]\s?\d|\d[\d.,]*\s?(?:€|\$|£|euros?\b|dollars?\b|pounds?\b|USD\b|EUR\b|GBP\b))"
-_PERCENT = r"\d+(?:[.,]\d+)?\s?(?:%|percent\b|per cent\b)"
-_FREE = (
-    r"(?:buy one,? get one(?: free)?|two for (?:the price of )?one|half price|free (?:shipping|delivery|trial|refills?|"
-    r"returns|gift|sample|samples)|money[- ]back guarantee)"
-)
-_OFFER = re.compile(
-    rf"(?:\b(?:now\s+)?(?:(?:only|just|save|get|up to|from|at|for)\s+){{0,3}})?(?:{_PERCENT}(?!\s+(?:cotton|wool|"
-    rf"recycled|natural|organic|leather|steel|more|less|of\s+people|pure|vegan|waterproof))|{_PRICE}|{_FREE})"
-    rf"[^.;:!?\n,]*?(?=[;:!?\n]|[.](?:\s|$)|,\s|\s+[-–—]\s|\s+and\s+(?:it|we|show|the)\b|$)",
-    re.IGNORECASE,
-)
-
-
-def _offer(text: str) -> OfferFact | None:
-    for found in _OFFER.finditer(text):
-        start, end = found.span()
-        while more := re.match(r"\s*(?:,|and|plus|with|\+|&)\s+(?:and\s+|with\s+)?", text[end:]):
-            further = _OFFER.match(text, end + more.end())
-            if further is None:
-                break
-            end = further.end()  # `only $89.99, free shipping`
-        place = next(iter(_placed_phrases(text[:end], [(0, start)])), None)
-        if place and place[0] > start:
-            end = place[0]
-        whole = fact_at(text, start, end)
-        value = re.sub(r"^(?:for|at|from)\s+(?=only|just|now)", "", whole.value, flags=re.IGNORECASE)
-        value = re.sub(r"^(?:for|at)\s+", "", value, flags=re.IGNORECASE)
-        first = (whole.source.start or 0) + len(whole.value) - len(value)
-        return _as_offer(value, text, first)
-    return None
-
-
-def _as_offer(value: str, text: str | None = None, start: int = 0) -> OfferFact:
-    """`value` as an offer: of `text` from `start` on, or else the owner's own words."""
-
-    def fact(found: re.Match[str] | None) -> Fact | None:
-        if found is None:
-            return None
-        return (
-            by_owner(found[0])
-            if text is None
-            else fact_at(value, *found.span()).model_copy(
-                update={"source": Source(origin="prompt", start=start + found.start(), end=start + found.end())}
-            )
-        )
-
-    source = Source(origin="owner") if text is None else Source(origin="prompt", start=start, end=start + len(value))
-    return OfferFact(
-        text=Fact(value=value, source=source),
-        price=fact(re.search(_PRICE, value, re.IGNORECASE)),
-        percentage=fact(re.search(_PERCENT, value, re.IGNORECASE)),
-    )
-
-
-_CALLED = (
-    r"\b(?:call[- ]to[- ]action|cta)\s*(?:is|should be|:|=)?\s*[\"“'‘]?(?P<call>[^\n.\"”]+)",
-    r"\b(?:end|ends|ending|close|closes|finish)\s+(?:it\s+)?(?:on|with|by saying)\s*:?\s*(?:the words\s+)?"
-    r"[\"“‘](?P<call>[^\"”’\n]+)",
-    r"\b(?:say|saying|says|slogan:?|tell (?:people|them) to)\s+[\"“‘](?P<call>[^\"”’\n]+)",
-    r"\btell (?:people|them|viewers|everyone) to\s+(?P<call>[^.!\n]+)",
-)
-
-
-def _call(text: str) -> Fact | None:
-    for pattern in _CALLED:
-        if found := re.search(pattern, text, re.IGNORECASE):
-            return fact_at(text, *found.span("call"))
-    verbs = "|".join(re.escape(verb) for verb in CALL_VERBS if verb not in ("make", "see", "give", "start", "meet"))
-    for found in re.finditer(rf"(?<=[.!?])\s+(?P<call>(?:{verbs})\b[^.!?\n]*)", text, re.IGNORECASE):
-        if len(found["call"].split()) <= 9 and re.search(
-            r"\b(?:today|now|at|online|your|yours|one|it|us|in)\b|\.\w", found[0]
-        ):
-            end = found.end("call")
-            if rest := re.match(r"\.[a-z]{2,}(?:/\S*)?", text[end:]):  # an address: `dew.com`
-                end += rest.end()
-            return fact_at(text, found.start("call"), end)
-    return None
-
-
-_AVOID = re.compile(
-    r"(?:^|[.;,:!?(]\s*|\band\s+)(?:please\s+)?(?:no|without(?:\s+any)?|avoid(?:\s+any)?|never\s+(?:show|use|mention)|"
-    r"(?:do\s+not|don[’']t)\s+(?:show|use|mention|include|put|say))\s+(?P<what>[^.;,:!?\n)]+)",
-    re.IGNORECASE,
-)
-
-
-def _avoided(text: str) -> Iterator[Fact]:
-    for found in _AVOID.finditer(text):
-        start = found.start("what")
-        for piece in re.finditer(r"(?:(?!\s+(?:and|or)\s+).)+", found["what"]):
-            value = re.sub(r"^\s*(?:and|or|no|any)\s+", "", piece[0])
-            shift = len(piece[0]) - len(value)
-            fact = fact_at(text, start + piece.start() + shift, start + piece.end())
-            if 1 <= len(fact.value.split()) <= 5:
-                yield fact
-
-
-def _spans(facts: object) -> list[Span]:
-    found: list[Span] = []
-    for fact in facts:  # type: ignore[attr-defined]
-        if fact.source.start is not None:
-            found.append((fact.source.start, fact.source.end))
-    return found
-
-
-def _overlaps(span: Span, others: list[Span]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in others)
-
-
-def _within(fact: Fact, other: Fact | None) -> bool:
-    if other is None or other.source.start is None or fact.source.start is None:
-        return False
-    return _overlaps((fact.source.start, fact.source.end or 0), [(other.source.start, other.source.end or 0)])

@@ -201,8 +201,8 @@ def _direct(question: _Question) -> Json:
             event = _event(cast, purpose, setting, used)
         beats.append({"setting": setting, "event": event})
     call = _call(question, cast)
-    last = beats[-1]["event"]
-    beats[-1]["event"] = f"{last}: {call}"
+    said = call.removeprefix(f"The {cast.name}: ")  # the event has just named it
+    beats[-1]["event"] = f"{beats[-1]['event']}: {said}"
     return {"title": _title(question, cast), "beats": beats, "call_to_action": call}
 
 
@@ -304,8 +304,11 @@ def _call(question: _Question, cast: _Cast) -> str:
 
 
 def _title(question: _Question, cast: _Cast) -> str:
+    audience = question.line("Audience")
     forms = words.TITLES_BRANDED if question.brand else words.TITLES
-    title = cast.sentence(question.rng.choice(forms), "", b=question.brand or "")
+    if audience and not audience.lower().startswith("every"):
+        forms = words.TITLES_FOR
+    title = cast.sentence(question.rng.choice(forms), "", b=question.brand or f"the {cast.name}", a=audience or "")
     return title if len(title) <= 80 else (question.brand or cast.short)[:80]
 
 
@@ -372,6 +375,9 @@ def _camera(question: _Question, stage: str, moves: list[str]) -> str:
     }  # fmt: skip
     for move, pattern in asked.items():
         if move in moves and re.search(pattern, question.feedback):
+            return move
+    for move, said in (("orbit", r"camera circles"), ("push_in", r"comes? closer|moves? to the front")):
+        if move in moves and re.search(rf"^Beat, .*(?:{said})", question.text, re.MULTILINE):
             return move
     usual = [move for move in words.CAMERAS.get(stage, ("static",)) if move in moves]
     return question.rng.choice(usual or moves[:1])
@@ -495,7 +501,12 @@ def _worded(schema: Json) -> str:
 def _kind(text: str, kinds: Mapping[str, tuple[str, ...]]) -> str:
     """The entry whose word comes last in `text`; empty for none."""
     lower = text.lower()
-    found = [(lower.rfind(word), kind) for kind, names in kinds.items() for word in names if word in lower]
+    found = [
+        (match.start(), kind)
+        for kind, names in kinds.items()
+        for word in names
+        for match in re.finditer(rf"\b{word}", lower)
+    ]
     return max(found)[1] if found else ""
 
 

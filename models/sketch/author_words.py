@@ -26,7 +26,7 @@ EVENTS: dict[str, Lines] = {
         "{L} runs along the edge of the {p}",
         "The camera circles the {p} and finds every detail",
         "{D} while the {p} {stands|stand} perfectly still",
-        "A slow look travels down the {p}",
+        "A slow look takes in the whole of the {p}",
         "The {p} {tilts|tilt} and {l} plays over the surface",
     ),
     "Desire": (
@@ -89,15 +89,15 @@ EVENTS: dict[str, Lines] = {
         "The {p} {joins|join} the old day to the new one",
         "{D}, and the {p} {makes|make} the difference",
         "Step by step the {p} {comes|come} closer",
-        "The view pulls back from the {p}, and {d}",
+        "The {p} {stays|stay} in the middle, and {d}",
     ),
     "Action": (
         "The camera comes to rest on the {p}",
         "The {p} {stands|stand} in the centre, in {l}",
         "One last look at the {p}",
         "{L} settles on the {p}",
-        "The {p} {fills|fill} the frame",
-        "{D} one more time behind the {p}",
+        "At last, the {p} {fills|fill} the frame",
+        "{D} as the {p} {fills|fill} the frame",
     ),
 }
 """By the purpose of the beat."""
@@ -120,9 +120,6 @@ PLAYFUL: dict[str, Lines] = {
 CLAIMED: Lines = (
     "The {p} {claim}",
     "{D}, and the {p} {claim}",
-    "Hour by hour, the {p} {claim}",
-    "In {l}, the {p} {claim}",
-    "It shows at once: the {p} {claim}",
 )
 """Claims whose verb fits the product's number."""
 BRANDED: Lines = ("{b}, the {p}, {claim}", "Meet {b}, the {p} that {claim}", "This is {b}, the {p} that {claim}")
@@ -140,7 +137,7 @@ LIGHTS: dict[str, Lines] = {
     "": ("soft light", "clear light", "a gentle light"),
 }
 AROUND: dict[str, Lines] = {
-    "kitchen": ("steam curls through the air", "the room wakes up", "something good is cooking"),
+    "kitchen": ("steam curls through the air", "the room comes to life", "a soft clatter fills the room"),
     "beach": ("waves roll in", "foam runs up the sand", "a breeze comes off the water"),
     "forest": ("leaves stir overhead", "a bird calls", "the branches sway"),
     "desert": ("sand drifts past", "the heat shimmers", "the wind draws lines in the sand"),
@@ -169,6 +166,7 @@ TITLES: Lines = (
     "One {p}, one good day",
     "Here {comes|come} the {p}",
 )
+TITLES_FOR: Lines = ("For {a}: {b}", "Made for {a}: {b}")
 CALLS_BRANDED: Lines = (
     "Get {b} today", "Try {b} today", "Discover {b} now", "Get your {b} {n} today", "Choose {b} today",
     "Find your {b} {n} today", "Order {b} today",

@@ -15,8 +15,9 @@ from pydantic import Field
 from pipelines.agents.conversation import Answer, Phrase, Question, schema_of
 from pipelines.agents.prompting import brief_lines
 from pipelines.brief import Brief
-from pipelines.brief_rules import fact_at, product_named
+from pipelines.brief_rules import product_named
 from pipelines.facts import BriefFacts, Fact, PlaceFact
+from pipelines.message_rules import fact_at
 from pipelines.steps import Json
 from pipelines.vocabulary import word_set
 

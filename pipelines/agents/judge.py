@@ -53,6 +53,8 @@ _MONEY = (
     r"(?:[$€£]\s?\d[\d.,]*\d|[$€£]\s?\d|\d[\d.,]*\s?(?:€|\$|£|euros?\b|dollars?\b|pounds?\b)|"
     r"\d+(?:[.,]\d+)?\s?(?:%|percent\b))"
 )
+_HEADS = word_set("now then here there today tonight finally suddenly inside outside somewhere slowly the a an it")
+"""Words that head a sentence before a comma, and are no name."""
 _AMBIGUOUS = word_set("can watch pan glass pot ring box bag pen")
 """Words for things that mean something else without an article or an adjective before them."""
 
@@ -335,12 +337,20 @@ def _other_products(text: str, product: Entity, known: str, everywhere: bool = F
 
 
 def _new_names(text: str, product: Entity, known: str) -> Iterator[str]:
-    """Capitalised names right before the product's noun that nobody gave it."""
+    """Capitalised names where a brand or product stands, which nobody gave it."""
     noun = re.escape(head_noun(product.name))
     for found in re.finditer(rf"\b((?:[A-Z][\w’'-]+\s+){{1,3}})(?:[a-z][\w-]*\s+){{0,3}}{noun}", text):
         for name in found[1].split():
             if not _of(name, known) and unknown_words(name, known):
                 yield name
+    verbs = "|".join(verb.capitalize() for verb in CALL_VERBS)
+    for found in re.finditer(
+        rf"(?:^|[.:!]\s+)([A-Z][\w’'-]+),\s+the\b|\b(?:This is|called|named|(?:{verbs})(?:\s+your)?)\s+([A-Z][\w’'-]+)",
+        text,
+    ):
+        name = found[1] or found[2]
+        if not _of(name, known) and not _of(name, product.name) and name.lower() not in _HEADS:
+            yield name
 
 
 def _scenery(text: str, setting: str, where: str) -> Iterator[BrokenFact]:

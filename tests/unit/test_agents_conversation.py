@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from models.errors import BudgetExceeded
+from models.errors import BrokenAnswer, BudgetExceeded
 from pipelines.agents.brief_reader import product_question
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer
 from pipelines.agents.conversation import CritiqueAnswer, Question, ask, schema_of
@@ -134,3 +134,45 @@ def test_no_schema_asks_for_what_belongs_to_the_generation():
     slots = plan_slots("AIDA", 15, 8)
     text = json.dumps(story_question(BRIEF, Premise(entities=(BOTTLE,)), slots, 0).json_schema)
     assert not any(word in text for word in ("duration", "seconds", "ratio", "fps", "seed", "scene_number"))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '```json\n{"prompt": "a red bottle"}\n```',
+        '<think>a bottle, red</think>{"prompt": "a red bottle"}',
+        'Sure! Here is the JSON:\n{"prompt": "a red bottle"}\nEnjoy.',
+        '{"prompt": "a red bottle", "duration": 60}',
+    ],
+)
+async def test_json_is_taken_out_of_what_servers_put_around_it(wrapped):
+    desk = desk_saying(wrapped)
+    assert (await ask(desk, question(), PromptAnswer)).prompt == "a red bottle"
+    assert len(desk.requests) == 1
+
+
+async def test_a_broken_answer_of_the_server_is_asked_again():
+    answers = [BrokenAnswer("it broke off"), '{"prompt": "a red bottle"}']
+
+    def script(request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    desk = ScriptedDesk(script)
+    assert (await ask(desk, question(), PromptAnswer)).prompt == "a red bottle"
+    assert "it broke off" in desk.requests[1].messages[-1].content
+
+
+@pytest.mark.parametrize("broken", ["inerbinerbinerbin", "a\u0000b", "takol nowol topsol", ": ]} into one"])
+async def test_what_is_no_text_is_asked_again_and_then_fails_by_name(broken):
+    desk = desk_saying(*[json.dumps({"prompt": broken})] * 3)
+    with pytest.raises(AgentFailed, match="image_enhancer gave no valid answer"):
+        await ask(desk, question(), PromptAnswer)
+
+
+async def test_a_word_that_no_list_has_is_believed_when_the_model_insists():
+    desk = desk_saying(*['{"prompt": "a bottle of the finest lumisol in the evening light"}'] * 3)
+    assert "lumisol" in (await ask(desk, question(), PromptAnswer)).prompt
+    assert len(desk.requests) == 3
