@@ -200,7 +200,7 @@ def test_facts_veto_a_critics_number_and_cap_it():
 )
 def test_an_enhancer_may_add_light_and_cannot_change_the_plan(richer, wrong):
     reason = changed_plan("a photo of a teal steel water bottle in the forest at noon", richer, BOTTLE)
-    assert reason is None if wrong is None else wrong in reason
+    assert reason is None if wrong is None else wrong in (reason or "")
 
 
 def test_a_look_that_contradicts_the_brief_is_not_used():
