@@ -1,7 +1,7 @@
 """Facts of a brief: what it says of brand, product, places, offer and so on, each with the words that say it.
 
-Read once, before any agent writes (`pipelines.brief_rules`, `pipelines.agents.brief_reader`). What the brief does not
-say is None or empty, never invented. The owner's corrections (`FactEdits`) are applied on top.
+Read once, before any agent writes (`pipelines.reading.brief_rules`, `pipelines.agents.brief_reader`). What the brief
+does not say is None or empty, never invented. The owner's corrections (`FactEdits`) are applied on top.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pipelines.agents.direction_words import TIMES
 from pipelines.agents.prompting import story_lines
-from pipelines.brief_rules import product_named
 from pipelines.direction import Changes, DirectionEdit, ProductChanges
 from pipelines.facts import BriefFacts, PlaceFact, Source, by_owner
+from pipelines.reading.brief_rules import product_named
+from pipelines.reading.vocabulary import COLOURS, MATERIALS, word_set
 from pipelines.screenplay import Beat, Entity, SceneDraft, Story, StoryResult
-from pipelines.vocabulary import COLOURS, MATERIALS, word_set
 
 _TIME = re.compile("|".join(f"(?:{pattern})" for pattern, _ in TIMES), re.IGNORECASE)
 PLAN_FIELDS = frozenset({"setting", "time", "action", "camera", "look", "text", "add", "remove", "order"})

@@ -33,10 +33,10 @@ from models.sketch.author import SketchAuthor
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.agents.sanity import check_text
 from pipelines.brief import Brief
-from pipelines.brief_rules import read_brief
-from pipelines.domain import drawable
 from pipelines.errors import AgentFailed, OutOfDomain
 from pipelines.orders.ad import AdPlanner, AdRequest
+from pipelines.reading.brief_rules import read_brief
+from pipelines.reading.domain import drawable
 from pipelines.report.verdict import approval_status
 from pipelines.scoring import ScoreRequest
 from pipelines.screenplay import ScenesResult, StoryResult

@@ -15,11 +15,11 @@ from pydantic import Field
 from pipelines.agents.conversation import Answer, Phrase, Question, schema_of
 from pipelines.agents.prompting import brief_lines
 from pipelines.brief import Brief
-from pipelines.brief_rules import product_named
 from pipelines.facts import BriefFacts, Fact, PlaceFact
-from pipelines.message_rules import fact_at
+from pipelines.reading.brief_rules import product_named
+from pipelines.reading.message_rules import fact_at
+from pipelines.reading.vocabulary import word_set
 from pipelines.steps import Json
-from pipelines.vocabulary import word_set
 
 SYSTEM = (
     "You read the brief of a video ad. Name the product that it sells, in the brief's own words, and "

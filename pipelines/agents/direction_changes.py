@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from models.spec import CameraMove, Domain
 from pipelines.agents.direction_words import CAMERA, DIRECTIONLESS, LENGTHS, LOOKS, MOODS, TIMES
 from pipelines.direction import Changes
+from pipelines.reading.vocabulary import COLOURS, MATERIALS, ON_PLACES, PLACE_NOUNS, word_set
 from pipelines.recipe import StageName
-from pipelines.vocabulary import COLOURS, MATERIALS, ON_PLACES, PLACE_NOUNS, word_set
 
 _I = re.IGNORECASE
 

@@ -27,7 +27,7 @@ from pipelines.agents.direction_words import (
     VAGUE,
 )
 from pipelines.direction import Changes, DirectionEdit
-from pipelines.language import language_of
+from pipelines.reading.language import language_of
 
 _I = re.IGNORECASE
 

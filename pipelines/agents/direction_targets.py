@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.agents.direction_words import NUMBERS, ORDINALS
-from pipelines.vocabulary import word_set
+from pipelines.reading.vocabulary import word_set
 
 _THING = r"(?:scenes?|shots?|clips?|frames?|key\s?frames?|images?|pictures?|panels?|beats?)"
 _NUMBER = rf"(?:\d{{1,3}}|{'|'.join(NUMBERS)})"

@@ -14,10 +14,10 @@ from pipelines.agents.facts import calls_to_action, head_noun, keeps_event, says
 from pipelines.agents.sanity import unknown_words
 from pipelines.brief import Brief
 from pipelines.facts import BriefFacts, Fact
-from pipelines.language import NAMES, language_of
+from pipelines.reading.language import NAMES, language_of
+from pipelines.reading.vocabulary import CALL_VERBS, COLOURS, MATERIALS, OTHER_PRODUCTS, PEOPLE, word_set
 from pipelines.recipe import FactName
 from pipelines.screenplay import Beat, BrokenFact, Critique, Entity, Premise, SceneDraft, Story
-from pipelines.vocabulary import CALL_VERBS, COLOURS, MATERIALS, OTHER_PRODUCTS, PEOPLE, word_set
 
 WORDS_AT_ONCE, WORDS_PER_SECOND = 8, 4.5
 """What one shot can show: so many words of an event, and so many more for every second that it lasts."""

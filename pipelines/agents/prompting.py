@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pipelines.agents.facts import head_noun
 from pipelines.brief import Brief
 from pipelines.facts import BriefFacts
-from pipelines.language import NAMES
+from pipelines.reading.language import NAMES
 from pipelines.screenplay import BrokenFact, Critique, Entity, SceneDraft, Story
 
 MAX_IMAGE_WORDS = 25

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pipelines.language import language_of
+from pipelines.reading.language import language_of
 
 MAX_UNKNOWN_SHARE = 0.34
 """Of the words of a text; above, they are not words."""

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from models.interfaces import Plain
 from models.spec import ImageModelSpec
 from pipelines.brief import Brief, BriefReference
-from pipelines.brief_rules import read_brief
-from pipelines.domain import drawable, refusal
 from pipelines.errors import BadInput, OutOfDomain
+from pipelines.reading.brief_rules import read_brief
+from pipelines.reading.domain import drawable, refusal
 from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import ComparisonType
 from pipelines.stages.registry import check_recipe, wanted_stages

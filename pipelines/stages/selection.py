@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.brief_rules import product_named
 from pipelines.direction import Direction
 from pipelines.errors import BadInput
 from pipelines.facts import Source
 from pipelines.plan_edits import edited_result, place_fact
+from pipelines.reading.brief_rules import product_named
 from pipelines.recipe import StageName
 from pipelines.screenplay import StoryResult
 from pipelines.stages.state import RunState

@@ -16,10 +16,10 @@ from pipelines.agents.judge import judge_story, judged, look_of
 from pipelines.agents.prompting import feedback_of, story_lines
 from pipelines.agents.story import StoryAnswer, check_story, story_critique_question, story_question
 from pipelines.brief import BriefReference
-from pipelines.brief_rules import edited, read_brief
 from pipelines.coherence import derived_seed
-from pipelines.domain import Drawable, drawable
 from pipelines.facts import BriefFacts
+from pipelines.reading.brief_rules import edited, read_brief
+from pipelines.reading.domain import Drawable, drawable
 from pipelines.screenplay import BrokenFact, Critique, Entity, Premise, Story, StoryResult, StoryRound
 from pipelines.stages.context import StageContext, consult
 from pipelines.stages.owner_edits import edited_premise, edited_rounds, edits_before, only_beats

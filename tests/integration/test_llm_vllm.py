@@ -14,7 +14,7 @@ from models.weights import packaged_model
 from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import StoryAnswer, story_question
 from pipelines.brief import Brief
-from pipelines.brief_rules import read_brief
+from pipelines.reading.brief_rules import read_brief
 from pipelines.screenplay import Entity, Premise
 from pipelines.timing import plan_slots
 from tests.support.tiny_language_models import LORA_RANK, chat_spec, save_lora

@@ -15,8 +15,8 @@ from pipelines.agents.prompting import MAX_IMAGE_WORDS, image_prompt, video_prom
 from pipelines.agents.scene import SceneAnswer, check_scene, scene_question
 from pipelines.agents.story import StoryAnswer, check_story, story_question
 from pipelines.brief import Brief
-from pipelines.brief_rules import read_brief
 from pipelines.facts import BriefFacts
+from pipelines.reading.brief_rules import read_brief
 from pipelines.screenplay import Beat, Entity, Premise, SceneDraft, Story
 from pipelines.timing import plan_slots
 

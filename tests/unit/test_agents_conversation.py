@@ -11,9 +11,9 @@ from pipelines.agents.entities import Seen
 from pipelines.agents.scene import scene_question
 from pipelines.agents.story import story_question
 from pipelines.brief import Brief
-from pipelines.brief_rules import read_brief
 from pipelines.errors import AgentFailed
 from pipelines.facts import BriefFacts
+from pipelines.reading.brief_rules import read_brief
 from pipelines.screenplay import Beat, Entity, Premise, Story
 from pipelines.timing import plan_slots
 from tests.support.scripted_desk import ScriptedDesk

@@ -8,11 +8,11 @@ from models.spec import ImageModelSpec
 from pipelines.agents.judge import changed_plan, judge_scene, judge_story, judged, look_of
 from pipelines.agents.sanity import Broken, Odd, check_text
 from pipelines.brief import Brief
-from pipelines.brief_rules import edited, read_brief
-from pipelines.domain import drawable
 from pipelines.errors import OutOfDomain
 from pipelines.facts import FactEdits, PlaceEdit
 from pipelines.orders.ad import AdPlanner, AdRequest
+from pipelines.reading.brief_rules import edited, read_brief
+from pipelines.reading.domain import drawable
 from pipelines.screenplay import Beat, Critique, Entity, Premise, SceneDraft, Story
 
 DEW = Brief(prompt=BY_HAND[0].prompt)

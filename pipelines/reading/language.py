@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines.vocabulary import word_set
+from pipelines.reading.vocabulary import word_set
 
 _COMMON: dict[str, frozenset[str]] = {
     "en": word_set("the a an and of to in is it for on with that this our your we ad at be are from by as now"),

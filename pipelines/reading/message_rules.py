@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.facts import Fact, OfferFact, Source, by_owner
-from pipelines.vocabulary import AUDIENCES, CALL_VERBS, CLAIM_VERBS
+from pipelines.reading.vocabulary import AUDIENCES, CALL_VERBS, CLAIM_VERBS
 
 Span = tuple[int, int]
 """First and last character of something that was found."""

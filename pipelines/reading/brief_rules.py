@@ -22,8 +22,8 @@ from pipelines.facts import (
     Source,
     by_owner,
 )
-from pipelines.language import language_of
-from pipelines.message_rules import (
+from pipelines.reading.language import language_of
+from pipelines.reading.message_rules import (
     Span,
     as_offer,
     audience_of,
@@ -36,7 +36,7 @@ from pipelines.message_rules import (
     spans,
     within,
 )
-from pipelines.vocabulary import (
+from pipelines.reading.vocabulary import (
     CLAIM_VERBS,
     COLOURS,
     FINISHES,

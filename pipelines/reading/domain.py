@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from models.interfaces import Plain
 from models.spec import Domain
-from pipelines.brief_rules import product_named
 from pipelines.facts import BriefFacts, Fact, PlaceFact, Source
-from pipelines.language import NAMES
-from pipelines.vocabulary import AUDIENCES, CALL_VERBS, COLOURS, MATERIALS, TIMES, word_set
+from pipelines.reading.brief_rules import product_named
+from pipelines.reading.language import NAMES
+from pipelines.reading.vocabulary import AUDIENCES, CALL_VERBS, COLOURS, MATERIALS, TIMES, word_set
 
 _MODEL = Source(origin="model")
 _WORDY = word_set(
