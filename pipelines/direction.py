@@ -141,6 +141,12 @@ class ChosenTake(Plain):
     take_id: str
     value: Json
     """The output of the step that made it; it stands in for the step."""
+
+    @property
+    def reference(self) -> str | None:
+        """File name of the drawn reference that it stands in for; None for other kinds."""
+        return self.value.get("filename") if self.kind == "reference" else None
+
     feedback: tuple[Wish, ...] = ()
     """The words that the take was made with: a revision of it starts from them."""
 
@@ -163,6 +169,11 @@ class Edit(Plain):
     """As in ChosenTake, of the parent."""
 
     @property
+    def reference(self) -> str | None:
+        """File name of the drawn reference that it stands in for; None for other kinds."""
+        return self.parent.get("filename") if self.kind == "reference" else None
+
+    @property
     def version(self) -> int:
         """The picture as it was drawn is version 1."""
         return self.number + 1
@@ -175,7 +186,7 @@ class Direction(Plain):
     revisions: tuple[Revision, ...] = ()
     """In the order in which they were asked for."""
     choices: tuple[ChosenTake | Edit, ...] = ()
-    """At most one per kind and scene."""
+    """At most one per kind and scene, and of drawn references one for each."""
     references: Annotated[tuple[BriefReference, ...], Field(max_length=MAX_REFERENCES)] = ()
     """Uploaded after the start; they act from the stage `reference_image` on."""
     facts: FactEdits = FactEdits()
@@ -229,9 +240,11 @@ class Direction(Plain):
 
     def chosen(self, choice: ChosenTake | Edit) -> Direction:
         """With `choice` in place of an earlier one; a drawn reference also takes the place of uploaded ones."""
-        others = tuple(
-            one for one in self.choices if (one.kind, one.scene_number) != (choice.kind, choice.scene_number)
-        )
+
+        def target(one: ChosenTake | Edit) -> tuple[TakeKind, int | None, str | None]:
+            return (one.kind, one.scene_number, one.reference)
+
+        others = tuple(one for one in self.choices if target(one) != target(choice))
         uploaded = () if choice.kind == "reference" else self.references
         return self.model_copy(update={"choices": (*others, choice), "references": uploaded})
 

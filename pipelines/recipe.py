@@ -105,6 +105,8 @@ class Recipe(Plain):
     transitions: Transitions = Transitions()
     coherence: CoherenceSettings = CoherenceSettings()
     """Used for every coherence field that the brief leaves unset."""
+    drawn_references: Annotated[int, Field(ge=1, le=3)] = 1
+    """Pictures of the product that the stage `reference_image` draws, each from another seed, to choose from."""
     limits: BriefLimits = BriefLimits()
     image: SampleSettings = SampleSettings()
     video: ClipSettings = ClipSettings()

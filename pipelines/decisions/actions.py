@@ -220,7 +220,10 @@ def _with_chosen(output: Any, chosen: ChosenTake) -> Any:
     if chosen.kind == "video":
         return chosen.value
     if chosen.kind == "reference":
-        return [chosen.value]
+        named = [one["filename"] for one in output]
+        if chosen.value["filename"] not in named:
+            return [chosen.value]
+        return [chosen.value if one["filename"] == chosen.value["filename"] else one for one in output]
     value = chosen.value["clip"] if chosen.kind == "clip" else chosen.value
     return [value if one["scene_number"] == chosen.scene_number else one for one in output]
 

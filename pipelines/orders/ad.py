@@ -55,6 +55,8 @@ class AdRequest:
     quality_gate: Mapping[str, Any] | None = None
     """Fields of `QualityGate`."""
     max_story_rounds: int | None = None
+    drawn_references: int | None = None
+    """Reference images to draw of the product, 1 to 3."""
     storyboard: Storyboard | None = None
     """Scenes that are given: no agent writes them."""
     use_llm: bool = True
@@ -127,6 +129,11 @@ class AdPlanner:
             changes["quality_dimensions"] = request.quality_dimensions
         if request.quality_gate is not None:
             changes["quality_gate"] = request.quality_gate
+        if request.drawn_references is not None:
+            if request.drawn_references > max(1, self.image_model.references):
+                reason = f"image model {self.image_model.name!r} takes {self.image_model.references}: ask for fewer"
+                raise BadInput(reason, "number_of_reference_images")
+            changes["drawn_references"] = request.drawn_references
         if request.max_story_rounds is not None:
             changes["story"] = {**recipe.story.model_dump(), "max_rounds": request.max_story_rounds}
         try:

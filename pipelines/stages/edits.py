@@ -25,6 +25,14 @@ async def chosen_value(context: StageContext, kind: TakeKind, scene_number: int 
     return choice.value if isinstance(choice, ChosenTake) else await context.finish(edit_step(context, choice))
 
 
+async def chosen_reference(context: StageContext, filename: str) -> Json | None:
+    """The selected take or edit that stands in for the drawn reference called `filename`, if there is one."""
+    for choice in context.direction.choices:
+        if choice.kind == "reference" and choice.reference == filename:
+            return choice.value if isinstance(choice, ChosenTake) else await context.finish(edit_step(context, choice))
+    return None
+
+
 def edit_steps(kind: TakeKind, scene_number: int | None) -> str:
     """What the names of all edits of a picture begin with: `storyboard/scene-002/edit-`, `reference_image/edit-`."""
     scene = "" if scene_number is None else f"/scene-{scene_number:03d}"

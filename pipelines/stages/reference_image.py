@@ -11,7 +11,7 @@ from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.screenplay import Entity, SceneDraft, StoryResult
 from pipelines.stages.context import StageContext
-from pipelines.stages.edits import chosen_value
+from pipelines.stages.edits import chosen_reference
 from pipelines.stages.pictures import Picture, apply_revision, draw, picture_step
 from pipelines.steps import Json, Step, StepContext
 
@@ -19,21 +19,32 @@ SETTING = "in a photo studio, on a plain background"
 
 
 async def draw_references(context: StageContext, story: StoryResult) -> tuple[BriefReference, ...]:
-    """The brief's references and those uploaded since, where there are any; else the story's product, drawn."""
+    """The brief's references and those uploaded since, where there are any; else the story's product, drawn.
+
+    Of several drawn ones each has another seed; what an owner selected or edited stands in for the one that it shows.
+    """
     own = (*context.brief.references, *context.direction.references)
     if own:
         return own
-    value = await chosen_value(context, "reference", None)
-    if value is None:
-        product = next((entity for entity in story.entities if entity.role == "product"), None)
-        if product is None:
-            return ()
-        value = await context.finish(_reference_step(context, product))
-    return (BriefReference.model_validate(value),)
+    product = next((entity for entity in story.entities if entity.role == "product"), None)
+    if product is None:
+        return ()
+    drawn: list[BriefReference] = []
+    for number in reversed(range(1, context.recipe.drawn_references + 1)):  # the last take is current
+        value = await chosen_reference(context, reference_name(product.handle, number))
+        if value is None:
+            value = await context.finish(_reference_step(context, product, number))
+        drawn.insert(0, BriefReference.model_validate(value))
+    return tuple(drawn)
 
 
-def _reference_step(context: StageContext, entity: Entity) -> Step:
-    """The step that draws `entity` alone."""
+def reference_name(handle: str, number: int) -> str:
+    """File name of a drawn reference, by which it is known among several."""
+    return f"{handle}.png" if number == 1 else f"{handle}-{number}.png"
+
+
+def _reference_step(context: StageContext, entity: Entity, number: int) -> Step:
+    """The step that draws `entity` alone, for the `number`th time."""
     spec = context.image_model
     width, height = spec.sizes["1:1"]
     draft = SceneDraft(setting=SETTING, action=entity.name, camera="static", entities=(entity.handle,))
@@ -42,7 +53,7 @@ def _reference_step(context: StageContext, entity: Entity) -> Step:
         "prompt": image_prompt(draft, (entity,)),
         "width": width,
         "height": height,
-        "noise": NoiseSpec(seed=derived_seed(context.seed, "reference", entity.handle)).model_dump(),
+        "noise": NoiseSpec(seed=_seed(context, entity, number)).model_dump(),
         "num_inference_steps": spec.num_inference_steps,
         "guidance_scale": spec.guidance_scale,
     }
@@ -50,8 +61,15 @@ def _reference_step(context: StageContext, entity: Entity) -> Step:
 
     async def make(step: StepContext) -> Picture:
         result, stored = await draw(step, ImageRequest.model_validate(settings))
-        reference = BriefReference(artifact=stored.sha256, role=entity.role, filename=f"{entity.handle}.png")
+        reference = BriefReference(
+            artifact=stored.sha256, role=entity.role, filename=reference_name(entity.handle, number)
+        )
         return Picture(reference.model_dump(mode="json"), stored, result)
 
-    name = f"reference_image/{entity.handle}"
+    name = f"reference_image/{entity.handle}" + ("" if number == 1 else f"-{number}")
     return picture_step(name, "reference", None, context.fingerprints["image"], settings, {}, make, revision)
+
+
+def _seed(context: StageContext, entity: Entity, number: int) -> int:
+    parts = ("reference", entity.handle) if number == 1 else ("reference", entity.handle, number)
+    return derived_seed(context.seed, *parts)

@@ -60,12 +60,13 @@ class SessionEdits:
 
     async def _repeated_edit(self, generation: Generation, body: InpaintOrder) -> PendingEdit:
         """The edit that a repeated body asked for. Raises Problem 409 when its owner has decided otherwise since."""
-        edit = generation.direction.choice(*_target(generation, body.image_id))
-        if isinstance(edit, Edit) and (edit.prompt, edit.negative_prompt) == (body.prompt, body.negative_prompt or ""):
-            takes = await self._services.store.takes(generation.id)
-            parent = next((take for take in takes if take.id == edit.parent_take), None)
-            if parent is not None:
-                return PendingEdit(generation, edit_step_name(edit), edit.version, parent)
+        asked = (*_target(generation, body.image_id), body.prompt, body.negative_prompt or "")
+        takes = {take.id: take for take in await self._services.store.takes(generation.id)}
+        for edit in generation.direction.choices:
+            if isinstance(edit, Edit) and (edit.kind, edit.scene_number, edit.prompt, edit.negative_prompt) == asked:
+                parent = takes.get(edit.parent_take)
+                if parent is not None:
+                    return PendingEdit(generation, edit_step_name(edit), edit.version, parent)
         raise Problem("conflict", "this edit was ordered before, and another picture has taken its place since")
 
     async def _image(self, generation: Generation, image_id: int) -> str:
@@ -77,12 +78,23 @@ class SessionEdits:
         if kind == "reference" and (generation.brief.references or generation.direction.references):
             raise Problem("bad_request", "images that you uploaded are not edited here: upload another one")
         try:
-            if kind == "reference" and image_id > 0:
-                raise NotFound("one reference is drawn")
+            if kind == "reference":
+                return await self._drawn_reference(generation, image_id)
             return await self._services.ads.directions.current_take(self._owner, generation.id, kind, scene_number)
         except NotFound:
             text = f"image_id {image_id}: stage {stage!r} has no such image; count from 0"
             raise Problem("bad_request", text, "image_id") from None
+
+    async def _drawn_reference(self, generation: Generation, image_id: int) -> str:
+        """The take that shows a drawn reference. Raises NotFound."""
+        drawn = (await self._services.store.outputs(generation.id)).get("reference_image") or []
+        if image_id >= len(drawn):
+            raise NotFound(f"{len(drawn)} references are drawn")
+        takes = await self._services.store.takes(generation.id)
+        same = [one for one in takes if (one.kind, one.artifact) == ("reference", drawn[image_id]["artifact"])]
+        if not same:
+            raise NotFound("no such reference")
+        return max(same, key=lambda one: one.created_at).id
 
     async def _made_in_time(self, session_id: str, order: PendingEdit, before: int) -> bool:
         """Whether the edit is made before WAIT_SECONDS are over. Raises Problem when its generation fails."""

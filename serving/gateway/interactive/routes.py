@@ -5,6 +5,8 @@ Every call answers at once, with the row as it is then; a worker does the work. 
 
 from __future__ import annotations
 
+import secrets
+
 from fastapi import APIRouter, Request, Response
 
 from pipelines.brief import MAX_REFERENCES, BriefReference
@@ -30,11 +32,15 @@ from serving.gateway.interactive.schemas import (
 from serving.gateway.interactive.sessions import RECIPE, Sessions, work_stage_of
 from serving.gateway.interactive.stages import stage_after
 from serving.gateway.interactive.views import reference_images
+from serving.gateway.interactive.wishes import wishes_of
 from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, Upload, body_schema, read_multipart
 from serving.gateway.services import services
+
+EXACT_IN_JSON = 2**53
+"""Random seeds stay below it: JavaScript rounds larger integers."""
 
 router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
 
@@ -43,11 +49,18 @@ router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
 async def start(request: Request, body: SessionStart, idempotency: Idempotent) -> Session:
     """A new session. It begins with the story, and waits for approval there unless its mode is `auto`."""
     used, user = services(request), owner(request)
-    brief = {"prompt": body.prompt, "title": body.title, "duration": body.target_duration}
+    brief = {
+        "prompt": body.prompt,
+        "title": body.title,
+        "duration": body.target_duration,
+        "aspect_ratio": body.aspect_ratio,
+        "seed": secrets.randbelow(EXACT_IN_JSON) if body.seed is None else body.seed,
+    }
     asked = AdRequest(
         recipe=RECIPE,
         brief=brief,
         approvals=() if body.mode == "auto" else None,
+        drawn_references=body.number_of_reference_images,
         accept_out_of_domain=body.accept_out_of_domain,
     )
     accepted = await AdIntake(used, user).take(asked, (), idempotency.keys(body))
@@ -75,7 +88,7 @@ async def approve(request: Request, session_id: str, body: Approval) -> Approved
     stage = work_stage_of(body.stage)
     await sessions.decide(directions.approve(owner(request), session_id, stage, body.selected_indices, body.notes))
     following = stage_after(stage)
-    message = f"The {stage} is approved. Next: {following}."
+    message = f"The {stage.replace('_', ' ')} is approved. Next: {following.replace('_', ' ')}."
     return Approved(session_id=session_id, approved_stage=stage, next_stage=following, message=message)
 
 
@@ -90,9 +103,11 @@ async def regenerate(request: Request, session_id: str, body: Regeneration, idem
     await sessions.row(session_id)
     stage = work_stage_of(body.stage)
     if not await idempotency.is_repeated(keys := idempotency.keys(body)):
-        wanted = (stage, changes.scene_number, body.feedback, changes.settings)
-        await sessions.decide(directions.regenerate(owner(request), session_id, *wanted, keys))
-    what = stage if changes.scene_number is None else f"scene {changes.scene_number} of the {stage}"
+        wanted = wishes_of(stage, body)
+        asked = (stage, changes.scene_number, wanted.words, wanted.modifications)
+        await sessions.decide(directions.regenerate(owner(request), session_id, *asked, keys, wanted.changes))
+    named = stage.replace("_", " ")
+    what = named if changes.scene_number is None else f"scene {changes.scene_number} of the {named}"
     return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)
 
 

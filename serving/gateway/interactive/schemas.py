@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from models.interfaces import Plain
+from models.interfaces import Plain, Seed
+from models.spec import AspectRatio
 from pipelines.direction import Modifications, Prompt, Wish
 from pipelines.screenplay import Critique
 from quality.score import Score
@@ -15,6 +17,8 @@ from serving.gateway.interactive.stages import SessionStage, WorkStage
 from serving.gateway.requests import FileField
 
 SceneNumber = Annotated[int, Field(ge=1, le=99)]
+MAX_WISHES = 1500
+"""Characters of the fields of `modifications` that are wishes."""
 MAX_MASK_TEXT = 16 * 1024 * 1024
 """Characters; the picture in it has the limit of an upload."""
 
@@ -28,6 +32,11 @@ class SessionStart(Plain):
     mode: Literal["interactive", "auto"] = "interactive"
     """`auto` asks for no approval and runs to the end."""
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
+    seed: Seed | None = None
+    """None: a random one, which the session reports."""
+    aspect_ratio: AspectRatio = "9:16"
+    number_of_reference_images: Annotated[int, Field(ge=1, le=3)] = 1
+    """Drawn of the product, to select from when you approve them; your own take their place."""
     accept_out_of_domain: bool = False
     """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
 
@@ -145,6 +154,8 @@ class Session(Plain):
     """The newest event that this answer knows of: follow from here with `/ws/{session_id}?after=seq`."""
     approval_status: Literal["approved", "needs_revision"] | None = None
     """Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any."""
+    seed: int
+    aspect_ratio: AspectRatio
     warnings: tuple[str, ...] = ()
     """What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are."""
 
@@ -166,14 +177,22 @@ class Approved(Plain):
 
 
 class SceneModifications(Modifications):
-    """Settings that are changed directly, instead of by feedback in words."""
+    """What is set outright. Any other field is a wish in words: `{"tone": "funny"}`, `{"setting": "on the beach"}`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     scene_number: SceneNumber | None = None
     """Only this scene is regenerated; none: the whole stage."""
 
     @property
     def settings(self) -> Modifications:
-        return Modifications(**self.model_dump(exclude={"scene_number"}))
+        return Modifications(**{name: getattr(self, name) for name in Modifications.model_fields})
+
+    @model_validator(mode="after")
+    def _bounded(self) -> SceneModifications:
+        if len(json.dumps(self.model_extra or {}, default=str)) > MAX_WISHES:
+            raise ValueError(f"the wishes may have at most {MAX_WISHES} characters together")
+        return self
 
 
 class Regeneration(Plain):

@@ -78,6 +78,8 @@ def session(
         progress=generation.progress,
         error=_error(generation),
         seq=seq,
+        seed=generation.brief.seed,
+        aspect_ratio=generation.brief.aspect_ratio,
         approval_status=approval_status(*texts(outputs)),
         warnings=warnings(generation.manifest, *texts(outputs)),
     )
