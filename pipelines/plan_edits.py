@@ -251,9 +251,9 @@ def _renaming(product: Entity, changes: ProductChanges) -> Rename:
     wanted = [(value, family) for value, family in _families(changes) if value is not None]
 
     def phrase(words: list[str], found: str, ending: str) -> str:
-        whole = full - COLOURS - MATERIALS <= {word.lower() for word in (*words, found)}
+        whole = full <= {word.lower() for word in (*words, found)}
         for value, family in wanted:
-            if any(word.lower() in family for word in words) or (whole and len(full) > 1) or len(full) == 1:
+            if any(word.lower() in family for word in words) or (whole and not full & family):
                 words = _with_adjective(words, value, family)
         if brand is not None and whole and brand.lower() not in " ".join(words).lower():
             at = 1 if words and words[0].lower() in _DETERMINERS else 0
@@ -285,15 +285,20 @@ def _renaming(product: Entity, changes: ProductChanges) -> Rename:
 
 
 def _renamed_product(product: Entity, changes: ProductChanges) -> Entity:
-    name = _renaming(product, changes)(product.name)
-    described, noun = product.description, _noun(product.name)
+    rename, noun = _renaming(product, changes), _noun(product.name)
+    described, names_it = product.description, re.search(rf"\b{re.escape(noun)}\b", product.description, re.IGNORECASE)
+    old = {word.lower() for word in product.name.split()}
     for value, family in _families(changes):
-        if value is not None:
+        if value is None:
+            continue
+        for word in old & family:  # its colour, wherever the description says it: `bottle, matte blue finish`
+            described = re.sub(rf"\b{re.escape(word)}\b", value, described, flags=re.IGNORECASE)
+        if not names_it:
             described = " ".join(_with_adjective(described.split(), value, family))
-    if changes.name is not None and changes.name[0].islower():
-        described, swaps = re.subn(rf"\b{re.escape(noun)}\b", changes.name, described, flags=re.IGNORECASE)
-        described = described if swaps else f"{changes.name}, {described}"
-    return product.model_copy(update={"name": name, "description": described})
+    described = rename(described)
+    if changes.name is not None and changes.name[0].islower() and not names_it:
+        described = f"{changes.name}, {described}"
+    return product.model_copy(update={"name": rename(product.name), "description": described})
 
 
 def _renamed_story(story: Story, rename: Rename) -> Story:

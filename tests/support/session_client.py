@@ -17,7 +17,7 @@ class Client:
         self.http = http
 
     def start(self, **fields):
-        answer = self.http.post(f"{BASE}/start", json={"prompt": PROMPT, "target_duration": 9, **fields})
+        answer = self.http.post(f"{BASE}/start", json={"prompt": PROMPT, "target_duration": 9, "seed": 0, **fields})
         assert answer.status_code == 201, answer.text
         return answer.json()
 
