@@ -5,7 +5,7 @@ What a recipe asks beyond that (an ad has 9 to 60 seconds) is in `Recipe.limits`
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -26,6 +26,11 @@ class BriefReference(Plain):
     role: ReferenceRole
     filename: str
     weight: Unit = 1.0
+
+
+def role_of(filename: str) -> ReferenceRole:
+    """The role that a file's name begins with, as in `character-anna.png` and `style=gold.jpg`; `product` otherwise."""
+    return next((role for role in get_args(ReferenceRole) if filename.lower().startswith(role)), "product")
 
 
 class Brief(Plain):

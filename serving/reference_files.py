@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.interfaces import EncodedImage, Reference, ReferenceRole
-from pipelines.brief import MAX_REFERENCES, BriefReference
+from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
 from pipelines.errors import BadInput
 from pipelines.uploads import read_reference
 
@@ -48,11 +48,7 @@ def _files(value: str) -> list[tuple[ReferenceRole, Path]]:
         files = [path]
     else:
         raise BadInput(f"reference image {str(path)!r} does not exist")
-    return [(role or _role_by_name(file), file) for file in files]
-
-
-def _role_by_name(file: Path) -> ReferenceRole:
-    return next((role for word, role in ROLES.items() if file.stem.lower().startswith(word)), "product")
+    return [(role or role_of(file.name), file) for file in files]
 
 
 def _read(role: ReferenceRole, path: Path) -> ReferenceFile:

@@ -12,6 +12,7 @@ from pipelines.coherence import derived_seed
 from pipelines.screenplay import Entity, SceneDraft, StoryResult
 from pipelines.stages.context import StageContext
 from pipelines.stages.edits import chosen_reference
+from pipelines.stages.looks import check_uploaded
 from pipelines.stages.pictures import Picture, apply_revision, draw, picture_step
 from pipelines.steps import Json, Step, StepContext
 
@@ -25,6 +26,7 @@ async def draw_references(context: StageContext, story: StoryResult) -> tuple[Br
     """
     own = (*context.brief.references, *context.direction.references)
     if own:
+        await check_uploaded(context, context.direction.references, story.entities[0].name if story.entities else "")
         return own
     product = next((entity for entity in story.entities if entity.role == "product"), None)
     if product is None:

@@ -11,17 +11,17 @@ from functools import partial
 from models.interfaces import ReferenceRole
 from pipelines.agents.brief_reader import ReadBrief, completed, product_question
 from pipelines.agents.conversation import CritiqueAnswer
-from pipelines.agents.entities import Seen, look_question
+from pipelines.agents.entities import Seen
 from pipelines.agents.judge import judge_story, judged, look_of
 from pipelines.agents.prompting import feedback_of, story_lines
 from pipelines.agents.story import StoryAnswer, check_story, story_critique_question, story_question
-from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.facts import BriefFacts
 from pipelines.reading.brief_rules import edited, read_brief
 from pipelines.reading.domain import Drawable, drawable
 from pipelines.screenplay import BrokenFact, Critique, Entity, Premise, Story, StoryResult, StoryRound
 from pipelines.stages.context import StageContext, consult
+from pipelines.stages.looks import look, product_look, role_problem, warn_of_references
 from pipelines.stages.owner_edits import edited_premise, edited_rounds, edits_before, only_beats
 from pipelines.steps import Json, Step, StepContext, StepOutput
 
@@ -139,8 +139,7 @@ async def meet_entities(context: StageContext) -> tuple[Premise, tuple[str, ...]
     """The facts; the product first, then one entity per character and style reference. And what was drawn otherwise
     than the brief says. Raises AgentFailed.
 
-    An ad has one product: further product references are other views of it, which condition the pictures and are not
-    described again.
+    Every reference is looked at. An ad has one product: its references are views of it, and make one description.
     """
     references = context.brief.references
     found = await read_facts(context)
@@ -156,21 +155,25 @@ async def meet_entities(context: StageContext) -> tuple[Premise, tuple[str, ...]
     facts = completed(facts, named, context.brief)
     name = _product_name(facts)
     others: list[Entity] = []
-    product: Entity | None = None
+    views: list[tuple[int, Seen]] = []
+    problems: list[str] = []
+    first = next((index for index, reference in enumerate(references) if reference.role == "product"), None)
     for index, reference in enumerate(references):
-        if reference.role == "product" and product is not None:
-            continue
-        seen = None if blind else await _look(context, index, reference)
-        if reference.role == "product":
-            look = named.description if seen is None else seen.description
-            look = await _fitting(context, name, look, index if seen else None)
-            product = Entity(handle="product", role="product", name=name, description=look, reference_index=index)
-        else:
+        seen = None if blind else await look(context, index, reference)
+        if seen is not None and (problem := role_problem(index, reference.role, seen)):
+            problems.append(problem)
+        if reference.role != "product":
             others.append(_entity(_handle(reference.role, others), reference.role, index, seen))
-    if product is None:
-        look = look_of(name, named.description) or name
-        product = Entity(handle="product", role="product", name=name, description=look)
-    return Premise(entities=(product, *others), facts=facts), found.warnings
+        elif seen is not None:
+            views.append((index, seen))
+    if views:
+        shown, contradictions = product_look(name, views)
+        problems += contradictions
+    else:
+        shown = look_of(name, named.description) or name
+    await warn_of_references(context, "story/reference-check", problems)
+    product = Entity(handle="product", role="product", name=name, description=shown, reference_index=first)
+    return Premise(entities=(product, *others), facts=facts), (*found.warnings, *problems)
 
 
 def _product_name(facts: BriefFacts) -> str:
@@ -178,30 +181,6 @@ def _product_name(facts: BriefFacts) -> str:
     if facts.product.name is not None:
         return facts.product.name.value
     return f"{facts.brand.value} product" if facts.brand else "product"
-
-
-async def _fitting(context: StageContext, name: str, look: str, reference: int | None) -> str:
-    """`look` when it is that of the brief's product; else the brief's own words, and a warning if a picture shows
-    something else."""
-    fitting = look_of(name, look)
-    if fitting is not None:
-        return fitting
-    if reference is None:
-        return name
-
-    async def work(step: StepContext) -> StepOutput:
-        told = f"reference {reference + 1} shows a {look}, and the brief says {name!r}: the brief's words are used"
-        await step.notice("reference_contradicts", told, "warning")
-        return StepOutput(value={})
-
-    inputs: Json = {"name": name, "look": look}
-    await context.finish(Step(name=f"story/reference-{reference + 1}-check", inputs=inputs, work=work))
-    return name
-
-
-async def _look(context: StageContext, index: int, reference: BriefReference) -> Seen:
-    seed = derived_seed(context.seed, "story", "vision", index)
-    return await consult(context, f"story/reference-{index + 1}", look_question(reference, seed), Seen)
 
 
 def _entity(handle: str, role: ReferenceRole, index: int, seen: Seen | None) -> Entity:

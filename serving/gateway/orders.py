@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 
 from models.interfaces import Plain, ReferenceRole, Unit
-from pipelines.brief import BriefReference
+from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import ComparisonType, Generation, Keys, NewGeneration, RequestKey
@@ -28,6 +28,7 @@ from pipelines.store.intake import Accepted
 from serving.errors import QueueFull
 from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files, remove_unnamed
+from serving.gateway.problems import Problem
 from serving.gateway.requests import PictureSource, Upload
 from serving.gateway.services import Services, services
 
@@ -109,11 +110,28 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _one_by_one(value: Any) -> Any:
+    """`product,style`, or the only role of a form, as a list."""
+    return [role.strip() for role in value.split(",") if role.strip()] if isinstance(value, str) else value
+
+
+ReferenceRoles = Annotated[list[ReferenceRole], BeforeValidator(_one_by_one), Field(max_length=MAX_REFERENCES)]
+"""What the references show, in their order; none: by their files' names, else products."""
+
+
+def check_roles(roles: Sequence[ReferenceRole], count: int) -> None:
+    """Raises Problem 422 unless there is one role for each of `count` references, or none at all."""
+    if roles and len(roles) != count:
+        text = f"reference_roles: {len(roles)} roles for {count} references: give one for each, in their order"
+        raise Problem("invalid_request", text, "reference_roles")
+
+
 class ReferenceBody(Plain):
     """A reference image with what it shows."""
 
     image: PictureSource
-    role: ReferenceRole = "product"
+    role: ReferenceRole | None = None
+    """None: by the file's name (`character-anna.png`, `style=gold.png`), else `product`."""
     weight: Unit = 1.0
 
 
@@ -140,11 +158,12 @@ class AdIntake:
         references: Sequence[ReferenceBody | Upload | str],
         keys: Keys,
         parent_generation_id: str | None = None,
+        roles: Sequence[ReferenceRole] = (),
     ) -> Accepted:
         """A generation that waits for a worker. Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem."""
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
-        request, artifacts, uploads = await self._with_references(request, references)
+        request, artifacts, uploads = await self._with_references(request, references, roles)
         order = await self._plan(lambda: self._services.ads.planner.plan(request))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
@@ -180,9 +199,10 @@ class AdIntake:
             raise error.renamed(self._field_name) from None
 
     async def _with_references(
-        self, request: AdRequest, pictures: Sequence[ReferenceBody | Upload | str]
+        self, request: AdRequest, pictures: Sequence[ReferenceBody | Upload | str], roles: Sequence[ReferenceRole]
     ) -> tuple[AdRequest, tuple[StoredArtifact, ...], dict[str, bytes]]:
         """The request with its references, their artifacts, and the bytes of those not stored yet, by hash."""
+        check_roles(roles, len(pictures))
         references: list[BriefReference] = []
         artifacts: list[StoredArtifact] = []
         uploads: dict[str, bytes] = {}
@@ -196,7 +216,10 @@ class AdIntake:
             name = asked.image.filename if isinstance(asked.image, Upload) else f"{param}.png"
             references.append(
                 BriefReference(
-                    artifact=stored.sha256, role=asked.role, filename=name[:200] or param, weight=asked.weight
+                    artifact=stored.sha256,
+                    role=roles[position] if roles else asked.role or role_of(name),
+                    filename=name[:200] or param,
+                    weight=asked.weight,
                 )
             )
         return replace(request, references=tuple(references)), tuple(artifacts), uploads

@@ -59,7 +59,7 @@ async def create_generation(request: Request, response: Response, idempotency: I
     used, user = services(request), owner(request)
     body = await parse_body(request, GenerationCreate, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
     accepted = await AdIntake(used, user, _field).take(
-        _request(body), body.references, idempotency.keys(body), body.parent_generation_id
+        _request(body), body.references, idempotency.keys(body), body.parent_generation_id, body.reference_roles
     )
     idempotency.mark(accepted.repeated)
     response.headers["Location"] = f"{router.prefix}/{accepted.id}"

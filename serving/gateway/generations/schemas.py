@@ -17,7 +17,7 @@ from pipelines.recipe import QualityGate, StageName
 from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
 from pipelines.storyboard_file import Storyboard
-from serving.gateway.orders import ReferenceBody
+from serving.gateway.orders import ReferenceBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
 Item = TypeVar("Item")
@@ -85,7 +85,8 @@ class GenerationCreate(Plain):
     references: Annotated[list[ReferenceBody | PictureSource], Field(max_length=MAX_REFERENCES)] = Field(
         default_factory=list
     )
-    """Files, base64 or artifact ids; as an object with a role, or bare for a product."""
+    """Files, base64 or artifact ids; as an object with a role, or bare."""
+    reference_roles: ReferenceRoles = Field(default_factory=list)
     coherence: CoherenceBody | None = None
     approvals: tuple[StageName, ...] | None = None
     """Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end."""

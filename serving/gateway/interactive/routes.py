@@ -6,10 +6,13 @@ Every call answers at once, with the row as it is then; a worker does the work. 
 from __future__ import annotations
 
 import secrets
+from typing import get_args
 
 from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter, ValidationError
 
-from pipelines.brief import MAX_REFERENCES, BriefReference
+from models.interfaces import ReferenceRole
+from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
 from pipelines.orders.ad import AdRequest
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import event_streams
@@ -33,7 +36,7 @@ from serving.gateway.interactive.sessions import RECIPE, Sessions, work_stage_of
 from serving.gateway.interactive.stages import stage_after
 from serving.gateway.interactive.views import reference_images
 from serving.gateway.interactive.wishes import wishes_of
-from serving.gateway.orders import AdIntake, Idempotent
+from serving.gateway.orders import AdIntake, Idempotent, ReferenceRoles, check_roles
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, Upload, body_schema, read_multipart
@@ -41,6 +44,8 @@ from serving.gateway.services import services
 
 EXACT_IN_JSON = 2**53
 """Random seeds stay below it: JavaScript rounds larger integers."""
+
+_ROLES: TypeAdapter[list[ReferenceRole]] = TypeAdapter(ReferenceRoles)
 
 router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
 
@@ -152,14 +157,14 @@ async def take_references(request: Request, sessions: Sessions, session_id: str)
     """
     used, user = services(request), owner(request)
     generation = await sessions.row(session_id)
-    uploads = await _uploads(request, used.limits.upload_bytes)
+    uploads, roles = await _uploads(request, used.limits.upload_bytes)
     _check_model(generation.manifest["models"]["image"], len(uploads))
     pictures = Pictures(used, user)
     read = [(await pictures.picture(upload, f"images.{index}")).data for index, upload in enumerate(uploads)]
     async with kept_files(used, user, read, "image/png") as stored:
         references = tuple(
-            BriefReference(artifact=one.sha256, role="product", filename=upload.filename[:200] or f"reference-{index}")
-            for index, (one, upload) in enumerate(zip(stored, uploads, strict=True), start=1)
+            BriefReference(artifact=one.sha256, role=role, filename=upload.filename[:200] or f"reference-{index}")
+            for index, (one, upload, role) in enumerate(zip(stored, uploads, roles, strict=True), start=1)
         )
         await sessions.decide(used.ads.directions.upload_references(user, session_id, references, stored))
     return ReferencesUploaded(
@@ -169,15 +174,24 @@ async def take_references(request: Request, sessions: Sessions, session_id: str)
     )
 
 
-async def _uploads(request: Request, max_bytes: int) -> tuple[Upload, ...]:
-    """The files of the form, whatever their fields are called: the contract names none."""
+async def _uploads(request: Request, max_bytes: int) -> tuple[tuple[Upload, ...], tuple[ReferenceRole, ...]]:
+    """The files of the form, whatever their fields are called, since the contract names none; and their roles."""
     if not request.headers.get("content-type", "").lower().startswith(FORM_TYPE):
         raise Problem("unsupported_media_type", f"Content-Type must be {FORM_TYPE}")
     pairs = await read_multipart(request, MAX_REFERENCES, max_bytes)
     uploads = tuple(value for _, value in pairs if isinstance(value, Upload))
     if not uploads:
         raise Problem("invalid_request", f"images: send 1 to {MAX_REFERENCES} files", "images")
-    return uploads
+    said = [value for name, value in pairs if isinstance(value, str) and name.startswith("reference_roles")]
+    if not said:
+        return uploads, tuple(role_of(upload.filename) for upload in uploads)
+    try:
+        roles = _ROLES.validate_python(said[0] if len(said) == 1 else said)
+    except ValidationError:
+        known = ", ".join(get_args(ReferenceRole))
+        raise Problem("invalid_request", f"reference_roles: each is one of {known}", "reference_roles") from None
+    check_roles(roles, len(uploads))
+    return uploads, tuple(roles)
 
 
 def _check_model(image_model: dict[str, object], count: int) -> None:

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from models.interfaces import Plain, Seed
+from models.interfaces import Plain, ReferenceRole, Seed
 from models.spec import AspectRatio
 from pipelines.direction import Modifications, Prompt, Wish
 from pipelines.screenplay import Critique
 from quality.score import Score
 from serving.gateway.interactive.stages import SessionStage, WorkStage
+from serving.gateway.orders import ReferenceRoles
 from serving.gateway.requests import FileField
 
 SceneNumber = Annotated[int, Field(ge=1, le=99)]
@@ -81,6 +82,8 @@ class SessionImage(Plain):
     """1: as it was drawn; every edit counts one up."""
     edit_history: tuple[str, ...]
     """URLs of the pictures that led to this one by edits, oldest first, itself last."""
+    role: ReferenceRole | None = None
+    """What a reference shows."""
 
 
 class ReferenceOutput(Plain):
@@ -217,6 +220,7 @@ class ReferenceUpload(Plain):
 
     images: Annotated[tuple[FileField, ...], Field(min_length=1, max_length=3)]
     """JPEG, PNG or WebP. Files of a form count whatever their field is called."""
+    reference_roles: ReferenceRoles = Field(default_factory=list)
 
 
 class ReferencesUploaded(Plain):

@@ -140,7 +140,9 @@ def edit_urls(takes: Sequence[Take], take_id: str) -> tuple[str, ...]:
 def reference_images(references: Any, takes: Sequence[Take]) -> tuple[SessionImage, ...]:
     """`references`: of `BriefReference`, or JSON of it."""
     return tuple(
-        _image(index, reference.artifact, _take(takes, "reference", None, reference.artifact), takes)
+        _image(index, reference.artifact, _take(takes, "reference", None, reference.artifact), takes).model_copy(
+            update={"role": reference.role}
+        )
         for index, reference in enumerate(_REFERENCES.validate_python(references))
     )
 

@@ -73,7 +73,7 @@ async def generate_story(
     used, user = services(request), owner(request)
     body = await parse_body(request, StoryRequest, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
     keys = idempotency.keys(body, body.client_generation_id)
-    accepted = await AdIntake(used, user).take(_request(body), body.reference_images, keys)
+    accepted = await AdIntake(used, user).take(_request(body), body.reference_images, keys, roles=body.reference_roles)
     idempotency.mark(accepted.repeated)
     headers = dict(idempotency.headers)
     if respond_async:

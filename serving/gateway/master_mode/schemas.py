@@ -14,6 +14,7 @@ from pipelines.recipe import Transition
 from pipelines.records import GenerationStatus
 from pipelines.screenplay import Cohesion, Critique
 from serving.gateway.generations.schemas import AdPrompt, Brand, MessageObject, Title
+from serving.gateway.orders import ReferenceRoles
 from serving.gateway.requests import PictureSource
 
 ClientId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
@@ -31,6 +32,7 @@ class StoryRequest(Plain):
     client_generation_id: ClientId | None = None
     """Names this request: its progress is found under it, and sent again it is the same request."""
     reference_images: Annotated[list[PictureSource], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+    reference_roles: ReferenceRoles = Field(default_factory=list)
     max_iterations: Annotated[int, Field(ge=1, le=10)] = 3
     """Drafts of the story at most."""
     generate_scenes: bool = True

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from pipelines.brief import MAX_REFERENCES
 from pipelines.coherence import CoherenceSettings
 from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import GenerationStatus
@@ -39,11 +40,13 @@ from serving.gateway.original.schemas import (
     WinnerBody,
 )
 from serving.gateway.problems import Problem
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"])
 
 RECIPE = "classic"
+BODY_TYPES = (JSON_TYPE, FORM_TYPE)
 VIDEO_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The file", "content": {"video/mp4": {}}},
     206: {"description": "One range of it", "content": {"video/mp4": {}}},
@@ -57,11 +60,14 @@ PICTURE_RESPONSES: dict[int | str, dict[str, object]] = {
 SceneNumber = Annotated[int, Path(ge=1, le=1000)]
 
 
-@router.post("/generate", status_code=202)
-async def generate(request: Request, body: GenerateBody, idempotency: Idempotent) -> Accepted:
+@router.post("/generate", status_code=202, openapi_extra=body_schema(GenerateBody, BODY_TYPES))
+async def generate(request: Request, idempotency: Idempotent) -> Accepted:
     """Ask for an ad by the recipe `classic`; poll its status."""
     used, user = services(request), owner(request)
-    accepted = await AdIntake(used, user, _field).take(_request(body, body.prompt), (), idempotency.keys(body))
+    body = await parse_body(request, GenerateBody, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
+    asked, keys = _request(body, body.prompt), idempotency.keys(body)
+    intake = AdIntake(used, user, _field)
+    accepted = await intake.take(asked, body.reference_images, keys, roles=body.reference_roles)
     idempotency.mark(accepted.repeated)
     row = await used.store.get(user, accepted.id)
     return Accepted(generation_id=row.id, status=row.status, message="The ad is ordered: poll its status.")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from models.interfaces import Plain
 from models.spec import AspectRatio
-from pipelines.brief import Framework
+from pipelines.brief import MAX_REFERENCES, Framework
 from pipelines.orders.ad import MAX_VARIATIONS, MIN_VARIATIONS
 from pipelines.records import ComparisonType, GenerationStatus
 from quality.score import Fidelity, Score
 from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, Title
+from serving.gateway.orders import ReferenceRoles
+from serving.gateway.requests import PictureSource
 
 
 class AdFields(Plain):
@@ -36,6 +38,16 @@ class GenerateBody(AdFields):
     """Body of `POST /api/generations/generate`."""
 
     prompt: AdPrompt
+    reference_images: Annotated[list[PictureSource], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
+    """Files, base64 or artifact ids."""
+    reference_roles: ReferenceRoles = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "reference_images" in data and not isinstance(data["reference_images"], list):
+            return {**data, "reference_images": [data["reference_images"]]}
+        return data
 
 
 class VariationBody(Plain):
