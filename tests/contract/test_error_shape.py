@@ -8,8 +8,14 @@ from serving.gateway.services import Limits
 from tests.support.gateway_server import serve
 from tests.support.gateway_users import bearer
 
-JSON_ROUTES = ("/api/auth/keys", "/api/v1/interactive/start", "/api/generations/generate", "/v1/chat/completions")
-FORM_ROUTES = ("/v1/images/edits", "/v1/videos", "/api/v1/generations", "/api/master-mode/generate-story")
+JSON_ROUTES = ("/api/auth/keys", "/api/v1/interactive/start", "/v1/chat/completions")
+FORM_ROUTES = (
+    "/v1/images/edits",
+    "/v1/videos",
+    "/api/v1/generations",
+    "/api/generations/generate",
+    "/api/master-mode/generate-story",
+)
 BODY = 2000
 TEXT = {"content": b"hello", "headers": {"Content-Type": "text/plain"}}
 
@@ -42,7 +48,7 @@ def test_an_address_that_is_not_there(server, path):
     [
         ("DELETE", "/v1/models", "GET"),
         ("PATCH", "/v1/videos", "GET, POST"),
-        ("PUT", "/api/v1/generations/x", "DELETE, GET"),
+        ("PUT", "/api/v1/generations/x", "DELETE, GET, PATCH"),
         ("GET", "/api/auth/login", "POST"),
         ("OPTIONS", "/api/generations/generate", "POST"),
     ],

@@ -273,7 +273,8 @@ def test_a_scene_is_made_anew_and_the_first_take_chosen_again(http):
     assert asked.status_code == 200, asked.text
     until(http, generation_id, "completed")
     after = current(http, generation_id, "keyframe", 2)
-    assert after["artifact"] != before["artifact"]
+    assert after["id"] != before["id"]
+    assert after["provenance"]["request"]["prompt"].endswith(", bright light")
     back = http.post(f"{URL}/{generation_id}/select", json={"take_id": before["id"]})
     assert back.status_code == 200, back.text
     until(http, generation_id, "completed")
