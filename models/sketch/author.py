@@ -521,7 +521,7 @@ class _Eyes:
     def __init__(self, folders: Mapping[str, Path], device: str) -> None:
         self._folder = folders.get("clip")
         self._device = device
-        self._known: tuple[Any, list[tuple[str, str, str]], Any] | None = None
+        self._known: tuple[Any, list[tuple[str, str]], Any] | None = None
 
     def seen(self, picture: EncodedImage, question: _Question) -> Json:
         """Name and description of what `picture` shows. Raises InvalidRequest without a CLIP."""
@@ -534,12 +534,12 @@ class _Eyes:
         with Image.open(io.BytesIO(picture.data)) as opened:
             pixels = np.asarray(opened.convert("RGB"))
         scores = captions @ encoder.images([pixels])[0]
-        shape, colour, material = things[int(scores.argmax())]
+        shape, colour = things[int(scores.argmax())]
         if "Role: character" in question.text:
             return {"name": "figure", "description": f"figure in {colour}"}
-        return {"name": shape, "description": f"{colour} {material} {shape}"}
+        return {"name": shape, "description": f"{colour} {shape}"}
 
-    def _loaded(self) -> tuple[Any, list[tuple[str, str, str]], Any]:
+    def _loaded(self) -> tuple[Any, list[tuple[str, str]], Any]:
         if self._known is None:
             import numpy as np
 
@@ -549,7 +549,8 @@ class _Eyes:
                 raise InvalidRequest("the sketch author has no CLIP to look at pictures with: give its part 'clip'")
             spec = ScorerModelSpec(kind="scorer", name="sketch-clip", family="clip", licence="Apache-2.0", vram_gb=0)
             encoder = ClipEncoder(spec, {"main": self._folder}, self._device)
-            things = [(s, c, m) for s in words.KINDS for c in words.COLOURS for m in words.MATERIALS]
-            captions = np.stack([encoder.text(f"a photo of a {c} {m} {s}")[0] for s, c, m in things])
+            things = [(shape, colour) for shape in words.KINDS for colour in words.COLOURS]
+            told = [[form.format(c=c, s=s) for form in words.CAPTIONS] for s, c in things]
+            captions = np.stack([np.mean([encoder.text(text)[0] for text in forms], axis=0) for forms in told])
             self._known = (encoder, things, captions)
         return self._known

@@ -156,6 +156,12 @@ def look_of(name: str, look: str) -> str | None:
     return look
 
 
+def coloured(name: str, look: str) -> str:
+    """`name` in the colour of `look`, where it has none of its own."""
+    colour = next((word for word in re.findall(r"\w+", look.lower()) if word in COLOURS), None)
+    return name if colour is None or _words(name) & COLOURS else f"{colour} {name}"
+
+
 def judged(
     critique: Critique, broken: Sequence[BrokenFact], matters: Sequence[FactName], approve_at: float
 ) -> Critique:

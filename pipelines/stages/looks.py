@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from models.interfaces import ReferenceRole
 from pipelines.agents.entities import Seen, look_question
-from pipelines.agents.judge import look_of
+from pipelines.agents.judge import coloured, look_of
 from pipelines.brief import BriefReference
 from pipelines.coherence import derived_seed
 from pipelines.reading.vocabulary import COLOURS, MATERIALS, OTHER_PRODUCTS, PEOPLE, word_set
@@ -50,7 +50,9 @@ def product_look(name: str, views: Sequence[tuple[int, Seen]]) -> tuple[str, lis
             )
         else:
             looks.append((index, fitting))
-    return (merged_look([one for _, one in looks]) if looks else name), warnings
+    if looks:
+        return merged_look([one for _, one in looks]), warnings
+    return coloured(name, views[0][1].description if views else ""), warnings
 
 
 def merged_look(looks: Sequence[str]) -> str:

@@ -68,7 +68,8 @@ async def test_a_reference_is_described_from_its_pixels_and_reaches_every_prompt
     picture = np.asarray(render_array(RED_MUG))
     stored = desk.artifacts.put(encode_png(picture), "image/png")
     reference = BriefReference(artifact=stored.sha256, role="product", filename="mug.png")
-    story, result = await told(desk, BRIEF.model_copy(update={"references": (reference,)}))
+    brief = BRIEF.model_copy(update={"references": (reference,), "prompt": "an ad for a mug on the beach"})
+    story, result = await told(desk, brief)
     assert "red" in story.entities[0].description
     assert "mug" in story.entities[0].description
     assert all("red" in scene.image_prompt for scene in result.scenes)
