@@ -7,7 +7,7 @@ ModelError
 ├── WeightsError          the model folder must be repaired (missing, wrong hash, unsafe file)
 │   └── DownloadError     the hub could not deliver; the same command resumes
 └── InferenceFailed       the engine itself failed (remote server down, a bug in a kernel)
-    ├── BrokenAnswer      the model's answer is empty, broken off or no JSON; asked again it may be right
+    ├── BrokenAnswer      no answer, a part of one, or no JSON; asked again it may be right
     └── OutOfMemory       the device had no room, also on the second try with less at once; the engine lives on
 """
 
@@ -41,7 +41,7 @@ class InferenceFailed(ModelError):
 
 
 class BrokenAnswer(InferenceFailed):
-    """A chat model that was asked for JSON gave something else: nothing, a part of it, or prose."""
+    """A chat model that was asked for JSON gave something else: nothing, a part of it, or prose; or had no time."""
 
 
 class OutOfMemory(InferenceFailed):

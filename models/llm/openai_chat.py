@@ -15,7 +15,7 @@ from typing import Any
 
 import openai
 
-from models.errors import InferenceFailed, InvalidRequest
+from models.errors import BrokenAnswer, InferenceFailed, InvalidRequest
 from models.interfaces import ChatRequest, ChatResult, Watcher, unread
 from models.llm.openai_wire import StreamedAnswer, out_of_time, out_of_tokens, request_body
 from models.spec import ChatModelSpec
@@ -23,7 +23,7 @@ from models.spec import ChatModelSpec
 API_KEY_VARIABLE = "ADMINT_OPENAI_API_KEY"
 """Environment variable of the key; never in a file of `configs/`. Servers of one's own usually need none."""
 
-MAX_RETRIES = 4
+MAX_RETRIES = 2
 
 
 class OpenAIChat:
@@ -67,6 +67,8 @@ class OpenAIChat:
             raise out_of_time(request) from error
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             raise InvalidRequest(f"{self._place()} refuses the request: {error.message}") from error
+        except openai.RateLimitError as error:
+            raise BrokenAnswer(f"{self._place()} has no time (429): {error.message}") from error
         except openai.APIStatusError as error:
             raise InferenceFailed(f"{self._place()} answered {error.status_code}: {error.message}") from error
         except openai.OpenAIError as error:
