@@ -41,7 +41,7 @@ def read_direction(text: str, scope: Scope) -> tuple[DirectionEdit, ...]:
     verdict = _verdict(message)
     if verdict is not None:
         return (DirectionEdit(intent=verdict, stage=scope.stage),)
-    if not re.search(r"[^\W\d_]{2,}", message) or _is_machine_talk(message):
+    if not re.search(r"[^\W\d_]{2,}", message) or is_machine_talk(message):
         return (_other(scope, _what_can_be_changed(scope)),)
     if _asks(message):
         return (DirectionEdit(intent="ask", stage=scope.stage),)
@@ -64,7 +64,7 @@ def _normal(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_machine_talk(text: str) -> bool:
+def is_machine_talk(text: str) -> bool:
     """What programs send to keep a connection, and JSON that is no message."""
     try:
         json.loads(text)

@@ -36,7 +36,9 @@ def say(
     stage = situation.waiting_stage
     if stage is None:
         return _talk(Decision(situation.direction), text, _not_waiting(situation), focus)
-    edits = reading or read_direction(text, scope_of(situation, stage, focus))
+    if reading is None or any(edit.stage != stage for edit in reading):
+        reading = read_direction(text, scope_of(situation, stage, focus))
+    edits = reading
     decision, answer = _act(situation, stage, edits, text)
     named = {number for edit in edits for number in edit.scenes}
     return _talk(decision, text, answer, named.pop() if len(named) == 1 else None)

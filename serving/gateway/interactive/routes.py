@@ -17,6 +17,7 @@ from pipelines.orders.ad import AdRequest
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import event_streams
 from serving.gateway.interactive.edits import SessionEdits
+from serving.gateway.interactive.reader import read_message
 from serving.gateway.interactive.schemas import (
     Approval,
     Approved,
@@ -105,12 +106,17 @@ async def regenerate(request: Request, session_id: str, body: Regeneration, idem
     """
     sessions, directions = _sessions(request), services(request).ads.directions
     changes = body.modifications or SceneModifications()
-    await sessions.row(session_id)
+    generation = await sessions.row(session_id)
     stage = work_stage_of(body.stage)
     if not await idempotency.is_repeated(keys := idempotency.keys(body)):
         wanted = wishes_of(stage, body)
-        asked = (stage, changes.scene_number, wanted.words, wanted.modifications)
-        await sessions.decide(directions.regenerate(owner(request), session_id, *asked, keys, wanted.changes))
+        number = changes.scene_number
+        reading = None
+        if body.feedback is not None and body.feedback == wanted.words:
+            used = services(request)
+            reading = await read_message(used, generation, stage, body.feedback, number, whole=number is None)
+        asked = (stage, number, wanted.words, wanted.modifications, keys, wanted.changes, reading)
+        await sessions.decide(directions.regenerate(owner(request), session_id, *asked))
     named = stage.replace("_", " ")
     what = named if changes.scene_number is None else f"scene {changes.scene_number} of the {named}"
     return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)

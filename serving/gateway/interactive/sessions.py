@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import TypeVar
 
 from pipelines.records import Generation
+from serving.gateway.interactive.reader import read_message
 from serving.gateway.interactive.schemas import ChatMessage, Session, SessionStatus
-from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage
+from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage, is_awaited
 from serving.gateway.interactive.views import session, status
 from serving.gateway.orders import notify
 from serving.gateway.problems import Problem
@@ -57,12 +58,11 @@ class Sessions:
 
     async def say(self, session_id: str, message: ChatMessage) -> None:
         """Add a message and its answer to the conversation, and set going what it asks for."""
-        await self.row(session_id)
-        await self.decide(
-            self._services.ads.directions.say(
-                self._owner, session_id, message.message, message.scene_number, message.client_id
-            )
-        )
+        generation = await self.row(session_id)
+        stage = generation.current_stage if is_awaited(generation) else None
+        reading = await read_message(self._services, generation, stage, message.message, message.scene_number)
+        said = (message.message, message.scene_number, message.client_id, reading)
+        await self.decide(self._services.ads.directions.say(self._owner, session_id, *said))
 
     async def decide(self, decision: Awaitable[Answer]) -> Answer:
         """Carry out a decision, and notify the workers of what it sets going. Raises DecisionRefused, Busy."""
