@@ -2,13 +2,16 @@
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.interfaces import ImageRequest, VideoRequest
-from tests.support.ad_server import SpeakingServer
+from models.interfaces import ChatResult, ImageRequest, VideoRequest
+from pipelines.agents.direction_model import EditAnswer
+from tests.support.ad_server import Speaker, SpeakingServer, SpeakingStudios
+from tests.support.gateway_server import Studio
 from tests.support.session_client import Client
 
 
@@ -120,7 +123,33 @@ def test_what_is_no_wish_throws_nothing_away(client, server, message):
     assert seen["awaiting_approval"] is True
     assert seen["outputs"] == before["outputs"]
     assert answer(seen)
-    assert server.studio.requests == []
+    assert drawn(server) == []
+
+
+class Reader(Speaker):
+    """A language model that reads directions; of other questions it answers as a `Speaker`."""
+
+    def complete(self, request, watcher):
+        if "owner of a video ad wants changed" not in request.messages[0].content:
+            return super().complete(request, watcher)
+        edit = {name: "" for name in EditAnswer.model_fields} | {"scenes": [2], "setting": "in an old castle"}
+        answer = json.dumps({"edits": [edit]})
+        return ChatResult(text=answer, prompt_tokens=1, completion_tokens=1, seconds=0.0)
+
+
+class ReadingStudios(SpeakingStudios):
+    def chat(self, spec):
+        return Reader(self._studio)
+
+
+def test_a_large_chat_model_reads_what_the_rules_leave_open(tmp_path):
+    with SpeakingServer(tmp_path, ReadingStudios(Studio())) as server:
+        client = Client(server.http)
+        session_id = client.reach("story")
+        client.post(session_id, "/chat", message="give the second shot the mood of an old castle")
+        seen = client.wait(session_id)
+    assert " in an old castle" in told(seen)[1]
+    assert "Scene 2 plays in an old castle" in answer(seen)
 
 
 def test_selected_scenes_of_the_storyboard_fill_the_whole_ad(client):
