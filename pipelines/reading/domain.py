@@ -98,6 +98,14 @@ def refusal(found: Drawable, model: str) -> str:
     )
 
 
+def prompt_warnings(prompt: str, model: str, domain: Domain | None) -> tuple[str, ...]:
+    """What is to be known of a single picture of `prompt`, which is drawn as well as it can be and never refused."""
+    if domain is None or kind_of(prompt, domain.products) is not None:
+        return ()
+    possible = ", ".join(domain.products)
+    return (f"model {model!r} draws {possible} and nothing else, and the prompt {prompt[:60]!r} names none of them",)
+
+
 def kind_of(phrase: str, words: Mapping[str, tuple[str, ...]]) -> str | None:
     """The entry of `words` that `phrase` is a word for: by its last words first, else by any in it."""
     lower = re.sub(r"[^\w\s-]", "", phrase.lower())

@@ -43,6 +43,7 @@ def generate_images(
 ) -> None:
     """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
     from pipelines.errors import BadInput
+    from pipelines.reading.domain import prompt_warnings
     from serving.cli.model_client import model_client
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
@@ -59,9 +60,9 @@ def generate_images(
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
         async with model_client(Job(address) if address else None, profile, image=model) as client:
-            return await _make_images(
-                client, text, negative_prompt, references, aspect_ratio, root, count, output
-            ), client.notes
+            made = await _make_images(client, text, negative_prompt, references, aspect_ratio, root, count, output)
+            spec = client.image_model
+            return made, (*client.notes, *prompt_warnings(text, spec.name, spec.domain))
 
     images, notes = run_to_end(work(), NothingKept())
     print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)

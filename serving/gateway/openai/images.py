@@ -30,6 +30,7 @@ from models.interfaces import (
 from models.spec import ImageModelSpec, Size
 from pipelines.coherence import derived_seed
 from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
+from pipelines.reading.domain import prompt_warnings
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.openai.image_schemas import ImageEdit, ImageGeneration, ImageObject, ImagesResponse, OutputFormat
@@ -96,7 +97,7 @@ async def _answer(
         model=spec.name,
         size=f"{asked[0].width}x{asked[0].height}",
         output_format=body.output_format,
-        notes=body.unused(),
+        notes=(*body.unused(), *prompt_warnings(body.prompt, spec.name, spec.domain)),
     )
 
 
