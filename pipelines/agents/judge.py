@@ -152,7 +152,9 @@ def look_of(name: str, look: str) -> str | None:
             if said & kind - right:
                 return None
             if not said & right:
-                look = f"{sorted(wanted)[0]} {look}"
+                first, _, rest = look.partition(" ")
+                missing = sorted(wanted)[0]
+                look = f"{first} {missing} {rest}" if first.lower() in COLOURS and rest else f"{missing} {look}"
     return look
 
 

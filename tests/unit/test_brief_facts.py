@@ -207,7 +207,7 @@ def test_a_look_that_contradicts_the_brief_is_not_used():
     assert look_of("teal bottle", "teal glossy bottle with a cap") == "teal glossy bottle with a cap"
     assert look_of("teal bottle", "red glossy bottle") is None
     assert look_of("teal bottle", "black metallic lamp") is None
-    assert look_of("steel bottle", "blue bottle") == "steel blue bottle"
+    assert look_of("steel bottle", "blue bottle") == "blue steel bottle"
 
 
 def test_the_owner_corrects_what_was_read():
