@@ -72,7 +72,7 @@ _OLD = (
         r"an?\s)?[\w'-]+)?(?=\s*(?:[,.;:|]|but|$|should|make|put|set|please))",
         _I,
     ),
-    re.compile(r"\bfrom\s+(?:the\s+|an?\s+)?[\w'-]+(?:\s[\w'-]+)?\s+(?=(?:in)?to\b)", _I),
+    re.compile(r"\bfrom\s+(?!left\b|right\b)(?:the\s+|an?\s+)?[\w'-]+(?:\s[\w'-]+)?\s+(?=(?:in)?to\b)", _I),
     re.compile(
         r"\b(?:replace|swap|exchange|switch|trade|turn|change)\s+(?:out\s+)?(?:the\s+|"
         r"an?\s+)?((?!scene)[\w'-]+(?:\s(?!to\b|for\b|with\b|into\b|by\b)[\w'-]+){0,2})\s+(?=(?:with|for|"
@@ -105,8 +105,8 @@ def changes_in(part: Part, scope: Scope) -> Changes | str | None:
         return Changes(text=call)
     for old in _OLD:
         part.take(old)
-    if thing := _put_somewhere(part, scope):
-        return Changes(add=thing)
+    if (whole := _thing_or_motion(part, scope)) is not None:
+        return whole
     found: dict[str, object] = {}
     if part.take(CAMERA[0][0]):
         found["camera"] = "static"
@@ -126,6 +126,14 @@ def changes_in(part: Part, scope: Scope) -> Changes | str | None:
     return _changes(part, scope, found)
 
 
+_MOTION = re.compile(
+    r"\b(?:slid|roll|fall|drop|spin|jump|fly|flies|float|bounc|rotat|sink|splash|melt|explod|danc|tip|swing|tumbl|glid|hover)"
+    r"\w*\b",
+    _I,
+)
+"""Verbs of what happens, whose place is no setting: `let the mug slide across the counter`."""
+
+
 def _changes(part: Part, scope: Scope, found: dict[str, object]) -> Changes | None:
     """The changes that were found; without any, an action or another take."""
     if not found and (action := _action(part, scope)) is not None:
@@ -133,6 +141,14 @@ def _changes(part: Part, scope: Scope, found: dict[str, object]) -> Changes | No
     if not found and _AGAIN.search(part.text):
         found["again"] = True
     return Changes.model_validate(found) if found else None
+
+
+def _thing_or_motion(part: Part, scope: Scope) -> Changes | None:
+    """Another thing that is put somewhere, or what the product does: neither names the place of its scene."""
+    if thing := _put_somewhere(part, scope):
+        return Changes(add=thing)
+    moved = _action(part, scope) if _MOTION.search(part.text) else None
+    return None if moved is None else Changes(action=moved)
 
 
 def _put_somewhere(part: Part, scope: Scope) -> str | None:
@@ -325,7 +341,7 @@ _PREPOSITION = (
     r"inside|under|among|beside|behind|along|over|across|against|around|through)"
 )
 _NO_PLACE = re.compile(
-    r"\b(?:style|way|focus|motion|general|particular|fact|end|start|beginning|middle|background|foreground|"
+    r"\b(?:style|way|focus|motion|day|general|particular|fact|end|start|beginning|middle|background|foreground|"
     r"centre|center|left|right|top|bottom|"
     r"frame|picture|image|light|colou?r|voice|tone|mood|moment|order|scenes?|shots?|story|ad|video|time|"
     r"times|minute|second|hand|words?|least|"

@@ -48,6 +48,9 @@ def _kind(phrase: str, words: dict[str, tuple[str, ...]]) -> str | None:
     for name, kind in sorted(names, key=lambda one: -len(one[0])):
         if re.search(rf"\b{re.escape(name)}(?:s|es)?\b", phrase, _I):
             return kind
+    for name, kind in names:  # `in a snowy landscape`
+        if len(name) > 3 and re.search(rf"\b{re.escape(name)}", phrase, _I):
+            return kind
     return None
 
 

@@ -187,13 +187,13 @@ _SWAP = re.compile(
 )
 _SWAP_PLACES = re.compile(r"\b(?:places|settings?|locations?|backgrounds?) of\b", re.IGNORECASE)
 _MOVE = re.compile(
-    rf"\b(?:put|move|show|place|shift|bring|have|let|make)\s+{_ONE}(?:\s+(?:to|at|come))*\s+(?:the\s+)?"
+    rf"\b(?:put|move|show|place|shift|bring|have|let|make|play|run)\s+{_ONE}(?:\s+(?:to|at|come))*\s+(?:the\s+)?"
     rf"(first|last|start|beginning|front|end|very end|(?:before|after|behind|in front of)\s+{_ONE})\b",
     re.IGNORECASE,
 )
 _COME = re.compile(
-    rf"\b{_ONE}\s+(?:should|must|has to|needs to|could|may)\s+(?:come|be|go|play|run)\s+(first|last|"
-    rf"(?:before|after|behind)\s+{_ONE})\b",
+    rf"\b{_ONE}\s+(?:(?:should|must|has to|needs to|could|may)\s+)?(?:comes?|be|is|goes|go|plays?|runs?)\s+"
+    rf"(first|last|(?:before|after|behind)\s+{_ONE})\b",
     re.IGNORECASE,
 )
 _MOVE_PLACE = re.compile(

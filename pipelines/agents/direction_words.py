@@ -18,6 +18,7 @@ APPROVALS = (
     r"go on|go for it|carry on|continue|proceed|move on|next(?: (?:stage|step))?|ok(?:ay)?|okey|yes|yep|yeah|yup|sure|"
     r"lgtm|ship it|perfect(?:ly)?|love(?: it)?|like(?: it)?|great|good|fine|nice|excellent|wonderful|fantastic|awesome|"
     r"amazing|super|cool|beautiful|brilliant|lovely|done|all good|well done|thumbs up|exactly|correct|right|"
+    r"happy|satisfied|convinced|pleased|"
     # German
     r"ja|jawohl|jep|genehmigt|freigegeben|freigabe|einverstanden|passt(?: so| gut)?|gefällt mir|gefaellt "
         r"mir|gut|sehr gut|"
@@ -38,7 +39,7 @@ APPROVALS = (
     r"heel goed"
 )  # fmt: skip
 REJECTIONS = (
-    r"no|nope|nah|reject(?:ed)?|disapproved?|declined?|refused?|denied|veto|bad|terrible|awful|horrible|"
+    r"no|nope|nah|un-?approved|reject(?:ed)?|disapproved?|declined?|refused?|denied|veto|bad|terrible|awful|horrible|"
     r"ugly|wrong|hate(?: it)?|"
     r"dislike(?: it)?|unacceptable|disagree|boring|meh|"
     r"nein|nö|abgelehnt|schlecht|falsch|gefällt mir nicht|gefaellt mir nicht|"
@@ -60,7 +61,7 @@ FILLERS = (
     r"everything|work|version|one|"
     r"hi|hello|hey|dear|ah|oh|well|just|then|here|there|from|my side|everyone|absolutely|totally|definitely|"
     r"certainly|much|"
-    r"too|also|always|pretty|quite|think|want|would|say|will|should|"
+    r"at all|too|also|always|pretty|quite|think|want|would|say|will|should|"
     r"ich|wir|es|das|die|der|ist|so|bitte|danke|mir|sehr|auch|und|bin|bild|geschichte|mach|nun|jetzt|alles|"
     r"je|j'|c'est|ce|cette|est|l'|le|la|les|s'il vous plaît|s'il vous plait|svp|merci|moi|beaucoup|pour|"
     r"tout|et|suis|histoire|"
@@ -170,7 +171,7 @@ MOODS: tuple[tuple[str, str], ...] = (
         r"sad|dry)\b|\bless serious\b", "playful"),
     (r"\b(?:more )?serious\b|\btoo (?:funny|silly)\b|\bless (?:funny|silly)\b|\bsober\b", "serious"),
     (r"\bemotional\b|\bmoving\b|\btouching\b|\bheart-?warming\b|\bless cold\b", "emotional"),
-    (r"\bdramatic\b|\bepic\b|\bthrilling\b|\bsuspense(?:ful)?\b", "dramatic"),
+    (r"\bdrama(?:tic)?\b|\bepic\b|\bthrilling\b|\bsuspense(?:ful)?\b", "dramatic"),
     (r"\bcalm(?:er)?\b|\bquiet(?:er)?\b|\brelax(?:ed|ing)\b|\bpeaceful\b|\bslower\b|\bslow(?:er)? pace\b|"
         r"\btoo (?:fast|hectic|loud)\b|\bserene\b", "calm"),
     (r"\benerg(?:etic|y)\b|\bdynamic\b|\bfaster\b|\bmore action\b|\bexcit(?:ing|ement)\b|\btoo (?:slow|"
