@@ -7,6 +7,7 @@ Rules only, as for the sketch family; no model runs. `--write` puts the table in
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -82,7 +83,9 @@ def table() -> str:
 
 
 def main() -> None:
-    text = table()
+    from benchmarks.direction.plans import applied
+
+    text = f"{table()}\n\n{asyncio.run(applied(20, 1))}"
     print(text)
     for case in CASES:
         if not judge(case)[0]:
