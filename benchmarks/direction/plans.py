@@ -60,7 +60,7 @@ async def applied(count: int, seed: int) -> str:
                 rows, f"another colour, said at the {stage}", *_coloured(before, after, known, colour), calls - asked
             )
     lines = [
-        "| edit of a plan by the sketch author | plans | as said | something else changed | broken facts | calls more |",
+        "| edit of a sketch author's plan | plans | as said | something else changed | broken facts | calls more |",
         "|---|---|---|---|---|---|",
     ]
     lines += [f"| {name} | {' | '.join(map(str, row))} |" for name, row in rows.items()]
