@@ -24,7 +24,8 @@ def chat_handle(ray_session):
     from configs.settings import load_profile
     from serving.deployments.chat import chat_application
 
-    yield serve.run(chat_application(load_profile("sketch")), name="in-process", route_prefix=None)
+    profile = load_profile("sketch").model_copy(update={"chat": MODEL})
+    yield serve.run(chat_application(profile), name="in-process", route_prefix=None)
     serve.delete("in-process")
 
 
