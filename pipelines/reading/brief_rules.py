@@ -56,7 +56,7 @@ _STOP = word_set(
     while as into onto of until because if then than after before showing set filmed shot featuring during against among
     near inside under without no not only just now costs please ad ads advert advertisement commercial spot video film
     campaign plus via per we you they i here there every each all available through over around, made
-    them how what why him us people everyone
+    them how what why filled packed full designed built perfect him us people everyone
     """
 )
 _ADVERT = (
@@ -295,9 +295,15 @@ _NAME = r"[A-Z0-9][\w’'&.+-]*(?:\s+(?:[A-Z0-9][\w’'&+-]*|&|of|and(?=\s+[A-Z]
 _BRANDED = (
     rf"\b(?:called|named|branded|under the name|brand name is|brand is|brand:|by the brand)\s+[\"“'‘«]?({_NAME})",
     rf"[\"“‘«]({_NAME})[\"”’»]",
+    rf"\b(?:Introducing|Meet|Discover|This is)\s+({_NAME})(?=[,:])",
     rf"\b(?:by|from)\s+({_NAME})",
 )
-_NOT_BRANDS = word_set("the a an it we i show make create no use our in on at for ad instagram tiktok youtube")
+_NOT_BRANDS = word_set(
+    """
+    the a an it we i show make create no use our in on at for ad introducing
+    meet discover promote sell launch instagram tiktok youtube
+    """
+)
 
 
 def _brand(text: str, given: str | None, product: ProductFacts) -> Fact | None:

@@ -59,6 +59,8 @@ def claims_of(text: str, taken: list[Span]) -> Iterator[Fact]:
             if words and words[-1].lower() in ("in", "on", "at", "for", "and", "only", "just", "from", "to", "with"):
                 fact = fact_at(text, start, fact.source.start + fact.value.rfind(" ") if fact.source.start else end)
                 words = fact.value.split()
+            if fact.value.lower().startswith("can of "):
+                continue  # a thing and no promise
             if not 2 <= len(words) <= 14 or overlaps((start, end), taken) or overlaps((start, end), seen):
                 continue
             seen.append((start, end))

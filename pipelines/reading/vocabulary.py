@@ -99,7 +99,7 @@ OTHER_PRODUCTS = word_set(
     lantern headphones backpack perfume bicycle guitar teapot candle umbrella laptop phone smartphone speaker blender
     toaster kettle helmet scooter skateboard jacket scarf hat sunglasses necklace ring soap shampoo toothbrush lipstick
     sunscreen chocolate pizza burger dumbbell drone wallet handbag bag pen notebook keyboard tablet vase bowl plate
-    glass jug pot pan
+    glass jug pot pan smartwatch smartwatches timepiece canteen package parcel carton trainers
     """
 )
 """Things that are sold, by their last word."""
