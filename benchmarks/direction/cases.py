@@ -444,4 +444,9 @@ CASES: tuple[Case, ...] = (
     Case("agreement", "approve everything except scene 2", (2,)),
     Case("agreement", "great, but make it red", (), colour("red")),
     Case("agreement", "no, scene 2 at night", (2,), {"time": "at night"}),
+    Case("agreement", "approve the storyboard", stage="story", intent="other"),
+    Case("unclear", "stop", intent="other"),
+    Case("unclear", "go back", stage="story", intent="other"),
+    Case("unclear", "Make the product name bigger", stage="story", intent="other"),
+    Case("colour", "the mug should be darker blue", (), colour("dark blue")),
 )

@@ -267,7 +267,7 @@ def _product(part: Part, scope: Scope, found: dict[str, object]) -> None:
     """Colour, material or name of the product, where the wish is about it and not about a sky or a wall."""
     names = _names(scope)
     subject = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    shade = r"(?:(?:dark|light|deep|bright|pale|pastel|neon|hot)\s+)?"
+    shade = r"(?:(?:darker|lighter|deeper|brighter|dark|light|deep|bright|pale|pastel|neon|hot)\s+)?"
     colours = "|".join(sorted(COLOURS | _domain_words(scope, "colours"), key=len, reverse=True))
     materials = "|".join(sorted(MATERIALS | _domain_words(scope, "materials"), key=len, reverse=True))
     changes: dict[str, str] = {}
@@ -293,7 +293,7 @@ def _product(part: Part, scope: Scope, found: dict[str, object]) -> None:
             rf"^\W*{value}(?:\s+(?:please|instead))?\W*$",
         ):
             if match := re.search(wording, told, _I):
-                changes[name] = match[1].lower().strip()
+                changes[name] = re.sub(r"^(dark|light|deep|bright)er\b", r"\1", match[1].lower().strip())
                 part.take(rf"\b{re.escape(match[1])}\b")
                 break
     if scope.domain is not None and "name" not in changes:
@@ -428,7 +428,11 @@ def _action(part: Part, scope: Scope) -> str | None:
     """What the product does in a scene: `the bottle falls into the water`."""
     text = re.sub(r"\s*\|\s*", " ", part.text).strip(" :,.!-")
     noun = rf"(?:the\s+|our\s+|a\s+)?(?:[\w-]+\s+){{0,2}}?(?:{re.escape(scope.noun)}|product)"
-    if match := re.search(rf"\b(?:let|have|make|show)\s+({noun})\s+([a-z]+(?:ing)?)\b\s*([^,.;!?]*)", text, _I):
+    if match := re.search(
+        rf"\b(?:let|have|make|show)\s+({noun})\s+(?!name\b|label\b|look|more\b|less\b|\w+er\b)([a-z]+(?:ing)?)\b\s*([^,.;!?]*)",
+        text,
+        _I,
+    ):
         verb = f"is {match[2]}" if match[2].endswith("ing") else _third_person(match[2])
         rest = match[3]
     elif match := re.search(

@@ -28,6 +28,7 @@ from pipelines.agents.direction_words import (
 )
 from pipelines.direction import Changes, DirectionEdit
 from pipelines.reading.language import language_of
+from pipelines.recipe import StageName
 
 _I = re.IGNORECASE
 
@@ -39,8 +40,13 @@ def read_direction(text: str, scope: Scope) -> tuple[DirectionEdit, ...]:
     """
     message = _normal(text)
     verdict = _verdict(message)
+    if verdict == "approve" and (other := _other_stage(message, scope.stage)) is not None:
+        waits = scope.stage.replace("_", " ")
+        return (_other(scope, f"The {waits} waits for you, not the {other}: say 'approve the {waits}' to go on."),)
     if verdict is not None:
         return (DirectionEdit(intent=verdict, stage=scope.stage),)
+    if _COMMAND.fullmatch(message):
+        return (_other(scope, _what_can_be_changed(scope)),)
     if not re.search(r"[^\W\d_]{2,}", message) or is_machine_talk(message):
         return (_other(scope, _what_can_be_changed(scope)),)
     if _asks(message):
@@ -56,6 +62,28 @@ def read_direction(text: str, scope: Scope) -> tuple[DirectionEdit, ...]:
 
 
 # --- agreement, refusal, questions ---
+
+_COMMAND = re.compile(
+    r"\W*(?:please )?(?:stop|wait|pause|cancel|go back|back|undo|redo|start over|restart|exit|quit|help)"
+    r"(?: (?:that|it|this|please|now))*\W*",
+    _I,
+)
+"""What is no wish about the plan: the page has buttons for it."""
+_STAGE_WORDS: dict[str, tuple[StageName, ...]] = {
+    r"storyboards?|frames|pictures": ("storyboard",),
+    r"story|script|draft": ("story",),
+    r"references?|reference images?": ("reference_image",),
+    r"videos?|clips?": ("video", "stitch", "quality"),
+}
+
+
+def _other_stage(text: str, waiting: StageName) -> str | None:
+    """The name of a stage that a message is about and that does not wait."""
+    for words, stages in _STAGE_WORDS.items():
+        found = re.search(rf"\bapprov\w*\s+(?:of\s+)?the\s+({words})\b|\bthe\s+({words})\s+(?:is|are)\b", text, _I)
+        if found and waiting not in stages:
+            return (found[1] or found[2]).lower()
+    return None
 
 
 def _normal(text: str) -> str:
