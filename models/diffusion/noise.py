@@ -88,18 +88,53 @@ class NoisedStart:
 
 
 class NoisedInpaint:
-    """Pipeline mixin for inpainting: takes clean latents as `image` and the noise as `latents`."""
+    """Pipeline mixin for inpainting: takes clean latents as `image` and `masked_image_latents`, noise as `latents`.
+
+    The stock classes know UNets of nine input channels, which read the mask, and of four, which do not. A UNet of any
+    other number works on latents of so many channels and does not read the mask: it is handled as one of four.
+    """
 
     scheduler: Any
+    unet: Any
+    vae: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The stock call, for any number of latent channels."""
+        stock: Any = super()
+        channels: int = self.unet.config.in_channels
+        if channels in (4, 9):
+            return stock.__call__(*args, **kwargs)
+        before = self.unet._internal_dict
+        self.unet.register_to_config(in_channels=4)
+        # An IP-Adapter's loader notes its type as an attribute, not as an entry, so that it would be lost.
+        self.unet.config.encoder_hid_dim_type = before.encoder_hid_dim_type
+        try:
+            return stock.__call__(*args, **kwargs)
+        finally:
+            self.unet._internal_dict = before
 
     def prepare_latents(
         self, *args: Any, image: torch.Tensor, timestep: torch.Tensor, is_strength_max: bool, **kwargs: Any
     ) -> tuple[torch.Tensor, ...]:
         """Start latents, noise, clean latents. Strength 1 starts from pure noise, less from the noised image."""
         stock: Any = super()
-        start, noise, clean = stock.prepare_latents(
-            *args, image=image, timestep=timestep, is_strength_max=is_strength_max, **kwargs
-        )
+        if image.shape[1] == 4:
+            start, noise, clean = stock.prepare_latents(
+                *args, image=image, timestep=timestep, is_strength_max=is_strength_max, **kwargs
+            )
+        else:
+            # The stock method would encode what it does not take for latents. Its eighth argument is the noise.
+            noise, clean = args[7], image
+            start = noise * self.scheduler.init_noise_sigma
         if not is_strength_max:
             start = self.scheduler.add_noise(clean, noise, timestep)
         return start, noise, clean
+
+    def prepare_mask_latents(
+        self, mask: torch.Tensor, masked_image: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, ...]:
+        """The mask in latent cells. The masked image's latents matter to UNets that read them, which have four."""
+        stock: Any = super()
+        four = masked_image[:, :4] if masked_image.shape[1] == self.vae.config.latent_channels else masked_image
+        prepared: tuple[torch.Tensor, ...] = stock.prepare_mask_latents(mask, four, *args, **kwargs)
+        return prepared

@@ -28,6 +28,7 @@ from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapt
 from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
 from PIL import Image
 from torch import nn
+from transformers import CLIPImageProcessorPil
 
 from models.diffusion.calls import LruCache
 from models.diffusion.inputs import decode, decode_mask
@@ -80,6 +81,20 @@ def _row(mask: Image.Image, columns: int, rows: int) -> torch.Tensor:
 
 
 CACHED_IMAGES = 32
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def whole_picture_processor(image_encoder: Path, side: int) -> CLIPImageProcessorPil:
+    """What makes pixels of `side` x `side` for an image encoder from the whole of a picture, squeezed to that square.
+
+    CLIP's usual processor cuts out the central square: of a bottle on a portrait it keeps neither cap nor foot. The
+    authors of IP-Adapter squeeze pictures that are not square, too. Colours are normalised as the folder of the encoder
+    says, and as CLIP's where it says nothing.
+    """
+    whole = {"size": {"height": side, "width": side}, "do_center_crop": False}
+    if (image_encoder / PREPROCESSOR).exists():
+        return CLIPImageProcessorPil.from_pretrained(image_encoder, local_files_only=LOCAL["local_files_only"], **whole)
+    return CLIPImageProcessorPil(**whole)
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,9 @@ class ReferenceAdapter:
             local_files_only=LOCAL["local_files_only"],
         )
         self._pipeline = pipeline
+        self._image_processor = whole_picture_processor(
+            folder / image_encoder, pipeline.image_encoder.config.image_size
+        )
         self._slots = slots
         places = _share_layers(pipeline.unet, slots)
         self._processors = [(layer, processor) for layer, processor, _ in places]
@@ -217,7 +235,8 @@ class ReferenceAdapter:
     def _encode(self, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
         projection = self._pipeline.unet.encoder_hid_proj.image_projection_layers[0]
         hidden_states = not isinstance(projection, ImageProjection)
-        positive, negative = self._pipeline.encode_image(image, self._pipeline._execution_device, 1, hidden_states)
+        pixels = self._image_processor(image, return_tensors="pt")["pixel_values"]
+        positive, negative = self._pipeline.encode_image(pixels, self._pipeline._execution_device, 1, hidden_states)
         return positive, negative
 
 

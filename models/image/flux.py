@@ -22,6 +22,7 @@ from models.diffusion.calls import LruCache
 from models.diffusion.engine import LatentGrid, TextEmbedding
 from models.diffusion.inputs import cut_prompt_note, decode
 from models.diffusion.loading import LOCAL, load_pipeline, part
+from models.diffusion.references import whole_picture_processor
 from models.errors import InvalidRequest
 from models.image.engine import ImageEngine
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, Reference
@@ -152,6 +153,7 @@ class FluxReferenceAdapter:
             local_files_only=LOCAL["local_files_only"],
         )
         self._pipeline = pipeline
+        self._image_processor = whole_picture_processor(image_encoder, pipeline.image_encoder.config.image_size)
         self._slots = slots
         self._processors = _share_layers(pipeline.transformer, slots)
         self._cache: LruCache[torch.Tensor] = LruCache(CACHED_IMAGES)
@@ -205,7 +207,8 @@ class FluxReferenceAdapter:
 
     def _encode(self, image: Image.Image) -> torch.Tensor:
         """Shape (1, 1, width of the image embedding)."""
-        embedding: torch.Tensor = self._pipeline.encode_image(image, self._pipeline._execution_device, 1)
+        pixels = self._image_processor(image, return_tensors="pt")["pixel_values"]
+        embedding: torch.Tensor = self._pipeline.encode_image(pixels, self._pipeline._execution_device, 1)
         return embedding[None]
 
 

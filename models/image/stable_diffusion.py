@@ -48,7 +48,11 @@ class StableDiffusion(BatchingImageEngine):
 
     def _variants(self) -> tuple[Any, ...]:
         components = {**self._pipeline.components, "requires_safety_checker": False}
-        return ImageToImage(**components), Inpainting(**components)
+        variants = ImageToImage(**components), Inpainting(**components)
+        for variant in variants:
+            # Otherwise latents of any other number of channels than four are taken for pictures.
+            variant.image_processor.register_to_config(vae_latent_channels=self._latent_grid().channels)
+        return variants
 
     def _load_adapter(self, folders: Mapping[str, Path]) -> ReferenceAdapter:
         return ReferenceAdapter.of(self._spec, folders, self._pipeline)

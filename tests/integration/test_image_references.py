@@ -1,11 +1,15 @@
 """IP-Adapter on tiny real weights: weights per reference, scale, roles, block presets, begin and end."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
+from PIL import Image
+from transformers import CLIPImageProcessorPil
 
 from models.diffusion.noise import draw
-from models.diffusion.references import Layer, block_presets
+from models.diffusion.references import Layer, block_presets, whole_picture_processor
 from models.errors import InvalidRequest
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
 from models.registry import load
@@ -26,9 +30,20 @@ def engine(folders):
 
 
 @pytest.fixture(scope="module")
-def xl_engine(tmp_path_factory):
-    folders = tiny_models.image_folders("stable-diffusion-xl", tmp_path_factory.mktemp("references-xl"))
-    return load(tiny_models.image_spec("stable-diffusion-xl"), folders, "cpu")
+def engine_of(engine, tmp_path_factory):
+    @cache
+    def loaded(family):
+        if family == "stable-diffusion":
+            return engine
+        folders = tiny_models.image_folders(family, tmp_path_factory.mktemp(family))
+        return load(tiny_models.image_spec(family), folders, "cpu")
+
+    return loaded
+
+
+@pytest.fixture
+def xl_engine(engine_of):
+    return engine_of("stable-diffusion-xl")
 
 
 def reference(seed, weight=1.0, role="product"):
@@ -59,6 +74,32 @@ def test_one_reference_equals_the_stock_adapter_at_the_same_scale(engine, folder
         latents=draw(NOISE, 4, 8, 8)[None], output_type="np", ip_adapter_image=tiny_models.opened(tiny_models.png(1)),
     ).images[0]  # fmt: skip
     assert same(generate(engine, reference(1), scale=0.6), (bare * 255).round().astype("uint8"))
+
+
+def striped(ends, width, height):
+    """A grey picture whose first and last fifth, along its longer side, are of one colour."""
+    picture = np.full((height, width, 3), 128, np.uint8)
+    along = picture if height >= width else picture.transpose(1, 0, 2)
+    along[: len(along) // 5] = along[-(len(along) // 5) :] = ends
+    return Reference(image=tiny_models.encoded(Image.fromarray(picture)), role="product")
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 160), (200, 50)])
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl", "flux"])
+def test_the_whole_reference_conditions_and_not_its_central_square(engine_of, family, width, height):
+    red, blue = (striped(colour, width, height) for colour in ((220, 20, 20), (20, 20, 220)))
+    assert not same(generate(engine_of(family), red, scale=1.0), generate(engine_of(family), blue, scale=1.0))
+
+
+def test_pixels_are_normalised_as_the_image_encoders_folder_says(folders, tmp_path):
+    own = whole_picture_processor(folders["ip_adapter"] / "image_encoder", 32)
+    CLIPImageProcessorPil(size=64, crop_size=64, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(tmp_path)
+    told = whole_picture_processor(tmp_path, 32)
+    white = Image.new("RGB", (20, 90), "white")
+    pixels = [processor(white, return_tensors="pt")["pixel_values"] for processor in (own, told)]
+    assert [tuple(one.shape) for one in pixels] == [(1, 3, 32, 32)] * 2
+    assert float(pixels[1].mean()) == pytest.approx(2.0)
+    assert float(pixels[0].mean()) != pytest.approx(2.0)
 
 
 def test_every_reference_and_its_weight_reach_the_picture(engine):
