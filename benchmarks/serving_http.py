@@ -25,7 +25,7 @@ from serving.backends.in_process import LocalModels
 
 IMAGE_STEPS, CLIP_STEPS, SMALL_STEPS = 200, 30, 10
 """The first two make calls of five seconds and more here."""
-IMAGE_SIZE, SMALL_SIZE, CLIP_SIZE = (64, 64), (48, 80), (48, 80)
+IMAGE_SIZE, SMALL_SIZE, CLIP_SIZE = (128, 128), (96, 160), (96, 160)
 CLIP_FRAMES = 8
 SHORT_IMAGE_STEPS, SHORT_CLIP_STEPS = 20, 3
 """Calls of less than a second."""

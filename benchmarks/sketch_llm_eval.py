@@ -30,10 +30,11 @@ from models.interfaces import (
     Watcher,
 )
 from models.llm.transformers_chat import TransformersChat
-from models.sketch.training.data import SHARES, pictures, specs
+from models.sketch.training.chat.data import SHARES, pictures, specs
 from models.sketch.training.dialogues import author
 from models.sketch.training.dialogues.dialogues import Ad
-from models.sketch.training.world.spec import SETTING_WORDS, SceneSpec
+from models.sketch.training.world.captions import SETTING_WORDS
+from models.sketch.training.world.spec import SceneSpec
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from models.weights import packaged_model
 from pipelines.agents.conversation import Answer, CritiqueAnswer, Question, ask
@@ -55,7 +56,7 @@ from quality.score import Score
 CHAT = ChatModelSpec(
     kind="chat", name="sketch-llm", family="transformers", licence="Apache-2.0", vram_gb=0, vision=True, temperature=0.4
 )
-SIZES = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
+SIZES = {"1:1": (128, 128), "9:16": (96, 160), "16:9": (160, 96)}
 IMAGE = ImageModelSpec(
     kind="image", name="none", family="none", licence="none", vram_gb=0, references=3, sizes=SIZES,
     num_inference_steps=1, guidance_scale=1.0,

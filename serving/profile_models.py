@@ -25,7 +25,7 @@ UNTRAINED = (
     "what they make is noise. Use --profile to switch to large open models."
 )
 SKETCH = (
-    "The sketch models are a small family trained on a rendered toy world (64-pixel products): good for trying the "
+    "The sketch models are a small family trained on a rendered toy world (128-pixel products): good for trying the "
     "pipeline and for coherence research on a laptop, not for real ads. Use --profile to switch to large open models."
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.models.embeddings import ImageProjection
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -36,12 +36,15 @@ SEED = 20260101
 CHANNELS = (32, 64, 128)
 TEXT_WIDTH = 128
 EMBEDDING = 64
+LATENT_CHANNELS = 16
 IMAGE_TOKENS = 4
-"""Tokens per reference image; fixed by the IP-Adapter's checkpoint format."""
+"""Tokens per reference image."""
+ADAPTER_WIDTH = 64
+"""One attention head: the IP-Adapter's checkpoint format fixes its width."""
 PROMPT_TOKENS = 48
 CONTEXT_TOKENS = 8192
-IMAGE_PIXELS = 64
-PATCH_PIXELS = 8
+IMAGE_PIXELS = 128
+PATCH_PIXELS = 16
 
 WORDS = """
 a ad and are as at beach beauty before best bold bottle brand bright by calm camera can character city clear close
@@ -50,6 +53,8 @@ hot in is it kitchen last light look made modern morning mountain new night now 
 ride run scene shoe shot show slow smile soft steel story strong style sun table take that the this time to today up
 warm watch water white wide with work world you your
 """
+
+WEIGHTS = ("weight", "bias")
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -98,7 +103,7 @@ def _image(folder: Path) -> None:
         beta_end=0.012,
         beta_schedule="scaled_linear",
         clip_sample=False,
-        set_alpha_to_one=False,
+        set_alpha_to_one=True,
         steps_offset=1,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
@@ -106,13 +111,16 @@ def _image(folder: Path) -> None:
     )
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL(
-            block_out_channels=(16, 32, 64),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            latent_channels=4,
+            block_out_channels=(8, 16, 32, 32),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=LATENT_CHANNELS,
             layers_per_block=1,
             norm_num_groups=8,
             sample_size=IMAGE_PIXELS,
+            mid_block_add_attention=False,
+            scaling_factor=1.0,
+            force_upcast=False,
         ),
         text_encoder=CLIPTextModel(_text_config(tokenizer)),
         tokenizer=tokenizer,
@@ -127,12 +135,12 @@ def _image(folder: Path) -> None:
 
 def _unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=IMAGE_PIXELS // 4,
-        in_channels=4,
-        out_channels=4,
+        sample_size=IMAGE_PIXELS // 8,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         block_out_channels=CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
@@ -147,24 +155,19 @@ def _motion(folder: Path) -> None:
         motion_num_attention_heads=4,
         motion_norm_num_groups=8,
         motion_max_seq_length=32,
-        use_motion_mid_block=True,
-        conv_in_channels=9,
+        use_motion_mid_block=False,
+        conv_in_channels=1 + 2 * LATENT_CHANNELS,
     )
     adapter.save_pretrained(folder, safe_serialization=True)
 
 
 def _ip_adapter(folder: Path) -> None:
-    """One projection to four image tokens, and a key and value matrix for each cross-attention of the UNet."""
+    """The kind "plus": a resampler of patches, and a key and value matrix for each cross-attention of the UNet."""
     unet = _unet()
-    projection = ImageProjection(
-        image_embed_dim=EMBEDDING, cross_attention_dim=TEXT_WIDTH, num_image_text_embeds=IMAGE_TOKENS
+    projection = IPAdapterPlusImageProjection(
+        embed_dims=EMBEDDING, output_dims=TEXT_WIDTH, hidden_dims=ADAPTER_WIDTH, heads=1, num_queries=IMAGE_TOKENS
     )
-    tensors = {
-        "image_proj.proj.weight": projection.image_embeds.weight,
-        "image_proj.proj.bias": projection.image_embeds.bias,
-        "image_proj.norm.weight": projection.norm.weight,
-        "image_proj.norm.bias": projection.norm.bias,
-    }
+    tensors = {f"image_proj.{key}": tensor for key, tensor in projection_state(projection).items()}
     cross = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
     for index, name in enumerate(cross):
         width = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
@@ -176,6 +179,26 @@ def _ip_adapter(folder: Path) -> None:
     encoder = folder / "image_encoder"
     CLIPVisionModelWithProjection(_vision_config()).save_pretrained(encoder, safe_serialization=True)
     _image_processor().save_pretrained(encoder)
+
+
+def projection_state(projection: IPAdapterPlusImageProjection) -> dict[str, torch.Tensor]:
+    """The resampler's weights under the names of IP-Adapter's own checkpoints, which diffusers reads."""
+    found: dict[str, torch.Tensor] = {}
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in projection.state_dict().items()}
+    for name in ("latents", *(f"{part}.{kind}" for part in ("proj_in", "proj_out", "norm_out") for kind in WEIGHTS)):
+        found[name] = state[name]
+    for k in range(len(projection.layers)):
+        here, there = f"layers.{k}", f"layers.{k}.0"
+        for kind in WEIGHTS:
+            found[f"{there}.norm1.{kind}"] = state[f"{here}.ln0.{kind}"]
+            found[f"{there}.norm2.{kind}"] = state[f"{here}.ln1.{kind}"]
+            found[f"layers.{k}.1.0.{kind}"] = state[f"{here}.ff.0.{kind}"]
+        found[f"{there}.to_q.weight"] = state[f"{here}.attn.to_q.weight"]
+        found[f"{there}.to_kv.weight"] = torch.cat([state[f"{here}.attn.{n}.weight"] for n in ("to_k", "to_v")])
+        found[f"{there}.to_out.weight"] = state[f"{here}.attn.to_out.0.weight"]
+        found[f"layers.{k}.1.1.weight"] = state[f"{here}.ff.1.net.0.proj.weight"]
+        found[f"layers.{k}.1.3.weight"] = state[f"{here}.ff.1.net.2.weight"]
+    return found
 
 
 # --- CLIP -----------------------------------------------------------------------------------------------------------

@@ -50,24 +50,29 @@ def camera_words(spec: VideoModelSpec, move: str) -> str:
     )
 
 
-def move_window(camera: str, height: int, width: int, t: float) -> Matrix:
-    """3x3 matrix from frame pixels at share `t` (0 to 1) of a move to pixels of the keyframe."""
-    zoom, dx, dy, roll = 1.0, 0.0, 0.0, 0.0
+def motion(camera: str, height: int, width: int, t: float) -> tuple[float, float, float, float]:
+    """Zoom (above 1 shows more), shift right and down in pixels, roll in radians, at share `t` (0 to 1) of a move."""
     match camera:
         case "push_in":
-            zoom = ZOOM**-t
+            return ZOOM**-t, 0.0, 0.0, 0.0
         case "pull_back":
-            zoom = ZOOM**t
+            return ZOOM**t, 0.0, 0.0, 0.0
         case "pan_left":
-            dx = -PAN * width * t
+            return 1.0, -PAN * width * t, 0.0, 0.0
         case "pan_right":
-            dx = PAN * width * t
+            return 1.0, PAN * width * t, 0.0, 0.0
         case "tilt_up":
-            dy = -TILT * height * t
+            return 1.0, 0.0, -TILT * height * t, 0.0
         case "tilt_down":
-            dy = TILT * height * t
+            return 1.0, 0.0, TILT * height * t, 0.0
         case "orbit":
-            roll, zoom = radians(ROLL) * t, 1 - 0.06 * t
+            return 1 - 0.06 * t, 0.0, 0.0, radians(ROLL) * t
+    return 1.0, 0.0, 0.0, 0.0
+
+
+def move_window(camera: str, height: int, width: int, t: float) -> Matrix:
+    """3x3 matrix from frame pixels at share `t` (0 to 1) of a move to pixels of the keyframe."""
+    zoom, dx, dy, roll = motion(camera, height, width, t)
     cx, cy = (width - 1) / 2, (height - 1) / 2
     c, s = zoom * cos(roll), zoom * sin(roll)
     return np.array([[c, -s, cx + dx - c * cx + s * cy], [s, c, cy + dy - s * cx - c * cy], [0, 0, 1]])

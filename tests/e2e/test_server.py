@@ -67,16 +67,18 @@ def test_metrics_tell_of_every_model_who_waits_and_what_it_did(server):
 
 
 def test_an_image_comes_back_and_the_same_seed_gives_the_same_one(client):
-    ask = {"model": "sketch-image", "prompt": "a red bottle on a beach", "size": "48x80", "response_format": "b64_json"}
-    one, two = (client.images.generate(**ask, extra_body={"seed": 7}).data[0] for _ in range(2))
-    assert picture(one).size == (48, 80)
+    ask = {"model": "sketch-image", "prompt": "a red bottle on a beach", "size": "96x160"}
+    one, two = (
+        client.images.generate(**ask, response_format="b64_json", extra_body={"seed": 7}).data[0] for _ in range(2)
+    )
+    assert picture(one).size == (96, 160)
     assert picture(one).tobytes() == picture(two).tobytes()
 
 
 def test_references_edit_an_image(client):
     files = [(path.name, path.read_bytes(), "image/png") for path in sorted(REFERENCE.iterdir())[:2]]
-    made = client.images.edit(model="sketch-image", image=files, prompt="a bottle in a forest", size="64x64")
-    assert picture(made.data[0]).size == (64, 64)
+    made = client.images.edit(model="sketch-image", image=files, prompt="a bottle in a forest", size="128x128")
+    assert picture(made.data[0]).size == (128, 128)
 
 
 def test_chat_answers_in_the_schema_that_is_asked_for(client):
@@ -103,7 +105,7 @@ def test_chat_streams(client):
 
 
 def test_a_video_is_queued_runs_with_real_progress_and_can_be_downloaded(client):
-    video = client.videos.create(model="sketch-video", prompt="a red bottle on a beach", size="48x80", seconds="1")
+    video = client.videos.create(model="sketch-video", prompt="a red bottle on a beach", size="96x160", seconds="1")
     done, states = finished(client, video.id)
     assert done.status == "completed", done.error
     progress = [percent for _, percent in states]
@@ -112,7 +114,7 @@ def test_a_video_is_queued_runs_with_real_progress_and_can_be_downloaded(client)
 
 
 def test_a_killed_server_loses_no_video_and_the_next_one_finishes_them(server, client, home):
-    videos = [client.videos.create(model="sketch-video", prompt="a mug", size="48x80", seconds="2") for _ in range(2)]
+    videos = [client.videos.create(model="sketch-video", prompt="a mug", size="96x160", seconds="2") for _ in range(2)]
     server.program.kill()
     again = start_server(home)
     try:

@@ -49,7 +49,7 @@ def test_images_are_as_many_as_asked_each_from_its_own_noise(images):
     assert len({image["noise_sha256"] for image in record["images"]}) == 2
     for image in record["images"]:
         with Image.open(images / image["file"]) as picture:
-            assert picture.size == (64, 64)
+            assert picture.size == (128, 128)
 
 
 def test_the_same_seed_draws_the_same_images_bit_for_bit(images, tmp_path):

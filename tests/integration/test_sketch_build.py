@@ -4,11 +4,12 @@ import sys
 
 import pytest
 import torch
-from diffusers import MotionAdapter, StableDiffusionPipeline, UNet2DConditionModel, UNetMotionModel
+from diffusers import MotionAdapter, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from transformers import AutoProcessor, CLIPModel, LlavaForConditionalGeneration
 
 from models.sketch.build import BUILDERS, build
+from models.video.animatediff import motion_unet
 from tests.support.program import run
 
 OFFLINE = {"local_files_only": True}
@@ -61,25 +62,24 @@ def test_the_stock_pipeline_draws_with_a_reference_through_the_ip_adapter(folder
             "a red bottle on the beach",
             ip_adapter_image=Image.new("RGB", (80, 40), colour),
             num_inference_steps=2,
-            height=48,
-            width=80,
+            height=96,
+            width=160,
             generator=torch.Generator().manual_seed(1),
             output_type="pt",
         ).images
 
     red, blue = draw("red"), draw("blue")
-    assert red.shape == (1, 3, 48, 80)
+    assert red.shape == (1, 3, 96, 160)
     assert not torch.equal(red, blue)
 
 
 def test_the_motion_adapter_fits_the_unet_and_takes_the_keyframe_channels(folders):
     unet = UNet2DConditionModel.from_pretrained(folders / "image" / "unet", **OFFLINE)
-    motion = UNetMotionModel.from_unet2d(unet, MotionAdapter.from_pretrained(folders / "motion", **OFFLINE))
-    latents = torch.zeros(1, 9, 3, 16, 16)
-    assert motion.conv_in.in_channels == 9
+    motion = motion_unet(unet, MotionAdapter.from_pretrained(folders / "motion", **OFFLINE))
+    assert motion.conv_in.in_channels == 33
     with torch.inference_mode():
-        out = motion(latents, 1, encoder_hidden_states=torch.zeros(3, 48, 128)).sample
-    assert out.shape == (1, 4, 3, 16, 16)
+        out = motion(torch.zeros(1, 33, 3, 16, 16), 1, encoder_hidden_states=torch.zeros(3, 48, 128)).sample
+    assert out.shape == (1, 16, 3, 16, 16)
 
 
 def test_the_clip_and_the_chat_model_load_from_their_folders(folders):

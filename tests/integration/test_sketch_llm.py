@@ -24,7 +24,7 @@ from pipelines.stages.story import tell_story
 from pipelines.timing import plan_slots
 
 BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", seed=3)
-RED_MUG = SceneSpec("mug", "red", "glossy", "kitchen", "soft", "static", "1:1", 0.0, 0.6, 0.62, 0.0, 5)
+RED_MUG = SceneSpec("mug", "red", "glossy", "kitchen", "noon", "static", "1:1", 0.0, 0.6, 0.62, 0.0, 0.0, 5)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from benchmarks.sketch_eval import ssim
 from models.interfaces import NoiseSpec, Unwatched, VideoRequest
 from models.registry import load
 from models.sketch.training.world import render, sample_spec
-from models.sketch.training.world.judge import travel
+from models.sketch.training.world.judge import Judge
+from models.sketch.training.world.moves import travel
 from models.spec import VideoModelSpec
 from models.weights import Library
 from tests.support import tiny_models
@@ -19,7 +20,8 @@ from tests.support import tiny_models
 SPEC = Path(__file__).parents[2] / "configs/models/sketch-video.yaml"
 KEYFRAME = replace(
     sample_spec(np.random.default_rng(3), aspect="1:1"),
-    shape="box", colour="red", material="matte", setting="kitchen", light="soft", moment=0.0, camera="static",
+    shape="box", colour="red", material="matte", setting="kitchen", time="noon", moment=0.0, turn=0.0,
+    camera="static",
 )  # fmt: skip
 
 
@@ -35,7 +37,7 @@ def engine(tmp_path_factory):
 def clips(engine):
     def clip(camera):
         request = VideoRequest(
-            prompt="a red box in a kitchen", width=64, height=64, num_frames=16, camera=camera,
+            prompt="a red box in a kitchen", width=128, height=128, num_frames=16, camera=camera,
             noise=NoiseSpec(seed=5), num_inference_steps=10, guidance_scale=1.0,
             first_frame=tiny_models.encoded(render(KEYFRAME)),
         )  # fmt: skip
@@ -49,6 +51,13 @@ def test_a_clip_begins_at_its_keyframe(clips):
     assert all(ssim(frames[0], keyframe) > 0.8 for frames in clips.values())
 
 
+def test_the_product_is_the_same_on_the_last_frame(clips):
+    judge = Judge(bank=500)
+    verdicts = [judge.judge(frames[-1]) for frames in clips.values()]
+    assert {verdict.colour for verdict in verdicts} == {KEYFRAME.colour}
+    assert sum(verdict.shape == KEYFRAME.shape for verdict in verdicts) >= 4
+
+
 def test_pictures_move_against_the_camera_and_grow_when_it_comes_near(clips):
     moved = {camera: travel(frames) for camera, frames in clips.items()}
     assert moved["pan_left"][0] > 0.4 > abs(moved["static"][0])
@@ -59,7 +68,7 @@ def test_pictures_move_against_the_camera_and_grow_when_it_comes_near(clips):
 
 def test_the_same_seed_moves_the_same_bits(engine, clips):
     request = VideoRequest(
-        prompt="a red box in a kitchen", width=64, height=64, num_frames=16, camera="static", noise=NoiseSpec(seed=5),
+        prompt="a red box in a kitchen", width=128, height=128, num_frames=16, camera="static", noise=NoiseSpec(seed=5),
         num_inference_steps=10, guidance_scale=1.0, first_frame=tiny_models.encoded(render(KEYFRAME)),
     )  # fmt: skip
     assert np.array_equal(engine.generate(request, Unwatched()).frames, clips["static"])

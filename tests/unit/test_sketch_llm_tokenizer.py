@@ -6,12 +6,12 @@ from random import Random
 import pytest
 from PIL import Image
 
+from models.sketch.training.chat.llm import encode
+from models.sketch.training.chat.tokenizer import IMAGE_TOKENS, build, processor
 from models.sketch.training.dialogues.dialogues import as_line, text_dialogue, vision_dialogue
-from models.sketch.training.llm import encode
-from models.sketch.training.tokenizer import IMAGE_TOKENS, build, processor
 from models.sketch.training.world.spec import SceneSpec
 
-SPEC = SceneSpec("bottle", "red", "glossy", "beach", "warm", "static", "1:1", 0.0, 0.6, 0.6, 0.0, 1)
+SPEC = SceneSpec("bottle", "red", "glossy", "beach", "evening", "static", "1:1", 0.0, 0.6, 0.6, 0.0, 0.0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def tokenizer(rows):
 def test_training_and_chat_template_agree_on_every_token(rows, tokenizer):
     chat = processor(tokenizer)
     for row in (*rows[:20], rows[-1]):
-        seen = [{"type": "image", "image": Image.new("RGB", (80, 48))}] if "aspect" in row else []
+        seen = [{"type": "image", "image": Image.new("RGB", (160, 96))}] if "aspect" in row else []
         messages = [
             {"role": "system", "content": [{"type": "text", "text": row["system"]}]},
             {"role": "user", "content": [*seen, {"type": "text", "text": row["user"]}]},
@@ -40,7 +40,7 @@ def test_training_and_chat_template_agree_on_every_token(rows, tokenizer):
         trained = encode(tokenizer, [row])[0]
         assert asked["input_ids"][0].tolist() == trained.ids[: trained.answer]
         if seen:
-            assert asked["pixel_values"].shape == (1, 3, 64, 64)
+            assert asked["pixel_values"].shape == (1, 3, 128, 128)
             assert trained.ids.count(tokenizer.convert_tokens_to_ids("<image>")) == IMAGE_TOKENS
 
 

@@ -1,4 +1,1 @@
-"""How the sketch models were trained: one command per stage, all on the rendered world.
-
-Knows nothing of serving or pipelines. Scratch data and checkpoints live in `~/.cache/admint/train`, never here.
-"""
+"""How the sketch family is trained. Not needed to run it: the world it is trained on, and one module per concept."""

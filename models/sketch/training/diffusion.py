@@ -1,24 +1,22 @@
-"""What all diffusion stages share: the noise schedule, the loss, the text encoder and the sampling scheduler.
+"""What all diffusion stages share: the noise schedule, noising and the loss, on any device and without a host sync.
 
-Knows nothing of pictures or clips. v-prediction on a schedule that ends in pure noise: otherwise a model never sees a
-scene without a trace of its mean brightness, and night and snow both come out grey.
+v-prediction on a schedule that ends in pure noise: otherwise a model never sees a scene without a trace of its mean
+brightness, and night and snow both come out grey.
 """
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
-from torch.nn import functional as F
-from transformers import CLIPTextModel
-
-from models.sketch.training import data, loop, thumbnail
-from models.sketch.training.loop import EXPORTS, as_tensor
+from diffusers import DDIMScheduler
 
 SNR_CAP = 5.0
 MIDDLE = 0.45
+"""Where two thirds of the timesteps lie: there small parts (handles, lids, dials) form."""
+SETTLED = 450
+"""Below this timestep the noise shows where the product is, and each picture's own place is weighed; above it, where
+products usually are. A weight that knows more than the model favours "product" wherever that is still open."""
+PRODUCT = 5.0
+"""Extra weight of the product's place."""
 
 
 def scheduler() -> DDIMScheduler:
@@ -36,107 +34,44 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def weights(schedule: DDIMScheduler, timesteps: torch.Tensor) -> torch.Tensor:
-    """Loss weights: 1 where noise rules, falling where the picture is almost clean and v is almost noise."""
-    alpha = schedule.alphas_cumprod[timesteps]
-    snr = alpha / (1 - alpha)
-    return torch.clamp((SNR_CAP + 1) / (snr + 1), max=1.0)
+class Noising:
+    """Noisy latents, targets and losses with the schedule's table on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.alphas = scheduler().alphas_cumprod.to(device=device, dtype=torch.float32)
+
+    def timesteps(self, count: int) -> torch.Tensor:
+        """Strata over the batch, which is in random order already; a third the likelier the noisier, for what a prompt
+        decides is decided early, the others around `MIDDLE`."""
+        device = self.alphas.device
+        strata = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
+        early = torch.rand(count, device=device) < 1 / 3
+        rising = (strata * MIDDLE).sqrt()
+        triangular = torch.where(strata < MIDDLE, rising, 1 - ((1 - strata) * (1 - MIDDLE)).sqrt())
+        return (torch.where(early, strata.sqrt(), triangular) * 1000).long().clamp(max=999)
+
+    def noised(self, clean: torch.Tensor, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy latents and the v target; `timesteps` has one value for each row."""
+        alpha = self.alphas[timesteps].view(-1, *(1,) * (clean.ndim - 1))
+        noise = torch.randn_like(clean)
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise, alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+
+    def loss(
+        self,
+        out: torch.Tensor,
+        target: torch.Tensor,
+        timesteps: torch.Tensor,
+        emphasis: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Weighted v loss: 1 where noise rules, falling where the picture is almost clean and v is almost noise."""
+        alpha = self.alphas[timesteps]
+        snr = alpha / (1 - alpha)
+        error = (out.float() - target).square()
+        if emphasis is not None:
+            error = error * (emphasis / emphasis.mean())
+        return (torch.clamp((SNR_CAP + 1) / (snr + 1), max=1.0) * error.flatten(1).mean(1)).mean()
 
 
-def _triangular(share: torch.Tensor) -> torch.Tensor:
-    """Quantiles of the triangular distribution over 0 to 1 that peaks at `MIDDLE`."""
-    rising = (share * MIDDLE).sqrt()
-    return torch.where(share < MIDDLE, rising, 1 - ((1 - share) * (1 - MIDDLE)).sqrt())
-
-
-def noised(
-    schedule: DDIMScheduler, clean: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noisy latents, timesteps (strata over the batch) and the v target.
-
-    A third of the timesteps are the likelier the noisier: what a prompt decides is decided early. The others lie around
-    `MIDDLE`, where handles, lids and dials form. With all of the first kind, colours and settings were right after
-    4,600 steps and half of the shapes, of seen combinations too, lacked their small parts.
-    """
-    count = len(clean)
-    strata = (torch.arange(count) + torch.rand((), generator=generator)) / count
-    strata = strata[torch.randperm(count, generator=generator)]
-    early = torch.rand(count, generator=generator) < 1 / 3
-    timesteps = (torch.where(early, strata.sqrt(), _triangular(strata)) * 1000).long().clamp(max=999)
-    noise = torch.randn(clean.shape, generator=generator)
-    return (
-        schedule.add_noise(clean, noise, timesteps),
-        timesteps,
-        schedule.get_velocity(clean, noise, timesteps),
-    )
-
-
-def loss(
-    schedule: DDIMScheduler,
-    out: torch.Tensor,
-    target: torch.Tensor,
-    timesteps: torch.Tensor,
-    emphasis: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Weighted v loss; `emphasis` weighs places of the picture."""
-    error = (out - target).square()
-    if emphasis is not None:
-        error = error * (emphasis / emphasis.mean())
-    return (weights(schedule, timesteps) * error.flatten(1).mean(1)).mean()
-
-
-def hidden_states(encoder: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:
-    """Per-token states as Stable Diffusion takes them."""
-    states: torch.Tensor = encoder(input_ids=ids).last_hidden_state
-    return states
-
-
-BATCH = 8
-NOISE = 0.05
-"""Spread of the noise on latents in training: what a diffusion model hands over is not exact either."""
-
-
-@torch.no_grad()
-def psnr(vae: AutoencoderKL, pixels: torch.Tensor) -> float:
-    """Mean over pictures of the PSNR in dB of the mean reconstruction, at 8 bits."""
-    total = 0.0
-    for batch in torch.split(pixels, 20):
-        out = vae.decode(vae.encode(batch).latent_dist.mode()).sample.clamp(-1, 1)
-        error = ((out - batch) / 2).square().mean(dim=(1, 2, 3))
-        total += float((-10 * error.log10()).sum())
-    return total / len(pixels)
-
-
-def export(vae: AutoencoderKL) -> None:
-    vae.save_pretrained(EXPORTS / "image/vae", safe_serialization=True)
-
-
-def main() -> None:
-    args = loop.arguments("vae", steps=6000, minutes=30)
-    vae = thumbnail.network().to(args.device)
-    run = loop.Run(vae, args, lr=2e-3, decay=0.995)
-    rng = np.random.default_rng(args.seed + run.step)
-    held_out = {a: as_tensor(data.pictures("heldout", a)[:40]) for a in data.SHARES}
-
-    def step(index: int) -> tuple[torch.Tensor, dict[str, float]]:
-        pictures = data.pictures("train", data.bucket(rng))
-        batch = as_tensor(pictures[np.sort(rng.integers(len(pictures), size=args.batch or BATCH))])
-        latents = thumbnail.encode(batch)
-        latents = latents + NOISE * rng.random() * torch.randn_like(latents)
-        with torch.autocast(args.device.split(":")[0], dtype=torch.bfloat16):
-            out = vae.decode(latents.to(args.device)).sample
-        out = out.float().cpu()
-        square = F.mse_loss(out, batch)
-        return F.l1_loss(out, batch) + 3 * square, {"psnr": -10 * math.log10(float(square.detach()) / 4)}
-
-    def check() -> dict[str, float]:
-        averaged = run.averaged()
-        return {f"heldout_psnr_{a}": psnr(averaged, pixels) for a, pixels in held_out.items()}
-
-    if not args.export:
-        run.train(step, check=check)
-    export(run.averaged())
-
-
-if __name__ == "__main__":
-    main()
+def emphasis(timesteps: torch.Tensor, own: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """Loss weight of each place: the picture's own product where the noise shows it, else the usual place."""
+    return 1 + PRODUCT * torch.where((timesteps < SETTLED)[:, None, None, None], own, usual)

@@ -1,64 +1,157 @@
-"""From finished stages to what ships: `python -m models.sketch.training.release image ip_adapter …`.
+"""From a run's files to what ships: `python -m models.sketch.training.release RUN_FOLDER [--weights FOLDER]`.
 
-Tensors are stored as float16 (loaders read them as float32) and each folder gets its manifest, which is what makes
-weights count. Knows nothing of what the stages reached: whoever calls it has measured.
+Writes the folders in the layout that the engines load, tensors as float16, each with its manifest, which is what makes
+weights count. What several models share is stored once: the video model names the image model's folder as its own, and
+parts of other folders are put together at first use, as `SHARED` says. The chat model comes from the folder that
+`chat.llm` exports: `--names llm llm_text`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
-from dataclasses import replace
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import MotionAdapter, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch.nn import functional as F
-from transformers import CLIPModel, CLIPTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModelWithProjection
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from models.image.stable_diffusion import TextToImage
-from models.sketch.training.loop import EXPORTS, WEIGHTS, as_tensor, squash
-from models.sketch.training.tokenizer import token_ids
-from models.sketch.training.world import COLOURS, SETTINGS, SHAPES, SceneSpec, render
-from models.sketch.training.world.spec import COLOUR_WORDS, SETTING_WORDS, SHAPE_WORDS
-from models.video.animatediff import KeyframePipeline
-from models.weights import EMBEDDED, write_manifest
+from models.sketch.assembly import ASSEMBLY, AssembledFile, Assembly, FileCopy, TensorFile, TensorSelection, assemble
+from models.sketch.training import diffusion, networks
+from models.sketch.training.networks import FULL, TINY, Sizes
+from models.sketch.training.words import FOLDER, load_tokenizer
+from models.weights import EMBEDDED, MANIFEST, write_manifest
 
-
-def image_pipeline(weights: Path, adapter: bool = True) -> TextToImage:
-    """The image model in float32, with the IP-Adapter unless told otherwise; each prompt has references of its own."""
-    pipe: TextToImage = TextToImage.from_pretrained(weights / "image", dtype=torch.float32)
-    if adapter:
-        pipe.load_ip_adapter(
-            str(weights / "ip_adapter"),
-            subfolder="",
-            weight_name="ip-adapter.safetensors",
-            image_encoder_folder="image_encoder",
-        )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def video_pipeline(weights: Path) -> KeyframePipeline:
-    """The video model in float32."""
-    still = StableDiffusionPipeline.from_pretrained(weights / "video", dtype=torch.float32)
-    pipe = KeyframePipeline(
-        vae=still.vae,
-        text_encoder=still.text_encoder,
-        tokenizer=still.tokenizer,
-        unet=still.unet,
-        scheduler=still.scheduler,
-        motion_adapter=MotionAdapter.from_pretrained(weights / "motion", dtype=torch.float32),
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 VERSION = "0.1.0"
+MEAN = (0.5, 0.5, 0.5)
+State = dict[str, torch.Tensor]
+
+
+def image_processor() -> CLIPImageProcessorPil:
+    """Squeezes any aspect to the tower's square, so that nothing is cropped away."""
+    size = {"height": networks.SIDE, "width": networks.SIDE}
+    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=MEAN, image_std=MEAN)
+
+
+def _read(run: Path, name: str, prefix: str = "") -> State:
+    whole = load_file(run / f"{name}.safetensors")
+    return {k.removeprefix(prefix): v.float() for k, v in whole.items() if k.startswith(prefix)}
+
+
+def _filled(model: Any, state: State) -> Any:
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    wrong = [k for k in missing if "position_ids" not in k] + list(unexpected)
+    if wrong:
+        raise ValueError(f"{type(model).__name__}: these weights do not fit: {wrong[:5]}")
+    return model.eval()
+
+
+def image(run: Path, folder: Path, sizes: Sizes) -> None:
+    """The Stable Diffusion folder, which the video model takes too."""
+    tokenizer = load_tokenizer(FOLDER)
+    pipe = StableDiffusionPipeline(
+        vae=_filled(networks.autoencoder(sizes), _read(run, "vae")),
+        text_encoder=_filled(networks.text_encoder(tokenizer, sizes), _read(run, "text_clip", "text.")),
+        tokenizer=tokenizer,
+        unet=_filled(networks.image_unet(sizes), _read(run, "unet")),
+        scheduler=diffusion.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+    image_processor().save_pretrained(folder / "feature_extractor")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def clip(run: Path, folder: Path, sizes: Sizes) -> None:
+    tokenizer = load_tokenizer(FOLDER)
+    model = _filled(networks.clip(tokenizer, sizes), _read(run, "text_clip", "clip."))
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    image_processor().save_pretrained(folder)
+
+
+def ip_adapter(run: Path, folder: Path, sizes: Sizes) -> None:
+    folder.mkdir(parents=True)
+    save_file(load_file(run / "ip_adapter.safetensors"), folder / "ip-adapter.safetensors")
+    model = networks.clip(load_tokenizer(FOLDER), sizes)
+    _filled(model, _read(run, "text_clip", "clip."))
+    encoder = CLIPVisionModelWithProjection(networks.vision_config(sizes))
+    encoder.vision_model.load_state_dict(model.vision_model.state_dict())
+    encoder.visual_projection.load_state_dict(model.visual_projection.state_dict())
+    encoder.save_pretrained(folder / "image_encoder", safe_serialization=True)
+    image_processor().save_pretrained(folder / "image_encoder")
+
+
+def motion(run: Path, folder: Path, sizes: Sizes) -> None:
+    _filled(networks.motion_adapter(sizes), _read(run, "motion")).save_pretrained(folder, safe_serialization=True)
+
+
+def observer(run: Path, folder: Path, sizes: Sizes) -> None:
+    _filled(networks.observer_tower(sizes), _read(run, "observer")).save_pretrained(folder, safe_serialization=True)
+    image_processor().save_pretrained(folder)
+
+
+def llm(run: Path, folder: Path, sizes: Sizes) -> None:
+    """The chat model with the vision tower that it was trained with, which CLIP's next one must not replace."""
+    shutil.copytree(run / "llm", folder)
+
+
+def llm_text(run: Path, folder: Path, sizes: Sizes) -> None:
+    shutil.copytree(run / "llm_text", folder)
+
+
+MAKERS = {
+    "image": image,
+    "motion": motion,
+    "clip": clip,
+    "ip_adapter": ip_adapter,
+    "observer": observer,
+    "llm": llm,
+    "llm_text": llm_text,
+}
+PICTURES = ("image", "motion", "clip", "ip_adapter")
+"""Released unless other names are given; what takes parts of another comes after it."""
+
+SHARED: dict[str, dict[str, AssembledFile]] = {
+    "clip": {
+        "model.safetensors": TensorFile(
+            parts=(
+                TensorSelection(source="clip/vision.safetensors"),
+                TensorSelection(source="image/text_encoder/model.safetensors", becomes="text_model."),
+            )
+        ),
+        "tokenizer.json": FileCopy(source="image/tokenizer/tokenizer.json"),
+    },
+    "ip_adapter": {
+        "image_encoder/model.safetensors": TensorFile(
+            parts=tuple(
+                TensorSelection(source="clip/vision.safetensors", prefix=prefix, becomes=prefix)
+                for prefix in ("vision_model.", "visual_projection.")
+            )
+        )
+    },
+    "llm_text": {
+        "model.safetensors": TensorFile(
+            parts=(TensorSelection(source="llm/model.safetensors", prefix="language_model."),)
+        ),
+        **{
+            name: FileCopy(source=f"llm/{name}")
+            for name in ("chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+        },
+    },
+}
+"""By the model's folder, the files that are put together from what others store, and from the rest that it stores."""
 
 
 def halve(path: Path) -> None:
@@ -71,58 +164,73 @@ def halve(path: Path) -> None:
     save_file(small, path, metadata)
 
 
-def release(name: str) -> int:
-    """Copy one exported model into the project, replacing what was there; returns its size in bytes."""
-    folder = WEIGHTS / name
+def release(name: str, run: Path, weights: Path, sizes: Sizes) -> int:
+    """Write one model's folder, replacing what was there; returns its size in bytes."""
+    folder = weights / name
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(EXPORTS / name, folder)
+    MAKERS[name](run, folder, sizes)
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
         if path.suffix == ".safetensors":
             halve(path)
         path.chmod(0o644)
-    write_manifest(folder, f"{EMBEDDED}{name}", VERSION)
-    return sum(path.stat().st_size for path in files)
+    if name in SHARED:
+        share(name, folder)
+    else:
+        write_manifest(folder, f"{EMBEDDED}{name}", VERSION)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def share(name: str, folder: Path) -> None:
+    """Remove what other folders store from a complete one; its manifest lists it all the same.
+
+    Raises ValueError when what is put together from the others is not what was there.
+    """
+    recipes = SHARED[name]
+    listed = tuple(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    made = {shared: _contents(folder / shared) for shared in recipes}
+    for shared, recipe in recipes.items():
+        if isinstance(recipe, TensorFile):
+            _store_rest(name, folder, load_file(folder / shared), recipe)
+        (folder / shared).unlink()
+    (folder / ASSEMBLY).write_bytes(Assembly.dump_json(recipes, indent=1) + b"\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(temporary) / name
+        assemble(folder, listed, whole)
+        for shared, contents in made.items():
+            if _contents(whole / shared) != contents:
+                raise ValueError(f"{name}/{shared} is not what {recipes[shared]} gives")
+        write_manifest(whole, f"{EMBEDDED}{name}", VERSION)
+        shutil.copyfile(whole / MANIFEST, folder / MANIFEST)
+
+
+def _store_rest(name: str, folder: Path, tensors: State, recipe: TensorFile) -> None:
+    """Store the tensors that no other folder has, where the recipe expects them."""
+    elsewhere = tuple(part.becomes for part in recipe.parts if not part.source.startswith(f"{name}/"))
+    for part in recipe.parts:
+        if part.source.startswith(f"{name}/"):
+            rest = {key: tensor for key, tensor in tensors.items() if not key.startswith(elsewhere)}
+            save_file(rest, folder / part.source.removeprefix(f"{name}/"), {"format": "pt"})
+
+
+def _contents(path: Path) -> bytes | dict[str, bytes]:
+    """What must agree: tensors whatever their order in the file, or the file's bytes."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.sketch.training.release")
-    parser.add_argument("names", nargs="+")
-    for name in parser.parse_args().names:
-        print(name, f"{release(name) / 2**20:.1f} MiB", flush=True)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--names", nargs="+", choices=tuple(MAKERS), default=PICTURES)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--tiny", action="store_true", help="the run was a rehearsal")
+    args = parser.parse_args()
+    for name in args.names:
+        size = release(name, args.run, args.weights, TINY if args.tiny else FULL)
+        print(name, f"{size / 2**20:.1f} MiB", flush=True)
 
 
 if __name__ == "__main__":
     main()
-
-
-VALUES = {"shape": SHAPES, "colour": COLOURS, "setting": SETTINGS}
-
-
-def plain_caption(spec: SceneSpec) -> str:
-    """Names colour, shape and setting, and nothing else."""
-    return f"a {COLOUR_WORDS[spec.colour][0]} {SHAPE_WORDS[spec.shape][0]} {SETTING_WORDS[spec.setting][0]}"
-
-
-def distractors(spec: SceneSpec, rng: np.random.Generator) -> list[SceneSpec]:
-    """Nine scenes that differ from this one in one attribute: three in each."""
-    out = []
-    for name, values in VALUES.items():
-        others = [v for v in values if v != getattr(spec, name)]
-        chosen: list[dict[str, Any]] = [{name: str(v)} for v in rng.choice(others, 3, replace=False)]
-        out += [replace(spec, **change) for change in chosen]
-    return out
-
-
-@torch.no_grad()
-def choice_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, specs: list[SceneSpec]) -> float:
-    """Share of the scenes whose own caption scores highest for their picture."""
-    rng = np.random.default_rng(5)
-    right = 0
-    for spec in specs:
-        pixels = squash(as_tensor(np.asarray(render(spec))[None]))
-        image = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)[0]
-        ids = token_ids(tokenizer, [plain_caption(s) for s in [spec, *distractors(spec, rng)]])
-        text = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
-        right += int((F.normalize(text, dim=-1) @ image).argmax() == 0)
-    return right / len(specs)

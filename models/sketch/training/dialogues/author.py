@@ -24,7 +24,8 @@ from models.sketch.training.dialogues.words import (
     place,
     world_product,
 )
-from models.sketch.training.world.spec import COLOURS, LIGHT_WORDS, LIGHTS, MATERIALS, SETTING_WORDS, SHAPES
+from models.sketch.training.world.captions import SETTING_WORDS, TIME_WORDS
+from models.sketch.training.world.spec import COLOURS, MATERIALS, SHAPES, TIMES
 from pipelines.agents.cohesor import OverviewAnswer, PairAnswer
 from pipelines.agents.conversation import CritiqueAnswer
 from pipelines.agents.facts import (
@@ -83,7 +84,7 @@ def imagine(s: Subject, rng: Random, brand: str | None) -> World:
             Entity(handle="character-1", role="character", name=name, description=description, reference_index=1)
         )
     if rng.random() < 0.1:
-        light = rng.choice(LIGHT_WORDS[rng.choice(LIGHTS)])
+        light = rng.choice(TIME_WORDS[rng.choice(TIMES)])
         entities.append(Entity(handle="style-1", role="style", name="style", description=light, reference_index=2))
     brief = Brief(prompt=brief_text(s, rng), brand_name=brand)
     return World(s, brief, tuple(entities), rng.choice(CALLS).format(p=s.product))

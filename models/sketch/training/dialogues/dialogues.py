@@ -15,10 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
-from models.sketch.training.data import CACHE, SHARES, specs
+from models.sketch.training.chat.data import CACHE, SHARES, specs
 from models.sketch.training.dialogues import author
 from models.sketch.training.dialogues.words import BRANDS, subject
-from models.sketch.training.world.spec import LIGHT_WORDS, SETTING_WORDS, SceneSpec
+from models.sketch.training.world.captions import SETTING_WORDS, TIME_WORDS
+from models.sketch.training.world.spec import SceneSpec
 from models.spec import CameraMove
 from pipelines.agents import brief_reader as product_namer
 from pipelines.agents import cohesor, enhancers
@@ -170,7 +171,7 @@ def enhance_video(ad: Ad) -> Dialogue:
 
 
 def _richer(prompt: str, rng: Random) -> enhancers.PromptAnswer:
-    light = rng.choice(LIGHT_WORDS[rng.choice(sorted(LIGHT_WORDS))])
+    light = rng.choice(TIME_WORDS[rng.choice(sorted(TIME_WORDS))])
     extra = [light, rng.choice(("sharp focus", "cinematic", "high quality", "detailed", "clean composition"))]
     kept = prompt
     for addition in extra:
@@ -204,7 +205,7 @@ def vision_dialogue(spec: SceneSpec, rng: Random) -> Dialogue:
     reference = BriefReference(artifact="picture", role=role, filename="picture.png")
     name, description = author.seen_words(spec.colour, spec.material, spec.shape)
     if role == "style":
-        name, description = "style", f"{LIGHT_WORDS[spec.light][0]}, {SETTING_WORDS[spec.setting][0]}"
+        name, description = "style", f"{TIME_WORDS[spec.time][0]}, {SETTING_WORDS[spec.setting][0]}"
     return vision.look_question(reference, 0), vision.Seen(name=name, description=description)
 
 

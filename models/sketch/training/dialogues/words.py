@@ -9,7 +9,13 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from models.sketch.training.world.spec import COLOUR_WORDS, LIGHT_WORDS, MATERIAL_WORDS, SETTING_WORDS, SHAPE_WORDS
+from models.sketch.training.world.captions import (
+    COLOUR_WORDS,
+    MATERIAL_WORDS,
+    SETTING_WORDS,
+    SHAPE_WORDS,
+    TIME_WORDS,
+)
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -226,7 +232,7 @@ def subject(rng: Random, held: bool = False, hard: bool = False) -> Subject:
     while True:
         (name, look), where = product(rng, hard), places(rng, hard)
         if held_out(name, where[0]) == held:
-            light = rng.choice(LIGHT_WORDS[rng.choice(sorted(LIGHT_WORDS))]) if rng.random() < 0.35 else ""
+            light = rng.choice(TIME_WORDS[rng.choice(sorted(TIME_WORDS))]) if rng.random() < 0.35 else ""
             stated = len(where) > 1 or rng.random() < 0.85
             return Subject(product=name, look=look, places=where, light=light, stated=stated)
 

@@ -1,10 +1,10 @@
 """The sketch LLM: a stock `LlavaForConditionalGeneration` that plays every agent.
 
-`python -m models.sketch.training.llm --minutes 80` trains on the dialogues that `.dialogues.dialogues` wrote, and
-resumes where it stopped. The vision tower is the family's CLIP's, frozen. Loss on the answers, most of all
-on scores, which are few and decide; on the questions a fifth of it, which teaches copying at no extra cost.
-Exported twice: whole as `llm` for transformers, and its language part as `llm_text`, a plain `LlamaForCausalLM` that
-vLLM serves.
+`python -m models.sketch.training.chat.llm --minutes 80` trains on what `models.sketch.training.dialogues.dialogues`
+wrote, and resumes where it stopped. The vision tower is that of the family's CLIP, frozen, and ships with the chat
+model: it knows the pictures of that tower alone. Loss on the answers, most of all on scores, which are few and decide;
+on the questions a fifth of it, which teaches copying at no extra cost. Exported twice: whole as `llm` for transformers,
+and its language part as `llm_text`, a plain `LlamaForCausalLM` that vLLM serves.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from models.sketch.training import data, loop
-from models.sketch.training.loop import EXPORTS, WEIGHTS, as_tensor, squash
-from models.sketch.training.tokenizer import IMAGE_TOKENS, build, processor, read
+from models.sketch.training.chat import data, loop
+from models.sketch.training.chat.loop import EXPORTS
+from models.sketch.training.chat.tokenizer import IMAGE_TOKENS, build, processor, read
+from models.sketch.training.release import WEIGHTS
+from models.sketch.training.towers import squeezed
 
-PATCHES = 64
-TOKENS = PATCHES + 1
-"""Class token and 8 x 8 patches."""
 CHUNK = 200
 
 Features = NDArray[np.float16]
@@ -39,11 +38,13 @@ Features = NDArray[np.float16]
 
 def tower() -> CLIPVisionModel:
     """The packaged CLIP's vision tower in float32, in evaluation mode."""
-    return CLIPVisionModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
+    found = CLIPVisionModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
+    found.config.name_or_path = ""  # or the exported model would name a folder of this machine
+    return found
 
 
 def features(aspect: str, count: int, folder: Path) -> Features:
-    """Features of the first `count` training pictures of one bucket: n x TOKENS x width, mapped from disk."""
+    """Features of the first `count` training pictures of one bucket: n x IMAGE_TOKENS x width, mapped from disk."""
     path = folder / f"features-{aspect.replace(':', 'x')}-{count}.npy"
     if not path.exists():
         np.save(path, _computed(aspect, count))
@@ -56,7 +57,7 @@ def _computed(aspect: str, count: int) -> Features:
     eyes, pixels = tower(), data.pictures("train", aspect)[:count]
     found = []
     for start in range(0, len(pixels), CHUNK):
-        seen = squash(as_tensor(pixels[start : start + CHUNK]))
+        seen = squeezed(torch.from_numpy(np.array(pixels[start : start + CHUNK])))
         found.append(eyes(pixel_values=seen, output_hidden_states=True).hidden_states[-1].half().numpy())
     return np.concatenate(found)
 

@@ -1,8 +1,8 @@
 """The sketch LLM's own tokenizer and processor, learnt from its dialogues.
 
-Byte-level BPE over words, so that any product name can be spelled and copied. JSON scaffolding (`"],
-"improvements": [`) is cut as one piece before the merges, and each agent's system prompt is one token:
-sequences are three times shorter, which is what a CPU can train. Knows the dialogue files and no model.
+Byte-level BPE over words, so that any product name can be spelled and copied. JSON scaffolding (`"], "improvements":
+[`) is cut as one piece before the merges, and each agent's system prompt is one token: sequences are three times
+shorter, which is what a CPU can train.
 """
 
 from __future__ import annotations
@@ -13,71 +13,18 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer, LlavaProcessor, PreTrainedTokenizerFast
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
-from models.sketch.training.world import caption, sample_spec
+from models.sketch.training.networks import PATCH, SIDE
+from models.sketch.training.release import image_processor
 
-VOCABULARY = 1024
-MAX_TOKENS = 48
-SPECIAL = ("<|startoftext|>", "<|endoftext|>")
-
-
-def build_tokenizer() -> CLIPTokenizer:
-    """A stock `CLIPTokenizer` whose merges come from 20,000 captions."""
-    rng = np.random.default_rng(0)
-    texts = [caption(sample_spec(rng), rng, clip=bool(k % 2)) for k in range(20000)]
-    stock = CLIPTokenizer()
-    backend = stock.backend_tokenizer
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=sorted(alphabet),
-        end_of_word_suffix="</w>",
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    merges = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
-    vocab = _renumber(backend.get_vocab(), alphabet)
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
-
-
-def _renumber(vocab: dict[str, int], alphabet: list[str]) -> dict[str, int]:
-    """Every byte also as the end of a word, so that nothing is unknown; the special tokens last, as in CLIP.
-
-    Text encoders pool at the first end token or, where its id is 2, at the highest id: last satisfies both.
-    """
-    plain = [token for token in sorted(vocab, key=vocab.__getitem__) if token not in SPECIAL]
-    known = set(plain)
-    plain += [f"{symbol}</w>" for symbol in sorted(alphabet) if f"{symbol}</w>" not in known]
-    return {token: index for index, token in enumerate([*plain, *SPECIAL])}
-
-
-def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    if not (folder / "tokenizer_config.json").exists():
-        build_tokenizer().save_pretrained(folder)
-    return CLIPTokenizer.from_pretrained(folder)
-
-
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str], full: bool = False) -> torch.Tensor:
-    """Ids padded to the longest text, or as the pipelines pad them with `full`."""
-    padding = "max_length" if full else "longest"
-    encoded = tokenizer(texts, padding=padding, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-    return torch.as_tensor(encoded["input_ids"])
-
-
-VOCABULARY_LLM_TOKENIZER = 2560
+VOCABULARY = 2560
 WORD_COUNT = 50
 """How often a word must occur to be one token with its space."""
-IMAGE_SIZE = 64
-PATCH_SIZE = 8
-IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2 + 1
+IMAGE_TOKENS = (SIDE // PATCH) ** 2 + 1
 """The vision tower's patches and its class token."""
-SPECIAL_LLM_TOKENIZER = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>")
+SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<image>")
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -115,9 +62,9 @@ def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = _cut(f"{scaffold}{_WORDS}")
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_LLM_TOKENIZER,
+        vocab_size=VOCABULARY,
         min_frequency=5,
-        special_tokens=list(SPECIAL_LLM_TOKENIZER),
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -129,7 +76,7 @@ def build(rows: list[dict[str, str]]) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         pad_token="<pad>",  # noqa: S106 (a mark, no password)
         eos_token="<|end|>",  # noqa: S106 (a mark, no password)
-        extra_special_tokens=list(SPECIAL_LLM_TOKENIZER[2:]),
+        extra_special_tokens=list(SPECIAL[2:]),
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
@@ -171,21 +118,12 @@ def _texts(rows: list[dict[str, str]]) -> Iterable[str]:
         yield "\n".join(row["user"].split())
 
 
-def image_processor() -> CLIPImageProcessorPil:
-    """Squashes any aspect to 64 x 64, as for the family's CLIP, so that no part of a reference is cropped
-    away.
-    """
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    middle = [0.5, 0.5, 0.5]
-    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=middle, image_std=middle)
-
-
 def processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     """The stock processor; every patch and the class token of a picture stand in the prompt."""
     return LlavaProcessor(
         image_processor=image_processor(),
         tokenizer=tokenizer,
-        patch_size=PATCH_SIZE,
+        patch_size=PATCH,
         vision_feature_select_strategy="full",
         num_additional_image_tokens=1,
         image_token="<image>",  # noqa: S106 (a mark, no password)

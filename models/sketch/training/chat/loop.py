@@ -1,7 +1,7 @@
-"""The loop that every stage shares: optimiser, time-aware schedule, EMA, checkpoint and resume, log and plot.
+"""Training by steps on a CPU: optimiser, time-aware schedule, EMA, checkpoint and resume, log and plot.
 
-Knows nothing of what is trained. The learning rate follows whichever of steps and minutes is further along, so that
-a run which must end by the clock still ends on a decayed rate.
+The learning rate follows whichever of steps and minutes is further along, so that a run which must end by the clock
+still ends on a decayed rate.
 """
 
 from __future__ import annotations
@@ -16,49 +16,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
-from torch.nn import functional as F
 
-from models.sketch.training.data import CACHE
+from models.sketch.training.chat.data import CACHE
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-"""What ships with the project; `release` fills it."""
 EXPORTS = CACHE / "exports"
-"""Finished stages in the same layout, whether they meet their bars or not."""
-
-
-def as_tensor(pictures: NDArray[np.uint8]) -> torch.Tensor:
-    """n x height x width x 3 bytes as n x 3 x height x width in -1 to 1."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def as_pictures(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """The way back."""
-    pixels = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.asarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def squash(pixels: torch.Tensor) -> torch.Tensor:
-    """What the CLIP image processor does, for batches that are already -1 to 1."""
-    if pixels.shape[-2:] == (64, 64):
-        return pixels
-    return F.interpolate(pixels, size=(64, 64), mode="bilinear", antialias=True)
-
+"""Finished models in the layout that `release` takes."""
 
 StepFn = Callable[[int], tuple[torch.Tensor, dict[str, float]]]
 CHECKPOINT_SECONDS = 240
 
 
-def arguments(stage: str, steps: int, minutes: float) -> argparse.Namespace:
-    """The options that all stages have."""
-    parser = argparse.ArgumentParser(prog=f"python -m models.sketch.training.{stage}")
+def arguments(name: str, steps: int, minutes: float) -> argparse.Namespace:
+    """Command-line options of a training program."""
+    parser = argparse.ArgumentParser(prog=f"python -m models.sketch.training.chat.{name}")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--minutes", type=float, default=minutes, help="stop after so long, earlier runs counted in")
-    parser.add_argument("--out", type=Path, default=CACHE / stage)
+    parser.add_argument("--out", type=Path, default=CACHE / name)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -99,7 +75,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class Run(Generic[Model]):
-    """One stage's training state; `train` continues it to its end."""
+    """The state of one training; `train` continues it to its end."""
 
     def __init__(self, model: Model, args: argparse.Namespace, lr: float, decay: float = 0.999) -> None:
         self.model, self.args, self.lr = model, args, args.lr or lr

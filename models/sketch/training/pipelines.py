@@ -1,0 +1,50 @@
+"""Stock pipelines from the weights folder, as the engines build them, for benchmarks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import MotionAdapter, StableDiffusionPipeline
+
+from models.diffusion.references import ReferenceAdapter
+from models.image.stable_diffusion import TextToImage
+from models.sketch.assembly import ASSEMBLY, assemble
+from models.video.animatediff import KeyframePipeline, motion_unet
+from models.weights import read_manifest
+
+SLOTS = 3
+
+
+def image_pipeline(weights: Path) -> TextToImage:
+    """The image model in float32."""
+    pipe: TextToImage = TextToImage.from_pretrained(weights / "image", dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def with_references(pipe: Any, weights: Path) -> ReferenceAdapter:
+    """Puts the engines' adapter, with room for three references, on a pipeline."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = weights / "ip_adapter"
+        if (folder / ASSEMBLY).exists():
+            stored, folder = folder, Path(temporary) / "ip_adapter"
+            assemble(stored, tuple(read_manifest(stored).files), folder)
+        return ReferenceAdapter(pipe, folder, "ip-adapter.safetensors", "image_encoder", SLOTS)
+
+
+def video_pipeline(weights: Path) -> KeyframePipeline:
+    """The video model in float32: the image model's folder and the motion adapter."""
+    still = StableDiffusionPipeline.from_pretrained(weights / "image", dtype=torch.float32)
+    motion = MotionAdapter.from_pretrained(weights / "motion", dtype=torch.float32)
+    pipe = KeyframePipeline(
+        vae=still.vae,
+        text_encoder=still.text_encoder,
+        tokenizer=still.tokenizer,
+        unet=motion_unet(still.unet, motion),
+        scheduler=still.scheduler,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

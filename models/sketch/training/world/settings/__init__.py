@@ -1,0 +1,1 @@
+"""The eight settings, painted in layers, and what they are assembled from."""
