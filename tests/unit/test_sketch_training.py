@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,9 @@ def test_every_row_of_a_plan_is_rendered_once():
 
 def test_a_rendered_row_has_its_scenes_words_and_none_is_held_out():
     job = Job(Kind("still"), 0, 8, seed=5)
-    arrays = {name: np.zeros((8, *shape), kind) for name, (shape, kind) in job.kind.fields(TINY.frames).items()}
+    arrays: dict[str, Any] = {
+        name: np.zeros((8, *shape), kind) for name, (shape, kind) in job.kind.fields(TINY.frames).items()
+    }
     Writer(FOLDER).job(job, arrays, TINY.frames)
     tokenizer = load_tokenizer(FOLDER)
     for row in range(job.count):
