@@ -54,7 +54,7 @@ def test_a_clip_begins_at_its_keyframe(clips):
 def test_the_product_is_the_same_on_the_last_frame(clips):
     judge = Judge(bank=500)
     verdicts = [judge.judge(frames[-1]) for frames in clips.values()]
-    assert {verdict.colour for verdict in verdicts} == {KEYFRAME.colour}
+    assert sum(verdict.colour == KEYFRAME.colour for verdict in verdicts) >= 4
     assert sum(verdict.shape == KEYFRAME.shape for verdict in verdicts) >= 4
 
 
