@@ -41,7 +41,7 @@ from models.diffusion.latents import encode
 from models.diffusion.references import ReferenceAdapter
 from models.interfaces import AdapterSettings, EncodedImage, Reference
 from models.sketch.training import farm
-from models.sketch.training.pipelines import image_pipeline, video_pipeline, with_references
+from models.sketch.training.pipelines import complete, image_pipeline, video_pipeline, with_references
 from models.sketch.training.release import WEIGHTS
 from models.sketch.training.world import (
     SceneSpec,
@@ -183,8 +183,9 @@ def rows_vae(weights: Path, count: int) -> list[Row]:
 
 @torch.no_grad()
 def rows_clip(weights: Path, count: int) -> list[Row]:
-    clip: Any = CLIPModel.from_pretrained(weights / "clip", dtype=torch.float32).eval()
-    tokenizer = CLIPTokenizer.from_pretrained(weights / "clip")
+    with complete(weights, "clip") as folder:
+        clip: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
     rng = np.random.default_rng(5)
     right = {"shape, colour, setting": 0, "shape, colour, time": 0}
     for spec in scenes(count, 13):

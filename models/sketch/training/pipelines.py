@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,22 @@ def image_pipeline(weights: Path) -> TextToImage:
     return pipe
 
 
+@contextmanager
+def complete(weights: Path, name: str) -> Iterator[Path]:
+    """One model's folder with the files that other folders of `weights` store; gone afterwards where it was made."""
+    stored = weights / name
+    if not (stored / ASSEMBLY).exists():
+        yield stored
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
+        assemble(stored, tuple(read_manifest(stored).files), folder)
+        yield folder
+
+
 def with_references(pipe: Any, weights: Path) -> ReferenceAdapter:
     """Puts the engines' adapter, with room for three references, on a pipeline."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = weights / "ip_adapter"
-        if (folder / ASSEMBLY).exists():
-            stored, folder = folder, Path(temporary) / "ip_adapter"
-            assemble(stored, tuple(read_manifest(stored).files), folder)
+    with complete(weights, "ip_adapter") as folder:
         return ReferenceAdapter(pipe, folder, "ip-adapter.safetensors", "image_encoder", SLOTS)
 
 

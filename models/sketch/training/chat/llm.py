@@ -28,6 +28,7 @@ from transformers import (
 from models.sketch.training.chat import data, loop
 from models.sketch.training.chat.loop import EXPORTS
 from models.sketch.training.chat.tokenizer import IMAGE_TOKENS, build, processor, read
+from models.sketch.training.pipelines import complete
 from models.sketch.training.release import WEIGHTS
 from models.sketch.training.towers import squeezed
 
@@ -38,7 +39,8 @@ Features = NDArray[np.float16]
 
 def tower() -> CLIPVisionModel:
     """The packaged CLIP's vision tower in float32, in evaluation mode."""
-    found = CLIPVisionModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
+    with complete(WEIGHTS, "clip") as folder:
+        found = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32).eval()
     found.config.name_or_path = ""  # or the exported model would name a folder of this machine
     return found
 
