@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -97,6 +98,26 @@ class Domain(Plain):
     """Of briefs that its agents understand, ISO 639-1."""
     nearest_colours: dict[str, str] = Field(default_factory=dict)
     """For colours that it lacks."""
+
+    def own_words(self, text: str) -> str:
+        """`text` with other words for what the domain knows replaced by its own: `running shoes` becomes `shoe`.
+
+        A text encoder of a few hundred words reads what it was not trained with as nothing, and the picture shows any
+        product. A phrase that already says the domain's word stays: `kitchen counter`.
+        """
+        names = {
+            word: kind
+            for words in (self.settings, self.times, self.materials, self.colours, self.products)
+            for kind, several in words.items()
+            for word in (kind, *several)
+        }
+
+        def own(found: re.Match[str]) -> str:
+            kind = names[found[1].lower()]
+            return found[0] if kind in found[0].lower().split() else kind
+
+        longest_first = "|".join(re.escape(word) for word in sorted(names, key=len, reverse=True))
+        return re.sub(rf"\b({longest_first})(?:s|es)?\b", own, text, flags=re.IGNORECASE)
 
 
 class PictureModelSpec(SpecBase):

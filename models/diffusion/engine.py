@@ -221,7 +221,8 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
 
     def _prompt(self, request: Request) -> str:
         """The text that stands for the request."""
-        return request.prompt
+        domain = self._spec.domain
+        return request.prompt if domain is None else domain.own_words(request.prompt)
 
     def _guided(self, request: Request) -> bool:
         """Whether the call has classifier-free guidance, and so a negative prompt."""
