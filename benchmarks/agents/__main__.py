@@ -31,12 +31,12 @@ from models.interfaces import (
 )
 from models.sketch.author import SketchAuthor
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
-from pipelines.agents.sanity import check_text
 from pipelines.brief import Brief
 from pipelines.errors import AgentFailed, OutOfDomain
 from pipelines.orders.ad import AdPlanner, AdRequest
 from pipelines.reading.brief_rules import read_brief
 from pipelines.reading.domain import drawable
+from pipelines.reading.sanity import check_text
 from pipelines.report.verdict import approval_status
 from pipelines.scoring import ScoreRequest
 from pipelines.screenplay import ScenesResult, StoryResult

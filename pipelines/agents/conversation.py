@@ -16,9 +16,9 @@ from models.errors import BrokenAnswer, BudgetExceeded
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Plain, Seed
 from models.llm.openai_wire import bare_json
 from models.spec import ChatModelSpec
-from pipelines.agents.sanity import Odd, check_text
 from pipelines.coherence import derived_seed
 from pipelines.errors import AgentFailed
+from pipelines.reading.sanity import Odd, check_text
 from pipelines.screenplay import Critique
 from pipelines.steps import AgentRole, Artifacts, Json, Notice
 
@@ -97,7 +97,7 @@ async def ask(
     """Ask until the answer is valid JSON of `answer_type` and passes `check` (which raises ValueError).
 
     An invalid answer is shown to the model together with its error; so is one whose texts nobody should read
-    (`pipelines.agents.sanity`). Raises AgentFailed after `MAX_ATTEMPTS`; only a word that is merely unknown is then
+    (`pipelines.reading.sanity`). Raises AgentFailed after `MAX_ATTEMPTS`; only a word that is merely unknown is then
     believed.
     """
     images = tuple(EncodedImage(data=context.artifacts.read(sha256)) for sha256 in question.images)

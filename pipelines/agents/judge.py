@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from pipelines.agents.facts import calls_to_action, head_noun, keeps_event, says
-from pipelines.agents.sanity import unknown_words
 from pipelines.brief import Brief
 from pipelines.facts import BriefFacts, Fact
 from pipelines.reading.language import NAMES, language_of
+from pipelines.reading.sanity import unknown_words
 from pipelines.reading.vocabulary import CALL_VERBS, COLOURS, MATERIALS, OTHER_PRODUCTS, PEOPLE, word_set
 from pipelines.recipe import FactName
 from pipelines.screenplay import Beat, BrokenFact, Critique, Entity, Premise, SceneDraft, Story

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from pipelines.agents.sanity import unknown_words
 from pipelines.brief import Brief
 from pipelines.facts import (
     MAX_PLACES,
@@ -36,6 +35,7 @@ from pipelines.reading.message_rules import (
     spans,
     within,
 )
+from pipelines.reading.sanity import unknown_words
 from pipelines.reading.vocabulary import (
     CLAIM_VERBS,
     COLOURS,

@@ -6,13 +6,13 @@ from benchmarks.agents.briefs import BY_HAND, NAMELESS, OUT_OF_DOMAIN, in_domain
 from configs.settings import load_model, load_recipe
 from models.spec import ImageModelSpec
 from pipelines.agents.judge import changed_plan, judge_scene, judge_story, judged, look_of
-from pipelines.agents.sanity import Broken, Odd, check_text
 from pipelines.brief import Brief
 from pipelines.errors import OutOfDomain
 from pipelines.facts import FactEdits, PlaceEdit
 from pipelines.orders.ad import AdPlanner, AdRequest
 from pipelines.reading.brief_rules import edited, read_brief
 from pipelines.reading.domain import drawable
+from pipelines.reading.sanity import Broken, Odd, check_text
 from pipelines.screenplay import Beat, Critique, Entity, Premise, SceneDraft, Story
 
 DEW = Brief(prompt=BY_HAND[0].prompt)

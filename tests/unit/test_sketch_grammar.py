@@ -11,7 +11,7 @@ from models.interfaces import ChatMessage, ChatRequest, Unwatched
 from models.sketch import author_words
 from models.sketch.author import SketchAuthor
 from models.spec import ChatModelSpec
-from pipelines.agents.sanity import unknown_words
+from pipelines.reading.sanity import unknown_words
 
 SPEC = load_model("sketch-author", ChatModelSpec)
 AUTHOR = SketchAuthor(SPEC, {}, "cpu")

@@ -142,7 +142,7 @@ def _words(text: str) -> list[str]:
 
 @cache
 def _list() -> frozenset[str]:
-    lines = files("pipelines.agents").joinpath("words_en.txt").read_text().splitlines()
+    lines = files("pipelines.reading").joinpath("words_en.txt").read_text().splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
