@@ -228,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         lease = self.leases[-1 - which % len(self.leases)]
         job = self.jobs.get(lease.generation_id)
         if job is None:
-            self.refused(NotFound, call(lease))
+            self.refused(LeaseLost, call(lease))  # deleted: the worker that ran it has nothing left to write to
         elif not job.holds(lease):
             self.refused(LeaseLost, call(lease))
         else:

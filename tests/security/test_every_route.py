@@ -104,6 +104,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/interactive/{session_id}/chat"): {"json": {"message": "make it brighter"}},
     ("POST", "/api/v1/generations/{generation_id}/approve"): {"json": {"stage": "story"}},
     ("POST", "/api/v1/generations/{generation_id}/regenerate"): {"json": {"stage": "story"}},
+    ("PATCH", "/api/v1/generations/{generation_id}"): {"json": {"facts": {"brand": "Dew"}}},
     ("POST", "/api/v1/generations/{generation_id}/select"): {"json": {"take_id": "a take"}},
     ("POST", "/api/generations/comparison/{group_id}/winner"): {"json": {"generation_id": "a generation"}},
 }
