@@ -34,13 +34,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 class Plain(BaseModel):
     """Base of all plain data: frozen, and an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class EncodedImage(Plain):
     """One PNG, JPEG or WebP file held as bytes."""
 
     data: bytes
+    """The bytes of the file."""
 
     @cached_property
     def sha256(self) -> str:
@@ -132,8 +133,11 @@ class NoiseSpec(Plain):
     """
 
     seed: Seed
+    """Seed of the noise of its own."""
     shared_seed: Seed = 0
+    """Seed of the noise that it has in common with others."""
     shared_strength: Unit = 0.0
+    """Share of the common noise, 0 (none of it) to 1 (nothing else)."""
 
 
 class Reference(Plain):
@@ -148,9 +152,13 @@ class AdapterSettings(Plain):
     """How strongly, where and when the references act (IP-Adapter)."""
 
     scale: Unit = 0.6
+    """Strength of the references, 0 (none) to 1."""
     blocks: AdapterBlocks = "all"
+    """Blocks of the denoiser that they reach: `all`, `style` or `layout`."""
     begin_step_percent: Unit = 0.0
+    """Where in the denoising they begin to act, 0 to 1 (its end)."""
     end_step_percent: Unit = 1.0
+    """Where in the denoising they cease to act, 0 to 1 (its end)."""
     mask: EncodedImage | None = None
     """Where in the picture they act: white there, black elsewhere, grey in between; None: everywhere."""
 
@@ -159,7 +167,9 @@ class LoraUse(Plain):
     """One of the LoRAs that the model's description lists, with its strength."""
 
     name: str
+    """One of the model's `loras`."""
     scale: Annotated[float, Field(ge=-2.0, le=2.0)] = 1.0
+    """Strength, -2 to 2; 0 has no effect."""
 
 
 class StartImage(Plain):

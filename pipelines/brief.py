@@ -24,8 +24,11 @@ class BriefReference(Plain):
     artifact: str
     """sha256 in the artifact store."""
     role: ReferenceRole
+    """What it shows: `character`, `product` or `style`."""
     filename: str
+    """Name of the file as it was uploaded."""
     weight: Unit = 1.0
+    """Weight among the references, 0 to 1."""
 
 
 def role_of(filename: str) -> ReferenceRole:
@@ -34,16 +37,25 @@ def role_of(filename: str) -> ReferenceRole:
 
 
 class Brief(Plain):
+    """What the user asks for, as it was checked."""
+
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+    """What the ad is for, at most 5,000 characters."""
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
+    """A working title, at most 200 characters; null: none."""
     brand_name: Annotated[str, StringConstraints(max_length=100)] | None = None
+    """The brand, which the agents then keep to; at most 100 characters."""
     duration: Annotated[int, Field(ge=1)] = 15
     """Seconds of the finished video, met exactly, in frames."""
     aspect_ratio: AspectRatio = "9:16"
+    """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     framework: Framework | None = None
     """None: the recipe's."""
     num_scenes: Annotated[int, Field(ge=1, le=20)] | None = None
     """None: the framework's own count for this duration."""
     references: Annotated[tuple[BriefReference, ...], Field(max_length=MAX_REFERENCES)] = ()
+    """Reference images, at most three."""
     coherence: CoherenceSettings = CoherenceSettings()
+    """How the scenes are kept alike."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The same seed makes the same ad."""

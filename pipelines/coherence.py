@@ -32,6 +32,7 @@ class CoherenceSettings(Plain):
     """`fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
     seed itself, blended with `shared_seed` when there is one."""
     blend_strength: Unit = 0.25
+    """Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same)."""
     shared_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Only for `exact`: the noise that other generations share."""
     latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
@@ -39,24 +40,34 @@ class CoherenceSettings(Plain):
     chain_last_frame: bool = False
     """Start each clip from the last frame of the clip before instead of from its own keyframe."""
     adapter_scale: Unit = 0.6
+    """Strength of the references, 0 (none) to 1."""
     adapter_blocks: AdapterBlocks = "all"
+    """Blocks of the denoiser that the references reach: `all`, `style` or `layout`."""
     adapter_begin: Unit = 0.0
+    """Where in the denoising the references begin to act, 0 to 1 (its end)."""
     adapter_end: Unit = 1.0
+    """Where in the denoising the references cease to act, 0 to 1 (its end)."""
 
 
 class ScenePlan(Plain):
     """How one scene is kept coherent with the others."""
 
     scene_number: int
+    """The scene, counted from 1."""
     keyframe_noise: NoiseSpec
+    """Start noise of the scene's keyframe."""
     clip_noise: NoiseSpec
+    """Start noise of the scene's clip."""
     start_from_scene: int | None
     """Scene whose keyframe or clip the keyframe starts from (`latent_strength`); None: pure noise."""
     latent_strength: float
+    """Strength of the start from the scene before, 0 to 1; 1 forgets it."""
     chain_from_scene: int | None
     """Scene whose last clip frame replaces this scene's keyframe as the first frame."""
     use_references: bool
+    """Whether the reference images condition the scene."""
     adapter: AdapterSettings
+    """How strongly, where and when they do."""
 
 
 def derived_seed(seed: int, *parts: object) -> int:

@@ -37,10 +37,14 @@ TAKE_STAGE: dict[TakeKind, StageName] = {
 
 
 class Approval(Plain):
+    """One approval of a stage by the owner."""
+
     stage: StageName
+    """The stage that was approved."""
     selected_indices: tuple[int, ...] | None = None
     """0-based, which of the stage's outputs are kept (`stages.story.keep_selected`); None: as the stage has them."""
     notes: Wish | None = None
+    """What the owner said to it."""
 
 
 EditPhrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -108,9 +112,13 @@ class Modifications(Plain):
     """What a revision sets outright instead of in words. Only for pictures and clips; `camera` only for clips."""
 
     prompt: Prompt | None = None
+    """The picture's whole prompt, in place of the one that was written."""
     negative_prompt: Annotated[str, StringConstraints(max_length=5000)] | None = None
+    """What the picture must not show, in place of the recipe's."""
     camera: CameraMove | None = None
+    """Move of the camera in the clip."""
     seed: Seed | None = None
+    """Seed of the start noise."""
 
     @property
     def named(self) -> frozenset[str]:

@@ -23,14 +23,20 @@ class Source(Plain):
     """`prompt`, `brand_name`, `title`: the brief's field. `reference`: a picture of it. `owner`: a correction.
     `model`: the nearest thing that the models can draw, in place of one that they cannot."""
     start: int | None = None
+    """Of `prompt`: the first character of the words, counted from 0."""
     end: int | None = None
     """Of `prompt`: the characters `prompt[start:end]`."""
     reference_index: int | None = None
+    """Of `reference`: which picture, counted from 0."""
 
 
 class Fact(Plain):
+    """Something that the brief says, and what says it."""
+
     value: str
+    """The words."""
     source: Source
+    """Where they stand."""
 
 
 class ProductFacts(Plain):
@@ -41,12 +47,16 @@ class ProductFacts(Plain):
     noun: Fact | None = None
     """What it is: `water bottle`."""
     colour: Fact | None = None
+    """Its colour: `teal`."""
     material: Fact | None = None
+    """What it is made of: `steel`."""
     attributes: tuple[Fact, ...] = ()
     """Its other adjectives."""
 
 
 class PlaceFact(Plain):
+    """A place of the ad that the brief names."""
+
     place: Fact
     """With its preposition: `on the beach`."""
     time: Fact | None = None
@@ -62,22 +72,30 @@ class OfferFact(Plain):
     """What is offered, in the brief's very words."""
 
     text: Fact
+    """The whole offer."""
     price: Fact | None = None
+    """The price in it, with its currency."""
     percentage: Fact | None = None
+    """The percentage in it: `20%`."""
 
 
 class BriefFacts(Plain):
     """Everything that an ad must get right."""
 
     product: ProductFacts = ProductFacts()
+    """What is advertised."""
     brand: Fact | None = None
+    """Whose it is."""
     claims: tuple[Fact, ...] = ()
     """What the product does, `keeps drinks cold all day`."""
     audience: Fact | None = None
+    """Whom the ad is for."""
     places: tuple[PlaceFact, ...] = ()
     """In the order in which the ad goes through them."""
     offer: OfferFact | None = None
+    """What is offered."""
     call_to_action: Fact | None = None
+    """What whoever sees the ad is asked to do."""
     avoid: tuple[Fact, ...] = ()
     """What must not be shown or said: `people`."""
     language: str = "en"
@@ -94,24 +112,37 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 
 
 class PlaceEdit(Plain):
+    """A place of the ad, as its owner corrects it."""
+
     place: Words
+    """With its preposition: `on the beach`."""
     time: Words | None = None
+    """Time of day, with its preposition: `in the evening`; null: any."""
 
 
 class FactEdits(Plain):
     """Corrections of the owner. What is None stays as it was read; an empty list takes the facts away."""
 
     brand: Words | None = None
+    """Whose product it is."""
     product: Words | None = None
     """The whole phrase; colour and material are read from it again."""
     colour: Words | None = None
+    """Its colour."""
     material: Words | None = None
+    """What it is made of."""
     claims: Annotated[tuple[Words, ...], Field(max_length=5)] | None = None
+    """What the product does, at most five."""
     audience: Words | None = None
+    """Whom the ad is for."""
     places: Annotated[tuple[PlaceEdit, ...], Field(max_length=MAX_PLACES)] | None = None
+    """Where it plays, in the order in which the ad goes through them; at most six."""
     offer: Words | None = None
+    """What is offered."""
     call_to_action: Words | None = None
+    """What whoever sees the ad is asked to do."""
     avoid: Annotated[tuple[Words, ...], Field(max_length=10)] | None = None
+    """What must not be shown or said, at most ten."""
 
     @property
     def given(self) -> bool:

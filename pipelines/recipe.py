@@ -29,54 +29,85 @@ FactName = Literal[
 
 
 class StoryAgents(Plain):
+    """Who writes the story, and when it is good enough."""
+
     critic: bool = True
+    """Whether a critic judges each draft."""
     max_rounds: Rounds = 3
+    """Drafts at most, 1 to 10."""
     approve_at: Score = 85.0
+    """The critic's score from which a draft is taken, 0 to 100."""
 
 
 class SceneAgents(Plain):
+    """Who writes the scenes, and when they are good enough."""
+
     critic: bool = True
+    """Whether a critic judges each draft of a scene."""
     max_rounds: Rounds = 2
+    """Drafts of a scene at most, 1 to 10."""
     approve_at: Score = 85.0
+    """The critic's score from which a scene is taken, 0 to 100."""
     cohesor: bool = True
+    """Whether an agent judges how the scenes follow on one another."""
     cohesion_rounds: Rounds = 2
+    """Times at most that the cohesor judges all scenes, 1 to 10."""
     cohesion_at: Score = 80.0
     """Below it, only the scenes that the cohesor flags are rewritten."""
     enhance_image_prompt: bool = False
+    """Whether an agent rewrites the prompt of each keyframe."""
     enhance_video_prompt: bool = False
+    """Whether an agent rewrites the prompt of each clip."""
 
 
 class Transitions(Plain):
     """How scenes follow on one another, by the cohesor's transition score; `unscored` when there is no cohesor."""
 
     crossfade_at: Score = 85.0
+    """Score from which two scenes are crossfaded, 0 to 100."""
     cut_at: Score = 70.0
+    """Score from which two scenes are cut together, 0 to 100; below it they fade through black."""
     crossfade_seconds: Annotated[float, Field(gt=0.0, le=1.5)] = 0.5
+    """Length of a crossfade, at most 1.5 seconds."""
     fade_seconds: Annotated[float, Field(gt=0.0, le=1.5)] = 0.8
+    """Length of a fade through black, at most 1.5 seconds."""
     unscored: Transition = "cut"
+    """The transition where there is no score."""
 
 
 class BriefLimits(Plain):
     """What the recipe asks of a brief; the defaults are the contract's for an ad."""
 
     min_prompt: Annotated[int, Field(ge=1)] = 10
+    """Characters of the prompt at least."""
     min_seconds: Annotated[int, Field(ge=1)] = 9
+    """Seconds of the finished video at least."""
     max_seconds: Annotated[int, Field(ge=1)] = 60
+    """Seconds of the finished video at most."""
     min_scenes: Annotated[int, Field(ge=1)] = 2
+    """Scenes at least, where their number is asked for."""
 
 
 class SampleSettings(Plain):
     """How pictures are sampled; None: as the model's description says."""
 
     size: Size | None = None
+    """Width and height in pixels; null: the model's own for the aspect ratio."""
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    """Denoising steps, 1 to 200; null: the model's default."""
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
+    """How strictly the prompt is followed, 0 to 30; null: the model's default."""
     negative_prompt: str = ""
+    """What the pictures must not show; empty: nothing is excluded."""
     loras: tuple[LoraUse, ...] = ()
+    """LoRAs of the model that act."""
     deterministic: bool = False
+    """Run alone and without approximating caches: the same bits whatever else runs."""
 
 
 class ClipSettings(SampleSettings):
+    """How clips are sampled; None: as the model's description says."""
+
     num_frames: Annotated[int, Field(ge=1)] | None = None
     """Native frames of every clip; None: what the timeline needs."""
 
@@ -91,25 +122,36 @@ class QualityGate(Plain):
 
 
 class Recipe(Plain):
+    """Which stages run, with which agents, thresholds, approvals and coherence."""
+
     name: str
+    """What it is asked for by."""
     description: str
+    """What it is for, in a sentence."""
     stages: tuple[StageName, ...]
+    """The stages that run, in their order."""
     approvals: tuple[StageName, ...] = ()
     """Stages after which the generation waits for its owner's approval, as a row and nothing else."""
     framework: Framework = "AIDA"
     """Used when the brief names none."""
     story: StoryAgents = StoryAgents()
+    """How the story is written."""
     scenes: SceneAgents = SceneAgents()
+    """How the scenes are written."""
     facts: tuple[FactName, ...] = get_args(FactName)
     """The facts that matter: a draft that breaks one is not approved, whatever its score."""
     transitions: Transitions = Transitions()
+    """How the scenes are joined."""
     coherence: CoherenceSettings = CoherenceSettings()
     """Used for every coherence field that the brief leaves unset."""
     drawn_references: Annotated[int, Field(ge=1, le=3)] = 1
     """Pictures of the product that the stage `reference_image` draws, each from another seed, to choose from."""
     limits: BriefLimits = BriefLimits()
+    """What is asked of a brief."""
     image: SampleSettings = SampleSettings()
+    """How keyframes are sampled."""
     video: ClipSettings = ClipSettings()
+    """How clips are sampled."""
     scene_concurrency: Annotated[int, Field(ge=1, le=64)] = 64
     """Scenes at work at once; the lanes and replicas of the models decide how many of them really run."""
     quality_dimensions: tuple[str, ...] = (
@@ -122,6 +164,7 @@ class Recipe(Plain):
     )
     """All that can be measured here; they cost little beside the making of a clip."""
     quality_gate: QualityGate = QualityGate()
+    """What a scene must reach, else it is made again."""
 
     @model_validator(mode="after")
     def _stages_in_order(self) -> Recipe:

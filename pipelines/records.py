@@ -105,19 +105,29 @@ class Lease(Plain):
 
 
 class NewEvent(Plain):
+    """One entry of a generation's log, before it has its number."""
+
     kind: EventKind
+    """What happened."""
     message: str
+    """It in one sentence, for people."""
     severity: Severity = "info"
+    """`info`; `warning`: something was done otherwise than asked; `error`: it failed."""
     step: str | None = None
+    """The step that it is about, such as `storyboard/scene-002`; null: the whole generation."""
     scene_number: int | None = None
+    """The scene that it is about, counted from 1; null: the whole generation."""
     data: Json = Field(default_factory=dict)
+    """Details by kind: `step_progress` has `done` and `total`; many have `progress`, percent of the whole."""
 
 
 class Event(NewEvent):
     """One row of a generation's log; `seq` counts from 1 without a gap."""
 
     seq: int
+    """Counts from 1 without a gap."""
     created_at: datetime
+    """When it happened, UTC."""
 
 
 class Group(Plain):
@@ -133,14 +143,24 @@ class Group(Plain):
 
 
 class Take(Plain):
+    """An immutable result of a step; the `current` one is used."""
+
     id: str
+    """Id of the take."""
     kind: TakeKind
+    """`reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad)."""
     scene_number: int | None
+    """The scene, counted from 1; null: the whole ad."""
     artifact: str
+    """sha256 of the file."""
     provenance: Json
+    """Everything that it was made from: request, model, seeds, sources."""
     step: str
+    """The step that made it: `storyboard/scene-002`."""
     current: bool
+    """Whether it is the one in use."""
     created_at: datetime
+    """When it was made, UTC."""
 
 
 class GenerationOutputs(Plain):

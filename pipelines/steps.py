@@ -67,11 +67,17 @@ class Message(Plain):
     """One utterance of an agent, of the owner, or of the assistant that answers the owner."""
 
     role: AgentRole
+    """Who speaks: an agent, the owner (`user`) or the assistant that answers the owner."""
     iteration: int
+    """The draft that it is about, counted from 1."""
     content: str
+    """What is said."""
     scene_number: int | None = None
+    """The scene that it is about; null: the whole ad."""
     score: float | None = None
+    """A critic's score, 0 to 100; null: nothing was scored."""
     timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    """When, UTC."""
 
 
 class StepOutput(Plain):

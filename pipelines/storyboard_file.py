@@ -21,27 +21,47 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 class StoryboardScene(Plain):
+    """One scene of a storyboard file."""
+
     scene_number: Annotated[int, Field(ge=1)]
+    """Counts from 1 without a gap."""
     purpose: Text
+    """Stage of the framework: Attention, Problem, Before, …, Action."""
     seconds: Annotated[float, Field(ge=0.5, le=10.0)]
+    """Its length, 0.5 to 10; all scenes together are the duration."""
     setting: Text
+    """Where and when it plays."""
     action: Text
+    """What happens."""
     camera: CameraMove
+    """Move of the camera."""
     entities: tuple[str, ...] = ()
+    """Handles of who and what it shows."""
     image_prompt: Text
+    """Prompt of its keyframe, at most 5,000 characters."""
     video_prompt: Text
+    """Prompt of its clip, at most 5,000 characters."""
     transition_score: Annotated[float, Field(ge=0, le=100)] | None = None
     """Cohesor's score of the transition to the next scene: >= 85 crossfade, >= 70 cut, else fade."""
 
 
 class Storyboard(Plain):
+    """Finished scenes as a file: written by one run, read by another."""
+
     format: str = FORMAT
+    """Always `admint-storyboard/1`."""
     prompt: Annotated[str, StringConstraints(min_length=10, max_length=5000)]
+    """What the ad is for, 10 to 5,000 characters."""
     title: str | None = None
+    """A working title; null: none."""
     framework: Framework
+    """`AIDA`, `PAS` or `BAB`: the order in which the ad argues."""
     aspect_ratio: AspectRatio
+    """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     duration: Annotated[int, Field(ge=9, le=60)]
+    """Seconds of the finished video, 9 to 60."""
     scenes: Annotated[tuple[StoryboardScene, ...], Field(min_length=1, max_length=40)]
+    """1 to 40 scenes."""
 
 
 def write_storyboard(brief: Brief, framework: Framework, result: ScenesResult, fps: int) -> bytes:

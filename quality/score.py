@@ -32,7 +32,7 @@ VBenchProtocol = Literal["short", "long2s", "i2v"]
 class Score(BaseModel):
     """One measured dimension of one picture, clip or video."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     metric_id: str
     """What is measured: `vbench.temporal_flickering`."""
@@ -41,6 +41,7 @@ class Score(BaseModel):
     scene_number: int | None = None
     """The scene that was measured; None: the whole video, or not set yet."""
     protocol: VBenchProtocol = "short"
+    """Which of VBench's ways of cutting and averaging a video was followed."""
     fidelity: Fidelity | None = None
     """None when there is no value."""
     raw: float | None = None
@@ -52,12 +53,17 @@ class Score(BaseModel):
     note: str | None = None
     """What a reader must know to read the value right."""
     frames_used: int = Field(default=0, ge=0)
+    """How many frames it was measured on; 0 when there is no value."""
     backbone: str | None = None
     """Learned model behind the value; None for a formula."""
     weights_sha256: str | None = None
+    """Hash of the weights of that model."""
     decoder: str | None = None
+    """What decoded the frames, with its version."""
     dtype: str | None = None
+    """Precision of the model: `float32`."""
     device: str | None = None
+    """Device that it ran on: `cpu`."""
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Score:

@@ -24,8 +24,11 @@ class StepTiming(Plain):
     """When a step ran and for how long."""
 
     name: str
+    """The step: `storyboard/scene-002`."""
     started: datetime
+    """When it began, UTC."""
     seconds: float
+    """How long it ran."""
     reused: bool
     """A later run found it finished and did not run it again."""
 
@@ -34,20 +37,33 @@ class RunRecord(Plain):
     """One generation. Stages that did not run leave their field None or empty."""
 
     generation_id: str
+    """Id of the generation."""
     status: GenerationStatus
+    """How far it is."""
     brief: Brief
+    """What was asked for."""
     recipe: Recipe
+    """How it is made."""
     fps: int
+    """Frames per second of the finished video."""
     story: StoryResult | None
+    """Result of the stage `story`; null before it, or without it."""
     scenes: ScenesResult | None
+    """Result of the stage `scenes`; null before it."""
     transitions: tuple[Transition, ...]
     """One per pair of neighbouring scenes."""
     plans: tuple[ScenePlan, ...]
+    """Seeds, references and adapter settings by scene."""
     takes: tuple[Take, ...]
+    """All results, those that are no longer in use too."""
     messages: tuple[Message, ...]
+    """What the agents, the owner and the assistant said."""
     scores: tuple[Score, ...]
+    """What was measured."""
     timings: tuple[StepTiming, ...]
+    """How long each step ran."""
     final: FinalVideo | None
+    """The finished video; null before it is stitched."""
     manifest: Json
     """Models, revisions, weights fingerprints, library versions, settings."""
     approval_status: ApprovalStatus | None = None

@@ -18,12 +18,19 @@ READY = "ready"
 
 
 class Health(Plain):
+    """The gateway answers."""
+
     status: Literal["ok"] = "ok"
+    """Always `ok`: without it there is no answer."""
 
 
 class Readiness(Plain):
+    """Every model has generated once."""
+
     status: Literal["ready"] = "ready"
+    """Always `ready`: until then the answer is 503."""
     deployments: dict[str, str]
+    """State by deployment: `ready`, or what is waited for."""
 
 
 @router.get("/healthz")

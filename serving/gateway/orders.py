@@ -130,9 +130,11 @@ class ReferenceBody(Plain):
     """A reference image with what it shows."""
 
     image: PictureSource
+    """A file, base64 or an artifact id."""
     role: ReferenceRole | None = None
     """None: by the file's name (`character-anna.png`, `style=gold.png`), else `product`."""
     weight: Unit = 1.0
+    """Weight among the references, 0 to 1."""
 
 
 def flat_field(name: str) -> str:

@@ -50,18 +50,25 @@ ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
 
 class ErrorBody(Plain):
+    """What went wrong, for people and for programs."""
+
     message: str
     """One sentence: what, the value, the remedy."""
     type: ErrorType
+    """OpenAI's coarse kind of error."""
     param: str | None
     """The field that must change."""
     code: str
     """For programs; the list is in `problems.CODES`."""
     details: dict[str, Any] = Field(default_factory=dict)
+    """More for programs, by code: `problems` of a body, `limit` and `used` of a quota."""
 
 
 class ErrorResponse(Plain):
+    """The one shape of all error answers."""
+
     error: ErrorBody
+    """What went wrong."""
 
 
 CODES: Mapping[str, int] = {

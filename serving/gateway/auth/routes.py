@@ -23,37 +23,51 @@ class LoginRequest(Plain):
     """Body of `POST /api/auth/login`."""
 
     username: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """1 to 64 characters."""
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_CHARACTERS)]
+    """The password of this user."""
 
 
 class RefreshRequest(Plain):
     """Body of `POST /api/auth/refresh`."""
 
     refresh_token: Annotated[SecretStr, Field(min_length=1, max_length=MAX_TOKEN)]
+    """The newest one of the login; each is good once."""
 
 
 class UserObject(Plain):
+    """A user of this server."""
+
     id: str
+    """Id of the user."""
     username: str
+    """What the user logs in with."""
     role: Role
+    """`user`, or `admin`, who may also read `/metrics`."""
 
 
 class TokenResponse(Plain):
     """Tokens of a login or a refresh."""
 
     access_token: str
+    """For `Authorization: Bearer`."""
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  (the name of the scheme)
+    """How the token is sent."""
     expires_in: int = LIFE_SECONDS
     """Seconds of life of the access token."""
     refresh_token: str
     """Good once, for `POST /api/auth/refresh`; the answer has the next one."""
     user: UserObject
+    """Whose login it is."""
 
 
 class TicketResponse(Plain):
+    """A ticket, which stands in an address where a header cannot be sent."""
+
     ticket: str
     """For `?ticket=` of one WebSocket or event stream."""
     expires_in: int
+    """Seconds for which it can be redeemed, once."""
 
 
 class KeyRequest(Plain):
@@ -62,22 +76,34 @@ class KeyRequest(Plain):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
     """What it is for."""
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=2)] = ("read", "write")
+    """What it may do: `read` for GET, `write` for everything else."""
 
 
 class KeyObject(Plain):
+    """An API key, without its secret."""
+
     id: str
+    """Id of the key, for `DELETE /api/auth/keys/{key_id}`."""
     name: str
+    """What it is for."""
     scopes: tuple[Scope, ...]
+    """What it may do: `read`, `write`."""
     created_at: datetime
+    """When it was made, UTC."""
 
 
 class NewKeyObject(KeyObject):
+    """An API key that was just made, with its secret."""
+
     key: str
     """The whole key, shown this once."""
 
 
 class KeyList(Plain):
+    """The caller's API keys."""
+
     items: list[KeyObject]
+    """Newest last."""
 
 
 def token_response(tokens: Tokens) -> TokenResponse:

@@ -23,7 +23,7 @@ from serving.gateway.generations.schemas import (
     GenerationCreate,
     GenerationDetail,
     GenerationObject,
-    Page,
+    GenerationPage,
     RegenerateBody,
     SelectBody,
     TakeList,
@@ -74,7 +74,7 @@ async def list_generations(
     status: Annotated[list[GenerationStatus] | None, Query()] = None,
     recipe: Annotated[list[str] | None, Query(max_length=20)] = None,
     q: Annotated[str | None, Query(max_length=200, description="Text in the prompt")] = None,
-) -> Page[GenerationObject]:
+) -> GenerationPage:
     """The caller's generations, newest first."""
     return await listed(request, limit, offset, tuple(status or ()), tuple(recipe or ()), q)
 
@@ -205,11 +205,11 @@ async def listed(
     statuses: tuple[GenerationStatus, ...],
     recipes: tuple[str, ...],
     text: str | None,
-) -> Page[GenerationObject]:
+) -> GenerationPage:
     """A page of the caller's generations."""
     index = services(request).ads.index
     rows, total = await index.page(owner(request), limit, offset, statuses, recipes, text)
-    return Page(
+    return GenerationPage(
         items=[generation_object(row) for row in rows],
         total=total,
         limit=limit,

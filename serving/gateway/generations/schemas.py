@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -20,21 +20,10 @@ from pipelines.storyboard_file import Storyboard
 from serving.gateway.orders import ReferenceBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
-Item = TypeVar("Item")
 AdPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
 Title = Annotated[str, StringConstraints(max_length=200)]
 Brand = Annotated[str, StringConstraints(max_length=100)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-
-
-class Page(Plain, Generic[Item]):
-    """One page of a list, as the contract pages."""
-
-    items: list[Item]
-    total: int
-    limit: int
-    offset: int
-    has_more: bool
 
 
 class BriefBody(Plain):
@@ -43,13 +32,19 @@ class BriefBody(Plain):
     prompt: AdPrompt | None = None
     """Left out only beside a storyboard, which has its own."""
     title: Title | None = None
+    """A working title, at most 200 characters; null: none."""
     brand_name: Brand | None = None
+    """The brand, which the agents then keep to; at most 100 characters."""
     duration: Annotated[int, Field(ge=1, le=60)] = 15
     """Seconds of the finished video, met exactly."""
     aspect_ratio: AspectRatio = "9:16"
+    """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     framework: Framework | None = None
+    """`AIDA`, `PAS` or `BAB`: the order in which the ad argues; null: the recipe's."""
     num_scenes: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Number of scenes; null: as many as the framework has for this duration."""
     seed: Seed = 0
+    """The same seed makes the same ad, as long as models and settings are the same."""
 
 
 class QualityBody(Plain):
@@ -81,16 +76,22 @@ class GenerationCreate(Plain):
     """Body of `POST /api/v1/generations`."""
 
     recipe: Annotated[str, Field(max_length=100)] = "master"
+    """Name of a recipe: `master` (all agents), `express` (no critics), `classic`, `interactive`, or the server's
+    own."""
     brief: BriefBody
+    """What the ad is for."""
     references: Annotated[list[ReferenceBody | PictureSource], Field(max_length=MAX_REFERENCES)] = Field(
         default_factory=list
     )
     """Files, base64 or artifact ids; as an object with a role, or bare."""
     reference_roles: ReferenceRoles = Field(default_factory=list)
+    """What the references show, in their order; empty: by their files' names, else `product`."""
     coherence: CoherenceBody | None = None
+    """Settings that differ from the recipe's; null: none."""
     approvals: tuple[StageName, ...] | None = None
     """Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end."""
     quality: QualityBody | None = None
+    """What is measured and demanded; null: as the recipe says."""
     storyboard: Storyboard | None = None
     """Scenes of your own: no agent writes them."""
     use_llm: bool = True
@@ -112,42 +113,68 @@ class GenerationObject(Plain):
     """One generation, by the contract's names. A row of a list; `GenerationDetail` holds what was made as well."""
 
     id: str
+    """Id of the generation."""
     user_id: str
+    """Id of the owner."""
     title: str | None
+    """Its working title; null: none was given."""
     prompt: str
+    """What the ad is for."""
     duration: int
+    """Seconds of the finished video."""
     aspect_ratio: AspectRatio
+    """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     status: GenerationStatus
+    """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     progress: Annotated[int, Field(ge=0, le=100)]
+    """Percent of the whole, 0 to 100."""
     current_stage: StageName | None
+    """The stage that runs, waits for approval, or will be resumed; null before the first and after the last."""
     current_step: str | None
+    """The step at work, such as `storyboard/scene-002`; null: none."""
     video_path: str | None
     """The same as `video_url`: files are only reached through the server."""
     video_url: str | None
+    """Address of the finished video; null before there is one."""
     thumbnail_url: str | None
+    """Address of its picture (JPEG); null before there is one."""
     framework: str
     """`master_mode` for the recipe `master`, as in the contract; else PAS, BAB or AIDA."""
     num_scenes: int | None
+    """Number of scenes; null: the framework's own count."""
     generation_time_seconds: int | None
     """From the order to the end, waiting included."""
     cost: Annotated[None, Field(description="Always null: the models run on your own machines.")] = None
     error_message: str | None
+    """Why it failed; null: it did not."""
     coherence_settings: CoherenceSettings
+    """How the scenes are kept alike."""
     seed_value: int
+    """The seed that it is made with."""
     cancellation_requested: bool
+    """Whether a cancel was asked for; it stops at its next denoising step."""
     model: str | None
     """The video model."""
     use_llm: bool
+    """False: no agent is asked, and every scene shows the prompt itself."""
     generation_group_id: str | None
+    """The comparison that it belongs to; null: none."""
     parent_generation_id: str | None
+    """The generation that it is an edited version of; null: none."""
     created_at: datetime
+    """When it was made, UTC."""
     completed_at: datetime | None
+    """When it was finished, UTC; null before that."""
     recipe: str
+    """Name of its recipe."""
     stages: tuple[StageName, ...]
     """Those that run in this generation."""
     approvals: tuple[StageName, ...]
+    """Stages after which it waits for its owner."""
     quality_dimensions: tuple[str, ...]
+    """What is measured."""
     quality_gate: QualityGate
+    """What a scene must reach, else it is made again."""
     warnings: list[str] = Field(default_factory=list)
     """What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
     and why."""
@@ -157,23 +184,34 @@ class MessageObject(Plain):
     """One utterance of an agent, of the owner or of the assistant."""
 
     role: AgentRole
+    """Who speaks: an agent, the owner (`user`) or the assistant that answers the owner."""
     iteration: int
+    """The draft that it is about, counted from 1."""
     content: str
+    """What is said."""
     scene_number: int | None
+    """The scene that it is about; null: the whole ad."""
     score: float | None
+    """A critic's score, 0 to 100; null: nothing was scored."""
     timestamp: datetime
+    """When, UTC."""
 
 
 class GenerationDetail(GenerationObject):
+    """One generation with everything that was made."""
+
     llm_specification: Json | None
     """The story stage's result: the story, its drafts with their critiques, and the entities."""
     scene_plan: Json | None
     """The scenes stage's result, cohesion analysis included."""
     llm_conversation_history: list[MessageObject]
+    """What the agents, the owner and the assistant said, oldest first."""
     temp_clip_paths: list[str]
     """Addresses of the scenes' clips."""
     num_clips: int
+    """Clips that are made."""
     references: list[Json]
+    """The reference images: `artifact`, `role`, `filename`, `weight`."""
     manifest: Json
     """Models, revisions and library versions that it is made with."""
     facts: BriefFacts | None = None
@@ -186,47 +224,77 @@ class GenerationDetail(GenerationObject):
 
 
 class EventList(Plain):
+    """Events of a generation."""
+
     items: list[Event]
+    """Oldest first."""
     has_more: bool
+    """Whether more follow behind these."""
 
 
 class TakeObject(Plain):
     """An immutable result of a step; the `current` one is used."""
 
     id: str
+    """Id of the take."""
     kind: TakeKind
+    """`reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad)."""
     scene_number: int | None
+    """The scene, counted from 1; null: the whole ad."""
     artifact: str
+    """sha256 of the file."""
     url: str
+    """Address of the file."""
     step: str
+    """The step that made it: `storyboard/scene-002`."""
     current: bool
+    """Whether it is the one in use."""
     provenance: Json
+    """Everything that it was made from: request, model, seeds, sources."""
     created_at: datetime
+    """When it was made, UTC."""
 
 
 class TakeList(Plain):
+    """The results of a generation's steps."""
+
     items: list[TakeObject]
+    """Oldest first."""
 
 
 class Conversation(Plain):
+    """What the agents, the owner and the assistant said."""
+
     generation_id: str
+    """Id of the generation."""
     messages: list[MessageObject]
+    """Oldest first."""
 
 
 class ApproveBody(Plain):
+    """Body of `POST /api/v1/generations/{id}/approve`."""
+
     stage: StageName
+    """The stage that waits."""
     notes: Words | None = None
+    """A remark that is kept in the conversation; it changes nothing."""
     selected_indices: Annotated[tuple[int, ...], Field(max_length=100)] | None = None
+    """0-based, which of the stage's outputs are kept; null: as the stage has them."""
 
 
 class RegenerateBody(Plain):
     """What to regenerate: a stage, one scene of it, or what one take shows."""
 
     stage: StageName | None = None
+    """The stage to make again; or name `take_id`."""
     scene_number: Annotated[int, Field(ge=1)] | None = None
+    """Only this scene of the stage, counted from 1; null: all of it."""
     take_id: str | None = None
+    """What to make again, by one of its takes."""
     feedback: Words | None = None
+    """What should be otherwise, in words; at most 2,000 characters."""
     modifications: Modifications | None = None
+    """What is set outright instead of in words."""
 
     @model_validator(mode="after")
     def _one_target(self) -> RegenerateBody:
@@ -245,20 +313,48 @@ class CorrectBody(Plain):
 
 
 class SelectBody(Plain):
+    """Body of `POST /api/v1/generations/{id}/select`."""
+
     take_id: str
+    """The take to use from now on."""
 
 
 class Deleted(Plain):
+    """What was deleted."""
+
     id: str
+    """Id of what is gone."""
     deleted: bool = True
+    """Always true: what could not be deleted is an error."""
+
+
+class GenerationPage(Plain):
+    """One page of generations, as the contract pages."""
+
+    items: list[GenerationObject]
+    """Newest first."""
+    total: int
+    """How many there are in all."""
+    limit: int
+    """How many a page holds at most."""
+    offset: int
+    """How many stand before this page."""
+    has_more: bool
+    """Whether more follow behind these."""
 
 
 class GroupObject(Plain):
     """Generations made to be compared, and the winner once it is chosen."""
 
     id: str
+    """Id of the comparison."""
     user_id: str
+    """Id of the owner."""
     comparison_type: ComparisonType
+    """What the generations differ in: `settings` or `prompt`."""
     winner_generation_id: str | None
+    """The generation that was chosen; null: none yet."""
     created_at: datetime
+    """When it was made, UTC."""
     generations: list[GenerationObject]
+    """In the order of their variations."""

@@ -235,29 +235,38 @@ class Frame(Plain):
     """One event as the contract's message."""
 
     type: FrameType
+    """What kind of message it is."""
     session_id: str
+    """Id of the session; it is also the id of its generation."""
     seq: int
     """Counts from 1 without a gap; `?after=seq` continues behind it."""
     event: EventKind
     """What happened, by the log's own name."""
     stage: SessionStage | None
+    """The stage that it is about; null: the session as a whole."""
     progress: int | None
     """Percent of the whole session when the event was made, where it says so. It falls only when the owner
     has something regenerated."""
     scene_number: int | None
+    """The scene that it is about, counted from 1; null: none."""
     message: str
+    """One sentence for people."""
     severity: Severity
+    """`info`; `warning`: something was done otherwise than asked; `error`: it failed."""
     data: Json
     """`stage_complete`: `awaiting_approval`, `next_stage`. `conversation_update`: an entry of the conversation. Else
     the event's own: `step`, and of a denoising step `done` and `total`."""
     timestamp: datetime
+    """When, UTC."""
 
 
 class Heartbeat(Plain):
     """Nothing happened for a while, and the connection is still open."""
 
     type: Literal["heartbeat"] = "heartbeat"
+    """Distinguishes it from other frames."""
     session_id: str
+    """Id of the session; it is also the id of its generation."""
     seq: int
     """Of the newest frame that was sent."""
 
@@ -266,7 +275,9 @@ class Pong(Plain):
     """The answer to a frame `ping`, or `{"type": "ping"}`: the connection stands, and nothing else happened."""
 
     type: Literal["pong"] = "pong"
+    """Distinguishes it from other frames."""
     session_id: str
+    """Id of the session; it is also the id of its generation."""
     seq: int
     """`seq` of the newest frame that was sent."""
 
@@ -275,10 +286,13 @@ class ErrorFrame(Plain):
     """What came from the client could not be used. Nothing has changed."""
 
     type: Literal["error"] = "error"
+    """Distinguishes it from other frames."""
     session_id: str
+    """Id of the session; it is also the id of its generation."""
     seq: int
     """Of the newest frame that was sent; an error is no event of its own."""
     error: ErrorBody
+    """As in every error answer."""
 
 
 def frame_of(session_id: str, event: Event, recipe: Recipe) -> Frame:

@@ -27,13 +27,14 @@ from serving.gateway.services import services
 class ChatCompletion(BaseModel):
     """OpenAI's chat completion request. A field that the model's engine cannot honour is refused, never ignored."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """A chat model of `/v1/models`, or `MODEL:ADAPTER` for one of its LoRA adapters."""
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses."""
     stream: bool | None = None
+    """True: the answer comes as server-sent events, a piece at a time."""
 
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])

@@ -20,12 +20,16 @@ class Start(Plain):
     """An earlier result to start from, by its artifact id: a picture, or the latents that a request kept."""
 
     artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """Its id: 64 hex digits."""
     strength: Unit = 0.8
     """1.0 keeps nothing of it, 0.0 all."""
 
 
 class ImageCoherence(SharedNoise):
+    """What a picture has in common with others."""
+
     start: Start | None = None
+    """An earlier result to start from; null: from noise."""
     keep_latents: bool = False
     """Keep the clean latents as an artifact, for a later `start` without the loss of a trip through pixels."""
 
@@ -34,15 +38,19 @@ class ImageGeneration(Sampling):
     """Body of `POST /v1/images/generations`."""
 
     n: Annotated[int, Field(ge=1, le=MAX_OUTPUTS)] = 1
+    """Pictures to draw, 1 to 10."""
     size: SizeText = "auto"
+    """`WIDTHxHEIGHT` in pixels, or `auto` for the model's own."""
     seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=MAX_OUTPUTS)] | None = None
     """One per output, or one for all: output 0 uses it as it is, output k one derived from it."""
     response_format: Literal["b64_json", "url"] = "b64_json"
     """`url` is a path on this server: `/v1/artifacts/{sha256}`."""
     output_format: OutputFormat = "png"
+    """`png`, `jpeg` or `webp`."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 100
     """Quality of JPEG and WebP; 100 stands for this server's own choice, as OpenAI's default is 100."""
     coherence: ImageCoherence = ImageCoherence()
+    """What the picture has in common with others."""
     background: Literal["auto", "opaque"] | None = None
     """No model here draws transparency."""
     quality: str | None = None
@@ -52,7 +60,9 @@ class ImageGeneration(Sampling):
     moderation: Literal["auto", "low"] | None = None
     """Taken for compatibility; not used."""
     stream: Literal[False] | None = None
+    """Pictures come whole: only false can be asked for."""
     partial_images: Literal[0] | None = None
+    """Pictures come whole: only 0 can be asked for."""
 
     def unused(self) -> tuple[str, ...]:
         """Notes on fields that are accepted and not used."""
@@ -73,6 +83,7 @@ class ImageEdit(ImageGeneration):
     """
 
     image: Annotated[list[PictureSource], Field(min_length=1, max_length=MAX_PICTURES)]
+    """One to three pictures: files, base64 or artifact ids."""
     mask: PictureSource | None = None
     """Transparent parts are repainted; in a picture without transparency, white ones."""
     strength: Unit | None = None
@@ -96,12 +107,17 @@ class ImageObject(Plain):
     """One image that was made."""
 
     b64_json: str | None = None
+    """The file as base64; null with `response_format=url`."""
     url: str | None = None
+    """Address of the file; null with `response_format=b64_json`."""
     revised_prompt: str | None = None
+    """The prompt that was used, where it is not the one that was sent."""
     seed: int
+    """The seed of this output."""
     artifact: str
     """sha256 of the file."""
     latents_artifact: str | None = None
+    """Id of the latents that were kept for `start`; null: none were asked for."""
     noise_sha256: str
     """sha256 of the float32 start noise."""
     notes: tuple[str, ...] = ()
@@ -113,11 +129,19 @@ class ImageObject(Plain):
 
 
 class ImagesResponse(Plain):
+    """Pictures that were made."""
+
     created: int
     """Unix seconds."""
     data: list[ImageObject]
+    """One for each output, in order."""
     model: str
+    """The model that drew them."""
     size: str
+    """`WIDTHxHEIGHT` in pixels."""
     output_format: OutputFormat
+    """`png`, `jpeg` or `webp`."""
     background: Literal["opaque"] = "opaque"
+    """No model here draws transparency."""
     notes: tuple[str, ...] = ()
+    """What was not done as asked."""

@@ -48,7 +48,9 @@ class IpAdapter(Plain):
     method: AdapterMethod = "full"
     """`full`: everything; `style`: look without layout; `composition`: layout without look."""
     begin_step_percent: Unit = 0.0
+    """Where in the denoising the images begin to act, 0 to 1 (its end)."""
     end_step_percent: Unit = 1.0
+    """Where in the denoising the images cease to act, 0 to 1 (its end)."""
     role: ReferenceRole | Annotated[list[ReferenceRole], Field(min_length=1, max_length=MAX_PICTURES)] = "product"
     """What the images show: one for all, or one per image in their order."""
     mask: PictureSource | None = None
@@ -75,6 +77,7 @@ class SharedNoise(Plain):
     """Start noise that several requests have in common, so that their pictures resemble each other."""
 
     shared_seed: Seed = 0
+    """Seed of the noise that they have in common."""
     shared_strength: Unit = 0.0
     """0: none of it; 1: all start from the same noise. It is the correlation between the noises."""
 
@@ -83,14 +86,19 @@ class Sampling(Plain):
     """How a picture or clip is sampled. Fields that are left out are as the model's description says."""
 
     prompt: Prompt
+    """What to show, at most 5,000 characters."""
     model: str | None = None
     """One of `/v1/models`; none: the first of its kind."""
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)] = ""
+    """What the picture must not show, at most 5,000 characters; empty: nothing is excluded."""
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    """Denoising steps, 1 to 200; null: the model's default."""
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
+    """How strictly the prompt is followed, 0 to 30; null: the model's default."""
     lora: LoraUse | list[LoraUse] = Field(default_factory=list)
     """LoRAs that the model's description lists."""
     ip_adapter: IpAdapter | None = None
+    """Reference pictures, and how they act; null: none."""
     deterministic: bool = False
     """Run alone and without approximating caches: the same bits whatever else the server does."""
     user: str | None = None

@@ -46,7 +46,10 @@ class ScoreBody(Plain):
 
 
 class ScoreList(Plain):
+    """Scores of a video."""
+
     object: Literal["list"] = "list"
+    """OpenAI's name for this kind of object."""
     sha256: str
     """Of the video that was scored."""
     data: list[Score]

@@ -25,7 +25,7 @@ from serving.gateway.generations.routes import (
     get_generation,
     listed,
 )
-from serving.gateway.generations.schemas import GenerationObject, GroupObject, Page
+from serving.gateway.generations.schemas import GenerationPage, GroupObject
 from serving.gateway.generations.views import generation_object, group_object, video_url
 from serving.gateway.orders import AdIntake, Idempotent, flat_field
 from serving.gateway.original.quality_report import quality_report
@@ -104,7 +104,7 @@ async def list_generations(
     offset: PageOffset = 0,
     status: Annotated[list[GenerationStatus] | None, Query()] = None,
     q: Annotated[str | None, Query(max_length=200, description="Text in the prompt")] = None,
-) -> Page[GenerationObject]:
+) -> GenerationPage:
     """The caller's generations of all recipes, newest first."""
     return await listed(request, limit, offset, tuple(status or ()), (), q)
 

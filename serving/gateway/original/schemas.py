@@ -22,25 +22,34 @@ class AdFields(Plain):
     """The fields that one ad and all ads of a comparison share."""
 
     framework: Framework | None = None
+    """`AIDA`, `PAS` or `BAB`: the order in which the ad argues; null: the recipe's."""
     duration: Annotated[int, Field(ge=9, le=60)] = 15
+    """Seconds of the finished video, 9 to 60."""
     aspect_ratio: AspectRatio = "9:16"
+    """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     title: Title | None = None
+    """A working title, at most 200 characters; null: none."""
     brand_name: Brand | None = None
+    """The brand, which the agents then keep to; at most 100 characters."""
     num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Number of scenes; null: as many as the framework has for this duration."""
     use_llm: bool = True
     """False: no agent is asked, and every scene shows the prompt itself."""
     accept_out_of_domain: bool = False
     """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
     coherence_settings: CoherenceBody | None = None
+    """How the scenes are kept alike; fields that are left out are as the recipe says."""
 
 
 class GenerateBody(AdFields):
     """Body of `POST /api/generations/generate`."""
 
     prompt: AdPrompt
+    """What the ad is for, 10 to 5,000 characters."""
     reference_images: Annotated[list[PictureSource], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
     """Files, base64 or artifact ids."""
     reference_roles: ReferenceRoles = Field(default_factory=list)
+    """What they show, in their order; empty: by their files' names, else `product`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,16 +60,23 @@ class GenerateBody(AdFields):
 
 
 class VariationBody(Plain):
+    """What one generation of a comparison has of its own: its settings or its prompt."""
+
     prompt: AdPrompt | None = None
+    """In a comparison of type `prompt`."""
     coherence_settings: CoherenceBody | None = None
+    """In a comparison of type `settings`; `{}` is the recipe's own."""
 
 
 class ParallelBody(AdFields):
     """Body of `POST /api/generations/generate/parallel`."""
 
     base_prompt: AdPrompt
+    """What all of them are for, 10 to 5,000 characters."""
     variations: Annotated[list[VariationBody], Field(min_length=MIN_VARIATIONS, max_length=MAX_VARIATIONS)]
+    """One for each generation."""
     comparison_type: ComparisonType
+    """What the generations differ in: `settings` or `prompt`."""
 
     @model_validator(mode="after")
     def _vary_what_is_compared(self) -> ParallelBody:
@@ -76,61 +92,91 @@ class ParallelBody(AdFields):
 
 
 class Accepted(Plain):
+    """A generation that was taken in."""
+
     generation_id: str
+    """Id of the generation."""
     status: GenerationStatus
+    """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     message: str
+    """One sentence for people."""
 
 
 class GroupAccepted(Plain):
+    """Generations that were taken in to be compared."""
+
     group_id: str
+    """Id of the comparison."""
     generation_ids: list[str]
+    """In the order of the variations."""
     comparison_type: ComparisonType
+    """What the generations differ in: `settings` or `prompt`."""
     status: GenerationStatus = "pending"
+    """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     message: str
+    """One sentence for people."""
 
 
 class StatusObject(Plain):
     """Status and progress of a generation, for polling."""
 
     generation_id: str
+    """Id of the generation."""
     status: GenerationStatus
+    """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     progress: int
+    """Percent of the whole, 0 to 100."""
     current_step: str | None
+    """The part of the work, for people; null: none."""
     video_url: str | None
+    """Address of the finished video; null before there is one."""
     error_message: str | None
+    """Why it failed; null: it did not."""
     cancellation_requested: bool
+    """Whether a cancel was asked for; it stops at its next denoising step."""
 
 
 class WinnerBody(Plain):
+    """Body of `POST /api/generations/comparison/{group_id}/winner`."""
+
     generation_id: str
+    """One of the comparison's generations."""
 
 
 class QualityMetricObject(Plain):
     """The contract's QualityMetric: one measured value."""
 
     id: str
+    """Id of the value."""
     generation_id: str
+    """Id of the generation."""
     scene_number: int | None
     """None: the finished video."""
     metric_name: str
+    """What was measured: `vbench.temporal_flickering`."""
     metric_value: float
+    """On the metric's own scale."""
     model_name: str | None
     """The learned model behind the value; None for a formula."""
     created_at: datetime
+    """When it was made, UTC."""
 
 
 class QualityReport(Plain):
     """The quality metrics of a generation. One that could not be measured is null, and `reasons` says why."""
 
     generation_id: str
+    """Id of the generation."""
     metrics: dict[str, float | None]
     """`image_quality_score` and `video_quality_score` (0 to 100), and every dimension on its own scale: of the finished
     video where it is measured as a whole, else the mean over the scenes."""
     reasons: dict[str, str]
+    """Why a metric has no value, by its name."""
     formulas: dict[str, str]
     """What the two scores are means of."""
     fidelity: dict[str, Fidelity]
     """How near each value is to the published metric; `toy`: by weights that know a toy world only."""
     quality_metrics: list[QualityMetricObject]
+    """The contract's rows: every value that was measured."""
     scores: list[Score]
     """The same with everything that must agree before two values may be compared."""
