@@ -5,12 +5,15 @@ RequestIds ─> Measured ─> Gate ─> BodyLimit ─> routes
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Annotated, Any
 
 from fastapi import FastAPI
+from pydantic import Field
 
+from pipelines.records import Event
 from serving.gateway import health
 from serving.gateway.auth import routes as auth
 from serving.gateway.auth.gate import PUBLIC, Gate
@@ -18,12 +21,16 @@ from serving.gateway.events import EventStreams
 from serving.gateway.generations import routes as generations
 from serving.gateway.interactive import routes as interactive
 from serving.gateway.interactive import socket as session_socket
+from serving.gateway.interactive.schemas import SessionCommand
+from serving.gateway.interactive.views import SessionMessage
 from serving.gateway.master_mode import routes as master_mode
+from serving.gateway.master_mode.schemas import ProgressUpdate
 from serving.gateway.metrics import HttpMetrics
 from serving.gateway.middleware import BodyLimit, Measured, RequestIds
 from serving.gateway.openai import artifacts, chat, images, models, scores, videos
+from serving.gateway.openai.chat import ChatStreamItem
 from serving.gateway.openai.models import model_list
-from serving.gateway.openapi import TAGS, describe, operation_id
+from serving.gateway.openapi import DESCRIPTION, SERVERS, TAGS, describe, operation_id
 from serving.gateway.original import routes as original
 from serving.gateway.problems import ErrorResponse, install
 from serving.gateway.services import MEGABYTE, Services
@@ -45,19 +52,36 @@ ROUTES = (
 )
 
 
+def _said(kind: Any, text: str) -> Any:
+    return Annotated[kind, Field(description=text)]
+
+
+STREAMED: Mapping[str, Any] = {
+    "GenerationStreamItem": _said(Event | ErrorResponse, "An event of a generation, or why its stream ends early."),
+    "ProgressStreamItem": _said(ProgressUpdate | ErrorResponse, "A step of master mode, or why its stream ends early."),
+    "ChatStreamItem": _said(ChatStreamItem, "A piece of an answer, or why it ends early; `[DONE]` follows the last."),
+    "SessionMessage": _said(SessionMessage, "What the WebSocket `/ws/{session_id}` sends, by its `type`."),
+    "SessionCommand": _said(SessionCommand, "What it takes; a text that is no JSON object is a chat `message`."),
+}
+"""What event streams and the WebSocket carry, by the name of the schema."""
+
+
 def described() -> FastAPI:
     """The routes with their OpenAPI document, without services: it can describe itself and serve nothing."""
     app = FastAPI(
         title="AdMint",
         version=version("admint"),
         summary="Ads from a brief, on your own machines.",
+        description=DESCRIPTION,
+        servers=[dict(each) for each in SERVERS],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         generate_unique_id_function=operation_id,
         responses={"default": {"model": ErrorResponse}},
     )
     for routes in ROUTES:
         app.include_router(routes.router)
-    describe(app, PUBLIC)
+    describe(app, PUBLIC, STREAMED)
     return app
 
 

@@ -25,6 +25,7 @@ from pipelines.errors import PipelineError
 from pipelines.records import Event, Generation, GenerationStatus
 from pipelines.store.generation_index import Head
 from serving.gateway.problems import Problem
+from serving.gateway.requests import COMPONENT
 
 POLL_SECONDS = 0.02
 """How often the gateway polls for news, while there is a follower."""
@@ -200,6 +201,18 @@ def sse_response(followed: AsyncGenerator[Event | None, None], frames: Frames) -
                     yield frame
 
     return EventSourceResponse(body(), headers=HEADERS)
+
+
+def stream_content(item: str) -> dict[str, object]:
+    """What an OpenAPI document says of a stream whose frames carry the schema `item` as their data."""
+    return {
+        "schema": {
+            "type": "string",
+            "description": f"Server-sent events; the data of each is a `{item}`",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": COMPONENT.format(model=item)},
+        }
+    }
 
 
 def event_frame(event: Event) -> list[bytes]:

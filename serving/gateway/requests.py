@@ -27,6 +27,8 @@ MAX_FIELDS = 200
 MAX_FIELD_BYTES = 1024 * 1024
 """All text fields together."""
 MAX_DEPTH = 4
+COMPONENT = "#/components/schemas/{model}"
+"""Where an OpenAPI document keeps the schema of a model."""
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -66,10 +68,9 @@ async def parse_body(
 
 
 def body_schema(model: type[BaseModel], types: tuple[str, ...]) -> dict[str, Any]:
-    """What `openapi_extra` says of a body that a route reads by `parse_body`."""
-    schema = model.model_json_schema()
-    whole = _inlined(schema, schema.get("$defs", {}))
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": whole} for media_type in types}}}
+    """What `openapi_extra` says of a body that a route reads by `parse_body`. `openapi.describe` names its schemas."""
+    schema = model.model_json_schema(ref_template=COMPONENT)
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema} for media_type in types}}}
 
 
 async def _json(request: Request) -> Any:
@@ -85,18 +86,6 @@ def _text_fields(model: type[BaseModel]) -> frozenset[str]:
         for name, field in model.model_fields.items()
         if field.annotation is str or set(get_args(field.annotation)) == {str, type(None)}
     )
-
-
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """`schema` without `$defs`: an OpenAPI document resolves references from its own root."""
-    if isinstance(schema, list):
-        return [_inlined(each, definitions) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        return {**_inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions), **rest}
-    return {key: _inlined(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
 async def read_multipart(request: Request, max_files: int, max_file_bytes: int) -> tuple[Pair, ...]:

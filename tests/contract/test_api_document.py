@@ -61,13 +61,65 @@ def test_every_operation_has_a_readable_name_a_known_tag_and_words_of_its_own(do
     assert not [name for name, operation in operations.items() if not operation.get("description")]
 
 
-def test_every_json_body_has_an_example(operations):
-    without = [
-        operation["operationId"]
-        for operation in operations.values()
-        if "example" not in operation.get("requestBody", {}).get("content", {}).get("application/json", {"example": 0})
-    ]
-    assert without == ["interactive_inpaint"], "a mask is no text: docs/api.md shows this one"
+def fields(node, place=""):
+    """Every property of the schemas in a part of the document, with its place."""
+    if isinstance(node, list):
+        for each in node:
+            yield from fields(each, place)
+    if isinstance(node, dict):
+        for name, each in node.items():
+            if name == "properties":
+                yield from ((f"{place}.{own}", schema) for own, schema in each.items())
+            if name != "example":
+                yield from fields(each, f"{place}.{name}")
+
+
+def test_every_field_parameter_and_operation_says_what_it_is(document, operations):
+    silent = [name for name, schema in document["components"]["schemas"].items() if not schema.get("description")]
+    silent += [place for place, each in fields(document) if not each.get("description")]
+    for (method, path), operation in operations.items():
+        silent += [] if operation.get("description") else [f"{method} {path}"]
+        silent += [
+            f"{method} {path} {parameter['name']}"
+            for parameter in operation.get("parameters", ())
+            if not parameter.get("description")
+        ]
+    silent += [tag["name"] for tag in document["tags"] if not tag.get("description")]
+    silent += [server["url"] for server in document["servers"] if not server.get("description")]
+    assert document["info"]["description"]
+    assert not silent, "say in a docstring below it what it is: unit, range, what the default means"
+
+
+def test_every_body_is_a_schema_with_a_name_and_has_an_example(operations):
+    for operation in operations.values():
+        for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
+            assert media["schema"].keys() == {"$ref"}, (operation["operationId"], media_type)
+            assert media.get("example"), (operation["operationId"], media_type)
+
+
+def test_what_streams_and_sockets_carry_is_told_apart_by_its_type(document):
+    schemas = document["components"]["schemas"]
+    kinds = schemas["SessionMessage"]["discriminator"]["mapping"]
+    assert {"stage_progress", "stage_complete", "stage_error", "conversation_update", "heartbeat", "error"} <= set(
+        kinds
+    )
+    for name, reference in kinds.items():
+        assert schemas[reference.rpartition("/")[2]]["properties"]["type"]["const"] == name
+    assert set(schemas["SessionCommand"]["discriminator"]["mapping"]) == {"chat", "ping"}
+    streams = {
+        content["text/event-stream"]["schema"]["contentSchema"]["$ref"].rpartition("/")[2]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for content in [operation["responses"].get("200", {}).get("content", {})]
+        if "text/event-stream" in content
+    }
+    assert streams == {"GenerationStreamItem", "ProgressStreamItem", "ChatStreamItem"}
+
+
+def test_the_codes_of_errors_are_a_closed_list(document):
+    schemas = document["components"]["schemas"]
+    assert schemas["ErrorCode"]["enum"] == list(CODES)
+    assert schemas["ErrorBody"]["properties"]["code"]["$ref"].endswith("/ErrorCode")
 
 
 def test_every_answer_has_the_request_id_and_every_error_the_one_shape(document, operations):

@@ -13,7 +13,7 @@ from pipelines.records import Generation, GenerationStatus
 from pipelines.report.record import RunRecord
 from serving.gateway import orders
 from serving.gateway.auth.gate import owner
-from serving.gateway.events import ENDED, MAX_SEQ, cursor, event_frame, event_streams, sse_response
+from serving.gateway.events import ENDED, MAX_SEQ, cursor, event_frame, event_streams, sse_response, stream_content
 from serving.gateway.generations.schemas import (
     ApproveBody,
     Conversation,
@@ -46,7 +46,10 @@ BODY_TYPES = (JSON_TYPE, FORM_TYPE)
 MAX_PAGE, MAX_OFFSET, MAX_EVENTS = 100, 1_000_000, 1000
 EVENT_STREAM = "text/event-stream"
 STREAM_RESPONSES: dict[int | str, dict[str, object]] = {
-    200: {"description": "The log; as a stream to who accepts one", "content": {EVENT_STREAM: {}}},
+    200: {
+        "description": "The log; as a stream to who accepts one",
+        "content": {EVENT_STREAM: stream_content("GenerationStreamItem")},
+    },
     204: {"description": "The stream has ended and there is nothing past the cursor: do not reconnect"},
 }
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]

@@ -353,3 +353,14 @@ class ChatMessage(Plain):
     """The scene that is selected on the page, for a message that names none."""
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     """The client's name for this message: sent again with it, it counts once."""
+
+
+class Ping(Plain):
+    """Asks on the WebSocket whether the connection stands; answered with `pong`."""
+
+    type: Literal["ping"]
+    """Distinguishes it from a chat message."""
+
+
+SessionCommand = Annotated[ChatMessage | Ping, Field(discriminator="type")]
+"""What the WebSocket of a session takes; a text that is no JSON object is the `message` of a chat."""

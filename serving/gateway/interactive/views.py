@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from models.interfaces import Plain
 from pipelines.agents.prompting import story_lines
@@ -228,14 +229,9 @@ def _error(generation: Generation) -> str | None:
     return generation.error_message if generation.status == "failed" else None
 
 
-FrameType = Literal["stage_progress", "stage_complete", "stage_error", "conversation_update"]
-
-
 class Frame(Plain):
-    """One event as the contract's message."""
+    """One event as the contract's message, in what all four kinds of message share."""
 
-    type: FrameType
-    """What kind of message it is."""
     session_id: str
     """Id of the session; it is also the id of its generation."""
     seq: int
@@ -253,18 +249,69 @@ class Frame(Plain):
     """One sentence for people."""
     severity: Severity
     """`info`; `warning`: something was done otherwise than asked; `error`: it failed."""
-    data: Json
-    """`stage_complete`: `awaiting_approval`, `next_stage`. `conversation_update`: an entry of the conversation. Else
-    the event's own: `step`, and of a denoising step `done` and `total`."""
     timestamp: datetime
     """When, UTC."""
+
+
+class StageProgress(Frame):
+    """A stage is at work."""
+
+    type: Literal["stage_progress"] = "stage_progress"
+    """Distinguishes it from other messages."""
+    data: Json
+    """The event's own details: `step`, and of a denoising step `done` and `total`."""
+
+
+@with_config(ConfigDict(extra="allow", use_attribute_docstrings=True))
+class Completion(TypedDict):
+    """What a finished stage is followed by, beside the event's own details."""
+
+    awaiting_approval: bool
+    """Whether the session waits for its owner now."""
+    next_stage: NotRequired[SessionStage]
+    """What comes after it."""
+
+
+class StageComplete(Frame):
+    """A stage is finished: its owner is asked for approval, or the next stage begins."""
+
+    type: Literal["stage_complete"] = "stage_complete"
+    """Distinguishes it from other messages."""
+    data: Completion
+    """Whether the owner is asked, and what comes next."""
+
+
+@with_config(ConfigDict(extra="allow", use_attribute_docstrings=True))
+class Stop(TypedDict):
+    """Where a session stopped, beside the event's own details."""
+
+    stopped_at: NotRequired[WorkStage]
+    """The stage in which it stopped."""
+
+
+class StageError(Frame):
+    """The session failed or was cancelled; `message` says why."""
+
+    type: Literal["stage_error"] = "stage_error"
+    """Distinguishes it from other messages."""
+    data: Stop
+    """Where it stopped."""
+
+
+class ConversationUpdate(Frame):
+    """The owner said something, or was answered."""
+
+    type: Literal["conversation_update"] = "conversation_update"
+    """Distinguishes it from other messages."""
+    data: ConversationEntry
+    """The entry, as `conversation_history` holds it."""
 
 
 class Heartbeat(Plain):
     """Nothing happened for a while, and the connection is still open."""
 
     type: Literal["heartbeat"] = "heartbeat"
-    """Distinguishes it from other frames."""
+    """Distinguishes it from other messages."""
     session_id: str
     """Id of the session; it is also the id of its generation."""
     seq: int
@@ -275,7 +322,7 @@ class Pong(Plain):
     """The answer to a frame `ping`, or `{"type": "ping"}`: the connection stands, and nothing else happened."""
 
     type: Literal["pong"] = "pong"
-    """Distinguishes it from other frames."""
+    """Distinguishes it from other messages."""
     session_id: str
     """Id of the session; it is also the id of its generation."""
     seq: int
@@ -286,7 +333,7 @@ class ErrorFrame(Plain):
     """What came from the client could not be used. Nothing has changed."""
 
     type: Literal["error"] = "error"
-    """Distinguishes it from other frames."""
+    """Distinguishes it from other messages."""
     session_id: str
     """Id of the session; it is also the id of its generation."""
     seq: int
@@ -295,24 +342,37 @@ class ErrorFrame(Plain):
     """As in every error answer."""
 
 
+SessionMessage = Annotated[
+    StageProgress | StageComplete | StageError | ConversationUpdate | Heartbeat | Pong | ErrorFrame,
+    Field(discriminator="type"),
+]
+"""What the WebSocket of a session sends."""
+_FRAMES: Mapping[str, type[StageProgress | StageComplete | StageError | ConversationUpdate]] = {
+    "stage_progress": StageProgress,
+    "stage_complete": StageComplete,
+    "stage_error": StageError,
+    "conversation_update": ConversationUpdate,
+}
+
+
 def frame_of(session_id: str, event: Event, recipe: Recipe) -> Frame:
     kind = _type(event, recipe)
-    return Frame(
-        type=kind,
-        session_id=session_id,
-        seq=event.seq,
-        event=event.kind,
-        stage=_stage(event),
-        progress=100 if event.kind == "generation_completed" else event.data.get("progress"),
-        scene_number=event.scene_number,
-        message=event.message,
-        severity=event.severity,
-        data=_data(kind, event),
-        timestamp=event.created_at,
-    )
+    fields = {
+        "session_id": session_id,
+        "seq": event.seq,
+        "event": event.kind,
+        "stage": _stage(event),
+        "progress": 100 if event.kind == "generation_completed" else event.data.get("progress"),
+        "scene_number": event.scene_number,
+        "message": event.message,
+        "severity": event.severity,
+        "data": _data(kind, event),
+        "timestamp": event.created_at,
+    }
+    return _FRAMES[kind].model_validate(fields)
 
 
-def _type(event: Event, recipe: Recipe) -> FrameType:
+def _type(event: Event, recipe: Recipe) -> str:
     """A stage is complete when its owner is asked for it, not a moment earlier: an approval would be refused then."""
     if event.kind == "conversation":
         return "conversation_update"
@@ -339,12 +399,12 @@ def _internal_stage(event: Event) -> StageName | None:
     return named if named in WORK_STAGE else None
 
 
-def _data(kind: FrameType, event: Event) -> Json:
+def _data(kind: str, event: Event) -> Json:
     if kind == "conversation_update":
         return {
             "role": event.data["role"],
             "content": event.message,
-            "timestamp": event.created_at.isoformat(),
+            "timestamp": event.created_at,
             "scene_number": event.scene_number,
         }
     own = {name: value for name, value in event.data.items() if name not in ("stage", "next_stage", "progress")}

@@ -21,7 +21,7 @@ from pipelines.recipe import StageName
 from pipelines.records import Event, Generation
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
-from serving.gateway.events import ENDED, cursor, event_streams, sse_response
+from serving.gateway.events import ENDED, cursor, event_streams, sse_response, stream_content
 from serving.gateway.generations.schemas import Conversation
 from serving.gateway.generations.views import MASTER, message_object
 from serving.gateway.master_mode.schemas import StoryAccepted, StoryRequest, StoryResponse
@@ -42,7 +42,10 @@ ORDER_RESPONSES: dict[int | str, dict[str, object]] = {
     202: {"model": StoryAccepted, "description": "Accepted, with `Prefer: respond-async`"},
 }
 PROGRESS_RESPONSES: dict[int | str, dict[str, object]] = {
-    200: {"description": "The steps, live until the end", "content": {"text/event-stream": {}}},
+    200: {
+        "description": "The steps, live until the end",
+        "content": {"text/event-stream": stream_content("ProgressStreamItem")},
+    },
     204: {"description": "The stream has ended and there is nothing past the cursor: do not reconnect"},
 }
 ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]

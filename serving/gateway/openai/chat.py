@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -19,8 +19,9 @@ from models.spec import ChatModelSpec
 from serving.backends.interface import Json, Spec
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
+from serving.gateway.events import stream_content
 from serving.gateway.pictures import Pictures
-from serving.gateway.problems import Problem, problem_response, refuse
+from serving.gateway.problems import ErrorResponse, Problem, problem_response, refuse
 from serving.gateway.services import services
 
 
@@ -37,13 +38,106 @@ class ChatCompletion(BaseModel):
     """True: the answer comes as server-sent events, a piece at a time."""
 
 
+class ChatText(BaseModel):
+    """What the model says, or a piece of it."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    role: str | None = None
+    """Always `assistant`, where it is given."""
+    content: str | None = None
+    """The text; of a piece, what comes next."""
+
+
+class ChatUsage(BaseModel):
+    """What an answer took."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    prompt_tokens: int
+    """Tokens of the messages."""
+    completion_tokens: int
+    """Tokens of the answer."""
+    total_tokens: int
+    """Both together."""
+
+
+class ChatChoice(BaseModel):
+    """One answer."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    index: int
+    """Counted from 0."""
+    message: ChatText
+    """What the model says."""
+    finish_reason: str | None
+    """`stop`: it ended by itself; `length`: it ran out of tokens."""
+
+
+class ChatAnswer(BaseModel):
+    """OpenAI's chat completion, as the model's engine gives it; engines add fields of their own."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    id: str
+    """Id of the answer."""
+    object: Literal["chat.completion"]
+    """OpenAI's name for this kind of object."""
+    created: int
+    """Unix seconds."""
+    model: str
+    """The model that answered."""
+    choices: list[ChatChoice]
+    """One for each answer that was asked for."""
+    usage: ChatUsage | None = None
+    """What it took."""
+
+
+class ChatPiece(BaseModel):
+    """What is new of one answer."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    index: int
+    """Counted from 0."""
+    delta: ChatText
+    """The next piece."""
+    finish_reason: str | None = None
+    """Set in the last piece: `stop` or `length`."""
+
+
+class ChatChunk(BaseModel):
+    """One event of a chat completion that is streamed. The last event is the text `[DONE]`."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    id: str
+    """Id of the answer, the same in all its events."""
+    object: Literal["chat.completion.chunk"]
+    """OpenAI's name for this kind of object."""
+    created: int
+    """Unix seconds."""
+    model: str
+    """The model that answers."""
+    choices: list[ChatPiece]
+    """What is new; empty in the event that only reports `usage`."""
+    usage: ChatUsage | None = None
+    """What it took, at the end and where `stream_options` asks for it."""
+
+
+ChatStreamItem = ChatChunk | ErrorResponse
+"""What the data of an event is; an error ends the stream."""
+CHAT_RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {"model": ChatAnswer, "content": {"text/event-stream": stream_content("ChatStreamItem")}},
+}
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
 EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Proxies pass each event on at once."""
 
 
-@router.post("/completions", response_model=None)
+@router.post("/completions", response_model=None, responses=CHAT_RESPONSES)
 async def complete(request: Request, body: ChatCompletion) -> Response:
     """Answer a conversation; with `stream` as server-sent events, one per piece, then `[DONE]`."""
     found = services(request)
