@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import importlib.util
 import queue
-import secrets
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -132,8 +131,14 @@ class Ad:
     run: Path
     """The whole record as JSON: seeds, models, takes, messages, scores."""
     seed: int
+    """Of the ad; with it and the same models the same ad is made again."""
     seconds: float
     scores: tuple[Score, ...]
+    approval_status: Literal["approved", "needs_revision"] | None
+    """Whether the facts of the brief hold in story and scenes and their critics agree."""
+    warnings: tuple[str, ...]
+    """What is not approved and why, what is drawn otherwise than asked, what the models are: as a server's answers
+    have them."""
     notes: tuple[str, ...]
     """What must be known about this ad: what the models are, and what was done in another way than asked."""
 
@@ -308,6 +313,7 @@ def generate(
     """
     _check_packages()
     from configs import settings
+    from pipelines.coherence import random_seed
     from serving.ad_flags import AdFlags, new_folder
     from serving.profile_models import ad_planner
 
@@ -327,7 +333,7 @@ def generate(
         references=[str(file) for file in files],
         storyboard=None,
         recipe=recipe,
-        seed=secrets.randbelow(2**32) if seed is None else seed,
+        seed=random_seed() if seed is None else seed,
         anyway=anyway,
     )
     with _public_errors():
@@ -466,6 +472,8 @@ async def _make(
 
 
 def _ad(folder: Path, record: RunRecord) -> Ad:
+    from pipelines.report.verdict import warnings
+
     assert record.final is not None  # noqa: S101 - `generate` takes no recipe without `stitch`
     return Ad(
         generation_id=record.generation_id,
@@ -474,9 +482,11 @@ def _ad(folder: Path, record: RunRecord) -> Ad:
         thumbnail=folder / "thumbnail.jpg",
         report=folder / "report.html",
         run=folder / "run.json",
-        seed=record.brief.seed,
+        seed=record.brief.acting_seed,
         seconds=record.final.seconds,
         scores=tuple(map(_score, record.scores)),
+        approval_status=record.approval_status,
+        warnings=warnings(record.manifest, record.story, record.scenes),
         notes=record.notes,
     )
 

@@ -5,15 +5,23 @@ What a recipe asks beyond that (an ad has 9 to 60 seconds) is in `Recipe.limits`
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from models.interfaces import Plain, ReferenceRole, Unit
+from models.interfaces import Plain, ReferenceRole, Seed, Unit
 from models.spec import AspectRatio
 from pipelines.coherence import CoherenceSettings
 
 Framework = Literal["AIDA", "PAS", "BAB"]
+
+
+def _upper(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+FrameworkName = Annotated[Framework, BeforeValidator(_upper)]
+"""A framework as people write it: `pas` is PAS."""
 MAX_PROMPT = 5000
 MAX_REFERENCES = 3
 
@@ -49,7 +57,7 @@ class Brief(Plain):
     """Seconds of the finished video, met exactly, in frames."""
     aspect_ratio: AspectRatio = "9:16"
     """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
-    framework: Framework | None = None
+    framework: FrameworkName | None = None
     """None: the recipe's."""
     num_scenes: Annotated[int, Field(ge=1, le=20)] | None = None
     """None: the framework's own count for this duration."""
@@ -57,5 +65,10 @@ class Brief(Plain):
     """Reference images, at most three."""
     coherence: CoherenceSettings = CoherenceSettings()
     """How the scenes are kept alike."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """The same seed makes the same ad."""
+    seed: Seed
+    """The same seed makes the same ad. Whoever makes a brief draws one where nobody gave it (`AdPlanner`)."""
+
+    @property
+    def acting_seed(self) -> int:
+        """The seed that acts: that of the coherence settings where they have one."""
+        return self.seed if self.coherence.seed_value is None else self.coherence.seed_value

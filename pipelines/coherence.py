@@ -7,6 +7,7 @@ The four settings of the contract switch the mechanisms; the knobs behind them t
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,6 +15,8 @@ from pydantic import Field
 from models.interfaces import AdapterBlocks, AdapterSettings, NoiseSpec, Plain, Unit
 
 SeedPolicy = Literal["fixed", "derived", "blend", "exact"]
+EXACT_IN_JSON = 2**53
+"""Seeds that the program draws stay below it: JavaScript rounds larger integers."""
 
 
 class CoherenceSettings(Plain):
@@ -48,6 +51,11 @@ class CoherenceSettings(Plain):
     adapter_end: Unit = 1.0
     """Where in the denoising the references cease to act, 0 to 1 (its end)."""
 
+    @property
+    def acting(self) -> CoherenceSettings:
+        """The settings as they act: without seed control every scene is independent, whatever policy is set."""
+        return self if self.use_seed_control else self.model_copy(update={"seed_policy": "derived"})
+
 
 class ScenePlan(Plain):
     """How one scene is kept coherent with the others."""
@@ -68,6 +76,11 @@ class ScenePlan(Plain):
     """Whether the reference images condition the scene."""
     adapter: AdapterSettings
     """How strongly, where and when they do."""
+
+
+def random_seed() -> int:
+    """A fresh seed for what was asked for without one, 0 to EXACT_IN_JSON - 1."""
+    return secrets.randbelow(EXACT_IN_JSON)
 
 
 def derived_seed(seed: int, *parts: object) -> int:
@@ -108,7 +121,7 @@ def _plan_scene(
 
 
 def _noise(settings: CoherenceSettings, root: int, purpose: str, number: int) -> NoiseSpec:
-    policy = settings.seed_policy if settings.use_seed_control else "derived"
+    policy = settings.acting.seed_policy
     if policy == "exact":
         if settings.shared_seed is None:
             return NoiseSpec(seed=root)

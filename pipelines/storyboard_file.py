@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ConfigDict, Field, StringConstraints, Validat
 
 from models.interfaces import Plain
 from models.spec import AspectRatio, CameraMove
-from pipelines.brief import Brief, Framework
+from pipelines.brief import Brief, Framework, FrameworkName
 from pipelines.errors import BadInput, first_problem
 from pipelines.screenplay import Cohesion, PairAnalysis, Scene, SceneDraft, ScenesResult
 
@@ -54,7 +54,7 @@ class Storyboard(Plain):
     """What the ad is for, 10 to 5,000 characters."""
     title: str | None = None
     """A working title; null: none."""
-    framework: Framework
+    framework: FrameworkName
     """`AIDA`, `PAS` or `BAB`: the order in which the ad argues."""
     aspect_ratio: AspectRatio
     """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""

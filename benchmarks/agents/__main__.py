@@ -323,7 +323,7 @@ def _domain(briefs: list[Known]) -> list[Row]:
     for known in briefs:
         kept.add(_refused(planner, known.prompt), known.prompt)
     for prompt in NAMELESS:
-        found = drawable(read_brief(Brief(prompt=prompt)), prompt, IMAGE.domain)
+        found = drawable(read_brief(Brief(prompt=prompt, seed=0)), prompt, IMAGE.domain)
         nameless.add(not _refused(planner, prompt) and bool(found.warnings), prompt)
     return [flagged, kept, nameless, quick]
 

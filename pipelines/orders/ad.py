@@ -1,9 +1,9 @@
 """An ad as it is asked for, and the checked order that comes of it: brief, recipe and given stages.
 
 The command line and every route of the server plan here, so that the same mistake is refused everywhere for the same
-reason. Pure: recipes, the image model and the frame rate are handed in. Every refusal is a BadInput; where one field
-must change it carries that field's name in an `AdRequest` (`brief.prompt`, `coherence.adapter_scale`, `references`),
-which the caller translates into its own (`--prompt`, `base_prompt`).
+reason. Pure: recipes, the image model, the frame rate and the drawing of seeds are handed in. Every refusal is a
+BadInput; where one field must change it carries that field's name in an `AdRequest` (`brief.prompt`,
+`coherence.adapter_scale`, `references`), which the caller translates into its own (`--prompt`, `base_prompt`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from models.interfaces import Plain
 from models.spec import ImageModelSpec
 from pipelines.brief import Brief, BriefReference
+from pipelines.coherence import random_seed
 from pipelines.errors import BadInput, OutOfDomain
 from pipelines.reading.brief_rules import read_brief
 from pipelines.reading.domain import drawable, refusal
@@ -69,9 +70,9 @@ class Variation(Plain):
     """What one generation of a comparison has of its own."""
 
     prompt: str | None = None
-    """Only in a comparison of prompts, and then needed."""
+    """Only in a comparison of prompts; None: the base's."""
     coherence: Json | None = None
-    """The coherence fields that differ from the base; only in a comparison of settings."""
+    """The coherence fields that differ from the base; only in a comparison of settings. None: the base's."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,39 @@ class AdPlanner:
     image_model: ImageModelSpec
     fps: int
     """Frames per second of the finished video."""
+    new_seed: Callable[[], int] = random_seed
+    """Called for a request without a seed; the order's brief names what it gave."""
 
     def plan(self, request: AdRequest) -> AdOrder:
         """Raises BadInput."""
         recipe = self._recipe(request)
-        return self._order(request, recipe, _brief(request, recipe))
+        return self._order(request, recipe, self._brief(request, recipe))
 
     def compare(
         self, request: AdRequest, comparison_type: ComparisonType, variations: tuple[Variation, ...]
     ) -> tuple[AdOrder, ...]:
-        """One order per variation of `request`, in order. Raises BadInput, also when two would be the same."""
+        """One order per variation of `request`, in order. Raises BadInput, also when two would be the same.
+
+        All have the seed of the request, or one that was drawn for all of them: only what is compared differs.
+        """
         recipe = self._recipe(request)
-        briefs = vary(_brief(request, recipe), comparison_type, variations)
+        briefs = vary(self._brief(request, recipe), comparison_type, variations)
         orders = []
         for index, (brief, variation) in enumerate(zip(briefs, variations, strict=True)):
             with _naming_fields(partial(_field_of_variation, index, variation)):
                 orders.append(self._order(request, recipe, brief))
         return tuple(orders)
+
+    def _brief(self, request: AdRequest, recipe: Recipe) -> Brief:
+        fields = brief_fields(request)
+        if fields.get("seed") is None:
+            fields["seed"] = self.new_seed()
+        coherence = {**recipe.coherence.model_dump(), **request.coherence}
+        with _naming_fields(_field_of_brief):
+            try:
+                return Brief.model_validate({**fields, "coherence": coherence, "references": request.references})
+            except ValidationError as error:
+                raise BadInput.invalid(error) from None
 
     def _recipe(self, request: AdRequest) -> Recipe:
         """The recipe named, with what the request has otherwise."""
@@ -217,26 +234,18 @@ def vary(base: Brief, comparison_type: ComparisonType, variations: tuple[Variati
 
 def _varied(base: Brief, comparison_type: ComparisonType, index: int, variation: Variation) -> Brief:
     place = f"variations.{index}"
-    if comparison_type == "prompt" and (variation.prompt is None or variation.coherence is not None):
-        raise BadInput("a comparison of prompts needs a prompt each, and nothing else", place)
-    if comparison_type == "settings" and (variation.coherence is None or variation.prompt is not None):
-        raise BadInput("a comparison of settings needs coherence settings each, and nothing else", place)
-    changes: Json = {"prompt": variation.prompt}
+    if comparison_type == "prompt" and variation.coherence is not None:
+        reason = "a comparison of prompts differs in nothing else: leave it out, or compare settings"
+        raise BadInput(reason, f"{place}.coherence")
+    if comparison_type == "settings" and variation.prompt is not None:
+        reason = "a comparison of settings differs in nothing else: leave it out, or compare prompts"
+        raise BadInput(reason, f"{place}.prompt")
+    changes: Json = {} if variation.prompt is None else {"prompt": variation.prompt}
     if variation.coherence is not None:
         changes = {"coherence": {**base.coherence.model_dump(), **variation.coherence}}
     with _naming_fields(lambda name: f"{place}.{name}"):
         try:
             return Brief.model_validate({**base.model_dump(), **changes})
-        except ValidationError as error:
-            raise BadInput.invalid(error) from None
-
-
-def _brief(request: AdRequest, recipe: Recipe) -> Brief:
-    fields = brief_fields(request)
-    coherence = {**recipe.coherence.model_dump(), **request.coherence}
-    with _naming_fields(_field_of_brief):
-        try:
-            return Brief.model_validate({**fields, "coherence": coherence, "references": request.references})
         except ValidationError as error:
             raise BadInput.invalid(error) from None
 

@@ -47,9 +47,8 @@ class StageContext:
 
     @property
     def seed(self) -> int:
-        """Seed of the generation; the coherence settings may override the brief's."""
-        override = self.brief.coherence.seed_value
-        return self.brief.seed if override is None else override
+        """Seed of the generation."""
+        return self.brief.acting_seed
 
 
 A = TypeVar("A", bound=Answer)

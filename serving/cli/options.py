@@ -55,12 +55,11 @@ def text_of(value: str) -> str:
 
 def seed_or_random(seed: int | None) -> int:
     """The given seed, or a fresh one that the report will name. Raises BadInput when out of range."""
-    import secrets
-
+    from pipelines.coherence import random_seed
     from pipelines.errors import BadInput
 
     if seed is None:
-        return secrets.randbelow(2**32)
+        return random_seed()
     if not 0 <= seed < 2**63:
         raise BadInput(f"--seed {seed!r} must be 0 to 2**63 - 1")
     return seed

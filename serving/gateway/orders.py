@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.interfaces import Plain, ReferenceRole, Unit
 from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
@@ -38,6 +38,8 @@ REPLAYED = "Idempotency-Replayed"
 STOP_SECONDS = 15.0
 """How long a deletion waits for a running worker to stop by itself."""
 LOOK_SECONDS = 0.05
+MAX_UNUSED = 10
+"""Fields that were not used are named up to here."""
 logger = logging.getLogger(__name__)
 
 
@@ -111,8 +113,12 @@ def _plain(value: Any) -> Any:
 
 
 def _one_by_one(value: Any) -> Any:
-    """`product,style`, or the only role of a form, as a list."""
-    return [role.strip() for role in value.split(",") if role.strip()] if isinstance(value, str) else value
+    """`product,style`, or the only role of a form, as a list; in any case."""
+    roles = value.split(",") if isinstance(value, str) else value
+    if not isinstance(roles, list | tuple):
+        return roles
+    named = [role.strip().lower() if isinstance(role, str) else role for role in roles]
+    return [role for role in named if role != ""]
 
 
 ReferenceRoles = Annotated[list[ReferenceRole], BeforeValidator(_one_by_one), Field(max_length=MAX_REFERENCES)]
@@ -124,6 +130,35 @@ def check_roles(roles: Sequence[ReferenceRole], count: int) -> None:
     if roles and len(roles) != count:
         text = f"reference_roles: {len(roles)} roles for {count} references: give one for each, in their order"
         raise Problem("invalid_request", text, "reference_roles")
+
+
+class OpenBody(Plain):
+    """A body of the contract's own orders, which clients of the old system send with fields that are unknown here.
+
+    They are not used, and every answer about the ad says so in its `warnings`. Bodies of other routes refuse them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of the fields that are unknown here, also of those within fields."""
+        names = list(self.model_extra or {})
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            inner = value if isinstance(value, list | tuple) else [value]
+            for index, each in enumerate(inner):
+                if isinstance(each, OpenBody):
+                    place = f"{name}.{index}" if each is not value else name
+                    names += [f"{place}.{one}" for one in each.unused]
+        return tuple(names)
+
+
+def unused_warnings(names: Sequence[str]) -> tuple[str, ...]:
+    """What is said of the fields of a request that were not used; of very many the first."""
+    told = [f"{name[:100]!r} is no field of this request: it was not used" for name in names[:MAX_UNUSED]]
+    more = len(names) - MAX_UNUSED
+    return (*told, *([f"{more} more fields of the request were not used"] if more > 0 else []))
 
 
 class ReferenceBody(Plain):
@@ -139,7 +174,12 @@ class ReferenceBody(Plain):
 
 def flat_field(name: str) -> str:
     """The name that a field of `AdRequest` has in a body without `brief`."""
-    return name.removeprefix("brief.")
+    return nested_field(name).removeprefix("brief.").replace("references", "reference_images")
+
+
+def nested_field(name: str) -> str:
+    """The name that a field of `AdRequest` has in a body with `brief`."""
+    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")
 
 
 class AdIntake:
@@ -161,15 +201,19 @@ class AdIntake:
         keys: Keys,
         parent_generation_id: str | None = None,
         roles: Sequence[ReferenceRole] = (),
+        unused: Sequence[str] = (),
     ) -> Accepted:
-        """A generation that waits for a worker. Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem."""
+        """A generation that waits for a worker. `unused`: names of the request's fields that nothing was made of.
+
+        Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem.
+        """
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
         request, artifacts, uploads = await self._with_references(request, references, roles)
         order = await self._plan(lambda: self._services.ads.planner.plan(request))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
-        manifest = {**manifest, "warnings": list(order.warnings)}
+        manifest = {**manifest, "warnings": [*order.warnings, *unused_warnings(unused)]}
         new = NewGeneration(order.brief, order.recipe, order.given, manifest, artifacts, parent_generation_id)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
             accepted = await self._services.ads.intake.generation(self._owner, new, keys)
@@ -177,19 +221,29 @@ class AdIntake:
         return accepted
 
     async def compare(
-        self, request: AdRequest, comparison_type: ComparisonType, variations: tuple[Variation, ...], keys: Keys
+        self,
+        request: AdRequest,
+        comparison_type: ComparisonType,
+        variations: tuple[Variation, ...],
+        references: Sequence[ReferenceBody | Upload | str],
+        keys: Keys,
+        roles: Sequence[ReferenceRole] = (),
+        unused: Sequence[str] = (),
     ) -> Accepted:
-        """A group with one generation per variation. Raises as `take`."""
+        """A group with one generation per variation, which all have the same references. Raises as `take`."""
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
+        request, artifacts, uploads = await self._with_references(request, references, roles)
         orders = await self._plan(lambda: self._services.ads.planner.compare(request, comparison_type, variations))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
         await check_queue(self._services)
+        said = unused_warnings(unused)
         new = tuple(
-            NewGeneration(one.brief, one.recipe, one.given, {**manifest, "warnings": list(one.warnings)})
+            NewGeneration(one.brief, one.recipe, one.given, {**manifest, "warnings": [*one.warnings, *said]}, artifacts)
             for one in orders
         )
-        accepted = await self._services.ads.intake.group(self._owner, comparison_type, new, keys)
+        async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
+            accepted = await self._services.ads.intake.group(self._owner, comparison_type, new, keys)
         await notify(self._services.notifier.wake())
         return accepted
 
@@ -210,7 +264,7 @@ class AdIntake:
         uploads: dict[str, bytes] = {}
         for position, picture in enumerate(pictures):
             asked = picture if isinstance(picture, ReferenceBody) else ReferenceBody(image=picture)
-            param = f"references.{position}"
+            param = self._field_name(f"references.{position}")
             stored, data = await self._read(asked.image, param)
             if data is not None:
                 uploads[stored.sha256] = data

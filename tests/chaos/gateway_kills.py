@@ -35,7 +35,7 @@ MOST = 3
 """Of a point, before the gateway dies there."""
 MOMENT_SECONDS = 1.0
 ORDERS = "/api/v1/generations"
-ORDER = {"recipe": "express", "brief": {"prompt": PROMPT, "duration": 9, "num_scenes": 2}}
+ORDER = {"recipe": "express", "brief": {"prompt": PROMPT, "duration": 9, "num_scenes": 2, "seed": 0}}
 
 
 @dataclass

@@ -46,7 +46,7 @@ async def server_store(application):
 
 async def ordered(opened):
     """A generation of three given scenes that waits for a worker."""
-    brief = Brief(prompt="an ad for a steel water bottle", duration=9, coherence=CoherenceSettings())
+    brief = Brief(prompt="an ad for a steel water bottle", duration=9, coherence=CoherenceSettings(), seed=0)
     recipe = Recipe(name="test", description="", stages=STAGES)
     manifest = model_set(load_profile("sketch")).manifest
     return await opened.store.create("local", brief, recipe, {"scenes": scenes().model_dump(mode="json")}, manifest)

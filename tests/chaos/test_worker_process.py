@@ -97,7 +97,10 @@ async def test_a_cancel_that_only_the_row_knows_of_stops_a_worker_within_its_ste
 async def test_a_deleted_ad_leaves_no_row_and_no_file_even_while_a_worker_makes_it(chaos):
     async with visitor(chaos) as http:
         chaos.gateway(http.base_url.port)
-        order = {"recipe": "express", "brief": {"prompt": "an ad for a steel bottle", "duration": 9, "num_scenes": 2}}
+        order = {
+            "recipe": "express",
+            "brief": {"prompt": "an ad for a steel bottle", "duration": 9, "num_scenes": 2, "seed": 0},
+        }
         ad = (await patiently(http, "POST", ORDERS, json=order)).json()["id"]
         chaos.pace.touch()
         worker = chaos.worker()

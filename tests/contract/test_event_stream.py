@@ -21,7 +21,7 @@ from serving.gateway.events import EventStreams
 from tests.support.waiting import within
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
-BRIEF = Brief(prompt="an ad for a bottle", duration=9)
+BRIEF = Brief(prompt="an ad for a bottle", duration=9, seed=0)
 
 
 class World:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from pipelines.media import decode_clip
 from tests.support.ad_server import PROMPT, until
+from tests.support.tiny_models import png
 
 URL = "/api/generations"
 AD = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
@@ -77,6 +78,56 @@ def test_bounds_of_the_contract_are_kept(idle, change):
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
 
 
+def test_an_ad_without_a_seed_draws_one_that_an_order_sent_again_keeps(idle):
+    first, second = (idle.post(f"{URL}/generate", json=AD).json() for _ in range(2))
+    uncontrolled = idle.post(f"{URL}/generate", json={**AD, "coherence_settings": {"use_seed_control": False}}).json()
+    seeds = [one["seed_value"] for one in (first, second, uncontrolled)]
+    assert len(set(seeds)) == 3
+    assert max(seeds) < 2**53
+    for one in (first, second, uncontrolled):
+        shown = (idle.get(f"{URL}/{one['generation_id']}{part}").json()["seed_value"] for part in ("", "/status"))
+        assert set(shown) == {one["seed_value"]}
+    again = [idle.post(f"{URL}/generate", json=AD, headers={"Idempotency-Key": "same"}).json() for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_seed_control_that_is_off_is_shown_as_it_acts(idle):
+    settings = {"use_seed_control": False, "seed_policy": "fixed"}
+    made = idle.post(f"{URL}/generate", json={**AD, "coherence_settings": settings}).json()
+    assert idle.get(f"{URL}/{made['generation_id']}").json()["coherence_settings"]["seed_policy"] == "derived"
+
+
+@pytest.mark.parametrize("written", ["pas", " Bab ", "aida"])
+def test_a_framework_is_known_however_it_is_written(idle, written):
+    made = idle.post(f"{URL}/generate", json={**AD, "framework": written}).json()
+    assert idle.get(f"{URL}/{made['generation_id']}").json()["framework"] == written.strip().upper()
+
+
+def test_what_an_old_client_sends_besides_is_not_used_and_every_answer_says_so(idle):
+    old = {"model": "kling-v1.5", "num_clips": 3, "coherence_settings": {"vbench_quality_control": True}}
+    made = idle.post(f"{URL}/generate", json={**AD, **old})
+    assert made.status_code == 202, made.text
+    said = made.json()["warnings"]
+    for name in ("model", "num_clips", "coherence_settings.vbench_quality_control"):
+        assert f"{name!r} is no field of this request: it was not used" in said
+    for part in ("", "/status"):
+        assert set(said) <= set(idle.get(f"{URL}/{made.json()['generation_id']}{part}").json()["warnings"])
+    pair = parallel(idle, "prompt", {"prompt": PROMPT, "tone": "warm"}, {"prompt": PROMPT * 2}).json()
+    assert "'variations.0.tone' is no field of this request: it was not used" in pair["warnings"]
+    many = idle.post(f"{URL}/generate", json={**AD, **{f"field_{number}": 1 for number in range(40)}}).json()
+    assert "30 more fields of the request were not used" in many["warnings"]
+
+
+def test_the_quality_gate_is_asked_for_here_too(idle):
+    quality = {"dimensions": ["text_alignment"], "minimums": {"text_alignment": 0.2}, "retakes": 2}
+    made = idle.post(f"{URL}/generate", json={**AD, "quality": quality}).json()
+    row = idle.get(f"{URL}/{made['generation_id']}").json()
+    assert row["quality_dimensions"] == ["text_alignment"]
+    assert row["quality_gate"] == {"minimums": {"text_alignment": 0.2}, "retakes": 2}
+    wrong = idle.post(f"{URL}/generate", json={**AD, "quality": {"retakes": 9}})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "quality.retakes")
+
+
 @pytest.mark.parametrize("seconds", [9, 60])
 def test_the_bounds_themselves_are_allowed(idle, seconds):
     assert idle.post(f"{URL}/generate", json={"prompt": PROMPT, "duration": seconds}).status_code == 202
@@ -125,7 +176,8 @@ def test_settings_are_compared_and_a_winner_is_chosen(http):
     shown = http.get(f"{URL}/comparison/{group['group_id']}").json()
     assert (shown["winner_generation_id"], shown["comparison_type"]) == (second, "settings")
     assert [row["coherence_settings"]["use_seed_control"] for row in shown["generations"]] == [True, False]
-    assert {row["seed_value"] for row in shown["generations"]} == {0}
+    assert [row["coherence_settings"]["seed_policy"] for row in shown["generations"]] == ["blend", "derived"]
+    assert len({row["seed_value"] for row in shown["generations"]}) == 1
     assert {row["generation_group_id"] for row in shown["generations"]} == {group["group_id"]}
 
 
@@ -155,6 +207,8 @@ def test_ten_variations_are_compared_at_once(idle):
         ("settings", [{"coherence_settings": {}}]),
         ("settings", [{"coherence_settings": {"seed_value": n}} for n in range(11)]),
         ("settings", [{"coherence_settings": {}}, {"coherence_settings": {}}]),
+        ("settings", [{}, {"coherence_settings": {}}]),
+        ("prompt", [{}, {}]),
         ("settings", [{"coherence_settings": {}}, {"prompt": PROMPT}]),
         ("prompt", [{"prompt": PROMPT}, {"coherence_settings": {}}]),
         ("prompt", [{"prompt": PROMPT}, {"prompt": "short"}]),
@@ -165,6 +219,48 @@ def test_a_comparison_that_compares_nothing_is_refused_whole(idle, kind, variati
     answer = parallel(idle, kind, *variations)
     assert answer.status_code == 422, answer.text
     assert idle.get(URL).json()["total"] == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("settings", {"coherence_settings": {"use_ip_adapter": False}}), ("prompt", {"prompt": "x" * 20})],
+)
+def test_a_variation_without_a_field_is_the_base_to_compare_with(idle, kind, change):
+    asked = parallel(idle, kind, {}, change)
+    assert asked.status_code == 202, asked.text
+    base, other = idle.get(f"{URL}/comparison/{asked.json()['group_id']}").json()["generations"]
+    assert (base["prompt"], base["coherence_settings"]["use_ip_adapter"]) == (PROMPT, True)
+    assert base["seed_value"] == other["seed_value"] < 2**53
+    assert (base["prompt"], base["coherence_settings"]) != (other["prompt"], other["coherence_settings"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "variations", "param"),
+    [
+        ("settings", [{}, {"prompt": "another prompt for it"}], "variations.1.prompt"),
+        ("prompt", [{"coherence_settings": {}}, {"prompt": PROMPT}], "variations.0.coherence_settings"),
+    ],
+)
+def test_a_variation_in_what_is_not_compared_is_named(idle, kind, variations, param):
+    answer = parallel(idle, kind, *variations)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+
+
+def test_a_comparison_of_settings_takes_the_references_that_they_are_about(http):
+    files = [("reference_images", ("style-gold.png", png(1).data, "image/png"))]
+    body = {
+        "base_prompt": PROMPT,
+        "duration": "9",
+        "num_scenes": "2",
+        "use_llm": "false",
+        "comparison_type": "settings",
+    }
+    body["variations"] = '[{}, {"coherence_settings": {"use_ip_adapter": false}}]'
+    asked = http.post(f"{URL}/generate/parallel", data=body, files=files)
+    assert asked.status_code == 202, asked.text
+    for one in asked.json()["generation_ids"]:
+        made = until(http, one, "completed")
+        assert [(each["role"], each["filename"]) for each in made["references"]] == [("style", "style-gold.png")]
 
 
 def test_a_comparison_ordered_twice_under_one_key_is_one_group(idle):

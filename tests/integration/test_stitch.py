@@ -39,7 +39,7 @@ def context_for(artifacts, slots, delivery=(72, 128)):
         return (await step.work(SimpleNamespace(artifacts=artifacts))).value
 
     return StageContext(
-        brief=Brief(prompt="an ad for a steel water bottle"),
+        brief=Brief(prompt="an ad for a steel water bottle", seed=0),
         recipe=Recipe(name="test", description="", stages=("stitch",)),
         slots=tuple(
             SceneSlot(scene_number=number, purpose="Attention", frames=frames)

@@ -20,7 +20,7 @@ from pipelines.reading.brief_rules import read_brief
 from pipelines.screenplay import Beat, Entity, Premise, SceneDraft, Story
 from pipelines.timing import plan_slots
 
-BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", brand_name="Nordal")
+BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", brand_name="Nordal", seed=0)
 BOTTLE = Entity(
     handle="product", role="product", name="steel water bottle", description="red steel bottle", reference_index=0
 )
@@ -37,7 +37,7 @@ STORY = Story(
 
 PREMISE = Premise(
     entities=(BOTTLE,),
-    facts=read_brief(Brief(prompt="an ad for a steel water bottle in the kitchen at noon and on the beach")),
+    facts=read_brief(Brief(prompt="an ad for a steel water bottle in the kitchen at noon and on the beach", seed=0)),
 )
 
 

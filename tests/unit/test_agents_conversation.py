@@ -18,7 +18,7 @@ from pipelines.screenplay import Beat, Entity, Premise, Story
 from pipelines.timing import plan_slots
 from tests.support.scripted_desk import ScriptedDesk
 
-BRIEF = Brief(prompt="an ad for a steel water bottle on the beach")
+BRIEF = Brief(prompt="an ad for a steel water bottle on the beach", seed=0)
 BOTTLE = Entity(handle="product", role="product", name="steel water bottle", description="red steel bottle")
 
 

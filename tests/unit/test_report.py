@@ -77,6 +77,7 @@ def make_record(artifacts, prompt="an ad for a steel water bottle", **changes):
         "brief": Brief(
             prompt=prompt,
             duration=9,
+            seed=0,
             references=(BriefReference(artifact=other, role="product", filename="bottle.png"),),
         ),
         "recipe": Recipe(name="express", description="", stages=("story",)),

@@ -35,7 +35,7 @@ from serving.gateway.generations.views import (
     run_record,
     take_object,
 )
-from serving.gateway.orders import AdIntake, Idempotent, notify
+from serving.gateway.orders import AdIntake, Idempotent, nested_field, notify
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
@@ -61,7 +61,7 @@ async def create_generation(request: Request, response: Response, idempotency: I
     """Ask for an ad. It is stored and made by a worker; follow its events, or poll it."""
     used, user = services(request), owner(request)
     body = await parse_body(request, GenerationCreate, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
-    accepted = await AdIntake(used, user, _field).take(
+    accepted = await AdIntake(used, user, nested_field).take(
         _request(body), body.references, idempotency.keys(body), body.parent_generation_id, body.reference_roles
     )
     idempotency.mark(accepted.repeated)
@@ -248,8 +248,3 @@ def _request(body: GenerationCreate) -> AdRequest:
         use_llm=body.use_llm,
         accept_out_of_domain=body.accept_out_of_domain,
     )
-
-
-def _field(name: str) -> str:
-    """The name that a field of `AdRequest` has in a body."""
-    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")

@@ -9,18 +9,23 @@ from pydantic import Field, StringConstraints, model_validator
 
 from models.interfaces import Plain, Seed
 from models.spec import AspectRatio
-from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, Framework
+from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, FrameworkName
 from pipelines.coherence import CoherenceSettings
 from pipelines.direction import Modifications
 from pipelines.facts import BriefFacts, FactEdits
-from pipelines.recipe import QualityGate, StageName
+from pipelines.recipe import BriefLimits, QualityGate, StageName
 from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
 from pipelines.storyboard_file import Storyboard
 from serving.gateway.orders import ReferenceBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
-AdPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+AdPrompt = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT),
+    Field(json_schema_extra={"minLength": BriefLimits().min_prompt}),
+]
+"""What an ad is for. A recipe refuses what is too short for it, with the words that the command line has too."""
 Title = Annotated[str, StringConstraints(max_length=200)]
 Brand = Annotated[str, StringConstraints(max_length=100)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
@@ -39,12 +44,13 @@ class BriefBody(Plain):
     """Seconds of the finished video, met exactly."""
     aspect_ratio: AspectRatio = "9:16"
     """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
-    framework: Framework | None = None
-    """`AIDA`, `PAS` or `BAB`: the order in which the ad argues; null: the recipe's."""
+    framework: FrameworkName | None = None
+    """`AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's."""
     num_scenes: Annotated[int, Field(ge=1, le=20)] | None = None
     """Number of scenes; null: as many as the framework has for this duration."""
-    seed: Seed = 0
-    """The same seed makes the same ad, as long as models and settings are the same."""
+    seed: Seed | None = None
+    """The same seed makes the same ad, as long as models and settings are the same. Null: a random one, which the
+    answer reports as `seed_value`."""
 
 
 class QualityBody(Plain):
@@ -69,7 +75,7 @@ class CoherenceBody(CoherenceSettings):
 
     @property
     def given(self) -> Json:
-        return {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
 
 class GenerationCreate(Plain):

@@ -105,7 +105,6 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
     brief, recipe, stages = generation.brief, generation.recipe, stages_of(generation)
     shown = has_video and "stitch" in stages
     ended = generation.completed_at
-    seed = brief.coherence.seed_value
     video_model = generation.manifest.get("models", {}).get("video")
     return {
         "id": generation.id,
@@ -125,8 +124,8 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "num_scenes": _num_scenes(generation),
         "generation_time_seconds": None if ended is None else round((ended - generation.created_at).total_seconds()),
         "error_message": generation.error_message,
-        "coherence_settings": brief.coherence,
-        "seed_value": brief.seed if seed is None else seed,
+        "coherence_settings": brief.coherence.acting,
+        "seed_value": brief.acting_seed,
         "cancellation_requested": generation.cancellation_requested,
         "model": video_model["name"] if video_model else None,
         "use_llm": "story" in stages or "scenes" in stages,

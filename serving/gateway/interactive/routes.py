@@ -5,7 +5,6 @@ Every call answers at once, with the row as it is then; a worker does the work. 
 
 from __future__ import annotations
 
-import secrets
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
@@ -37,14 +36,11 @@ from serving.gateway.interactive.sessions import RECIPE, Sessions, work_stage_of
 from serving.gateway.interactive.stages import stage_after
 from serving.gateway.interactive.views import reference_images
 from serving.gateway.interactive.wishes import wishes_of
-from serving.gateway.orders import AdIntake, Idempotent, ReferenceRoles, check_roles
+from serving.gateway.orders import AdIntake, Idempotent, ReferenceRoles, check_roles, flat_field
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, Upload, body_schema, read_multipart
 from serving.gateway.services import services
-
-EXACT_IN_JSON = 2**53
-"""Random seeds stay below it: JavaScript rounds larger integers."""
 
 _ROLES: TypeAdapter[list[ReferenceRole]] = TypeAdapter(ReferenceRoles)
 
@@ -58,18 +54,22 @@ async def start(request: Request, body: SessionStart, idempotency: Idempotent) -
     brief = {
         "prompt": body.prompt,
         "title": body.title,
+        "brand_name": body.brand_name,
         "duration": body.target_duration,
         "aspect_ratio": body.aspect_ratio,
-        "seed": secrets.randbelow(EXACT_IN_JSON) if body.seed is None else body.seed,
+        "seed": body.seed,
     }
     asked = AdRequest(
         recipe=RECIPE,
         brief=brief,
         approvals=() if body.mode == "auto" else None,
+        quality_dimensions=body.quality.dimensions if body.quality else None,
+        quality_gate=body.quality.gate if body.quality else None,
         drawn_references=body.number_of_reference_images,
         accept_out_of_domain=body.accept_out_of_domain,
     )
-    accepted = await AdIntake(used, user).take(asked, (), idempotency.keys(body))
+    intake = AdIntake(used, user, _field)
+    accepted = await intake.take(asked, (), idempotency.keys(body), unused=body.unused)
     idempotency.mark(accepted.repeated)
     return await Sessions(used, user).show(accepted.id)
 
@@ -150,6 +150,11 @@ async def chat(request: Request, session_id: str, body: ChatMessage) -> Session:
     sessions = _sessions(request)
     await sessions.say(session_id, body)
     return await sessions.show(session_id)
+
+
+def _field(name: str) -> str:
+    """The name that a field of `AdRequest` has in the body of a session."""
+    return flat_field(name).replace("duration", "target_duration")
 
 
 def _sessions(request: Request) -> Sessions:

@@ -13,8 +13,9 @@ from models.spec import AspectRatio
 from pipelines.direction import Modifications, Prompt, Wish
 from pipelines.screenplay import Critique
 from quality.score import Score
+from serving.gateway.generations.schemas import Brand, QualityBody
 from serving.gateway.interactive.stages import SessionStage, WorkStage
-from serving.gateway.orders import ReferenceRoles
+from serving.gateway.orders import OpenBody, ReferenceRoles
 from serving.gateway.requests import FileField
 
 SceneNumber = Annotated[int, Field(ge=1, le=99)]
@@ -24,7 +25,7 @@ MAX_MASK_TEXT = 16 * 1024 * 1024
 """Characters; the picture in it has the limit of an upload."""
 
 
-class SessionStart(Plain):
+class SessionStart(OpenBody):
     """Body of `POST /start`."""
 
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10, max_length=5000)]
@@ -39,6 +40,10 @@ class SessionStart(Plain):
     """None: a random one, which the session reports."""
     aspect_ratio: AspectRatio = "9:16"
     """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
+    brand_name: Brand | None = None
+    """The brand, which the agents then keep to; at most 100 characters."""
+    quality: QualityBody | None = None
+    """What is measured of the video, and what each of its scenes must reach."""
     number_of_reference_images: Annotated[int, Field(ge=1, le=3)] = 1
     """Drawn of the product, to select from when you approve them; your own take their place."""
     accept_out_of_domain: bool = False
@@ -186,6 +191,10 @@ class SessionStatus(Plain):
     """Percent of the whole, 0 to 100."""
     error: str | None
     """Why it is in `error`."""
+    approval_status: Literal["approved", "needs_revision"] | None = None
+    """As of the session."""
+    warnings: tuple[str, ...] = ()
+    """As of the session."""
 
 
 class Session(Plain):

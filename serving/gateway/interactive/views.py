@@ -79,7 +79,7 @@ def session(
         progress=generation.progress,
         error=_error(generation),
         seq=seq,
-        seed=generation.brief.seed,
+        seed=generation.brief.acting_seed,
         aspect_ratio=generation.brief.aspect_ratio,
         approval_status=approval_status(*texts(outputs)),
         warnings=warnings(generation.manifest, *texts(outputs)),
@@ -87,7 +87,6 @@ def session(
 
 
 def status(generation: Generation, outputs: Outputs, updated_at: datetime) -> SessionStatus:
-    """`outputs`: their names suffice."""
     return SessionStatus(
         session_id=generation.id,
         status=session_status(generation),
@@ -97,6 +96,8 @@ def status(generation: Generation, outputs: Outputs, updated_at: datetime) -> Se
         awaiting_approval=is_awaited(generation),
         progress=generation.progress,
         error=_error(generation),
+        approval_status=approval_status(*texts(outputs)),
+        warnings=warnings(generation.manifest, *texts(outputs)),
     )
 
 

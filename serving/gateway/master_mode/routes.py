@@ -19,6 +19,8 @@ from pipelines.errors import NotFound
 from pipelines.orders.ad import AdRequest
 from pipelines.recipe import StageName
 from pipelines.records import Event, Generation
+from pipelines.report.verdict import warnings
+from pipelines.steps import Json
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import ENDED, cursor, event_streams, sse_response, stream_content
@@ -38,6 +40,15 @@ EARLY_SECONDS = 3.0
 LOOK_SECONDS = 0.1
 STORY: tuple[StageName, ...] = ("story",)
 SCENES: tuple[StageName, ...] = ("story", "scenes")
+OPTIONAL = (
+    "scenes",
+    "video_generation_params",
+    "final_video_path",
+    "video_generation_status",
+    "scene_videos",
+    "error_message",
+)
+"""Parts of a response that are absent unless they were made."""
 ORDER_RESPONSES: dict[int | str, dict[str, object]] = {
     202: {"model": StoryAccepted, "description": "Accepted, with `Prefer: respond-async`"},
 }
@@ -76,7 +87,9 @@ async def generate_story(
     used, user = services(request), owner(request)
     body = await parse_body(request, StoryRequest, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
     keys = idempotency.keys(body, body.client_generation_id)
-    accepted = await AdIntake(used, user).take(_request(body), body.reference_images, keys, roles=body.reference_roles)
+    accepted = await AdIntake(used, user).take(
+        _request(body), body.reference_images, keys, roles=body.reference_roles, unused=body.unused
+    )
     idempotency.mark(accepted.repeated)
     headers = dict(idempotency.headers)
     if respond_async:
@@ -84,6 +97,8 @@ async def generate_story(
         later = StoryAccepted(
             generation_id=row.id,
             status=row.status,
+            seed_value=row.brief.acting_seed,
+            warnings=list(warnings(row.manifest)),
             progress_url=f"{router.prefix}/progress/{row.id}",
             result_url=f"{router.prefix}/generate-story/{row.id}",
         )
@@ -91,18 +106,18 @@ async def generate_story(
         return JSONResponse(later.model_dump(mode="json"), 202, headers)
     await while_connected(request, _ended(request, user, accepted.id))
     made = await _story(used, user, await used.store.get(user, accepted.id))
-    return JSONResponse(made.model_dump(mode="json"), headers=headers)
+    return JSONResponse(_present(made), headers=headers)
 
 
-@router.get("/generate-story/{generation_id}")
-async def get_story(request: Request, generation_id: str) -> StoryResponse:
+@router.get("/generate-story/{generation_id}", response_model=StoryResponse)
+async def get_story(request: Request, generation_id: str) -> Response:
     """The response to a request that was not awaited. 409 before the generation has ended."""
     used, user = services(request), owner(request)
     generation = await used.store.get(user, generation_id)
     if generation.status not in ENDED:
         text = f"generation {generation_id!r} is {generation.status}: follow {router.prefix}/progress/{generation_id}"
         raise Problem("conflict", text)
-    return await _story(used, user, generation)
+    return JSONResponse(_present(await _story(used, user, generation)))
 
 
 @router.get("/progress/{client_generation_id}", response_class=Response, responses=PROGRESS_RESPONSES)
@@ -160,6 +175,12 @@ async def _story(used: Services, user: str, generation: Generation) -> StoryResp
     raise Problem("inference_failed", text, details=details, final=True)
 
 
+def _present(made: StoryResponse) -> Json:
+    """The response without the parts that there are none of: the contract leaves them out."""
+    absent = {name for name in OPTIONAL if getattr(made, name) is None}
+    return made.model_dump(mode="json", exclude=absent)
+
+
 async def _generation_id(used: Services, user: str, name: str) -> str:
     """The owner's generation of this name, which may come within EARLY_SECONDS. Raises NotFound."""
     until = time.monotonic() + EARLY_SECONDS
@@ -186,6 +207,8 @@ def _request(body: StoryRequest) -> AdRequest:
         recipe=MASTER,
         brief={name: getattr(body, name) for name in names},
         stages=stages,
+        quality_dimensions=body.quality.dimensions if body.quality else None,
+        quality_gate=body.quality.gate if body.quality else None,
         max_story_rounds=body.max_iterations,
         accept_out_of_domain=body.accept_out_of_domain,
     )

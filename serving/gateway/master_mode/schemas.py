@@ -13,8 +13,8 @@ from pipelines.brief import MAX_REFERENCES
 from pipelines.recipe import Transition
 from pipelines.records import GenerationStatus
 from pipelines.screenplay import Cohesion, Critique
-from serving.gateway.generations.schemas import AdPrompt, Brand, MessageObject, Title
-from serving.gateway.orders import ReferenceRoles
+from serving.gateway.generations.schemas import AdPrompt, Brand, MessageObject, QualityBody, Title
+from serving.gateway.orders import OpenBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
 ClientId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
@@ -23,7 +23,7 @@ ProgressStep = Literal["init", "upload", "story", "scenes", "video_params", "vid
 StepStatus = Literal["in_progress", "completed", "failed"]
 
 
-class StoryRequest(Plain):
+class StoryRequest(OpenBody):
     """Body of `POST /api/master-mode/generate-story`."""
 
     prompt: AdPrompt
@@ -50,8 +50,11 @@ class StoryRequest(Plain):
     """Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square)."""
     num_scenes: Annotated[int, Field(ge=2, le=20)] | None = None
     """Number of scenes; null: as many as the framework has for this duration."""
-    seed: Seed = 0
-    """The same seed makes the same ad, as long as models and settings are the same."""
+    seed: Seed | None = None
+    """The same seed makes the same ad, as long as models and settings are the same. Null: a random one, which the
+    answer reports as `seed_value`."""
+    quality: QualityBody | None = None
+    """What is measured of the video, and what each of its scenes must reach."""
     accept_out_of_domain: bool = False
     """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
 
@@ -155,7 +158,7 @@ class SceneVideoParams(Plain):
 
 
 class StoryResponse(Plain):
-    """The contract's response. A part that was not asked for is null."""
+    """The contract's response. A part that was not asked for is absent."""
 
     success: bool
     """Whether everything that was asked for was made."""
@@ -166,7 +169,7 @@ class StoryResponse(Plain):
     approval_status: Literal["approved", "needs_revision"]
     """Whether the facts of the brief hold in it and its critics agree."""
     final_score: float | None
-    """0 to 100; null when no critic was asked."""
+    """0 to 100; null for a story that its owner edited afterwards: no critic judged that one."""
     total_iterations: int
     """Drafts of the story that were written."""
     story_conversation_history: list[StoryMessage]
@@ -174,17 +177,19 @@ class StoryResponse(Plain):
     story_iterations: list[StoryIteration]
     """The drafts, oldest first."""
     scenes: ScenesObject | None = None
-    """The scenes; null: not asked for, or not made."""
+    """The scenes; absent: not asked for, or not made."""
     video_generation_params: list[SceneVideoParams] | None = None
-    """What each scene's pictures are made with; null: there are no scenes."""
+    """What each scene's pictures are made with; absent: there are no scenes."""
     final_video_path: str | None = None
     """Address of the finished video."""
     video_generation_status: Literal["success", "failed"] | None = None
-    """Whether the video was made; null: not asked for."""
+    """Whether the video was made; absent: not asked for."""
     scene_videos: list[str] | None = None
     """Addresses of the scenes' clips."""
     error_message: str | None = None
-    """Why it failed; null: it did not."""
+    """Why it failed; absent: it did not."""
+    seed_value: int
+    """The same order with this seed is made the same again."""
     warnings: list[str] = Field(default_factory=list)
     """What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are."""
 
@@ -198,10 +203,14 @@ class StoryAccepted(Plain):
     """Id of the generation."""
     status: GenerationStatus
     """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
+    seed_value: int
+    """The same order with this seed is made the same again."""
     progress_url: str
     """Address of the progress stream."""
     result_url: str
     """Address of the answer, once it is there."""
+    warnings: list[str] = Field(default_factory=list)
+    """What is to be known of it so far: fields that were not used, what is drawn otherwise, what the models are."""
 
 
 class ProgressUpdate(Plain):

@@ -132,6 +132,7 @@ def _story_part(generation: Generation, story: StoryResult, messages: Sequence[M
             for one in story.rounds
         ],
         error_message=generation.error_message,
+        seed_value=generation.brief.acting_seed,
     )
 
 

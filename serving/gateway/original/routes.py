@@ -14,6 +14,7 @@ from pipelines.brief import MAX_REFERENCES
 from pipelines.coherence import CoherenceSettings
 from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import GenerationStatus
+from pipelines.report.verdict import warnings
 from quality.score import Score
 from serving.gateway.answers import file_response
 from serving.gateway.auth.gate import owner
@@ -26,7 +27,7 @@ from serving.gateway.generations.routes import (
     listed,
 )
 from serving.gateway.generations.schemas import GenerationPage, GroupObject
-from serving.gateway.generations.views import generation_object, group_object, video_url
+from serving.gateway.generations.views import generation_object, group_object, texts, video_url
 from serving.gateway.orders import AdIntake, Idempotent, flat_field
 from serving.gateway.original.quality_report import quality_report
 from serving.gateway.original.schemas import (
@@ -67,16 +68,26 @@ async def generate(request: Request, idempotency: Idempotent) -> Accepted:
     body = await parse_body(request, GenerateBody, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
     asked, keys = _request(body, body.prompt), idempotency.keys(body)
     intake = AdIntake(used, user, _field)
-    accepted = await intake.take(asked, body.reference_images, keys, roles=body.reference_roles)
+    accepted = await intake.take(asked, body.reference_images, keys, roles=body.reference_roles, unused=body.unused)
     idempotency.mark(accepted.repeated)
     row = await used.store.get(user, accepted.id)
-    return Accepted(generation_id=row.id, status=row.status, message="The ad is ordered: poll its status.")
+    return Accepted(
+        generation_id=row.id,
+        status=row.status,
+        message="The ad is ordered: poll its status.",
+        seed_value=row.brief.acting_seed,
+        warnings=list(warnings(row.manifest)),
+    )
 
 
-@router.post("/generate/parallel", status_code=202)
-async def generate_parallel(request: Request, body: ParallelBody, idempotency: Idempotent) -> GroupAccepted:
-    """Ask for 2 to 10 ads that differ in their settings or prompt only, the seed being the same, to compare them."""
+@router.post("/generate/parallel", status_code=202, openapi_extra=body_schema(ParallelBody, BODY_TYPES))
+async def generate_parallel(request: Request, idempotency: Idempotent) -> GroupAccepted:
+    """Ask for 2 to 10 ads that differ in their settings or prompt only, the seed being the same, to compare them.
+
+    A variation that is `{}` is the base itself, to compare the others with.
+    """
     used, user = services(request), owner(request)
+    body = await parse_body(request, ParallelBody, MAX_REFERENCES, used.limits.upload_bytes, BODY_TYPES)
     variations = tuple(
         Variation(
             prompt=each.prompt,
@@ -85,15 +96,19 @@ async def generate_parallel(request: Request, body: ParallelBody, idempotency: I
         for each in body.variations
     )
     intake = AdIntake(used, user, lambda name: "base_prompt" if name == "brief.prompt" else _field(name))
-    asked = _request(body, body.base_prompt)
-    accepted = await intake.compare(asked, body.comparison_type, variations, idempotency.keys(body))
+    asked, keys, pictures = _request(body, body.base_prompt), idempotency.keys(body), body.reference_images
+    accepted = await intake.compare(
+        asked, body.comparison_type, variations, pictures, keys, body.reference_roles, body.unused
+    )
     idempotency.mark(accepted.repeated)
     group = await used.ads.groups.get(user, accepted.id)
+    made = [await used.store.get(user, one) for one in group.generation_ids]
     return GroupAccepted(
         group_id=group.id,
         generation_ids=list(group.generation_ids),
         comparison_type=group.comparison_type,
         message=f"{len(group.generation_ids)} ads are ordered: poll the comparison.",
+        warnings=list(dict.fromkeys(told for one in made for told in warnings(one.manifest))),
     )
 
 
@@ -138,8 +153,11 @@ router.get("/{generation_id}")(get_generation)
 @router.get("/{generation_id}/status")
 async def get_status(request: Request, generation_id: str) -> StatusObject:
     """Status and progress of a generation, for polling."""
-    row = generation_object(await services(request).store.get(owner(request), generation_id))
+    used = services(request)
+    generation = await used.store.get(owner(request), generation_id)
+    row = generation_object(generation)
     shown = {name: getattr(row, name) for name in StatusObject.model_fields if name != "generation_id"}
+    shown["warnings"] = list(warnings(generation.manifest, *texts(await used.store.outputs(generation_id))))
     return StatusObject(generation_id=row.id, **shown)
 
 
@@ -201,11 +219,13 @@ async def _comparison(used: Services, user: str, group_id: str) -> GroupObject:
 
 
 def _request(body: AdFields, prompt: str) -> AdRequest:
-    names = ("framework", "duration", "aspect_ratio", "title", "brand_name", "num_scenes")
+    names = ("framework", "duration", "aspect_ratio", "title", "brand_name", "num_scenes", "seed")
     return AdRequest(
         recipe=RECIPE,
         brief={"prompt": prompt, **{name: getattr(body, name) for name in names}},
         coherence=body.coherence_settings.given if body.coherence_settings else {},
+        quality_dimensions=body.quality.dimensions if body.quality else None,
+        quality_gate=body.quality.gate if body.quality else None,
         use_llm=body.use_llm,
         accept_out_of_domain=body.accept_out_of_domain,
     )

@@ -7,22 +7,26 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from models.interfaces import Plain
+from models.interfaces import Plain, Seed
 from models.spec import AspectRatio
-from pipelines.brief import MAX_REFERENCES, Framework
+from pipelines.brief import MAX_REFERENCES, FrameworkName
 from pipelines.orders.ad import MAX_VARIATIONS, MIN_VARIATIONS
 from pipelines.records import ComparisonType, GenerationStatus
 from quality.score import Fidelity, Score
-from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, Title
-from serving.gateway.orders import ReferenceRoles
+from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, QualityBody, Title
+from serving.gateway.orders import OpenBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
 
-class AdFields(Plain):
+class OpenCoherence(CoherenceBody, OpenBody):
+    """Coherence settings of an order; other fields than these are not used."""
+
+
+class AdFields(OpenBody):
     """The fields that one ad and all ads of a comparison share."""
 
-    framework: Framework | None = None
-    """`AIDA`, `PAS` or `BAB`: the order in which the ad argues; null: the recipe's."""
+    framework: FrameworkName | None = None
+    """`AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's."""
     duration: Annotated[int, Field(ge=9, le=60)] = 15
     """Seconds of the finished video, 9 to 60."""
     aspect_ratio: AspectRatio = "9:16"
@@ -37,15 +41,12 @@ class AdFields(Plain):
     """False: no agent is asked, and every scene shows the prompt itself."""
     accept_out_of_domain: bool = False
     """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
-    coherence_settings: CoherenceBody | None = None
+    seed: Seed | None = None
+    """Null: that of the coherence settings, else a random one, which the answer reports as `seed_value`."""
+    coherence_settings: OpenCoherence | None = None
     """How the scenes are kept alike; fields that are left out are as the recipe says."""
-
-
-class GenerateBody(AdFields):
-    """Body of `POST /api/generations/generate`."""
-
-    prompt: AdPrompt
-    """What the ad is for, 10 to 5,000 characters."""
+    quality: QualityBody | None = None
+    """What is measured, and what each scene must reach."""
     reference_images: Annotated[list[PictureSource], Field(max_length=MAX_REFERENCES)] = Field(default_factory=list)
     """Files, base64 or artifact ids."""
     reference_roles: ReferenceRoles = Field(default_factory=list)
@@ -59,13 +60,20 @@ class GenerateBody(AdFields):
         return data
 
 
-class VariationBody(Plain):
-    """What one generation of a comparison has of its own: its settings or its prompt."""
+class GenerateBody(AdFields):
+    """Body of `POST /api/generations/generate`."""
+
+    prompt: AdPrompt
+    """What the ad is for, 10 to 5,000 characters."""
+
+
+class VariationBody(OpenBody):
+    """What one ad of a comparison has of its own; `{}`: nothing, it is the base to compare with."""
 
     prompt: AdPrompt | None = None
-    """In a comparison of type `prompt`."""
-    coherence_settings: CoherenceBody | None = None
-    """In a comparison of type `settings`; `{}` is the recipe's own."""
+    """In a comparison of type `prompt`; null: the base's."""
+    coherence_settings: OpenCoherence | None = None
+    """In a comparison of type `settings`: what differs from the base; null: nothing."""
 
 
 class ParallelBody(AdFields):
@@ -78,18 +86,6 @@ class ParallelBody(AdFields):
     comparison_type: ComparisonType
     """What the generations differ in: `settings` or `prompt`."""
 
-    @model_validator(mode="after")
-    def _vary_what_is_compared(self) -> ParallelBody:
-        wanted, other = "coherence_settings", "prompt"
-        if self.comparison_type == "prompt":
-            wanted, other = other, wanted
-        for number, variation in enumerate(self.variations, start=1):
-            if getattr(variation, wanted) is None or getattr(variation, other) is not None:
-                raise ValueError(
-                    f"variation {number}: a comparison of type {self.comparison_type} needs {wanted} alone"
-                )
-        return self
-
 
 class Accepted(Plain):
     """A generation that was taken in."""
@@ -100,6 +96,10 @@ class Accepted(Plain):
     """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     message: str
     """One sentence for people."""
+    seed_value: int
+    """The same order with this seed is made the same again."""
+    warnings: list[str] = Field(default_factory=list)
+    """What is to be known of it: fields that were not used, what is drawn otherwise, what the models are."""
 
 
 class GroupAccepted(Plain):
@@ -115,6 +115,8 @@ class GroupAccepted(Plain):
     """`pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`."""
     message: str
     """One sentence for people."""
+    warnings: list[str] = Field(default_factory=list)
+    """Of all of them together, each once."""
 
 
 class StatusObject(Plain):
@@ -134,6 +136,10 @@ class StatusObject(Plain):
     """Why it failed; null: it did not."""
     cancellation_requested: bool
     """Whether a cancel was asked for; it stops at its next denoising step."""
+    seed_value: int
+    """The seed that acts."""
+    warnings: list[str] = Field(default_factory=list)
+    """What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are."""
 
 
 class WinnerBody(Plain):

@@ -86,7 +86,7 @@ def imagine(s: Subject, rng: Random, brand: str | None) -> World:
     if rng.random() < 0.1:
         light = rng.choice(TIME_WORDS[rng.choice(TIMES)])
         entities.append(Entity(handle="style-1", role="style", name="style", description=light, reference_index=2))
-    brief = Brief(prompt=brief_text(s, rng), brand_name=brand)
+    brief = Brief(prompt=brief_text(s, rng), brand_name=brand, seed=0)
     return World(s, brief, tuple(entities), rng.choice(CALLS).format(p=s.product))
 
 
