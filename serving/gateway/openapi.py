@@ -70,7 +70,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
         "duration": 9,
         "num_scenes": 2,
         "variations": [
-            {"coherence_settings": {"use_seed_control": True}},
+            {},
             {"coherence_settings": {"use_seed_control": False}},
         ],
     },
@@ -111,6 +111,13 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
         "num_scenes": "2",
         "reference_images": ["(bytes of product-1.png)"],
         "coherence_settings": '{"use_ip_adapter": true, "seed_value": 7}',
+    },
+    "original_generate_parallel": {
+        "base_prompt": PROMPT,
+        "comparison_type": "settings",
+        "duration": "9",
+        "reference_images": ["(bytes of product-1.png)"],
+        "variations": '[{}, {"coherence_settings": {"use_ip_adapter": false}}]',
     },
     "master_mode_generate_story": {
         "prompt": PROMPT,
