@@ -2,6 +2,9 @@
 
 A model in use is never evicted; who wants one that does not fit beside those in use waits for them. A model that does
 not even fit alone is loaded all the same: the device says whether it has room.
+
+What counts is the weights of all loaded models, and the activations of the one that needs most: a device runs one call
+at a time. Activations are what a model's description (`vram_gb`) needs beyond its weights.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
+from models.diffusion.calls import POLL_SECONDS
 from models.diffusion.memory import free_device_memory
+from models.interfaces import Watcher
 from models.spec import SpecBase
 
 Spec = TypeVar("Spec", bound=SpecBase)
@@ -23,10 +28,17 @@ Spec = TypeVar("Spec", bound=SpecBase)
 class _Place:
     """The share of the budget that one model takes from the moment that it is being loaded."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, weights: int, needed: int) -> None:
+        """`weights` in bytes; `needed` at work, activations included, as the description says."""
         self.engine: Any = None
-        self.size = size
+        self.weights = weights
+        self.needed = needed
         self.users = 0
+
+    @property
+    def activations(self) -> int:
+        """Bytes at work beyond the weights."""
+        return max(0, self.needed - self.weights)
 
 
 class ModelPool(Generic[Spec]):
@@ -41,13 +53,14 @@ class ModelPool(Generic[Spec]):
         self._changed = threading.Condition()
 
     @contextmanager
-    def use(self, spec: Spec) -> Iterator[Any]:
+    def use(self, spec: Spec, watcher: Watcher) -> Iterator[Any]:
         """The engine of `spec`, loaded if it is not, and held until the context ends. Raises what `load` raises.
 
-        Blocks while another thread loads it, and while models in use leave no room. Not to be nested: two contexts of
-        one thread whose models do not fit together would wait for each other.
+        Blocks while another thread loads it, and while models in use leave no room; `watcher` sees step 0 of 1
+        meanwhile, and may stop the wait. Not to be nested: two contexts of one thread whose models do not fit together
+        would wait for each other.
         """
-        place = self._take(spec)
+        place = self._take(spec, watcher)
         try:
             yield place.engine
         finally:
@@ -56,16 +69,16 @@ class ModelPool(Generic[Spec]):
                 self._changed.notify_all()
 
     def loaded(self) -> dict[str, int]:
-        """Bytes of each loaded engine, least recently used first."""
+        """Bytes of the weights of each loaded engine, least recently used first."""
         with self._changed:
-            return {name: place.size for name, place in self._places.items() if place.engine is not None}
+            return {name: place.weights for name, place in self._places.items() if place.engine is not None}
 
     def engines(self) -> dict[str, Any]:
         """Each loaded engine by name, least recently used first; not held, so only to be read."""
         with self._changed:
             return {name: place.engine for name, place in self._places.items() if place.engine is not None}
 
-    def _take(self, spec: Spec) -> _Place:
+    def _take(self, spec: Spec, watcher: Watcher) -> _Place:
         with self._changed:
             while True:
                 place = self._places.get(spec.name)
@@ -74,12 +87,14 @@ class ModelPool(Generic[Spec]):
                     place.users += 1
                     return place
                 # Until it was loaded once, its description says what room it needs.
-                expected = self._measured.get(spec.name, round(spec.vram_gb * 1e9))
-                if place is None and self._make_room(expected):
-                    place = self._places[spec.name] = _Place(expected)
+                needed = round(spec.vram_gb * 1e9)
+                wanted = _Place(self._measured.get(spec.name, needed), needed)
+                if place is None and self._make_room(wanted):
+                    place = self._places[spec.name] = wanted
                     place.users = 1
                     break
-                self._changed.wait()
+                self._changed.wait(POLL_SECONDS)
+                watcher.step(0, 1)
         return self._fill(place, spec)
 
     def _fill(self, place: _Place, spec: Spec) -> _Place:
@@ -92,21 +107,25 @@ class ModelPool(Generic[Spec]):
                 self._changed.notify_all()
             raise
         with self._changed:
-            place.engine, place.size = engine, size_bytes(engine)
-            self._measured[spec.name] = place.size
-            self._make_room(0)
+            place.engine, place.weights = engine, size_bytes(engine)
+            self._measured[spec.name] = place.weights
+            self._make_room()
             self._changed.notify_all()
             return place
 
-    def _make_room(self, needed: int) -> bool:
-        """Evict idle models, least recently used first, until `needed` bytes fit; false while others are in use."""
-        while self._budget is not None and sum(p.size for p in self._places.values()) + needed > self._budget:
+    def _make_room(self, wanted: _Place | None = None) -> bool:
+        """Evict idle models, least recently used first, until `wanted` fits too; false while others are in use."""
+        while self._budget is not None and self._total(wanted) > self._budget:
             idle = [name for name, place in self._places.items() if not place.users]
             if not idle:
                 return not self._places
             del self._places[idle[0]]
             free_device_memory()
         return True
+
+    def _total(self, wanted: _Place | None) -> int:
+        places = [*self._places.values(), *([wanted] if wanted else [])]
+        return sum(place.weights for place in places) + max((place.activations for place in places), default=0)
 
 
 def size_bytes(engine: Any) -> int:

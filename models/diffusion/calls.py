@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from models.diffusion.memory import free_device_memory, is_out_of_memory, out_of_memory
-from models.errors import InferenceFailed
+from models.errors import InferenceFailed, ModelError
 from models.interfaces import Watcher
 
 POLL_SECONDS = 0.05
@@ -34,26 +34,31 @@ class CallLock:
     def turn(self, watcher: Watcher, steps: int) -> Iterator[None]:
         """Wait for the lock, then hold it; `watcher` sees step 0 of `steps` while waiting and once before the start.
 
-        What torch raises becomes InferenceFailed, a lack of memory OutOfMemory; what the call held is free then.
+        What the libraries raise becomes InferenceFailed, a lack of memory OutOfMemory; what the call held is free then.
         """
         while not self._lock.acquire(timeout=POLL_SECONDS):
             watcher.step(0, steps)
         try:
             watcher.step(0, steps)
-            with torch.inference_mode(), torch_failures(self._model, f"this request to model {self._model!r}"):
+            with torch.inference_mode(), library_failures(self._model, f"this request to model {self._model!r}"):
                 yield
         finally:
             self._lock.release()
 
 
 @contextmanager
-def torch_failures(model: str, amount: str) -> Iterator[None]:
-    """What torch raises becomes InferenceFailed; a lack of memory for `amount` becomes OutOfMemory."""
+def library_failures(model: str, amount: str) -> Iterator[None]:
+    """What torch, diffusers or transformers raise becomes InferenceFailed; a lack of memory for `amount` OutOfMemory.
+
+    Errors of our own pass as they are, also those that a watcher raises to stop the call.
+    """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except ModelError:
+        raise
+    except Exception as error:
         if not is_out_of_memory(error):
-            raise InferenceFailed(f"model {model!r} failed: {error}") from error
+            raise InferenceFailed(f"model {model!r} failed: {type(error).__name__}: {error}") from error
         failure = out_of_memory(amount)
     else:
         return

@@ -31,6 +31,9 @@ from models.spec import PictureModelSpec
 DENOISERS = ("unet", "transformer", "transformer_2")
 BLOCKS_PER_GROUP = 1
 """Blocks of the denoiser that group offload moves at once: the least memory; the next one loads meanwhile."""
+RECOMPILE_LIMIT = 64
+"""Graphs that one compiled block may have. torch's 8 are used up by what requests vary: number of references, guidance,
+LoRAs, batch. 24 such variants at three sizes took 16 graphs; past the limit a full graph fails for good."""
 
 
 def quantised(spec: PictureModelSpec) -> dict[str, Any]:
@@ -53,6 +56,8 @@ def place(pipeline: Any, spec: PictureModelSpec, device: str) -> None:
     OutOfMemory.
     """
     wanted = spec.acceleration
+    if wanted.storage is not None:
+        _store_small(pipeline, spec, getattr(torch, wanted.storage))
     if wanted.vae_tiling:
         _tile(pipeline, spec)
     if wanted.attention_backend is not None:
@@ -88,7 +93,7 @@ def free_hooks(*pipelines: Any) -> None:
 
 @contextmanager
 def exact(pipeline: Any, wanted: bool = True) -> Iterator[None]:
-    """Within, the denoisers of `pipeline` compute every step in full and kernels are not autotuned; if `wanted`."""
+    """Within, the denoisers of `pipeline` compute every step in full; if `wanted`. No other pipeline is touched."""
     if not wanted:
         yield
         return
@@ -96,8 +101,7 @@ def exact(pipeline: Any, wanted: bool = True) -> Iterator[None]:
     for denoiser, _ in cached:
         denoiser.disable_cache()
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            yield
+        yield
     finally:
         for denoiser, config in cached:
             denoiser.enable_cache(config)
@@ -105,10 +109,14 @@ def exact(pipeline: Any, wanted: bool = True) -> Iterator[None]:
 
 def _move(pipeline: Any, spec: PictureModelSpec, device: str) -> None:
     offload = spec.acceleration.offload
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise InvalidRequest(
-            f"model {spec.name!r} cannot be placed on {device!r}: this machine has no CUDA device; use 'cpu'"
-        )
+    if torch.device(device).type == "cuda":
+        if not torch.cuda.is_available():
+            raise InvalidRequest(
+                f"model {spec.name!r} cannot be placed on {device!r}: this machine has no CUDA device; use 'cpu'"
+            )
+        # For every call of the process alike: switched for one call, they would change what other lanes compute.
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
     if offload == "none":
         pipeline.to(device)
         return
@@ -135,6 +143,16 @@ def _group_offload(pipeline: Any, device: torch.device) -> None:
             num_blocks_per_group=BLOCKS_PER_GROUP,
             use_stream=device.type == "cuda",
         )
+
+
+def _store_small(pipeline: Any, spec: PictureModelSpec, storage: torch.dtype) -> None:
+    for denoiser in denoisers(pipeline):
+        if not hasattr(denoiser, "enable_layerwise_casting"):
+            reason = f"diffusers casts no layers of {type(denoiser).__name__}"
+            raise _refused(spec, "storage", spec.acceleration.storage, reason)
+        if spec.acceleration.quantisation is not None:
+            raise _refused(spec, "storage", spec.acceleration.storage, "`quantisation` stores the weights already")
+        denoiser.enable_layerwise_casting(storage_dtype=storage, compute_dtype=getattr(torch, spec.dtype))
 
 
 def _tile(pipeline: Any, spec: PictureModelSpec) -> None:
@@ -191,11 +209,13 @@ def _cache_config(pipeline: Any, spec: PictureModelSpec, settings: dict[str, Any
 
 
 def _compile(pipeline: Any, spec: PictureModelSpec) -> None:
+    # For the whole process: torch.compile takes a limit of its own from 2.13 on only, and GPU images carry 2.11.
+    torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
     for denoiser in denoisers(pipeline):
         if not getattr(denoiser, "_repeated_blocks", None):
             reason = f"diffusers names no repeated blocks of {type(denoiser).__name__}"
             raise _refused(spec, "compile", "regional", reason)
-        # Dynamic, or every size and batch would compile anew; caches and offload hooks break full graphs.
+        # Dynamic, or every size and batch would compile anew; caches, casts and offload hooks break full graphs.
         denoiser.compile_repeated_blocks(dynamic=True, fullgraph=not _hooked(denoiser))
 
 

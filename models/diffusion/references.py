@@ -70,6 +70,11 @@ class Region:
         if not self._masks:
             return None
         queries: torch.Tensor = args[0] if args else kwargs["hidden_states"]
+        if queries.shape[1] not in self._masks:
+            raise InvalidRequest(
+                f"the mask of the references cannot be kept to: a layer looks at {queries.shape[1]} places, and halving"
+                f" this picture gives {', '.join(map(str, self._masks))}; leave out the mask, or ask for another size"
+            )
         mask = self._masks[queries.shape[1]].to(queries)
         return args, {**kwargs, "ip_adapter_masks": [mask] * self._slots}
 

@@ -5,14 +5,13 @@ An invalid, cancelled or failed request does not touch the others; a batch that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from models.diffusion.calls import torch_failures
+from models.diffusion.calls import library_failures
 from models.diffusion.memory import retry_with_less_memory
 from models.diffusion.references import ReferenceAdapter
 from models.errors import Cancelled, ModelError
@@ -28,18 +27,9 @@ class BatchingImageEngine(ImageEngine):
     _adapter: ReferenceAdapter | None
 
     def batch_key(self, request: ImageRequest) -> str | None:
-        """As BatchingImageModel. What a batch shares: size, steps, guidance, LoRAs, and how the references act."""
+        """As BatchingImageModel: `ImageModelSpec.batch_key` of a request that this model can serve."""
         self._check(request)
-        alone = request.start or request.inpaint or request.deterministic
-        if alone or not self._spec.batch_pixels or self._spec.acceleration.cache:
-            return None  # residual caches decide for a whole batch, so its items would change each other
-        shared = request.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "loras"})
-        if request.references:
-            mask = request.adapter.mask
-            shared["adapter"] = request.adapter.model_dump(exclude={"mask"})
-            shared["mask"] = mask and mask.sha256
-            shared["references"] = [(reference.role, reference.weight) for reference in request.references]
-        return json.dumps(shared, sort_keys=True)
+        return self._spec.batch_key(request)
 
     def generate_batch(self, requests: Sequence[ImageRequest], watchers: Sequence[Watcher]) -> list[Outcome]:
         """As BatchingImageModel. Noise is bit-equal to each request's alone, pictures are within rounding.
@@ -81,7 +71,7 @@ class BatchingImageEngine(ImageEngine):
     def _run_one_by_one(self, batch: Batch) -> None:
         for index in batch.live():
             request, watcher = batch.member(index)
-            with batch.failure_of(index), torch_failures(self._spec.name, self._amount(request)):
+            with batch.failure_of(index), library_failures(self._spec.name, self._amount(request)):
                 watcher.step(0, self._steps(request))
                 batch.settle(index, self._run_with_less_memory(request, watcher))
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -28,10 +28,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
+from models.diffusion.memory import free_device_memory, is_out_of_memory
+from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Watcher, unread
 from models.llm.grammar import Grammars, Sampler, SpecialTokens
 from models.spec import ChatModelSpec
+
+Outcome = TypeVar("Outcome")
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer makes of the first bytes of a letter of several."""
@@ -157,11 +160,15 @@ class TransformersChat:
                 f"the prompt has {prompt_tokens} tokens, but model {self._spec.name!r} has a context of "
                 f"{self._context_tokens}: shorten the prompt or use another model"
             )
-        mask = None if request.json_schema is None else self._grammars.mask(request.json_schema)
-        sampler = Sampler(request.seed, request.temperature, request.top_p, self._forbidden, mask)
-        pieces = TextPieces(self._tokenizer, request.stop, write)
-        follower = _Follower(request, watcher, pieces, prompt_tokens, limit, started)
-        tokens = self._generate(inputs, sampler, follower, limit)
+
+        def attempt() -> tuple[TextPieces, list[int]]:
+            mask = None if request.json_schema is None else self._grammars.mask(request.json_schema)
+            sampler = Sampler(request.seed, request.temperature, request.top_p, self._forbidden, mask)
+            pieces = TextPieces(self._tokenizer, request.stop, write)
+            follower = _Follower(request, watcher, pieces, prompt_tokens, limit, started)
+            return pieces, self._generate(inputs, sampler, follower, limit)
+
+        pieces, tokens = self._twice(attempt, f"{prompt_tokens} prompt and {limit} answer tokens")
         pieces.end()
         ended = pieces.stopped or tokens[-1] in self._stop_ids
         return ChatResult(
@@ -193,6 +200,25 @@ class TransformersChat:
         images = [{"type": "image", "image": _decode(image)} for image in message.images]
         return [*images, {"type": "text", "text": text}]
 
+    def _twice(self, attempt: Callable[[], Outcome], amount: str) -> Outcome:
+        """`attempt`, once more after a lack of memory before its first token: by then nobody has read a word of it.
+
+        Raises OutOfMemory naming the `amount` that was asked for; what the attempts held is free then.
+        """
+        for last in (False, True):
+            try:
+                return attempt()
+            except _NoRoom as error:
+                final = last or error.tokens > 0
+            # Outside of the handler: the traceback held every tensor of the failed attempt.
+            free_device_memory()
+            if final:
+                break
+        raise OutOfMemory(
+            f"the device has no room for {amount} of chat model {self._spec.name!r}: shorten the prompt, send fewer or"
+            " smaller images, or lower max_tokens"
+        )
+
     @torch.inference_mode()
     def _generate(
         self, inputs: dict[str, torch.Tensor], sampler: Sampler, follower: _Follower, limit: int
@@ -208,7 +234,9 @@ class TransformersChat:
                 logits_processor=LogitsProcessorList([sampler]),
                 stopping_criteria=StoppingCriteriaList([follower]),
             )
-        except RuntimeError as error:  # torch's OutOfMemoryError is one
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise _NoRoom(follower.tokens) from error
             raise InferenceFailed(f"chat model {self._spec.name!r} failed: {error}") from error
         return [int(token) for token in tokens[0, inputs["input_ids"].shape[1] :]]
 
@@ -222,6 +250,14 @@ class TransformersChat:
             f"the answer of {self._spec.name!r} did not end within max_tokens={request.max_tokens}: "
             "raise max_tokens or ask for less"
         )
+
+
+class _NoRoom(Exception):
+    """The device's memory ran out after `tokens` tokens of an answer."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+        self.tokens = tokens
 
 
 class _Follower:
@@ -242,9 +278,11 @@ class _Follower:
         self._prompt_tokens = prompt_tokens
         self._limit = limit
         self._deadline = started + request.timeout_seconds
+        self.tokens = 0
+        """Tokens of the answer so far."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
-        done = input_ids.shape[1] - self._prompt_tokens
+        done = self.tokens = input_ids.shape[1] - self._prompt_tokens
         if done % TOKENS_PER_STEP == 0 or done == 1:
             self._watcher.step(done, self._limit)
         if time.monotonic() > self._deadline:

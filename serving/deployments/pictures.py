@@ -6,7 +6,6 @@ Image calls that may share a batch run as one, each with its own noise. The othe
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -72,7 +71,7 @@ class PictureReplica(Generic[Spec]):
             nonlocal started
             started = True
             self._waiting[model] -= count
-            with counters.on_device(count), self._pool.use(self._specs[model]) as engine:
+            with counters.on_device(count), self._pool.use(self._specs[model], watcher) as engine:
                 return call(engine, watcher)
 
         self._waiting[model] += count
@@ -81,12 +80,6 @@ class PictureReplica(Generic[Spec]):
         finally:
             if not started:
                 self._waiting[model] -= count
-
-    def batch_key(self, model: str, request: ImageRequest) -> str | None:
-        """What requests of one batch have in common; None: `request` runs alone. Waits while the model loads."""
-        with self._pool.use(self._specs[model]) as engine:
-            key: str | None = engine.batch_key(request)
-            return key
 
     def snapshot(self) -> dict[str, ModelCounters]:
         engines = self._pool.engines()
@@ -123,7 +116,7 @@ class ImageReplica:
 
     async def _make(self, model: str, request: ImageRequest, watcher: Watcher) -> ImageResult:
         spec = self._replica.spec(model)
-        key = await asyncio.to_thread(self._replica.batch_key, model, request) if spec.batch_pixels else None
+        key = spec.batch_key(request)
         counters = self._replica.counters[model]
         with counters.call():
             return await self._coalescer.submit(

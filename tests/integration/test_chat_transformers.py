@@ -3,13 +3,15 @@
 import io
 import json
 import shutil
+from contextlib import contextmanager
+from itertools import count
 
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from models.errors import BudgetExceeded, Cancelled, InvalidRequest, WeightsError
+from models.errors import BudgetExceeded, Cancelled, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.build import CHAT_TEMPLATE, build
@@ -144,6 +146,37 @@ def test_a_cancel_stops_within_eight_tokens_and_leaves_the_model_usable(llava):
     with pytest.raises(Cancelled):
         llava.complete(ask(json_schema=None, max_tokens=500), recorder)
     assert [done for done, _ in recorder.steps] == [1, 8]
+    assert json.loads(llava.complete(ask(), Unwatched()).text)
+
+
+@contextmanager
+def memory_runs_out(llava, *passes):
+    """The forward passes of these numbers find no memory, as the device says it."""
+    done = count(1)
+
+    def refuse(*_):
+        if next(done) in passes:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    hook = llava._model.register_forward_pre_hook(refuse)
+    yield
+    hook.remove()
+
+
+def test_an_answer_that_finds_no_memory_before_its_first_token_is_tried_once_more(llava):
+    expected = llava.complete(ask(), Unwatched()).text
+    with memory_runs_out(llava, 1):
+        assert llava.complete(ask(), Unwatched()).text == expected
+
+
+@pytest.mark.parametrize("passes", [(1, 2), (4,)])
+def test_without_memory_twice_or_after_words_were_heard_the_error_says_what_to_change(llava, passes):
+    heard = []
+    with (
+        memory_runs_out(llava, *passes),
+        pytest.raises(OutOfMemory, match=r"\d+ prompt and \d+ answer tokens .*shorten the prompt"),
+    ):
+        llava.stream(ask(), Unwatched(), heard.append)
     assert json.loads(llava.complete(ask(), Unwatched()).text)
 
 

@@ -1,9 +1,10 @@
 """IP-Adapter on tiny real weights: weights per reference, scale, roles, block presets, begin and end."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
+import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPImageProcessorPil
@@ -13,6 +14,7 @@ from models.diffusion.references import Layer, block_presets, whole_picture_proc
 from models.errors import InvalidRequest
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, NoiseSpec, Reference, Unwatched
 from models.registry import load
+from models.spec import Acceleration
 from tests.support import tiny_models
 from tests.support.engine_calls import assert_all_differ
 
@@ -50,9 +52,9 @@ def reference(seed, weight=1.0, role="product"):
     return Reference(image=tiny_models.png(seed), role=role, weight=weight)
 
 
-def generate(engine, *references, guidance_scale=4.0, steps=4, prompt="a bottle", **settings):
+def generate(engine, *references, guidance_scale=4.0, steps=4, prompt="a bottle", size=(64, 64), **settings):
     request = ImageRequest(
-        prompt=prompt, width=64, height=64, noise=NOISE, num_inference_steps=steps, guidance_scale=guidance_scale,
+        prompt=prompt, width=size[0], height=size[1], noise=NOISE, num_inference_steps=steps, guidance_scale=guidance_scale,
         references=references, adapter=AdapterSettings(**settings),
     )  # fmt: skip
     return engine.generate(request, Unwatched()).image
@@ -74,6 +76,22 @@ def test_one_reference_equals_the_stock_adapter_at_the_same_scale(engine, folder
         latents=draw(NOISE, 4, 8, 8)[None], output_type="np", ip_adapter_image=tiny_models.opened(tiny_models.png(1)),
     ).images[0]  # fmt: skip
     assert same(generate(engine, reference(1), scale=0.6), (bare * 255).round().astype("uint8"))
+
+
+def test_compiled_blocks_survive_every_number_of_references_with_and_without_guidance(folders, monkeypatch):
+    # Guards and graphs are torch's own; only the code that it would write for each graph, in minutes, is left out.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain = load(tiny_models.image_spec("stable-diffusion"), folders, "cpu")
+    compiled_spec = tiny_models.image_spec("stable-diffusion")
+    compiled_spec = compiled_spec.model_copy(update={"acceleration": Acceleration(compile="regional")})
+    compiled = load(compiled_spec, folders, "cpu")
+    for size in ((64, 64), (64, 96)):
+        for guidance_scale in (1.0, 4.0):
+            for count in range(4):
+                references = [reference(seed) for seed in range(count)]
+                asked = {"guidance_scale": guidance_scale, "steps": 2, "size": size}
+                one, other = (generate(engine, *references, **asked) for engine in (compiled, plain))
+                assert np.abs(one.astype(int) - other).max() <= 1, (size, guidance_scale, count)
 
 
 def striped(ends, width, height):

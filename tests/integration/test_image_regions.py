@@ -79,6 +79,14 @@ def test_every_layer_gets_the_mask_in_its_own_size(columns, rows):
     assert layer(queries) is None
 
 
+def test_a_layer_whose_places_no_halving_gives_is_refused_by_a_sentence():
+    layer = MasksOfALayer()
+    region = Region([layer], slots=1)
+    region.keep_to(tiny_models.half_mask(80, 48), 80, 48, 8)
+    with pytest.raises(InvalidRequest, match=r"looks at 7 places, and halving this picture gives 60, 15, 6, 2, 1"):
+        layer(torch.zeros(2, 7, 4))
+
+
 def test_a_mask_does_not_reach_the_next_call(engine):
     before = generate(engine)
     generate(engine, tiny_models.half_mask())

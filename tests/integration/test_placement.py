@@ -70,6 +70,13 @@ def test_a_cache_changes_the_clip_and_a_deterministic_call_does_not_use_it(folde
         assert np.array_equal(generate_video(cached), first)
 
 
+def test_a_deterministic_call_leaves_what_other_lanes_of_the_process_compute_with(folder):
+    pipeline = placed(folder)
+    flags = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    with exact(pipeline):
+        assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == flags
+
+
 def test_the_caches_come_back_when_a_deterministic_call_fails(folder):
     cached = placed(folder, cache=CACHE)
     with pytest.raises(RuntimeError, match="stop"), exact(cached):
@@ -101,6 +108,14 @@ def test_compiled_blocks_give_the_same_clip_within_rounding(folder):
     assert np.allclose(generate_video(compiled), generate_video(placed(folder)), atol=1e-3)
 
 
+def test_weights_stored_in_eight_bits_take_a_quarter_of_the_memory_and_still_make_the_clip(folder):
+    plain, small = placed(folder), placed(folder, storage="float8_e4m3fn")
+    block = small.transformer.blocks[0]
+    assert block.attn1.to_q.weight.dtype == torch.float8_e4m3fn
+    assert block.attn1.to_q.weight.nbytes * 4 == plain.transformer.blocks[0].attn1.to_q.weight.nbytes
+    assert np.abs(generate_video(small) - generate_video(plain)).mean() < 0.05
+
+
 def test_vae_tiling_is_switched_on(folder):
     assert placed(folder, vae_tiling=True).vae.use_tiling
 
@@ -115,6 +130,7 @@ def test_vae_tiling_is_switched_on(folder):
     ({"offload": "model"}, r"offload: model.*this device is 'cpu'"),
     ({"offload": "sequential"}, r"offload: sequential"),
     ({"offload": "group"}, r"offload: group"),
+    ({"storage": "float8_e4m3fn", "quantisation": {"quant_backend": "x"}}, "storage: .*`quantisation` stores"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_refused_by_name(folder, acceleration, message):
     with pytest.raises(InvalidRequest, match=message) as refused:

@@ -7,7 +7,8 @@ import weakref
 import pytest
 from torch import nn
 
-from models.errors import WeightsError
+from models.errors import Cancelled, WeightsError
+from models.interfaces import Unwatched
 from models.pool import ModelPool, size_bytes
 from models.spec import SpecBase
 
@@ -41,7 +42,7 @@ def spec(name, vram_gb=0.0):
 
 def touch(pool, *names):
     for name in names:
-        with pool.use(spec(name)):
+        with pool.use(spec(name), Unwatched()):
             pass
 
 
@@ -95,9 +96,9 @@ def test_room_is_made_before_loading_when_the_need_is_known(shelf):
         return shelf(spec)
 
     pool = ModelPool(load, 10 * KILOBYTE)
-    with pool.use(spec("a-8")):
+    with pool.use(spec("a-8"), Unwatched()):
         pass
-    with pool.use(spec("b-8", vram_gb=8 * KILOBYTE / 1e9)):  # by its description
+    with pool.use(spec("b-8", vram_gb=8 * KILOBYTE / 1e9), Unwatched()):  # by its description
         pass
     touch(pool, "a-8")  # by its measure
     assert alive_at_load == [[], [], []]
@@ -105,7 +106,7 @@ def test_room_is_made_before_loading_when_the_need_is_known(shelf):
 
 def test_a_model_in_use_is_never_evicted(shelf):
     pool = pool_of(shelf, 10)
-    with pool.use(spec("a-4")) as held:
+    with pool.use(spec("a-4"), Unwatched()) as held:
         touch(pool, "b-4", "c-4", "d-4")
         assert list(pool.loaded()) == ["a-4", "d-4"]
         assert pool.engines()["a-4"] is held
@@ -125,10 +126,10 @@ def test_who_needs_more_room_than_those_in_use_leave_waits_for_them(shelf):
     got = threading.Event()
 
     def want():
-        with pool.use(spec("b-8")):
+        with pool.use(spec("b-8"), Unwatched()):
             got.set()
 
-    with pool.use(spec("a-8")):
+    with pool.use(spec("a-8"), Unwatched()):
         waiting = threading.Thread(target=want)
         waiting.start()
         assert not got.wait(0.05)
@@ -162,6 +163,32 @@ def test_two_threads_that_want_one_model_load_it_once_and_others_are_served_mean
     assert sorted(loads) == ["quick-1", "slow-1"]
 
 
+def test_who_waits_for_room_can_be_cancelled(shelf):
+    class Impatient:
+        def step(self, done, total):
+            raise Cancelled(f"stopped at {done} of {total}")
+
+    pool = pool_of(shelf, 10)
+    touch(pool, "b-8")
+    with pool.use(spec("a-8"), Unwatched()):
+        with pytest.raises(Cancelled, match="0 of 1"), pool.use(spec("b-8"), Impatient()):
+            pytest.fail("there was room")
+        assert list(pool.loaded()) == ["a-8"]
+
+
+def test_the_activations_of_the_model_that_needs_most_count_once(shelf):
+    pool = pool_of(shelf, 15)
+    needs = {name: spec(name, vram_gb=kilobytes * KILOBYTE / 1e9) for name, kilobytes in {"a-3": 6, "b-3": 8}.items()}
+    for each in needs.values():
+        with pool.use(each, Unwatched()):
+            pass
+    assert list(pool.loaded()) == ["a-3", "b-3"]  # 3 + 3 of weights and 5 for the activations of b
+    touch(pool, "c-4")
+    assert list(pool.loaded()) == ["a-3", "b-3", "c-4"]
+    touch(pool, "d-1")
+    assert list(pool.loaded()) == ["b-3", "c-4", "d-1"]
+
+
 def test_a_failed_load_leaves_no_trace_and_is_tried_again():
     attempts = []
 
@@ -181,7 +208,7 @@ def test_a_failed_load_leaves_no_trace_and_is_tried_again():
 
 def test_a_call_that_fails_lets_its_model_go(shelf):
     pool = pool_of(shelf, 10)
-    with pytest.raises(RuntimeError), pool.use(spec("a-8")):
+    with pytest.raises(RuntimeError), pool.use(spec("a-8"), Unwatched()):
         raise RuntimeError("stop")
     touch(pool, "b-8")
     assert list(pool.loaded()) == ["b-8"]
