@@ -5,6 +5,7 @@ Read by entry points only (`serving`, `benchmarks`, tests); what they read is ha
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from configs.serving import ServingSettings
 from models.interfaces import Plain
+from models.registry import REMOTE_FAMILY, SERVED_FAMILY
 from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, Size, VideoModelSpec
 from pipelines.errors import BadInput, first_problem
 from pipelines.recipe import Recipe
@@ -33,6 +35,12 @@ class Settings(BaseSettings):
     home: Path = Path("~/.local/share/admint")
     """Where model weights live on this machine."""
     profile: str = "sketch"
+    configs: Path | None = None
+    """A folder of your own descriptions, with `profiles/`, `recipes/` and `models/` as far as wanted: they come before
+    the shipped ones of the same name."""
+    chat_url: str | None = None
+    """Address of an OpenAI-compatible server, such as http://127.0.0.1:8001/v1, that runs the profile's chat model in
+    place of a vLLM of our own; its key, if it wants one, is ADMINT_OPENAI_API_KEY."""
     database: str | None = None
     """Address of the server's store, such as postgresql://USER:PASSWORD@HOST/NAME; None: SQLite under `home`."""
     artifacts: Path | None = None
@@ -109,14 +117,16 @@ def server_artifacts() -> Path:
 
 
 def load_model_specs() -> dict[str, AnySpec]:
-    """Every model that `configs/models/` describes, by name, in alphabetical order."""
-    return {path.stem: _model(path) for path in sorted((CONFIGS / "models").glob("*.yaml"))}
+    """Every model that is described, by name, in alphabetical order."""
+    return {path.stem: _model(path) for path in _described("models")}
 
 
 def load_model(name: str, kind: type[Kind]) -> Kind:
     """The model `name`, which must be of `kind`. Raises BadInput naming those there are."""
-    path = CONFIGS / "models" / f"{name}.yaml"
-    spec = _model(path) if path.parent == CONFIGS / "models" and path.exists() else None
+    found = [path for path in _described("models") if path.stem == name]
+    spec = _model(found[0]) if found else None
+    if isinstance(spec, ChatModelSpec):
+        spec = _where_it_runs(spec)
     if isinstance(spec, kind):
         return spec
     known = ", ".join(sorted(each.name for each in load_model_specs().values() if isinstance(each, kind)))
@@ -124,21 +134,53 @@ def load_model(name: str, kind: type[Kind]) -> Kind:
     raise BadInput(f"no {word} model {name!r}: choose one of {known}")
 
 
+def _where_it_runs(spec: ChatModelSpec) -> ChatModelSpec:
+    """`spec`, on the server at `ADMINT_CHAT_URL` where that is set and the model is one for a server."""
+    address = Settings().chat_url
+    if address is None or spec.family not in (SERVED_FAMILY, REMOTE_FAMILY):
+        return spec
+    if not re.match(r"https?://[^/]+", address):
+        raise BadInput(f"ADMINT_CHAT_URL {address!r} is no address: give one such as http://127.0.0.1:8001/v1")
+    changes = {"family": REMOTE_FAMILY, "base_url": address, "weights": {}, "vram_gb": 0.0}
+    if spec.remote_model is None:
+        changes["remote_model"] = spec.weights["main"].repository
+    return spec.model_copy(update=changes)
+
+
+def _described(folder: str) -> list[Path]:
+    """The YAML files of `profiles`, `recipes` or `models`, by name: one's own, then the shipped ones of other names."""
+    own = Settings().configs
+    roots = [CONFIGS] if own is None else [CONFIGS, own.expanduser()]
+    paths = {path.stem: path for root in roots for path in (root / folder).glob("*.yaml")}
+    return [paths[name] for name in sorted(paths)]
+
+
 @cache
 def _model(path: Path) -> AnySpec:
-    data = _read(path)
+    data = _extended(path, _read(path))
     try:
-        spec: AnySpec = TypeAdapter(ModelSpec).validate_python(data)
+        spec: AnySpec = TypeAdapter(ModelSpec).validate_python({"name": path.stem, **data})
     except ValidationError as error:
         raise BadInput(f"{path.name}: {first_problem(error)}") from None
     return spec
 
 
+def _extended(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """The description in `path` over the shipped one that it `extends`: the same weights, placed otherwise."""
+    if (base := data.get("extends")) is None:
+        return data
+    origin = CONFIGS / "models" / f"{base}.yaml"
+    if origin == path or not origin.exists() or "extends" in _read(origin):
+        raise BadInput(f"{path.name}: it cannot extend {base!r}; name a shipped description that extends no other")
+    own = {key: value for key, value in data.items() if key != "extends"}
+    return {**_read(origin), "name": path.stem, "weights_of": base, **own}
+
+
 def _load(kind: type[Data], folder: str, name: str, word: str) -> Data:
-    names = sorted(path.stem for path in (CONFIGS / folder).glob("*.yaml"))
-    if name not in names:
-        raise BadInput(f"no {word} {name!r}: choose one of {', '.join(names)}")
-    data = _read(CONFIGS / folder / f"{name}.yaml")
+    paths = {path.stem: path for path in _described(folder)}
+    if name not in paths:
+        raise BadInput(f"no {word} {name!r}: choose one of {', '.join(paths)}")
+    data = _read(paths[name])
     try:
         return kind.model_validate({"name": name, **data})
     except ValidationError as error:

@@ -180,11 +180,14 @@ class StartImage(Plain):
 
 
 class StartLatents(Plain):
-    """Latents of an earlier image to start from, without the round trip through pixels; strength as in StartImage."""
+    """Latents of an earlier picture or clip to start from, without the round trip through pixels.
+
+    Strength as in StartImage.
+    """
 
     data: bytes
-    """A safetensors file with one float32 tensor `latents`, (channels, height, width) in latent cells, as
-    `ImageResult.latents` gives it."""
+    """A safetensors file with one float32 tensor `latents` in latent cells, as `ImageResult.latents` gives it for a
+    picture, (channels, height, width), and `VideoResult.latents` for a clip, (channels, frames, height, width)."""
     strength: Unit
 
 
@@ -279,9 +282,13 @@ class VideoRequest(Plain):
     last_frame: EncodedImage | None = None
     references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
     adapter: AdapterSettings = AdapterSettings()
+    start: StartLatents | None = None
+    """Clean latents of an earlier clip of the same model, size and length to start from (SDEdit)."""
     loras: tuple[LoraUse, ...] = ()
     deterministic: bool = False
     """As in ImageRequest."""
+    keep_latents: bool = False
+    """Also return the clean latents, for a later `start`."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +301,8 @@ class VideoResult:
     timings: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What was not done as asked, in plain words."""
+    latents: bytes | None = None
+    """A safetensors file with the clean latents, when the request kept them."""
 
 
 class VideoModel(Protocol):

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from models.scorers.clip import ClipEncoder
 
 
+REMOTE_FAMILY = "openai"
+"""Chat models on an OpenAI-compatible server somewhere else."""
 FAMILIES: dict[str, str] = {
     "llava": "models.llm.transformers_chat:TransformersChat",
-    "openai": "models.llm.openai_chat:OpenAIChat",
+    REMOTE_FAMILY: "models.llm.openai_chat:OpenAIChat",
     "sketch-author": "models.sketch.author:SketchAuthor",
     "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
     "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
@@ -60,7 +62,8 @@ def load(
     """
     if spec.family == SERVED_FAMILY:
         raise InvalidRequest(
-            f"model {spec.name!r} runs in vLLM only: use a profile of `admint serve` with `chat: {{engine: vllm}}`"
+            f"model {spec.name!r} runs in vLLM only: serve a profile with it by `admint serve`, or set ADMINT_CHAT_URL"
+            " to the address of an OpenAI-compatible server that runs it"
         )
     if spec.family not in FAMILIES:
         raise InvalidRequest(

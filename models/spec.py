@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, Plain
@@ -27,6 +27,21 @@ class WeightSource(Plain):
     revision: str
     """Commit hash of the repository; the project version for embedded weights."""
     allow_patterns: tuple[str, ...] = ("*.safetensors", "*.json", "*.txt", "*.model")
+    variant: str | None = None
+    """Infix of the weight files to load, such as `fp16` of `model.fp16.safetensors`; None: the plain names."""
+
+
+class LoraSource(WeightSource):
+    """A LoRA: one file, or two for a model of two denoisers."""
+
+    weight_name: str | None = None
+    """File for the first denoiser; None: the only safetensors file of the folder."""
+    second_weight_name: str | None = None
+    """File for the second denoiser (`transformer_2`): LoRAs of Wan 2.2 A14B come in pairs, for high and low noise."""
+
+
+Commercial = Literal["yes", "no", "below-revenue", "territory"]
+"""Whether paid work may use the weights: freely; never; below a yearly revenue; outside of some countries."""
 
 
 class Acceleration(Plain):
@@ -55,11 +70,26 @@ class SpecBase(Plain):
     family: str
     """Key of `models.registry.FAMILIES`."""
     licence: str
+    commercial: Commercial = "no"
+    """What the licence says of paid work; a description that does not say so is taken for a no."""
+    commercial_condition: str = ""
+    """What `below-revenue` and `territory` mean for these weights, in a sentence."""
     vram_gb: float
     """Published or measured need of device memory at the default size; 0 for CPU and remote models."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     weights: dict[str, WeightSource] = Field(default_factory=dict)
     """Folders by part name; each family says which parts it needs (`main`, `ip_adapter`, `motion_adapter` …)."""
+    weights_of: str | None = None
+    """Name of the model whose folders on this machine hold the same weights; None: folders of its own name."""
+
+    @model_validator(mode="after")
+    def _condition_is_named(self) -> Self:
+        if (self.commercial in ("below-revenue", "territory")) != bool(self.commercial_condition):
+            raise ValueError(
+                f"commercial: {self.commercial} and commercial_condition {self.commercial_condition!r} do not fit:"
+                " a condition is named for `below-revenue` and `territory`, and only there"
+            )
+        return self
 
     def parts(self) -> dict[str, WeightSource]:
         """Every folder that this model needs, by part name."""
@@ -76,6 +106,9 @@ class ChatModelSpec(SpecBase):
     """Only for the `openai` family."""
     remote_model: str | None = None
     """Model name on the remote server; only for the `openai` family."""
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Given to the model's chat template by vLLM and servers like it: `{enable_thinking: false}` switches the reasoning
+    off that would eat up `max_tokens`."""
     temperature: float = 0.7
     max_tokens: int = 1024
     timeout_seconds: float = 120.0
@@ -150,12 +183,12 @@ class PictureModelSpec(SpecBase):
     """Requests that fit together share a batch up to width * height * frames * requests; 0: one at a time."""
     warm_up: tuple[AspectRatio, ...] = ()
     """Sizes to run once before the server says ready; none: the first of `sizes`."""
-    loras: dict[str, WeightSource] = Field(default_factory=dict)
+    loras: dict[str, LoraSource] = Field(default_factory=dict)
     """LoRAs that a request may ask for by name."""
 
     def parts(self) -> dict[str, WeightSource]:
         """Every folder that this model needs, by part name; a LoRA's as `lora-NAME`."""
-        return self.weights | {lora_part(name): source for name, source in self.loras.items()}
+        return {**self.weights, **{lora_part(name): source for name, source in self.loras.items()}}
 
     def pixel_budget(self) -> int:
         """The most width * height * frames that one request may ask for."""
@@ -203,6 +236,8 @@ class VideoModelSpec(PictureModelSpec):
     """A model that makes clips."""
 
     kind: Literal["video"]
+    guidance_scale_2: float | None = None
+    """Guidance of the second denoiser where `guidance_scale` is that of the first (Wan 2.2 A14B); None: the same."""
     native_fps: int
     max_frames: int
     frame_multiple: int = 1

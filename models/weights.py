@@ -1,9 +1,10 @@
 """Folders of weights on this machine: where they lie, whether they are whole, unaltered and safe to load.
 
 A model folder is `ROOT/NAME/PART/` with a `manifest.json` that names repository, revision, and size and sha256 of each
-file. Only listed files may lie there, none of a kind that could run code when loaded. Weights that ship with the
-project (`embedded:sketch/…`) lie in `models/sketch/weights/`, each file once; what two models share is put together
-below `ROOT/sketch/` at first use. Without them, untrained stand-ins are built at first use.
+file; a model with `weights_of` has its folders under the name of that other model. Only listed files may lie there,
+none of a kind that could run code when loaded. Weights that ship with the project (`embedded:sketch/…`) lie in
+`models/sketch/weights/`, each file once; what two models share is put together below `ROOT/sketch/` at first use.
+Without them, untrained stand-ins are built at first use.
 
 When hashes are computed: in full at the first use of a folder and whenever a file's size or time stamps differ from
 those of the last full check (noted under `ROOT/.verified/`), so that a start costs milliseconds and an altered file is
@@ -96,7 +97,7 @@ class Library:
         """Where a part lies or will lie once it is pulled or built. Raises KeyError for an unknown part."""
         source = spec.parts()[part]
         if not _embedded(source):
-            return self._root / spec.name / part
+            return self._root / (spec.weights_of or spec.name) / part
         if part not in self.untrained_parts(spec):
             return _complete_folder(_short(source), self._root)
         # The builder's own hash: stand-ins of another builder are never taken for these.

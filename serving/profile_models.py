@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from socket import gethostname
+from urllib.parse import urlsplit
 
 from configs.settings import Profile, library_root, load_model, load_recipe
 from models.interfaces import ChatModel, ImageModel, VideoModel
@@ -28,6 +30,10 @@ SKETCH = (
     "The sketch models are a small family trained on a rendered toy world (128-pixel products): good for trying the "
     "pipeline and for coherence research on a laptop, not for real ads. Use --profile to switch to large open models."
 )
+
+
+NO_MATTER = {"licence", "commercial", "commercial_condition", "weights_of"}
+"""Fields of a description that change nothing in what the model makes."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,19 @@ def model_set(
     return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes, scorer)
 
 
+def check_chat_address(chat: ChatModelSpec, host: str, port: int) -> None:
+    """Raises BadInput when the chat model is said to be at the address where this server is about to listen."""
+    if chat.base_url is None:
+        return
+    address = urlsplit(chat.base_url)
+    here = {"localhost", "127.0.0.1", "::1", "0.0.0.0", host, gethostname()}  # noqa: S104  (compared, not bound)
+    if address.hostname in here and (address.port or {"http": 80, "https": 443}.get(address.scheme)) == port:
+        raise BadInput(
+            f"the chat model {chat.name!r} is at {chat.base_url}, which is where this server itself listens: start the"
+            " chat server on another port and set ADMINT_CHAT_URL to its address, or serve here with another --port"
+        )
+
+
 def model_sets(profile: Profile) -> Callable[..., ModelSet]:
     """`model_set` of the profile, remembering what it returned.
 
@@ -97,8 +116,13 @@ def ad_planner(profile: Profile) -> AdPlanner:
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:
-    """A text that changes with the weights and with everything in the description: scheduler, dtype, steps, sizes."""
-    digest = hashlib.sha256(f"{spec.model_dump_json()}\n{library.fingerprint(spec)}".encode()).hexdigest()
+    """A text that changes with the weights and with all that the description says of them: scheduler, dtype, sizes.
+
+    What it leaves at the default does not count, so that a field more in a later version changes no step's key; nor
+    does its licence.
+    """
+    described = spec.model_dump_json(exclude_defaults=True, exclude=NO_MATTER)
+    digest = hashlib.sha256(f"{described}\n{library.fingerprint(spec)}".encode()).hexdigest()
     return f"{spec.name}:{digest}"
 
 
@@ -111,7 +135,16 @@ def _notes(library: Library, specs: tuple[SpecBase, ...]) -> tuple[str, ...]:
     notes = [SKETCH] if len(untrained) < len(embedded) else []
     if untrained:
         notes.insert(0, UNTRAINED.format(names=", ".join(untrained)))
-    return tuple(notes)
+    return (*notes, *(note for spec in specs if (note := commercial_note(spec))))
+
+
+def commercial_note(spec: SpecBase) -> str | None:
+    """What a user must know before paid work with this model; None where its licence sets no bounds to it."""
+    if spec.commercial == "yes":
+        return None
+    if spec.commercial == "no":
+        return f"The model {spec.name!r} is not for commercial use ({spec.licence}): not for ads that anybody pays for."
+    return f"Commercial use of the model {spec.name!r} has a condition ({spec.licence}): {spec.commercial_condition}"
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,9 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
         precision = vae.dtype
         try:
             with exact(self._pipeline, first.deterministic), self._loras.use(first.loras):
+                for each in self._pipelines:
+                    renew_scheduler(each)
                 pipeline, inputs = self._task(first, noise)
-                renew_scheduler(pipeline)
                 inputs |= self._batch_condition(requests)
                 call = {
                     "num_inference_steps": first.num_inference_steps,

@@ -34,12 +34,12 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def pack(latents: torch.Tensor) -> bytes:
-    """Latents of one picture, (channels, height, width) in latent cells, as a safetensors file in float32."""
+    """Latents of one picture or clip, in latent cells, as a safetensors file in float32."""
     data: bytes = save({TENSOR: latents.detach().to("cpu", torch.float32).contiguous()})
     return data
 
 
-def unpack(data: bytes, shape: tuple[int, int, int]) -> torch.Tensor:
+def unpack(data: bytes, shape: tuple[int, ...]) -> torch.Tensor:
     """The float32 tensor that `pack` packed, on the CPU. Raises InvalidRequest unless it is whole and of `shape`."""
     try:
         tensors: dict[str, torch.Tensor] = load(data)
@@ -61,6 +61,29 @@ def unpack(data: bytes, shape: tuple[int, int, int]) -> torch.Tensor:
     if not bool(latents.isfinite().all()):
         raise InvalidRequest("the start latents hold values that are not finite; give what `keep_latents` returned")
     return latents
+
+
+def begin_within(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, steps: int, of: int) -> torch.Tensor:
+    """Have `scheduler` run the last `steps` of its `of` steps in the next call; gives what they start from.
+
+    SDEdit (arXiv 2108.01073) for pipelines that take no strength: `clean` with as much of `noise` as the first of those
+    steps expects. Only for that one call: the scheduler is changed.
+    """
+    scheduler.set_timesteps(of)
+    begin = len(scheduler.timesteps) - steps * scheduler.order
+    timestep = scheduler.timesteps[begin : begin + 1]
+    mix = getattr(scheduler, "scale_noise", None)  # flow matching; the others say add_noise
+    noised: torch.Tensor = mix(clean, timestep, noise) if mix else scheduler.add_noise(clean, noise, timestep)
+    whole = scheduler.set_timesteps
+
+    def the_rest(*args: Any, **kwargs: Any) -> None:
+        whole(*args, **kwargs)
+        scheduler.timesteps = scheduler.timesteps[begin:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+
+    scheduler.set_timesteps = the_rest
+    return noised
 
 
 def _normalise(vae: Any, latents: torch.Tensor) -> torch.Tensor:

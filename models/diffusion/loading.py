@@ -66,7 +66,14 @@ def load_pipeline(kind: Any, spec: PictureModelSpec, folders: Mapping[str, Path]
 
     `dtype` is one for all components or a dict by component; `options` go to `from_pretrained`.
     """
-    return kind.from_pretrained(part(spec, folders, "main"), dtype=dtype, **options, **quantised(spec), **LOCAL)
+    folder = part(spec, folders, "main")
+    return kind.from_pretrained(folder, dtype=dtype, **variant(spec, "main"), **options, **quantised(spec), **LOCAL)
+
+
+def variant(spec: PictureModelSpec, name: str) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for the files that the weight part `name` is loaded from."""
+    infix = spec.weights[name].variant if name in spec.weights else None
+    return {} if infix is None else {"variant": infix}
 
 
 def scheduler(spec: PictureModelSpec, own: Any) -> Any:
@@ -117,8 +124,21 @@ class Loras:
         # PEFT makes module names of adapter names, which may hold no dots.
         self._names = {name: f"lora_{index}" for index, name in enumerate(spec.loras)}
         for name, adapter in self._names.items():
-            file = _weights_of(part(spec, folders, lora_part(name)))
-            pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=adapter, **LOCAL)
+            source, folder = spec.loras[name], part(spec, folders, lora_part(name))
+            first = _weights_of(folder, source.weight_name)
+            pipeline.load_lora_weights(str(first.parent), weight_name=first.name, adapter_name=adapter, **LOCAL)
+            if (source.second_weight_name is None) != (getattr(pipeline, "transformer_2", None) is None):
+                raise InvalidRequest(
+                    f"model {spec.name!r}: a LoRA of a model with two denoisers is two files, of any other model one;"
+                    f" put the LoRA {name!r} right in the model's YAML file (`second_weight_name`)"
+                )
+            if source.second_weight_name is not None:
+                # diffusers loads one LoRA into one denoiser per call; both then answer to the same adapter name.
+                second = _weights_of(folder, source.second_weight_name)
+                pipeline.load_lora_weights(
+                    str(second.parent), weight_name=second.name, adapter_name=adapter, load_into_transformer_2=True,
+                    **LOCAL,
+                )  # fmt: skip
         self._pipeline = pipeline
         self._layers = _layers(pipeline) if spec.loras else []
         self._switch(False)
@@ -155,12 +175,16 @@ def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
             raise InvalidRequest(f"the LoRA {lora.name!r} is named twice; give it once, with one scale")
 
 
-def _weights_of(folder: Path) -> Path:
+def _weights_of(folder: Path, name: str | None) -> Path:
+    if name is not None:
+        if not (folder / name).is_file():
+            raise WeightsError(f"{str(folder)!r} has no file {name!r}, which the model's YAML file names for a LoRA")
+        return folder / name
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise WeightsError(
             f"{str(folder)!r} has {len(files)} safetensors files, but a LoRA is one file; name that file in"
-            " `allow_patterns` of the model's YAML file"
+            " `allow_patterns` of the model's YAML file, or as the LoRA's `weight_name`"
         )
     return files[0]
 

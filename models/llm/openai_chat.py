@@ -88,6 +88,8 @@ class OpenAIChat:
         started: float,
     ) -> None:
         body: Any = request_body(request, self._model)
+        if self._spec.chat_template_kwargs:
+            body["extra_body"] = {"chat_template_kwargs": self._spec.chat_template_kwargs}
         watcher.step(0, request.max_tokens)
         with self._client.with_options(timeout=request.timeout_seconds).chat.completions.create(**body) as chunks:
             for pieces, chunk in enumerate(chunks, start=1):

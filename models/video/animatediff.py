@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from models.diffusion.engine import LatentGrid, TextEmbedding
 from models.diffusion.inputs import count_tokens, decode_covering
 from models.diffusion.latents import encode
-from models.diffusion.loading import LOCAL, load_pipeline, part
+from models.diffusion.loading import LOCAL, load_pipeline, part, variant
 from models.diffusion.references import ReferenceAdapter
 from models.errors import InvalidRequest
 from models.interfaces import VideoRequest
@@ -76,11 +76,15 @@ class AnimateDiff(VideoEngine):
     The parts are `main` (a Stable Diffusion folder), `motion_adapter` and, with references, `ip_adapter`.
     """
 
+    starts_from_latents = True
     _adapter: ReferenceAdapter | None
 
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
         unused = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}
-        motion = MotionAdapter.from_pretrained(part(self._spec, folders, "motion_adapter"), dtype=dtype, **LOCAL)
+        motion_files = variant(self._spec, "motion_adapter")
+        motion = MotionAdapter.from_pretrained(
+            part(self._spec, folders, "motion_adapter"), dtype=dtype, **motion_files, **LOCAL
+        )
         still = load_pipeline(
             StableDiffusionPipeline, self._spec, folders, dtype, requires_safety_checker=False, **unused
         )

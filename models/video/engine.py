@@ -9,6 +9,7 @@ import torch
 
 from models.diffusion.engine import CallOutput, DiffusionEngine
 from models.diffusion.inputs import cut_prompt_note
+from models.diffusion.latents import begin_within, pack, unpack
 from models.errors import InvalidRequest
 from models.interfaces import VideoRequest, VideoResult
 from models.spec import VideoModelSpec
@@ -20,6 +21,8 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
 
     prompt_tokens: ClassVar[int | None] = None
     """What the text encoder reads; None: what its tokenizer says."""
+    starts_from_latents: ClassVar[bool] = False
+    """Whether a clip can start from the clean latents of another one, and so keeps its own when asked."""
     _spec: VideoModelSpec
 
     def _check(self, request: VideoRequest) -> None:
@@ -28,6 +31,16 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
         super()._check(request)
         check_frames(spec, request.num_frames, lcm(spec.frame_multiple, self._grid.frames), self._longest())
         camera_words(spec, request.camera)
+        if request.start and not self.starts_from_latents:
+            raise InvalidRequest(f"model {spec.name!r} cannot start a clip from latents; leave out start")
+        if self._steps(request) < 1:
+            raise InvalidRequest(
+                f"strength {request.start and request.start.strength!r} of {request.num_inference_steps} steps runs no"
+                " step; use a higher strength or more steps"
+            )
+
+    def _steps(self, request: VideoRequest) -> int:
+        return int(request.num_inference_steps * (request.start.strength if request.start else 1.0))
 
     def _longest(self) -> int:
         """The most frames that a clip may have."""
@@ -43,12 +56,20 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
 
     def _task(self, request: VideoRequest, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
         size = {"width": request.width, "height": request.height, "num_frames": request.num_frames}
+        if request.start and request.start.strength < 1.0:
+            clean = unpack(request.start.data, tuple(noise.shape[1:]))[None]
+            steps, of = self._steps(request), request.num_inference_steps
+            noise = begin_within(self._pipeline.scheduler, clean, noise, steps, of)
         return self._pipeline, {**size, "latents": noise}
 
     def _result(self, request: VideoRequest, output: CallOutput) -> VideoResult:
-        return VideoResult(
-            output.pixels, output.noise_sha256, output.seconds, output.timings, self._notes(request)
-        )  # fmt: skip
+        kept = None
+        if request.keep_latents and self.starts_from_latents and output.latents is not None:
+            kept = pack(output.latents[0])
+        notes = self._notes(request)
+        if request.keep_latents and kept is None:
+            notes = (*notes, "no latents were kept: this model could not start from them")
+        return VideoResult(output.pixels, output.noise_sha256, output.seconds, output.timings, notes, kept)
 
     def _notes(self, request: VideoRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""

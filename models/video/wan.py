@@ -37,6 +37,7 @@ class WanEngine(VideoEngine):
     cached_texts = 32
     prompt_tokens = 512
     """What the stock pipeline's call encodes; its `encode_prompt` alone would take 226."""
+    starts_from_latents = True
     stock: ClassVar[Any]
     """The pipeline class of diffusers."""
 
@@ -55,7 +56,13 @@ class WanEngine(VideoEngine):
         return (self._pipeline.encode_prompt(text, **options)[0],)
 
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
-        return {"max_sequence_length": self.prompt_tokens}
+        options: dict[str, Any] = {"max_sequence_length": self.prompt_tokens}
+        if self._spec.guidance_scale_2 is not None:
+            # A request says one scale; the second denoiser's keeps its proportion to it.
+            options["guidance_scale_2"] = (
+                request.guidance_scale * self._spec.guidance_scale_2 / self._spec.guidance_scale
+            )
+        return options
 
     def _transformer(self) -> Any:
         return self._pipeline.transformer or self._pipeline.transformer_2
@@ -109,6 +116,7 @@ class WanVACE(WanEngine):
     """VideoModel over WanVACEPipeline: with references as images, and a first and a last frame where given."""
 
     stock = WanVACEPipeline
+    starts_from_latents = False  # its latents hold those of the references too
 
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         references = reference_images(request.references, request.adapter)

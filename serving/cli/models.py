@@ -28,10 +28,11 @@ def list_models() -> None:
 
     library = Library(library_root())
     name, weights = Column("name", no_wrap=True), Column("weights", no_wrap=True)
-    table = Table(name, "kind", "family", "licence", "GPU memory", weights)
+    table = Table(name, "kind", "family", "licence", "paid work", "GPU memory", weights)
     for spec in load_model_specs().values():
         memory = f"{spec.vram_gb:g} GB" if spec.vram_gb else "none"
-        table.add_row(spec.name, spec.kind, spec.family, spec.licence, memory, _state(library, spec))
+        paid = spec.commercial_condition or spec.commercial
+        table.add_row(spec.name, spec.kind, spec.family, spec.licence, paid, memory, _state(library, spec))
     Console().print(table, "UNTRAINED: stand-ins that make noise. `admint models pull NAME` brings a model here.")
 
 

@@ -28,10 +28,11 @@ def serve(
     from serving.app import build
     from serving.deployments.listener import Address
     from serving.deployments.server import running
-    from serving.profile_models import model_set
+    from serving.profile_models import check_chat_address, model_set
 
     chosen = load_profile(profile or Settings().profile)
     described = model_set(chosen)  # a missing or altered folder is reported here, not by a replica
+    check_chat_address(described.chat, host, port)
     for line in asyncio.run(_first_start()):
         typer.echo(line)
     stop = threading.Event()

@@ -20,7 +20,7 @@ from configs.settings import Profile, library_root, load_model
 from models.errors import InferenceFailed, ModelError
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, Unwatched, Watcher, unread
 from models.llm.openai_wire import Json, complete_over
-from models.registry import load
+from models.registry import REMOTE_FAMILY, load
 from models.spec import ChatModelSpec
 from models.weights import Library
 from pipelines.runtime.lanes import Lane
@@ -37,11 +37,13 @@ IN_PROCESS_CALLS = 1
 
 def chat_application(profile: Profile) -> Application:
     """The deployment `Chat` of a profile's language model. Raises BadInput, WeightsError."""
-    settings = profile.serving.chat
+    settings, spec = profile.serving.chat, load_model(profile.chat, ChatModelSpec)
+    if spec.family == REMOTE_FAMILY:
+        # The model computes elsewhere, as with ADMINT_CHAT_URL: a replica of it needs no share of a card.
+        settings = settings.model_copy(update={"engine": "in_process", "num_gpus": 0.0})
     if settings.engine == "vllm":
         from serving.deployments.chat_vllm import vllm_application  # vLLM is not installed everywhere
 
-        spec = load_model(profile.chat, ChatModelSpec)
         return vllm_application(spec, Library(library_root()).folders(spec)["main"], settings)
     return chat_deployment.options(**replica_options("Chat", settings, IN_PROCESS_CALLS)).bind(
         profile.chat, profile.device

@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
 from configs.serving import LanguageSettings
+from configs.settings import load_model
 from models.errors import InferenceFailed, InvalidRequest, ModelError
 from models.llm.grammar import SpecialTokens, check_schema, never_in_json
 from models.llm.openai_serving import IGNORED, check_parts
@@ -109,6 +110,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
         """Start the engine and answer once, so that a replica that counts as ready is ready."""
         await super().__init__(llm_config)
         self._model: str = llm_config.model_id
+        self._template_kwargs = load_model(self._model, ChatModelSpec).chat_template_kwargs
         self._counters = Counters()
         tokenizer = AutoTokenizer.from_pretrained(llm_config.model_loading_config.model_source, local_files_only=True)
         self._special = SpecialTokens(tokenizer)
@@ -140,6 +142,8 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 
     def _request(self, body: Json) -> ChatCompletionRequest:
         request = completion_request(body, self._special)
+        if self._template_kwargs:
+            request.chat_template_kwargs = self._template_kwargs
         form: Json = body.get("response_format") or {"type": "text"}
         if form["type"] in ("json_schema", "json_object"):
             check_schema((form.get("json_schema") or {}).get("schema") or {})

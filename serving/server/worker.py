@@ -34,7 +34,7 @@ def check_profile(profile: Profile) -> None:
     if load_model(profile.chat, ChatModelSpec).family == SERVED_FAMILY:
         raise BadInput(
             f"profile {profile.name!r} has a chat model that only vLLM runs, and a worker runs models in its own "
-            "process: serve the model with an OpenAI-compatible server, and name a profile that calls it"
+            "process: run the model on an OpenAI-compatible server, and set ADMINT_CHAT_URL to its address"
         )
 
 

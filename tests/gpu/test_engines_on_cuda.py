@@ -123,11 +123,11 @@ def test_a_cancelled_call_gives_its_memory_back(engine):
 def test_the_pool_gives_the_device_memory_of_an_evicted_model_back(family, folders):
     pool: ModelPool[ImageModelSpec] = ModelPool(lambda spec: load(spec, folders, CUDA), budget_bytes=1)
     one, other = (spec_of(family, name=name) for name in ("one", "other"))
-    with pool.use(one):
+    with pool.use(one, Unwatched()):
         pass
     gc.collect()
     before = torch.cuda.memory_allocated()
-    with pool.use(other):
+    with pool.use(other, Unwatched()):
         pass
     gc.collect()
     assert list(pool.loaded()) == ["other"]

@@ -171,7 +171,7 @@ def test_an_answer_that_finds_no_memory_before_its_first_token_is_tried_once_mor
 
 @pytest.mark.parametrize("passes", [(1, 2), (4,)])
 def test_without_memory_twice_or_after_words_were_heard_the_error_says_what_to_change(llava, passes):
-    heard = []
+    heard: list[str] = []
     with (
         memory_runs_out(llava, *passes),
         pytest.raises(OutOfMemory, match=r"\d+ prompt and \d+ answer tokens .*shorten the prompt"),

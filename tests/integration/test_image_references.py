@@ -54,8 +54,8 @@ def reference(seed, weight=1.0, role="product"):
 
 def generate(engine, *references, guidance_scale=4.0, steps=4, prompt="a bottle", size=(64, 64), **settings):
     request = ImageRequest(
-        prompt=prompt, width=size[0], height=size[1], noise=NOISE, num_inference_steps=steps, guidance_scale=guidance_scale,
-        references=references, adapter=AdapterSettings(**settings),
+        prompt=prompt, width=size[0], height=size[1], noise=NOISE, num_inference_steps=steps,
+        guidance_scale=guidance_scale, references=references, adapter=AdapterSettings(**settings),
     )  # fmt: skip
     return engine.generate(request, Unwatched()).image
 

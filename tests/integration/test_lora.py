@@ -13,11 +13,11 @@ from peft import LoraConfig, get_peft_model_state_dict
 from models.errors import Cancelled, InvalidRequest, WeightsError
 from models.interfaces import LoraUse, Unwatched
 from models.registry import load
-from models.spec import WeightSource, lora_part
+from models.spec import LoraSource, lora_part
 from tests.support import tiny_models
 from tests.support.engine_calls import StopAt, assert_all_differ, image_request, reference
 
-SOURCE = WeightSource(repository="owner/lora", revision="0" * 40)
+SOURCE = LoraSource(repository="owner/lora", revision="0" * 40)
 
 
 def request(**changes):

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, LoraUse, NoiseSpec, Unwatched, VideoRequest
 from models.registry import load
-from models.spec import WeightSource, lora_part
+from models.spec import LoraSource, lora_part
 from tests.support import tiny_models
 
 FAMILIES = {
@@ -19,7 +19,7 @@ FAMILIES = {
     "wan-text": (WanPipeline, tiny_models.save_wan_text),
     "wan-vace": (WanVACEPipeline, tiny_models.save_wan_vace),
 }
-SOURCE = WeightSource(repository="owner/lora", revision="0" * 40)
+SOURCE = LoraSource(repository="owner/lora", revision="0" * 40)
 COMMON = {
     "prompt": "a bottle", "width": 32, "height": 32, "noise": NoiseSpec(seed=1), "num_inference_steps": 1,
     "guidance_scale": 1.0,

@@ -6,7 +6,6 @@ from typer.testing import CliRunner
 from configs.settings import load_model_specs
 from models.errors import WeightsError
 from models.hub import COMMIT
-from models.weights import UNPINNED
 from pipelines.errors import BadInput
 from serving.cli.models import app
 
@@ -25,11 +24,22 @@ def run(tmp_path, monkeypatch):
     return invoke
 
 
-def test_every_description_pins_a_full_commit_or_says_that_it_does_not():
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A model of one's own, of a repository whose commits nobody pinned."""
+    (tmp_path / "own" / "models").mkdir(parents=True)
+    weights = "{main: {repository: me/mine, revision: unpinned}}"
+    description = f"{{kind: chat, family: llava, licence: mine, vram_gb: 1, vision: false, weights: {weights}}}"
+    (tmp_path / "own" / "models" / "mine.yaml").write_text(description)
+    monkeypatch.setenv("ADMINT_CONFIGS", str(tmp_path / "own"))
+
+
+def test_every_shipped_description_pins_full_commits_and_says_whether_paid_work_may_use_it():
     for spec in load_model_specs().values():
-        for source in spec.weights.values():
+        assert "commercial" in spec.model_fields_set, spec.name
+        for source in spec.parts().values():
             embedded = source.repository.startswith("embedded:sketch/")
-            assert embedded or source.revision == UNPINNED or COMMIT.fullmatch(source.revision), spec.name
+            assert embedded or COMMIT.fullmatch(source.revision), spec.name
 
 
 def test_list_names_every_model_with_its_licence_and_whether_it_is_here(run):
@@ -37,6 +47,8 @@ def test_list_names_every_model_with_its_licence_and_whether_it_is_here(run):
     rows = {name: next(line for line in lines if f" {name} " in line) for name in load_model_specs()}
     assert "not here" in rows["stable-diffusion-xl"]
     assert "RAIL++-M" in rows["stable-diffusion-xl"]
+    assert " yes " in rows["stable-diffusion-xl"]
+    assert " no " in rows["flux.1-dev-ip-adapter"]
     assert "remote" in rows["qwen2.5-vl-7b"]
 
 
@@ -70,19 +82,19 @@ def test_an_unknown_model_is_answered_with_those_there_are(run):
         run("pull", "nope")
 
 
-def test_pull_of_an_unpinned_model_says_how_to_pin_it(run):
+def test_pull_of_an_unpinned_model_says_how_to_pin_it(run, own):
     with pytest.raises(WeightsError, match=r"--revision main=COMMIT"):
-        run("pull", "llava-interleave-qwen-0.5b")
+        run("pull", "mine")
 
 
 def test_a_pin_for_a_part_that_is_pinned_already_is_refused(run):
-    with pytest.raises(BadInput, match=r"does not name an unpinned part of 'animatediff-pia': motion_adapter=COMMIT"):
+    with pytest.raises(BadInput, match=r"does not name an unpinned part of 'animatediff-pia': none, all are pinned"):
         run("pull", "animatediff-pia", "--revision", f"main={'a' * 40}")
 
 
-def test_a_bare_commit_pins_the_only_unpinned_part(run):
-    with pytest.raises(WeightsError, match=r"revision 'main' of 'llava-hf/.*' is no full commit hash"):
-        run("pull", "llava-interleave-qwen-0.5b", "--revision", "main")
+def test_a_bare_commit_pins_the_only_unpinned_part(run, own):
+    with pytest.raises(WeightsError, match=r"revision 'main' of 'me/mine' is no full commit hash"):
+        run("pull", "mine", "--revision", "main")
 
 
 def test_pull_of_an_embedded_model_downloads_nothing(run):

@@ -6,16 +6,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import LTXConditionPipeline, WanImageToVideoPipeline, WanPipeline, WanVACEPipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    LTXConditionPipeline,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanVACEPipeline,
+)
 from diffusers.pipelines.ltx import pipeline_ltx_condition
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
+from safetensors.torch import load as load_tensors
 
+from models.diffusion.latents import begin_within
 from models.diffusion.memory import SECOND_TRY
 from models.diffusion.noise import draw, noise_sha256, step_generator
 from models.errors import Cancelled, InvalidRequest, OutOfMemory
-from models.interfaces import LoraUse, NoiseSpec, Unwatched
+from models.interfaces import LoraUse, NoiseSpec, StartLatents, Unwatched
 from models.registry import load
 from tests.support import tiny_models
 from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, reference, video_request
@@ -133,6 +142,75 @@ def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
     bare = call(stock, monkeypatch).frames[0]
     assert np.array_equal(result.frames, (bare * 255).round().astype("uint8"))
     assert np.array_equal(result.frames, clip(engine_of(family), family, **changes))
+
+
+# --- latents of a clip ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["animatediff", "wan", "wan-text"])
+def test_a_clip_starts_from_the_latents_of_another_as_near_to_it_as_the_strength_says(family, engine_of):
+    engine = engine_of(family)
+    first = engine.generate(asked(family, keep_latents=True, num_inference_steps=4), Unwatched())
+    channels, height, width, frames = NOISES[family]
+    (latents,) = load_tensors(first.latents).values()
+    assert latents.shape == (channels, frames, height, width)
+    noise = NoiseSpec(seed=77)
+
+    def distance(strength):
+        start = StartLatents(data=first.latents, strength=strength)
+        made = clip(engine, family, noise=noise, start=start, num_inference_steps=4)
+        return np.abs(made.astype(int) - first.frames).mean()
+
+    assert 0 < distance(0.25) < distance(0.75)
+    free = clip(engine, family, noise=noise, num_inference_steps=4)
+    assert distance(1.0) == np.abs(free.astype(int) - first.frames).mean()
+
+
+def test_only_the_steps_of_the_strength_run_and_the_next_call_runs_all(engine_of):
+    engine = engine_of("wan-text")
+    kept = engine.generate(asked("wan-text", keep_latents=True), Unwatched()).latents
+    steps: list[tuple[int, int]] = []
+
+    class Watch:
+        def step(self, done, total):
+            steps.append((done, total))
+
+    half = StartLatents(data=kept, strength=0.5)
+    engine.generate(asked("wan-text", num_inference_steps=4, start=half), Watch())
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+    plain = clip(engine, "wan-text")
+    assert np.array_equal(clip(engine, "wan-text"), plain)
+
+
+def test_latents_of_another_length_and_a_strength_of_no_step_are_refused(engine_of):
+    engine = engine_of("wan-text")
+    kept = engine.generate(asked("wan-text", keep_latents=True), Unwatched()).latents
+    with pytest.raises(InvalidRequest, match=r"have the shape \(16, 2, 8, 8\), but .* starts from \(16, 3, 8, 8\)"):
+        clip(engine, "wan-text", num_frames=9, start=StartLatents(data=kept, strength=0.9))
+    with pytest.raises(InvalidRequest, match=r"strength 0\.1 of 3 steps runs no step"):
+        clip(engine, "wan-text", start=StartLatents(data=kept, strength=0.1))
+
+
+@pytest.mark.parametrize("family", ["ltx", "wan-vace"])
+def test_a_family_that_cannot_start_from_latents_says_so(family, engine_of):
+    result = engine_of(family).generate(asked(family, keep_latents=True), Unwatched())
+    assert result.latents is None
+    assert result.notes == ("no latents were kept: this model could not start from them",)
+    with pytest.raises(InvalidRequest, match="cannot start a clip from latents"):
+        clip(engine_of(family), family, start=StartLatents(data=b"x", strength=0.5))
+
+
+@pytest.mark.parametrize("scheduler", [
+    FlowMatchEulerDiscreteScheduler(shift=3.0),
+    UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+])  # fmt: skip
+def test_flow_schedulers_begin_with_the_mix_that_their_sigma_says(scheduler):
+    clean, noise = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    begun = begin_within(scheduler, clean, noise, 2, 5)
+    scheduler.set_timesteps(5)
+    sigma = scheduler.sigmas[3]
+    assert len(scheduler.timesteps) == 2
+    assert torch.allclose(begun, (1 - sigma) * clean + sigma * noise, atol=1e-5)
 
 
 # --- what a clip is ---------------------------------------------------------------------------------------------------

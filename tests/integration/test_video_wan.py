@@ -1,11 +1,16 @@
-"""What only Wan families do: a last frame where the weights take one, and VACE's references as images."""
+"""What only Wan families do: a last frame where the weights take one, two denoisers, VACE's references as images."""
 
 import numpy as np
 import pytest
+import torch
+from diffusers import WanPipeline, WanTransformer3DModel
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from models.errors import InvalidRequest
-from models.interfaces import AdapterSettings, Unwatched
+from models.interfaces import AdapterSettings, LoraUse, Unwatched
 from models.registry import load
+from models.spec import LoraSource, lora_part
 from tests.support import tiny_models
 from tests.support.engine_calls import clip, reference, video_request
 
@@ -22,6 +27,53 @@ def both_ends(tmp_path_factory):
 def vace(tmp_path_factory):
     spec = tiny_models.video_spec("wan-vace", frame_multiple=4, references=3, first_frame="optional", last_frame=True)
     return load(spec, tiny_models.video_folders("wan-vace", tmp_path_factory.mktemp("vace")), "cpu")
+
+
+@pytest.fixture(scope="module")
+def experts_folder(tmp_path_factory):
+    return tiny_models.save_wan_experts(tmp_path_factory.mktemp("wan-experts"))
+
+
+def save_expert_lora(folder, main, name):
+    """A strong random LoRA for the denoiser `name` of a Wan folder, in the published format."""
+    torch.manual_seed(5)
+    denoiser = WanTransformer3DModel.from_pretrained(main / name, local_files_only=True)
+    denoiser.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    layers = {key: value * 3 for key, value in get_peft_model_state_dict(denoiser).items()}
+    WanPipeline.save_lora_weights(folder, transformer_lora_layers=layers, weight_name=f"{name}.safetensors")
+
+
+def test_a_pair_of_loras_reaches_the_denoiser_of_high_noise_and_that_of_low(experts_folder, tmp_path):
+    for name in ("transformer", "transformer_2"):
+        save_expert_lora(tmp_path, experts_folder, name)
+    pinned = {"repository": "owner/lora", "revision": "0" * 40}
+    pair = LoraSource(**pinned, weight_name="transformer.safetensors", second_weight_name="transformer_2.safetensors")
+    folders = {"main": experts_folder, lora_part("fast"): tmp_path}
+    engine = load(tiny_models.video_spec("wan", loras={"fast": pair}), folders, "cpu")
+    plain = clip(engine, first_frame=FIRST)
+    assert not np.array_equal(clip(engine, first_frame=FIRST, loras=(LoraUse(name="fast"),)), plain)
+    assert np.array_equal(clip(engine, first_frame=FIRST), plain)
+    for denoiser in (engine._pipeline.transformer, engine._pipeline.transformer_2):
+        assert any(isinstance(module, BaseTunerLayer) for module in denoiser.modules())
+
+
+def test_a_lora_for_one_of_two_denoisers_is_refused(experts_folder, tmp_path):
+    save_expert_lora(tmp_path, experts_folder, "transformer")
+    single = LoraSource(repository="owner/lora", revision="0" * 40)
+    with pytest.raises(InvalidRequest, match=r"two denoisers is two files.*'fast'"):
+        load(
+            tiny_models.video_spec("wan", loras={"fast": single}),
+            {"main": experts_folder, lora_part("fast"): tmp_path}, "cpu",
+        )  # fmt: skip
+
+
+def test_the_second_denoiser_has_a_guidance_of_its_own_that_follows_the_first(experts_folder):
+    def made(**changes):
+        engine = load(tiny_models.video_spec("wan", **changes), {"main": experts_folder}, "cpu")
+        return clip(engine, first_frame=FIRST, num_inference_steps=2)
+
+    assert np.array_equal(made(), made(guidance_scale_2=4.0))
+    assert not np.array_equal(made(), made(guidance_scale_2=2.0))
 
 
 def test_the_last_frame_reaches_the_clip(both_ends):

@@ -366,6 +366,17 @@ def save_wan(folder: Path, *, last_frame: bool = False) -> Path:
     return folder
 
 
+def save_wan_experts(folder: Path) -> Path:
+    """Wan 2.2 A14B image-to-video: two transformers, one for high noise and one for low, and no image encoder."""
+    torch.manual_seed(12)
+    first, second = (WanTransformer3DModel(in_channels=36, **WAN_TRANSFORMER) for _ in range(2))
+    WanImageToVideoPipeline(
+        transformer=first, transformer_2=second, boundary_ratio=0.9, **wan_parts(), image_encoder=None,
+        image_processor=None,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 def save_ltx(folder: Path) -> Path:
     """LTX-Video 0.9.5: a VAE that folds 32 x 32 pixels and 8 frames into one cell of 8 channels, and denoises last."""
     torch.manual_seed(8)

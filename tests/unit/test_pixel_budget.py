@@ -3,7 +3,7 @@
 import pytest
 
 from models.errors import InvalidRequest
-from models.spec import ImageModelSpec, VideoModelSpec, WeightSource, lora_part
+from models.spec import ImageModelSpec, LoraSource, VideoModelSpec, lora_part
 from tests.support import tiny_models
 
 SIZES = {"1:1": (64, 64), "16:9": (160, 96)}
@@ -39,6 +39,6 @@ def test_what_is_within_the_budget_passes_and_one_more_pixel_is_refused_with_the
 
 
 def test_loras_are_parts_like_the_other_weights():
-    source = WeightSource(repository="owner/neon", revision="0" * 40)
+    source = LoraSource(repository="owner/neon", revision="0" * 40)
     spec = image(weights={"main": source}, loras={"neon": source})
     assert list(spec.parts()) == ["main", lora_part("neon")]

@@ -60,3 +60,51 @@ def test_an_unknown_key_in_a_recipe_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "CONFIGS", tmp_path)
     with pytest.raises(BadInput, match=r"recipes/odd.yaml: story.critics"):
         load_recipe("odd")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write one's own description below ADMINT_CONFIGS."""
+    monkeypatch.setenv("ADMINT_CONFIGS", str(tmp_path))
+
+    def write(path, text):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    return write
+
+
+def test_ones_own_descriptions_come_before_the_shipped_ones(own):
+    own("models/sd-small.yaml", "{extends: stable-diffusion-1.5, num_inference_steps: 3}")
+    own("profiles/gpu-24gb.yaml", (settings.CONFIGS / "profiles" / "gpu-24gb.yaml").read_text().replace("24", "12"))
+    assert load_model("sd-small", ImageModelSpec).num_inference_steps == 3
+    assert load_profile("gpu-24gb").fps == 12
+    assert load_profile("sketch").fps == 24
+
+
+def test_a_description_that_extends_another_has_its_weights_and_all_that_it_does_not_change():
+    base, placed = (load_model(f"stable-diffusion-xl{end}", ImageModelSpec) for end in ("", "-offload"))
+    assert (placed.weights, placed.weights_of, placed.sizes) == (base.weights, base.name, base.sizes)
+    assert (base.acceleration.offload, placed.acceleration.offload) == ("none", "model")
+
+
+@pytest.mark.parametrize("base", ["nothing", "stable-diffusion-xl-offload"])
+def test_a_description_can_extend_only_a_shipped_one_that_stands_alone(own, base):
+    own("models/mine.yaml", f"{{extends: {base}}}")
+    with pytest.raises(BadInput, match=rf"mine.yaml: it cannot extend '{base}'"):
+        load_model("mine", ImageModelSpec)
+
+
+def test_the_chat_model_runs_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("ADMINT_CHAT_URL", "http://10.0.0.7:8001/v1")
+    served = load_model("qwen3-vl-8b-fp8", ChatModelSpec)
+    assert (served.family, served.base_url) == ("openai", "http://10.0.0.7:8001/v1")
+    assert (served.remote_model, served.weights) == ("Qwen/Qwen3-VL-8B-Instruct-FP8", {})
+    assert load_model("qwen2.5-vl-7b", ChatModelSpec).base_url == "http://10.0.0.7:8001/v1"
+    assert load_model("sketch-author", ChatModelSpec).base_url is None
+
+
+def test_a_chat_address_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("ADMINT_CHAT_URL", "localhost:8001")
+    with pytest.raises(BadInput, match="ADMINT_CHAT_URL 'localhost:8001' is no address"):
+        load_model("qwen3-vl-8b-fp8", ChatModelSpec)

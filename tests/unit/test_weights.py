@@ -9,7 +9,7 @@ import pytest
 
 from models import weights
 from models.errors import WeightsError
-from models.spec import ChatModelSpec, ImageModelSpec, WeightSource
+from models.spec import ChatModelSpec, ImageModelSpec, LoraSource, WeightSource
 from models.weights import Library, read_manifest, write_manifest
 
 COMMIT = "a" * 40
@@ -209,7 +209,7 @@ def test_damaged_packaged_weights_ask_for_a_new_installation(root, packaged):
 
 
 def test_loras_lie_beside_the_other_parts_and_are_checked_alike(root):
-    source = WeightSource(repository="owner/neon", revision=COMMIT)
+    source = LoraSource(repository="owner/neon", revision=COMMIT)
     picture = ImageModelSpec(
         kind="image", name="big", family="stable-diffusion", licence="none", vram_gb=0, sizes={}, references=0,
         num_inference_steps=1, guidance_scale=1, loras={"neon": source},
