@@ -1,5 +1,7 @@
 """What only Wan families do: a last frame where the weights take one, two denoisers, VACE's references as images."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def test_a_pair_of_loras_reaches_the_denoiser_of_high_noise_and_that_of_low(expe
     pinned = {"repository": "owner/lora", "revision": "0" * 40}
     pair = LoraSource(**pinned, weight_name="transformer.safetensors", second_weight_name="transformer_2.safetensors")
     folders = {"main": experts_folder, lora_part("fast"): tmp_path}
-    engine = load(tiny_models.video_spec("wan", loras={"fast": pair}), folders, "cpu")
+    engine: Any = load(tiny_models.video_spec("wan", loras={"fast": pair}), folders, "cpu")
     plain = clip(engine, first_frame=FIRST)
     assert not np.array_equal(clip(engine, first_frame=FIRST, loras=(LoraUse(name="fast"),)), plain)
     assert np.array_equal(clip(engine, first_frame=FIRST), plain)

@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from configs.settings import Lanes, Profile, load_recipe
 from models.errors import InferenceFailed, ModelError
 from models.interfaces import ImageResult, VideoResult
-from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, Size, VideoModelSpec, WeightSource
+from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, LoraSource, Size, VideoModelSpec
 from pipelines.orders.ad import AdPlanner
 from pipelines.store.database import sqlite_url
 from serving.backends.in_process import LocalBackend, LocalModels
@@ -41,7 +41,7 @@ from tests.support.waiting import ended, happened
 SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
 COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
 PICTURES = {**COMMON, "sizes": SIZES, "num_inference_steps": 4, "guidance_scale": 3.0, "size_multiple": 16}
-WEIGHTS = WeightSource(repository="embedded:test", revision="1")
+WEIGHTS = LoraSource(repository="embedded:test", revision="1")
 CHAT = ChatModelSpec(name="talker", kind="chat", vision=False, **COMMON)
 IMAGE = ImageModelSpec(
     name="painter", kind="image", references=3, reference_mask=True, max_pixels=128 * 128, **PICTURES,
