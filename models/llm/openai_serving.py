@@ -25,9 +25,14 @@ from models.spec import ChatModelSpec
 Json = dict[str, Any]
 
 IGNORED = frozenset(
-    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
-)
-"""Book-keeping for OpenAI's own service, which changes no answer."""
+    {
+        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "prediction",
+    }
+)  # fmt: skip
+"""Book-keeping for OpenAI's own service, and help for its speed: nothing that changes an answer."""
+NOTED = ("reasoning_effort", "verbosity")
+"""How a model of OpenAI's is asked to think and to talk: no model here knows it, and the answer says so."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1, None),
     "frequency_penalty": (0, None),
@@ -36,11 +41,16 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "top_logprobs": (0, None),
     "logit_bias": ({}, None),
     "tools": ([], None),
+    "functions": ([], None),
     "tool_choice": ("none", "auto", None),
+    "function_call": ("none", "auto", None),
+    "audio": (None,),
+    "web_search_options": (None,),
     "parallel_tool_calls": (True, False, None),
     "modalities": (["text"], None),
 }
 """What clients send without meaning anything by it; another value is refused."""
+TOOL_REMEDY = "it calls no tools; ask for JSON of your own shape with response_format json_schema"
 DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
 
 
@@ -51,6 +61,8 @@ class ServedChat:
     request: ChatRequest
     stream: bool
     include_usage: bool
+    notes: tuple[str, ...] = ()
+    """What was not done as asked."""
 
 
 def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
@@ -58,10 +70,16 @@ def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
 
     Without `seed` each answer is another one; `timeout_seconds` is the model's own.
     """
+    notes = [f"{name} {body[name]!r:.40} is not used" for name in NOTED if body.get(name) is not None]
+    if body.get("tools") and body.get("tool_choice") == "none":
+        notes.append("tools are not used, as tool_choice says")
+        body = {**body, "tools": []}
     for name, values in NEUTRAL.items():
         if name in body and body[name] not in values:
-            raise InvalidRequest(f"field {name!r} is not supported by model {spec.name!r}: leave it out")
-    fields = {key: value for key, value in body.items() if key not in IGNORED and key not in NEUTRAL}
+            remedy = TOOL_REMEDY if name in ("tools", "functions", "tool_choice", "function_call") else "leave it out"
+            raise InvalidRequest(f"field {name!r} is not supported by model {spec.name!r}: {remedy}")
+    left_out = {*IGNORED, *NOTED, *NEUTRAL}
+    fields = {key: value for key, value in body.items() if key not in left_out and value is not None}
     try:
         asked = _Body.model_validate(fields)
     except ValidationError as error:
@@ -84,18 +102,20 @@ def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
         timeout_seconds=spec.timeout_seconds,
     )
     usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-    return ServedChat(request, stream=bool(asked.stream), include_usage=usage)
+    return ServedChat(request, stream=bool(asked.stream), include_usage=usage, notes=tuple(notes))
 
 
 class Reply:
     """Builds the answer to one request: chunks of one id, or one completion."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, notes: tuple[str, ...] = ()) -> None:
+        """`notes`: what is not done as asked, for the first chunk or the completion, beside OpenAI's fields."""
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        self._notes: Json = {"notes": list(notes)} if notes else {}
 
     def opening(self) -> Json:
         """The chunk before all text."""
-        return self._chunk({"role": "assistant", "content": ""}, None)
+        return {**self._chunk({"role": "assistant", "content": ""}, None), **self._notes}
 
     def piece(self, text: str) -> Json:
         """A chunk of text."""
@@ -113,7 +133,13 @@ class Reply:
         """The whole answer at once."""
         message = {"role": "assistant", "content": result.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.finish_reason}
-        return {**self._common, "object": "chat.completion", "choices": [choice], "usage": _usage(result)}
+        return {
+            **self._common,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": _usage(result),
+            **self._notes,
+        }
 
     def _chunk(self, delta: Json, reason: FinishReason | None) -> Json:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
@@ -133,7 +159,8 @@ def _usage(result: ChatResult) -> Json:
 
 class _ImageUrl(Plain):
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    """Taken for compatibility: a model looks at a picture in one way."""
 
 
 class _TextPart(Plain):
@@ -150,11 +177,18 @@ _Part = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
 _PART: TypeAdapter[_TextPart | _ImagePart] = TypeAdapter(_Part)
 
 
+def _said(message: Any) -> Any:
+    """A message without what it does not say: clients send back an answer with `"tool_calls": null` and the like."""
+    if not isinstance(message, dict):
+        return message
+    said = {key: value for key, value in message.items() if value not in (None, [])}
+    return {"content": "", **said} if said.get("role") == "assistant" else said
+
+
 class _Message(Plain):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | tuple[_Part, ...]
     name: str | None = None
-    refusal: None = None
 
     def plain(self, place: int) -> ChatMessage:
         """As a ChatMessage: its images come before its text, whatever their order was."""
@@ -200,7 +234,7 @@ def _as_list(value: Any) -> Any:
 
 class _Body(Plain):
     model: str
-    messages: Annotated[tuple[_Message, ...], Field(min_length=1)]
+    messages: Annotated[tuple[Annotated[_Message, BeforeValidator(_said)], ...], Field(min_length=1)]
     response_format: _ResponseFormat | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None

@@ -247,7 +247,7 @@ class LocalChat:
         an answer with finish_reason `length`), InferenceFailed. Before the first chunk, if the request is at fault.
         """
         served = read_body(body, self._spec)
-        reply = Reply(str(body["model"]))
+        reply = Reply(str(body["model"]), served.notes)
         if not served.stream:
             yield reply.completion(await self._stream(served.request, Unwatched(), unread))
             return

@@ -27,8 +27,9 @@ from serving.gateway.master_mode import routes as master_mode
 from serving.gateway.master_mode.schemas import ProgressUpdate
 from serving.gateway.metrics import HttpMetrics
 from serving.gateway.middleware import BodyLimit, Measured, RequestIds
-from serving.gateway.openai import artifacts, chat, images, models, scores, videos
+from serving.gateway.openai import absent, artifacts, chat, images, models, scores, videos
 from serving.gateway.openai.chat import ChatStreamItem
+from serving.gateway.openai.image_schemas import ImageEvent
 from serving.gateway.openai.models import model_list
 from serving.gateway.openapi import DESCRIPTION, SERVERS, TAGS, describe, operation_id
 from serving.gateway.original import routes as original
@@ -41,6 +42,7 @@ ROUTES = (
     models,
     chat,
     images,
+    absent,
     videos,
     scores,
     artifacts,
@@ -60,6 +62,7 @@ STREAMED: Mapping[str, Any] = {
     "GenerationStreamItem": _said(Event | ErrorResponse, "An event of a generation, or why its stream ends early."),
     "ProgressStreamItem": _said(ProgressUpdate | ErrorResponse, "A step of master mode, or why its stream ends early."),
     "ChatStreamItem": _said(ChatStreamItem, "A piece of an answer, or why it ends early; `[DONE]` follows the last."),
+    "ImageStreamItem": _said(ImageEvent | ErrorResponse, "One image of a stream, or why there are no more."),
     "SessionMessage": _said(SessionMessage, "What the WebSocket `/ws/{session_id}` sends, by its `type`."),
     "SessionCommand": _said(SessionCommand, "What it takes; a text that is no JSON object is a chat `message`."),
 }

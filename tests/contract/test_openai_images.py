@@ -166,9 +166,12 @@ def test_a_later_image_starts_from_an_earlier_one_by_artifact_id(server, client)
 @pytest.mark.parametrize(
     ("extra", "param", "says"),
     [
-        ({"size": "60x64"}, "size", "multiples of 16"),
-        ({"size": "1024x1024"}, "size", "at most 16384"),
-        ({"size": "big"}, "size", "pattern"),
+        ({"size": "60x64", "strict": True}, "size", "multiples of 16"),
+        ({"size": "1024x1024", "strict": True}, "size", "at most 16384"),
+        ({"size": "big"}, "size", "WIDTHxHEIGHT"),
+        ({"model": "dall-e-3", "strict": True}, "model", f"the nearest is '{IMAGE.name}'"),
+        ({"model": "paintr"}, "model", f"the nearest is '{IMAGE.name}'"),
+        ({"model": "gpt-4o"}, "model", IMAGE.name),
         ({"n": 11}, "n", "less than or equal to 10"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"lora": {"name": "sepia"}}, "lora", "toon, ink"),
@@ -181,7 +184,6 @@ def test_a_later_image_starts_from_an_earlier_one_by_artifact_id(server, client)
         ({"ip_adapter": {"images": ["AAAA"]}}, "ip_adapter.images.0", "not a JPEG, PNG or WebP"),
         ({"ip_adapter": {"images": ["http://x/y.png"]}}, "ip_adapter.images.0", "URLs are not fetched"),
         ({"coherence": {"start": {"artifact": "0" * 64}}}, "coherence.start.artifact", "no artifact"),
-        ({"stream": True}, "stream", "False"),
         ({"background": "transparent"}, "background", "opaque"),
         ({"true_cfg_scale": 2}, "true_cfg_scale", "not permitted"),
         ({"model": CHAT.name}, "model", "/v1/chat/completions"),
@@ -200,7 +202,7 @@ def test_what_cannot_be_served_is_refused_before_it_is_queued(server, client, ex
 
 def test_a_limit_is_told_as_a_number_too(client):
     with pytest.raises(openai.UnprocessableEntityError) as caught:
-        client.images.generate(model=IMAGE.name, prompt="a bottle", size="1024x1024")
+        client.images.generate(model=IMAGE.name, prompt="a bottle", size="1024x1024", extra_body={"strict": True})
     assert caught.value.code == "limit_exceeded"
     assert refusal(caught)["details"] == {"max_pixels": 128 * 128}
 

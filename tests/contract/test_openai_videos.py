@@ -242,7 +242,7 @@ async def _unreachable(*_):
 @pytest.mark.parametrize(
     ("extra", "param", "says"),
     [
-        ({"seconds": "4"}, "seconds", "at most 2.125 s"),
+        ({"seconds": "4", "strict": True}, "seconds", "at most 2.125 s"),
         ({"seconds": "soon"}, "seconds", "number"),
         ({"num_frames": 21}, "num_frames", "at most 17"),
         ({"num_frames": 6}, "num_frames", "4 x k + 1"),
@@ -250,9 +250,10 @@ async def _unreachable(*_):
         ({"fps": 24}, "fps", "8 frames per second"),
         ({"camera": "orbit"}, "camera", "static, push_in"),
         ({"camera": "upside_down"}, "camera", "push_in"),
-        ({"size": "60x64"}, "size", "multiples of 16"),
-        ({"size": "160x128"}, "size", "at most 278528"),
-        ({"size": "4096x4096"}, "size", "pixels"),
+        ({"size": "60x64", "strict": True}, "size", "multiples of 16"),
+        ({"size": "160x128", "strict": True}, "size", "at most 278528"),
+        ({"size": "4096x4096", "strict": True}, "size", "pixels"),
+        ({"model": "kling-v1.5", "strict": True}, "model", VIDEO.name),
         ({"lora": {"name": "toon"}}, "lora", "choose from none"),
         ({"input_reference": "0" * 64}, "input_reference", "no artifact"),
         ({"input_reference": "AAAA"}, "input_reference", "not a JPEG"),

@@ -77,7 +77,7 @@ def created(answer):
 
 # --- the tables to extend ---
 
-NOT_OWNED = {"model_id"}
+NOT_OWNED = {"model_id", "unread_id"}
 """Path parameters that name what everybody sees alike."""
 
 MAKERS: dict[str, Callable[[httpx.Client], str]] = {

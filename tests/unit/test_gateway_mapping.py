@@ -11,8 +11,11 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from configs.settings import load_model_specs
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest, ModelError, OutOfMemory
+from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFailed
 from quality.score import UnknownDimension
 from serving.backends.interface import ModelCounters
@@ -20,11 +23,11 @@ from serving.errors import NotReady, QueueFull, ServingError
 from serving.gateway.metrics import COUNTERS, GAUGES
 from serving.gateway.middleware import RequestIdFilter, RequestIds, current_request_id
 from serving.gateway.openai.images import output_seeds
+from serving.gateway.openai.sizes import fitting_frames, fitting_size
 from serving.gateway.openai.video_schemas import VideoCreate
-from serving.gateway.openai.videos import frame_count
 from serving.gateway.problems import CODES, Problem, problem_of
 from serving.gateway.requests import Pair, Upload, nested
-from tests.support.gateway_server import VIDEO
+from tests.support.gateway_server import IMAGE, VIDEO
 
 
 def test_the_gateway_imports_neither_ray_nor_torch():
@@ -104,13 +107,81 @@ def test_derived_seeds_never_change():
     ("seconds", "frames"), [("0.1", 1), ("0.5", 5), ("1", 9), ("1.1", 9), ("2", 17), ("2.125", 17)]
 )
 def test_seconds_become_the_nearest_count_that_the_model_makes(seconds, frames):
-    assert frame_count(VIDEO, VideoCreate(prompt="x", seconds=seconds)) == frames
+    asked = VideoCreate(prompt="x", seconds=seconds)
+    assert fitting_frames(VIDEO, asked.seconds, None, strict=True) == (frames, ())
 
 
 def test_a_model_of_any_count_makes_the_seconds_exactly():
     free = VIDEO.model_copy(update={"frame_multiple": 1})
-    assert frame_count(free, VideoCreate(prompt="x", seconds=1.5)) == 12
-    assert frame_count(free, VideoCreate(prompt="x")) == 17
+    assert fitting_frames(free, 1.5, None, strict=True) == (12, ())
+    assert fitting_frames(free, None, None, strict=True) == (17, ())
+
+
+@pytest.mark.parametrize("seconds", ["4", 8, 12.0, 3600])
+@pytest.mark.parametrize(("most", "made"), [(17, 17), (18, 17), (20, 17), (21, 21)])
+def test_more_seconds_than_a_model_can_make_are_its_longest_clip_with_a_note(seconds, most, made):
+    spec = VIDEO.model_copy(update={"max_frames": most})
+    asked = VideoCreate(prompt="x", seconds=seconds)
+    frames, notes = fitting_frames(spec, asked.seconds, None, strict=False)
+    assert (frames, len(notes)) == (made, 1)
+    assert f"{float(seconds):g} seconds" in notes[0]
+    with pytest.raises(Problem, match="at most"):
+        fitting_frames(spec, asked.seconds, None, strict=True)
+
+
+# --- sizes ---
+
+OPENAI_SIZES = (
+    "256x256", "512x512", "1024x1024", "1792x1024", "1024x1792", "1536x1024", "1024x1536", "720x1280", "1280x720",
+    "auto", "1x1", "7x9000", "99999x99999",
+)  # fmt: skip
+"""Those that OpenAI's clients send, and some that nobody should."""
+REAL = [spec for spec in load_model_specs().values() if isinstance(spec, ImageModelSpec | VideoModelSpec)]
+
+
+@pytest.mark.parametrize("spec", REAL, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("text", OPENAI_SIZES)
+def test_every_size_is_made_by_every_model_as_near_as_it_can(spec, text):
+    frames = getattr(spec, "max_frames", 1)
+    size, notes = fitting_size([(spec, frames)], text, strict=False)
+    made = f"{size[0]}x{size[1]}"
+    assert fitting_size([(spec, frames)], made, strict=True) == (size, ())
+    assert bool(notes) == (text not in (made, "auto"))
+    if notes:
+        assert text in notes[0]
+        with pytest.raises(Problem):
+            fitting_size([(spec, frames)], text, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("60x64", (64, 64)), ("1024x1024", (64, 64)), ("1792x1024", (80, 48)), ("720x1280", (48, 80)), ("5x5", (16, 16))],
+)
+def test_a_size_is_rounded_where_that_is_enough_and_else_the_models_own_of_the_nearest_shape(text, size):
+    assert fitting_size([(IMAGE, 1)], text, strict=False)[0] == size
+
+
+def test_the_nearest_size_is_one_that_the_model_of_the_first_frame_makes_too():
+    small = IMAGE.model_copy(update={"max_pixels": 48 * 80})
+    assert fitting_size([(VIDEO, 1), (small, 1)], "1024x1024", strict=False)[0] in ((48, 80), (80, 48))
+    with pytest.raises(Problem, match="at most 10"):
+        fitting_size([(VIDEO, 1), (IMAGE.model_copy(update={"max_pixels": 10}), 1)], "48x80", strict=False)
+
+
+@pytest.mark.parametrize("text", ["1024X1024", " 1024 x 1024 ", "1024*1024", "1024×1024", "01024x1024"])
+def test_a_size_is_read_as_people_write_it(text):
+    assert VideoCreate(prompt="x", size=text).size == "1024x1024"
+
+
+@pytest.mark.parametrize("text", ["auto", "AUTO", "", None])
+def test_no_size_is_auto(text):
+    assert VideoCreate(prompt="x", size=text).size == "auto"
+
+
+@pytest.mark.parametrize("text", ["big", "0x64", "64x0", "64", "64x", "-64x64", "1e3x5", "123456x1"])
+def test_what_is_no_size_is_told_how_to_be_written(text):
+    with pytest.raises(ValidationError, match="WIDTHxHEIGHT"):
+        VideoCreate(prompt="x", size=text)
 
 
 # --- errors ---

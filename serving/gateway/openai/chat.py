@@ -20,8 +20,9 @@ from serving.backends.interface import Json, Spec
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import stream_content
+from serving.gateway.openai.sampling import find_model
 from serving.gateway.pictures import Pictures
-from serving.gateway.problems import ErrorResponse, Problem, problem_response, refuse
+from serving.gateway.problems import ErrorResponse, problem_response
 from serving.gateway.services import services
 
 
@@ -36,6 +37,8 @@ class ChatCompletion(BaseModel):
     """Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses."""
     stream: bool | None = None
     """True: the answer comes as server-sent events, a piece at a time."""
+    strict: bool = False
+    """Refuse a model that runs elsewhere (`gpt-4o`), instead of answering with the nearest and saying so in `notes`."""
 
 
 class ChatText(BaseModel):
@@ -92,6 +95,8 @@ class ChatAnswer(BaseModel):
     """One for each answer that was asked for."""
     usage: ChatUsage | None = None
     """What it took."""
+    notes: list[str] = Field(default_factory=list)
+    """What was not done as asked; left out where nothing is to be said."""
 
 
 class ChatPiece(BaseModel):
@@ -124,6 +129,8 @@ class ChatChunk(BaseModel):
     """What is new; empty in the event that only reports `usage`."""
     usage: ChatUsage | None = None
     """What it took, at the end and where `stream_options` asks for it."""
+    notes: list[str] = Field(default_factory=list)
+    """What was not done as asked; only in the first event, and only where something is to be said."""
 
 
 ChatStreamItem = ChatChunk | ErrorResponse
@@ -141,28 +148,29 @@ EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 async def complete(request: Request, body: ChatCompletion) -> Response:
     """Answer a conversation; with `stream` as server-sent events, one per piece, then `[DONE]`."""
     found = services(request)
-    spec = find_chat_model(found.backend.specs, body.model)
+    spec, notes = find_chat_model(found.backend.specs, body.model, body.strict)
     pictures = Pictures(found, owner(request))
-    asked = body.model_dump(exclude_unset=True)
+    # A field that is null was left out: so OpenAI's own schema has it.
+    given = body.model_dump(exclude_unset=True, exclude={"strict"})
+    asked = {field: value for field, value in given.items() if value is not None}
+    if notes:
+        asked["model"] = spec.name
     asked["messages"] = [await _with_checked_pictures(m, i, pictures) for i, m in enumerate(body.messages)]
     chunks = found.backend.chat(spec.name, asked)
     # Before the first chunk an error still has a status of its own.
     first = await while_connected(request, _next(chunks))
+    if notes:
+        first["notes"] = [*notes, *first.get("notes", ())]
     if not body.stream:
         await chunks.aclose()
         return JSONResponse(first)
     return StreamingResponse(_events(first, chunks), media_type="text/event-stream", headers=EVENT_HEADERS)
 
 
-def find_chat_model(specs: Mapping[str, Spec], name: str) -> ChatModelSpec:
-    """The model `name`, or the one before the colon for `MODEL:ADAPTER`. Raises Problem: 404 unknown, 422 no chat."""
-    spec = specs.get(name) or specs.get(name.partition(":")[0])
-    if spec is None:
-        known = ", ".join(spec.name for spec in specs.values() if isinstance(spec, ChatModelSpec)) or "none"
-        raise Problem("model_not_found", f"no model {name!r}: the chat models are {known}", "model")
-    if not isinstance(spec, ChatModelSpec):
-        refuse("model", f"model {name!r} is no chat model but makes {spec.kind}s")
-    return spec
+def find_chat_model(specs: Mapping[str, Spec], name: str, strict: bool) -> tuple[ChatModelSpec, tuple[str, ...]]:
+    """As `find_model`; `MODEL:ADAPTER` is the model before the colon."""
+    base = name.partition(":")[0]
+    return find_model(specs, base if base in specs else name, ChatModelSpec, strict)
 
 
 async def _with_checked_pictures(message: Json, place: int, pictures: Pictures) -> Json:
@@ -176,6 +184,8 @@ async def _with_checked_pictures(message: Json, place: int, pictures: Pictures) 
 async def _checked(part: Any, param: str, pictures: Pictures) -> Any:
     """An image part with its picture re-encoded; any other part unchanged, for the engine to judge."""
     match part:
+        case {"type": "image_url", "image_url": str(short)}:  # as some clients abbreviate it
+            return await _checked({"type": "image_url", "image_url": {"url": short}}, param, pictures)
         case {"type": "image_url", "image_url": {"url": str(url), **rest}}:
             picture = await pictures.picture(url, f"{param}.image_url.url")
             return {"type": "image_url", "image_url": {"url": data_url(picture.data), **rest}}

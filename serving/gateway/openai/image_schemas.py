@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from models.interfaces import Plain, Seed, Unit
 from serving.gateway.openai.sampling import MAX_PICTURES, Sampling, SharedNoise
+from serving.gateway.openai.sizes import SizeText
 from serving.gateway.requests import PictureSource
 
-OutputFormat = Literal["png", "jpeg", "webp"]
+OutputFormat = Annotated[
+    Literal["png", "jpeg", "webp"], BeforeValidator(lambda value: "jpeg" if value == "jpg" else value)
+]
 MAX_OUTPUTS = 10
-SizeText = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9]\d{1,4}x[1-9]\d{1,4})$")]
-"""`WIDTHxHEIGHT` in pixels, or `auto`."""
 
 
 class Start(Plain):
@@ -51,26 +52,30 @@ class ImageGeneration(Sampling):
     """Quality of JPEG and WebP; 100 stands for this server's own choice, as OpenAI's default is 100."""
     coherence: ImageCoherence = ImageCoherence()
     """What the picture has in common with others."""
-    background: Literal["auto", "opaque"] | None = None
-    """No model here draws transparency."""
+    background: Literal["auto", "opaque", "transparent"] | None = None
+    """No model here draws transparency: `transparent` is refused."""
     quality: str | None = None
     """Noted, not used: ask for `num_inference_steps`."""
     style: str | None = None
     """Noted, not used: say it in the prompt."""
     moderation: Literal["auto", "low"] | None = None
     """Taken for compatibility; not used."""
-    stream: Literal[False] | None = None
-    """Pictures come whole: only false can be asked for."""
-    partial_images: Literal[0] | None = None
-    """Pictures come whole: only 0 can be asked for."""
+    stream: bool = False
+    """Answer by server-sent events, one per finished image, as they carry it in `b64_json`."""
+    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    """Taken for compatibility: no image is sent before it is finished."""
 
     def unused(self) -> tuple[str, ...]:
         """Notes on fields that are accepted and not used."""
         notes = []
-        if self.quality not in (None, "auto"):
+        if self.quality not in (None, "auto", "standard"):
             notes.append(f"quality {self.quality!r} is not used: ask for num_inference_steps and guidance_scale")
         if self.style is not None:
             notes.append(f"style {self.style!r} is not used: say it in the prompt")
+        if self.output_compression != 100 and self.output_format == "png":
+            notes.append("output_compression is not used: PNG keeps every pixel as it is; ask for jpeg or webp")
+        if self.partial_images:
+            notes.append("partial_images is not used: an image is sent when it is finished")
         return tuple(notes)
 
 
@@ -126,6 +131,25 @@ class ImageObject(Plain):
     """Seconds, by part of the work."""
     seconds: float
     """The model's time for this output."""
+
+
+class ImageEvent(ImageObject):
+    """One image that was made, as the event of a stream."""
+
+    type: Literal["image_generation.completed", "image_edit.completed"]
+    """OpenAI's name of the event."""
+    created_at: int
+    """Unix seconds."""
+    model: str
+    """The model that drew it."""
+    size: str
+    """`WIDTHxHEIGHT` in pixels."""
+    output_format: OutputFormat
+    """`png`, `jpeg` or `webp`."""
+    background: Literal["opaque"] = "opaque"
+    """No model here draws transparency."""
+    usage: None = None
+    """Always null: no tokens are counted here."""
 
 
 class ImagesResponse(Plain):

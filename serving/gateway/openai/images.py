@@ -9,10 +9,12 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from models.interfaces import (
     AdapterSettings,
@@ -33,26 +35,35 @@ from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
 from pipelines.reading.domain import prompt_warnings
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
-from serving.gateway.openai.image_schemas import ImageEdit, ImageGeneration, ImageObject, ImagesResponse, OutputFormat
+from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
+from serving.gateway.openai.image_schemas import (
+    ImageEdit,
+    ImageEvent,
+    ImageGeneration,
+    ImageObject,
+    ImagesResponse,
+    OutputFormat,
+)
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
     check_adapter,
     check_loras,
-    check_size,
     check_strength,
     find_model,
-    pick_size,
     references,
     sources,
     takes_references_natively,
 )
+from serving.gateway.openai.sizes import fitting_size
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
-from serving.gateway.problems import refuse
+from serving.gateway.problems import Problem, problem_response, refuse
 from serving.gateway.requests import FORM_TYPE, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
+EventName = Literal["image_generation.completed", "image_edit.completed"]
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": stream_content("ImageStreamItem")}}}
 SEED_BITS = 53
 """Seeds chosen here stay exact in JSON readers that have only doubles."""
 START_STRENGTH = 0.8
@@ -67,28 +78,51 @@ ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
 }
 
 
-@router.post("/generations")
-async def generate(request: Request, body: ImageGeneration) -> ImagesResponse:
+@router.post("/generations", response_model=ImagesResponse, responses=STREAMED)
+async def generate(request: Request, body: ImageGeneration) -> ImagesResponse | Response:
     """Make `n` images from a prompt."""
-    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    spec, notes = find_model(services(request).backend.specs, body.model, ImageModelSpec, body.strict)
     pictures = Pictures(services(request), owner(request))
-    return await _answer(request, body, spec, await generation_requests(body, spec, pictures))
+    asked, said = await generation_requests(body, spec, pictures)
+    return await _answer(request, body, spec, asked, (*notes, *said))
 
 
-@router.post("/edits", openapi_extra=body_schema(ImageEdit, (FORM_TYPE,)))
-async def edit(request: Request) -> ImagesResponse:
+@router.post(
+    "/edits", response_model=ImagesResponse, responses=STREAMED, openapi_extra=body_schema(ImageEdit, (FORM_TYPE,))
+)
+async def edit(request: Request) -> ImagesResponse | Response:
     """Repaint, vary or combine images."""
     limit = services(request).limits.upload_bytes
     body = await parse_body(request, ImageEdit, EDIT_FILES, limit, (FORM_TYPE,))
-    spec = find_model(services(request).backend.specs, body.model, ImageModelSpec)
+    spec, notes = find_model(services(request).backend.specs, body.model, ImageModelSpec, body.strict)
     pictures = Pictures(services(request), owner(request))
-    return await _answer(request, body, spec, await edit_requests(body, spec, pictures))
+    asked, said = await edit_requests(body, spec, pictures)
+    return await _answer(request, body, spec, asked, (*notes, *said))
 
 
 async def _answer(
-    request: Request, body: ImageGeneration, spec: ImageModelSpec, asked: list[ImageRequest]
+    request: Request,
+    body: ImageGeneration,
+    spec: ImageModelSpec,
+    asked: list[ImageRequest],
+    notes: tuple[str, ...],
+) -> ImagesResponse | Response:
+    if not body.stream:
+        return await while_connected(request, _made(request, body, spec, asked, notes))
+    carried = body.model_copy(update={"response_format": "b64_json"})
+    name: EventName = "image_edit.completed" if isinstance(body, ImageEdit) else "image_generation.completed"
+    events = _events(lambda: _made(request, carried, spec, asked, notes), name)
+    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _made(
+    request: Request,
+    body: ImageGeneration,
+    spec: ImageModelSpec,
+    asked: list[ImageRequest],
+    notes: tuple[str, ...],
 ) -> ImagesResponse:
-    results = await while_connected(request, _make(services(request), spec, asked))
+    results = await _make(services(request), spec, asked)
     pictures = Pictures(services(request), owner(request))
     pairs = zip(asked, results, strict=True)
     return ImagesResponse(
@@ -97,8 +131,35 @@ async def _answer(
         model=spec.name,
         size=f"{asked[0].width}x{asked[0].height}",
         output_format=body.output_format,
-        notes=(*body.unused(), *prompt_warnings(body.prompt, spec.name, spec.domain)),
+        notes=(*notes, *body.unused(), *prompt_warnings(body.prompt, spec.name, spec.domain)),
     )
+
+
+async def _events(
+    make: Callable[[], Coroutine[Any, Any, ImagesResponse]], name: EventName
+) -> AsyncGenerator[bytes, None]:
+    """OpenAI's events of an image stream, one `name` per image. Closing it cancels the work.
+
+    An error is the last event: the status was sent long ago.
+    """
+    work = asyncio.ensure_future(make())
+    try:
+        while not (await asyncio.wait({work}, timeout=HEARTBEAT_SECONDS))[0]:
+            yield KEEPALIVE_COMMENT
+        answer = work.result()
+        for image in answer.data:
+            made = ImageEvent(
+                **image.model_dump(exclude={"notes"}),
+                **answer.model_dump(include={"model", "size", "output_format"}),
+                type=name,
+                created_at=answer.created,
+                notes=(*answer.notes, *image.notes),
+            )
+            yield format_sse_event(data_str=made.model_dump_json(), event=name)
+    except Exception as error:  # whatever it is, the reader must learn that there will be no image
+        yield format_sse_event(data_str=bytes(problem_response(error).body).decode(), event="error")
+    finally:
+        work.cancel()
 
 
 async def _make(services: Services, spec: ImageModelSpec, asked: list[ImageRequest]) -> list[ImageResult]:
@@ -135,19 +196,23 @@ async def _output(body: ImageGeneration, asked: ImageRequest, result: ImageResul
     )
 
 
-async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
-    """The requests of a body for `spec`, one per output. Raises Problem."""
-    size = pick_size(spec, body.size)
-    _check(body, spec, size)
+Asked = tuple[list[ImageRequest], tuple[str, ...]]
+"""One request per output, and notes on what is not made as asked."""
+
+
+async def generation_requests(body: ImageGeneration, spec: ImageModelSpec, pictures: Pictures) -> Asked:
+    """The requests of a body for `spec`. Raises Problem."""
+    size, notes = fitting_size([(spec, 1)], body.size, body.strict)
+    _check(body, spec)
     check_adapter(spec, body.ip_adapter)
     adapter_images = [await pictures.picture(source, param) for param, source in sources(body.ip_adapter)]
     start = await _start(body, spec, pictures)
     adapter = await _adapter(body, pictures)
-    return _requests(body, spec, size, references(body.ip_adapter, adapter_images), adapter, start=start)
+    return _requests(body, spec, size, references(body.ip_adapter, adapter_images), adapter, start=start), notes
 
 
-async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Pictures) -> list[ImageRequest]:
-    """The requests of an edit, one per output; `ImageEdit` says what becomes of its images. Raises Problem."""
+async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Pictures) -> Asked:
+    """The requests of an edit; `ImageEdit` says what becomes of its images. Raises Problem."""
     as_references = body.mask is None and (body.ip_adapter is not None or takes_references_natively(spec))
     joined = len(body.image) - (0 if as_references else 1)
     check_adapter(spec, body.ip_adapter, joined)
@@ -157,17 +222,20 @@ async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Picture
         refuse("strength", f"strength: model {spec.name!r} starts from noise here, with the images as references")
     images = [await pictures.picture(source, f"image.{index}") for index, source in enumerate(body.image)]
     adapter_images = [await pictures.picture(source, param) for param, source in sources(body.ip_adapter)]
-    size = pick_size(spec, body.size, await asyncio.to_thread(image_size, images[0].data))
-    _check(body, spec, size)
+    shape = await asyncio.to_thread(image_size, images[0].data)
+    size, notes = fitting_size([(spec, 1)], body.size, body.strict, shape)
+    _check(body, spec)
     bound = references(body.ip_adapter, (images if as_references else images[1:]) + adapter_images)
     adapter = await _adapter(body, pictures)
     if as_references:
-        return _requests(body, spec, size, bound, adapter)
+        return _requests(body, spec, size, bound, adapter), notes
     strength = _strength(body, spec)
     if body.mask is None:
-        return _requests(body, spec, size, bound, adapter, start=StartImage(image=images[0], strength=strength))
+        start = StartImage(image=images[0], strength=strength)
+        return _requests(body, spec, size, bound, adapter, start=start), notes
     mask = await pictures.mask(body.mask, "mask")
-    return _requests(body, spec, size, bound, adapter, inpaint=await _inpaint(images[0], mask, strength))
+    inpaint = await _inpaint(images[0], mask, strength)
+    return _requests(body, spec, size, bound, adapter, inpaint=inpaint), notes
 
 
 def output_seeds(seed: int | list[int] | None, count: int) -> list[int]:
@@ -191,8 +259,10 @@ async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings
     return adapter_settings(given, await pictures.mask(given.mask, "ip_adapter.mask"))
 
 
-def _check(body: ImageGeneration, spec: ImageModelSpec, size: Size) -> None:
-    check_size(spec, size)
+def _check(body: ImageGeneration, spec: ImageModelSpec) -> None:
+    if body.background == "transparent":
+        text = 'background: no model here draws transparency: leave it out, or ask for "opaque" and cut the picture out'
+        raise Problem("unsupported", text, "background")
     check_loras(spec, body.loras)
     output_seeds(body.seed, body.n)
 

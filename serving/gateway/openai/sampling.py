@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from models.errors import InvalidRequest
 from models.interfaces import (
     AdapterBlocks,
     AdapterSettings,
@@ -23,19 +22,21 @@ from models.interfaces import (
     Seed,
     Unit,
 )
-from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
 from pipelines.brief import MAX_PROMPT
 from serving.backends.interface import Spec
 from serving.gateway.problems import Problem, refuse
 from serving.gateway.requests import PictureSource
+from serving.model_names import ModelKind, stand_in, stand_in_note, unknown_model
 
+KINDS: Mapping[type[Spec], ModelKind] = {ChatModelSpec: "chat", ImageModelSpec: "image", VideoModelSpec: "video"}
 ADDRESSES = {"chat": "/v1/chat/completions", "image": "/v1/images/generations", "video": "/v1/videos"}
 MAX_PICTURES = 3
 AdapterMethod = Literal["full", "style", "composition"]
 BLOCKS: dict[AdapterMethod, AdapterBlocks] = {"full": "all", "style": "style", "composition": "layout"}
 """InvokeAI's method to the blocks of the denoiser that the references reach."""
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
-Kind = TypeVar("Kind", ImageModelSpec, VideoModelSpec)
+Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
 
 
 class IpAdapter(Plain):
@@ -88,7 +89,10 @@ class Sampling(Plain):
     prompt: Prompt
     """What to show, at most 5,000 characters."""
     model: str | None = None
-    """One of `/v1/models`; none: the first of its kind."""
+    """One of `/v1/models`; none: the first of its kind. The name of a model that runs elsewhere (`flux-pro`, `sora-2`)
+    is answered by the nearest one here, said in `notes`."""
+    strict: bool = False
+    """Refuse a model, size or length that is not to be had here, instead of making the nearest and saying so."""
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)] = ""
     """What the picture must not show, at most 5,000 characters; empty: nothing is excluded."""
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
@@ -109,7 +113,11 @@ class Sampling(Plain):
     @model_validator(mode="before")
     @classmethod
     def _spread_extra_params(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("extra_params"), dict):
+        """The fields that were given. A field that is null was left out: so OpenAI's own schema has it."""
+        if not isinstance(data, dict):
+            return data
+        data = {key: value for key, value in data.items() if value is not None}
+        if not isinstance(data.get("extra_params"), dict):
             return data
         extra = data["extra_params"]
         twice = [key for key in extra if key in data]
@@ -122,48 +130,30 @@ class Sampling(Plain):
         return (self.lora,) if isinstance(self.lora, LoraUse) else tuple(self.lora)
 
 
-def find_model(specs: Mapping[str, Spec], name: str | None, kind: type[Kind]) -> Kind:
-    """The model `name`, or the first of its kind. Raises Problem: 404 unknown, 422 of another kind."""
+def find_model(
+    specs: Mapping[str, Spec], name: str | None, kind: type[Kind], strict: bool = False
+) -> tuple[Kind, tuple[str, ...]]:
+    """The model `name`, or the first of its kind, and a note where it stands in for one that runs elsewhere.
+
+    Raises Problem: 404 for a name that nobody knows, and under `strict` for every other name; 422 of another kind.
+    """
     of_kind = [spec for spec in specs.values() if isinstance(spec, kind)]
-    known = ", ".join(spec.name for spec in of_kind) or "none"
-    word = kind.__name__.removesuffix("ModelSpec").lower()
+    word = KINDS[kind]
     if name is None:
         if not of_kind:
             raise Problem("model_not_found", f"this server has no {word} model", "model")
-        return of_kind[0]
-    if name not in specs:
-        raise Problem("model_not_found", f"no model {name!r}: the {word} models are {known}", "model")
-    spec = specs[name]
-    if not isinstance(spec, kind):
-        refuse("model", f"model {name!r} is a {spec.kind} model: ask {ADDRESSES[spec.kind]}, or take one of {known}")
-    return spec
-
-
-def pick_size(spec: PictureModelSpec, text: str, like: Size | None = None) -> Size:
-    """Width and height of `text`; for `auto` the model's own size, the nearest in shape to `like` if that is given."""
-    if text == "auto":
-        sizes = list(spec.sizes.values())
-        return sizes[0] if like is None else min(sizes, key=lambda size: abs(_shape(size) - _shape(like)))
-    width, height = (int(side) for side in text.split("x"))
-    return width, height
-
-
-def _shape(size: Size) -> float:
-    return size[0] / size[1]
-
-
-def check_size(spec: PictureModelSpec, size: Size, frames: int = 1) -> None:
-    """Raises Problem 422 that names the multiple or the pixel budget that `size` breaks."""
-    width, height = size
-    step = spec.size_multiple
-    if width % step or height % step or min(size) < step:
-        near = "x".join(str(max(step, round(side / step) * step)) for side in size)
-        text = f"size {width}x{height}: both sides must be multiples of {step} for model {spec.name!r}; near is {near}"
-        refuse("size", text, size_multiple=step)
-    try:
-        spec.check_pixels(width, height, frames)
-    except InvalidRequest as error:
-        refuse("size", str(error), max_pixels=spec.pixel_budget())
+        return of_kind[0], ()
+    spec = specs.get(name)
+    if isinstance(spec, kind):
+        return spec, ()
+    known = [each.name for each in of_kind]
+    if spec is not None:
+        text = f"model {name!r} makes {spec.kind}s: ask {ADDRESSES[spec.kind]}, or take one of {', '.join(known)}"
+        refuse("model", text)
+    nearest = None if strict else stand_in(name, word, of_kind)
+    if nearest is None:
+        raise Problem("model_not_found", unknown_model(name, word, known), "model")
+    return nearest, (stand_in_note(name, nearest.name),)
 
 
 def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:

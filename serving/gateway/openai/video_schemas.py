@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from models.interfaces import Plain, Seed
 from models.spec import CameraMove
-from serving.gateway.openai.image_schemas import SizeText
 from serving.gateway.openai.sampling import Sampling, SharedNoise
+from serving.gateway.openai.sizes import SizeText
 from serving.gateway.requests import FileField, PictureSource
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
@@ -38,7 +38,7 @@ class VideoCreate(Sampling):
     """Body of `POST /v1/videos`."""
 
     seconds: Annotated[float, Field(gt=0.0, le=3600.0)] | None = None
-    """Made as the nearest frame count that the model can do; none: the longest clip of the model."""
+    """Made as the nearest frame count that the model can do, at most its longest clip; none: its longest clip."""
     num_frames: Annotated[int, Field(ge=1)] | None = None
     """Exact; instead of `seconds`."""
     fps: Annotated[int, Field(ge=1)] | None = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from models.interfaces import NoiseSpec
-from models.spec import ImageModelSpec, Size, VideoModelSpec
+from models.spec import ImageModelSpec, PictureModelSpec, VideoModelSpec
 from pipelines.brief import BriefReference
 from pipelines.media import encode_jpeg, stream_clip
 from pipelines.orders.clip import ClipOrder
@@ -25,13 +28,12 @@ from serving.gateway.openai.sampling import (
     adapter_settings,
     check_adapter,
     check_loras,
-    check_size,
     find_model,
-    pick_size,
     roles,
     sources,
     weights,
 )
+from serving.gateway.openai.sizes import fitting_frames, fitting_size
 from serving.gateway.openai.video_schemas import (
     VideoCreate,
     VideoDeleted,
@@ -66,6 +68,7 @@ STATUS: dict[GenerationStatus, VideoStatus] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+SPRITE_SIDE = 4
 ALMOST = 99
 """The most that a clip shows which is not completed yet."""
 
@@ -81,8 +84,9 @@ async def create_video(request: Request, idempotency: Idempotent) -> VideoObject
         idempotency.mark(repeated=True)
         return await _view(used, await _video(used, user, known))
     await check_queue(used)
-    order = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
+    order, notes = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
     new = await asyncio.to_thread(used.plan_clip, order)
+    new = replace(new, manifest={**new.manifest, "warnings": list(notes)})
     accepted = await used.ads.intake.generation(user, new, keys)
     await notify(used.notifier.wake())
     return await _view(used, await _video(used, user, accepted.id))
@@ -115,8 +119,10 @@ async def get_video(request: Request, video_id: str) -> VideoObject:
 
 
 @router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
-async def get_content(request: Request, video_id: str, variant: Literal["video", "thumbnail"] = "video") -> Response:
-    """The MP4, or a JPEG of its first frame."""
+async def get_content(
+    request: Request, video_id: str, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
+) -> Response:
+    """The MP4, a JPEG of its first frame, or a JPEG of frames from all of it, row by row."""
     used = services(request)
     generation = await _video(used, owner(request), video_id)
     clip = final_clip(await used.store.takes(video_id))
@@ -126,6 +132,9 @@ async def get_content(request: Request, video_id: str, variant: Literal["video",
     data = await asyncio.to_thread(used.artifacts.read, clip.artifact)
     if variant == "thumbnail":
         return Response(await asyncio.to_thread(_thumbnail, data), media_type="image/jpeg")
+    if variant == "spritesheet":
+        frames = generation.recipe.video.num_frames or 1
+        return Response(await asyncio.to_thread(_spritesheet, data, frames), media_type="image/jpeg")
     return file_response(request, data, "video/mp4", clip.artifact)
 
 
@@ -165,25 +174,40 @@ def _thumbnail(clip: bytes) -> bytes:
     return encode_jpeg(next(iter(stream_clip(clip))))
 
 
+def _spritesheet(clip: bytes, num_frames: int) -> bytes:
+    """At most SPRITE_SIDE x SPRITE_SIDE of `num_frames`, evenly spaced, row by row; the last row is filled up black."""
+    count = min(num_frames, SPRITE_SIDE**2)
+    wanted = set(np.linspace(0, num_frames - 1, count).round().astype(int).tolist())
+    sprites = [frame for place, frame in enumerate(stream_clip(clip)) if place in wanted]
+    columns = math.ceil(math.sqrt(count))
+    sprites += [np.zeros_like(sprites[0])] * (-len(sprites) % columns)
+    rows = [np.hstack(sprites[start : start + columns]) for start in range(0, len(sprites), columns)]
+    return encode_jpeg(np.vstack(rows))
+
+
 async def clip_order(
     body: VideoCreate, specs: Mapping[str, Spec], keyframe_model: str, pictures: Pictures
-) -> ClipOrder:
-    """The order in a body, checked against its model; its pictures are stored, last of all. Raises Problem."""
-    spec = find_model(specs, body.model, VideoModelSpec)
-    size = pick_size(spec, body.size)
-    frames = frame_count(spec, body)
-    _check(body, spec, size, frames)
+) -> tuple[ClipOrder, tuple[str, ...]]:
+    """The order in a body, checked against its model, and notes on what is not made as asked.
+
+    Its pictures are stored, last of all. Raises Problem.
+    """
+    spec, of_model = find_model(specs, body.model, VideoModelSpec, body.strict)
+    frames, of_length = fitting_frames(spec, body.seconds, body.num_frames, body.strict)
+    _check(body, spec)
     if body.ip_adapter is not None and body.ip_adapter.mask is not None:
         text = "ip_adapter.mask: a clip keeps its references to no region; draw its first frame with a mask instead"
         raise Problem("unsupported", text, "ip_adapter.mask")
+    sized: list[tuple[PictureModelSpec, int]] = [(spec, frames)]
     if body.first_picture is None and spec.first_frame == "required":
-        keyframes = find_model(specs, keyframe_model, ImageModelSpec)
-        check_size(keyframes, size)
+        keyframes, _ = find_model(specs, keyframe_model, ImageModelSpec)
+        sized.append((keyframes, 1))
         check_adapter(keyframes, body.ip_adapter)
     else:
         check_adapter(spec, body.ip_adapter)
+    size, of_size = fitting_size(sized, body.size, body.strict)
     first_frame, references = await _pictures(body, pictures)
-    return ClipOrder(
+    order = ClipOrder(
         prompt=body.prompt,
         model=spec.name,
         size=size,
@@ -203,47 +227,10 @@ async def clip_order(
         loras=body.loras,
         deterministic=body.deterministic,
     )
+    return order, (*of_model, *of_length, *of_size)
 
 
-def frame_count(spec: VideoModelSpec, body: VideoCreate) -> int:
-    """Frames at the native rate: as asked, or nearest to the seconds asked for. Raises Problem 422 with the limit."""
-    if body.num_frames is None and body.seconds is None:
-        return spec.max_frames
-    wanted = body.num_frames
-    if body.seconds is not None:
-        nearest = _nearest(spec, body.seconds)
-        if nearest > spec.max_frames:
-            longest = spec.max_frames / spec.native_fps
-            text = f"seconds: model {spec.name!r} makes at most {longest:g} s at {spec.native_fps} fps"
-            refuse("seconds", text, max_seconds=longest)
-        if wanted is not None and wanted != nearest:
-            text = f"num_frames {wanted} is not what {body.seconds:g} s are ({nearest} frames): give one of them"
-            refuse("num_frames", text)
-        wanted = nearest
-    return _checked(spec, wanted or 1)
-
-
-def _nearest(spec: VideoModelSpec, seconds: float) -> int:
-    frames = max(1, round(seconds * spec.native_fps))
-    if spec.frame_multiple == 1:
-        return frames
-    return spec.frame_multiple * round((frames - 1) / spec.frame_multiple) + 1
-
-
-def _checked(spec: VideoModelSpec, frames: int) -> int:
-    if frames > spec.max_frames:
-        text = f"num_frames {frames}: model {spec.name!r} makes at most {spec.max_frames}"
-        refuse("num_frames", text, max_frames=spec.max_frames)
-    if spec.frame_multiple > 1 and frames % spec.frame_multiple != 1:
-        text = f"num_frames {frames}: model {spec.name!r} makes {spec.frame_multiple} x k + 1 frames"
-        refuse("num_frames", text, frame_multiple=spec.frame_multiple)
-    return frames
-
-
-def _check(body: VideoCreate, spec: VideoModelSpec, size: Size, frames: int) -> None:
-    check_size(spec, size, frames)
-    if size[0] % 2 or size[1] % 2:
-        refuse("size", f"size {size[0]}x{size[1]}: both sides of a video must be even", size_multiple=2)
+def _check(body: VideoCreate, spec: VideoModelSpec) -> None:
     check_loras(spec, body.loras)
     if body.fps is not None and body.fps != spec.native_fps:
         refuse("fps", f"fps: model {spec.name!r} makes {spec.native_fps} frames per second", fps=spec.native_fps)
@@ -299,7 +286,10 @@ def video_object(
         artifact=clip.artifact if clip else None,
         first_frame=_first_frame(generation, takes),
         noise_sha256=clip.provenance.get("noise_sha256") if clip else None,
-        notes=tuple(event.message for event in events if event.kind == "notice"),
+        notes=(
+            *generation.manifest.get("warnings", ()),
+            *(event.message for event in events if event.kind == "notice"),
+        ),
     )
 
 
