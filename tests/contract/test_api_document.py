@@ -113,7 +113,7 @@ def test_what_streams_and_sockets_carry_is_told_apart_by_its_type(document):
         for content in [operation["responses"].get("200", {}).get("content", {})]
         if "text/event-stream" in content
     }
-    assert streams == {"GenerationStreamItem", "ProgressStreamItem", "ChatStreamItem"}
+    assert streams == {"GenerationStreamItem", "ProgressStreamItem", "ChatStreamItem", "ImageStreamItem"}
 
 
 def test_the_codes_of_errors_are_a_closed_list(document):
