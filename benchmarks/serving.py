@@ -33,6 +33,8 @@ from configs.settings import load_profile
 from serving.backends.in_process import local_models
 from serving.deployments.listener import Address
 from serving.deployments.server import running
+from serving.logs import Terminal
+from serving.server.stopping import Stop
 from tests.support.program import free_port
 from tests.support.serve_command import first_key, start_server
 
@@ -92,7 +94,7 @@ def replicas_part(found: dict[str, Any]) -> None:
             os.environ["ADMINT_HOME"] = home
             key, port = asyncio.run(first_key()), free_port()
             build = partial(serving_replicas.sleeping_application, count)
-            with running(build, Address("127.0.0.1", port), None):
+            with running(build, Address("127.0.0.1", port), None, Terminal("text"), Stop()):
                 asyncio.run(_measure_replicas(found, count, f"http://127.0.0.1:{port}", key))
 
 

@@ -60,6 +60,11 @@ class Settings(BaseSettings):
     """That wait or run at the same time."""
     stored_gb_per_user: Annotated[float, Field(gt=0)] = 50.0
     """Artifacts of one user, in units of 10^9 bytes."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What a server's processes say: from this level up. `debug` has a line per request."""
+    log_format: Literal["text", "json"] = "text"
+    log_socket: Path | None = None
+    """Where a process of `admint serve` sends its log lines; set by `admint serve` for the processes it starts."""
 
 
 class Lanes(Plain):

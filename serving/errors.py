@@ -4,6 +4,7 @@ ServingError
 ├── QueueFull          too many requests wait already; try again after `retry_after` seconds
 ├── NotReady           a deployment is still loading, or lost its replicas
 ├── PortTaken          the server cannot listen at its address
+├── StartFailed        Ray, or a deployment on it, did not come up
 ├── UnsafeSecret       the key that signs tokens is missing, a placeholder, too short, or readable by others
 ├── Undecodable        an upload that its decoder did not survive: too large, endless, or made to crash it
 ├── Unauthenticated    no credentials, or none that are valid
@@ -38,6 +39,10 @@ class NotReady(ServingError):
 
 class PortTaken(ServingError):
     """Another process listens on the address."""
+
+
+class StartFailed(ServingError):
+    """Ray did not start, or a deployment failed to load; the message says which, why, and where the logs are."""
 
 
 class UnsafeSecret(ServingError):

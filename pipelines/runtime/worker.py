@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from models.errors import ModelError
 from pipelines.errors import DatabaseAway, LeaseLost, PipelineError, StorageFailed
 from pipelines.recipe import StageName
 from pipelines.records import Checkpoint, Generation, GenerationStatus, Lease, NewEvent
@@ -116,7 +117,10 @@ class Worker:
                 raise
         except (LeaseLost, DatabaseAway) as error:  # the worker that holds its lease, or takes it, resumes
             logger.warning("generation %s: %s", generation.id, error)
-        except Exception:  # the engine recorded it as the generation's end; other generations go on
+        except (PipelineError, ModelError) as error:  # the engine recorded it as the generation's end, and said so
+            for note in getattr(error, "__notes__", ()):
+                logger.warning("generation %s: %s %s", generation.id, error, note)
+        except Exception:  # a bug: recorded likewise; other generations go on
             logger.exception("generation %s failed", generation.id)
         finally:
             del self._running[generation.id]
@@ -178,12 +182,36 @@ class Backoff:
             return
 
 
+TOLD = frozenset(
+    {
+        "generation_started", "generation_completed", "generation_failed", "generation_cancelled",
+        "generation_interrupted", "approval_needed",
+    }
+)  # fmt: skip
+"""Events that a worker logs whatever their severity: an operator reads the life of each ad."""
+LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def _tell(lease: Lease, *events: NewEvent) -> None:
+    """Log those events of a generation that somebody who runs the server wants to see."""
+    for event in events:
+        if event.kind in TOLD or event.severity != "info":
+            what = event.kind.removeprefix("generation_").replace("_", " ")
+            place = f" at {event.step}" if event.step else ""
+            logger.log(
+                LEVELS[event.severity], "generation %s %s%s: %s", lease.generation_id, what, place, event.message
+            )
+
+
 class RetriedStore(EngineStore, WorkerStore, Protocol):
     """The store that is retried (`pipelines.store.generations`)."""
 
 
 class RetryingStore:
-    """A store as engine and worker need it, each call retried while the database is away."""
+    """A store as engine and worker need it, each call retried while the database is away.
+
+    What it stores of an ad's life, and of warnings, it also logs.
+    """
 
     def __init__(self, store: RetriedStore, backoff: Backoff) -> None:
         self._store = store
@@ -213,6 +241,7 @@ class RetryingStore:
         self, lease: Lease, status: GenerationStatus, event: NewEvent, error_message: str | None = None
     ) -> None:
         await self._wait(lambda: self._store.end(lease, status, event, error_message))
+        _tell(lease, event)
 
     async def checkpoint(self, generation_id: str, step: Step) -> Checkpoint | None:
         return await self._wait(lambda: self._store.checkpoint(generation_id, step))
@@ -228,15 +257,18 @@ class RetryingStore:
             await self._store.commit_step(lease, step, output, seconds, event)
 
         await self._wait(commit)
+        _tell(lease, event)
 
     async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None:
         await self._wait(lambda: self._store.reuse_step(lease, step, event))
 
     async def append(self, lease: Lease, *new_events: NewEvent) -> None:
         await self._wait(lambda: self._store.append(lease, *new_events))
+        _tell(lease, *new_events)
 
     async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent) -> None:
         await self._wait(lambda: self._store.start_stage(lease, stage, event))
 
     async def finish_stage(self, lease: Lease, stage: StageName, output: Any, *events: NewEvent) -> None:
         await self._wait(lambda: self._store.finish_stage(lease, stage, output, *events))
+        _tell(lease, *events)

@@ -28,7 +28,7 @@ from serving.backends.counters import Counters
 from serving.backends.in_process import LocalChat
 from serving.backends.interface import ModelCounters
 from serving.deployments.calls import ATTEMPTS, LOST, Failed, stream
-from serving.deployments.replica_options import replica_options
+from serving.deployments.replica_options import begin_replica, replica_options
 from serving.errors import NotReady, QueueFull
 
 IN_PROCESS_CALLS = 1
@@ -55,6 +55,7 @@ class ChatReplica:
 
     async def __init__(self, model: str, device: str) -> None:  # type: ignore[misc]
         """Load the weights and answer once, so that a replica that counts as ready is ready."""
+        begin_replica("Chat")
         self._spec = load_model(model, ChatModelSpec)
         self._lane = Lane(device)
         self._counters = Counters()

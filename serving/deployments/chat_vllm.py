@@ -32,7 +32,7 @@ from serving.backends.counters import Counters
 from serving.backends.interface import ModelCounters
 from serving.deployments.calls import Failed
 from serving.deployments.chat import failing_as_data
-from serving.deployments.replica_options import replica_options
+from serving.deployments.replica_options import begin_replica, replica_options
 
 VLLM_CALLS = 256
 """What one replica holds at once: vLLM's own default for sequences in a batch."""
@@ -108,6 +108,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]
         """Start the engine and answer once, so that a replica that counts as ready is ready."""
+        begin_replica("Chat")
         await super().__init__(llm_config)
         self._model: str = llm_config.model_id
         self._template_kwargs = load_model(self._model, ChatModelSpec).chat_template_kwargs

@@ -15,8 +15,9 @@ from models.spec import ScorerModelSpec
 from serving.backends.interface import Spec
 from serving.deployments.handles import HandleBackend, HandleNotifier, ModelHandles
 from serving.deployments.listener import Address, Listener
+from serving.deployments.replica_options import begin_replica
 from serving.gateway.app import create_app
-from serving.gateway.middleware import log_with_request_ids
+from serving.gateway.middleware import RequestIdFilter
 from serving.server.services import SilentNotifier, server_services
 from serving.server.store import open_server_store
 
@@ -53,7 +54,7 @@ class GatewayReplica:
         address: Address | None,
     ) -> None:
         """Listen at `address` if it is given; Serve's proxies reach the replica in any case."""
-        log_with_request_ids()
+        begin_replica("Gateway", RequestIdFilter())
         os.nice(NICENESS)
         chosen = load_profile(profile)
         self._opened = await open_server_store()
@@ -71,6 +72,7 @@ class GatewayReplica:
         notifier = SilentNotifier() if pipeline is None else HandleNotifier(pipeline)
         self._app = create_app(server_services(chosen, self._opened, backend, notifier))
         self._listener = None if address is None else Listener(self._app, address)
+        self._stopping = False
         freeze_collector()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -78,12 +80,17 @@ class GatewayReplica:
 
     def check_health(self) -> None:
         """Raises when nobody can reach this replica: Serve then replaces it."""
-        if self._listener is not None:
+        if self._listener is not None and not self._stopping:
             self._listener.check()
 
-    async def __del__(self) -> None:
+    async def stop(self) -> None:
+        """Take no more connections, and give running answers a moment to end."""
+        self._stopping = True
         if self._listener is not None:
             await self._listener.close()
+
+    async def __del__(self) -> None:
+        await self.stop()
         await self._opened.close()
 
 

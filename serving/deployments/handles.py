@@ -12,7 +12,6 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from models.errors import InferenceFailed
@@ -31,9 +30,8 @@ from quality.registry import check_dimension
 from quality.score import Score
 from serving.backends.counters import summed
 from serving.backends.interface import Json, ModelCounters, Spec
-from serving.deployments.calls import broadcast, call_replica
+from serving.deployments.calls import alive, broadcast, call_replica
 from serving.deployments.chat import ChatOverHandle, complete
-from serving.deployments.server import APPLICATION
 from serving.errors import NotReady, QueueFull
 from serving.profile_models import ModelSet
 
@@ -161,16 +159,13 @@ class HandleBackend:
         return scores
 
     async def ready(self) -> Mapping[str, str]:
-        status = await asyncio.to_thread(serve.status)
-        application = status.applications.get(APPLICATION)
-        if application is None:
-            return {"application": "not deployed"}
-        return {
-            name: "ready"
-            if deployment.status == "HEALTHY"
-            else f"{deployment.status}: {deployment.message}".rstrip(": ")
-            for name, deployment in application.deployments.items()
-        }
+        """Every deployment is asked itself: what Serve knows of it may be ten seconds old."""
+        asked = {"Chat": self._handles.chat, "Image": self._handles.image, "Video": self._handles.video}
+        calls = {name: alive(handle, "counters") for name, handle in {**asked, "Scorer": self._handles.scorer}.items()}
+        if self._pipeline is not None:
+            calls["Pipeline"] = alive(self._pipeline, "asked")
+        answers = await asyncio.gather(*calls.values())
+        return {name: "ready" if lives else "no replica answers" for name, lives in zip(calls, answers, strict=True)}
 
     async def counters(self) -> Mapping[str, ModelCounters]:
         handles = (self._handles.chat, self._handles.image, self._handles.video)

@@ -22,7 +22,6 @@ from models.interfaces import (
     VideoResult,
     Watcher,
 )
-from models.pool import ModelPool
 from models.registry import load
 from models.spec import ImageModelSpec, VideoModelSpec
 from models.weights import Library
@@ -32,6 +31,7 @@ from serving.backends.interface import ModelCounters
 from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.deployments.batching import Coalescer
 from serving.deployments.calls import CallItem, call_stream
+from serving.deployments.replica_options import begin_replica
 
 Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
 Result = TypeVar("Result")
@@ -47,6 +47,9 @@ class PictureReplica(Generic[Spec]):
         self, specs: Mapping[str, Spec], load: Callable[[Spec], Any], device: str, memory_gb: float | None
     ) -> None:
         self._specs: Mapping[str, Spec] = specs
+        # Here, because deployments are described in processes that load no model: torch takes each 1.2 s and 100 MB.
+        from models.pool import ModelPool
+
         self._pool: ModelPool[Spec] = ModelPool(load, None if memory_gb is None else round(memory_gb * 2**30))
         self._lane = Lane(device)
         self.counters = {name: Counters() for name in specs}
@@ -99,6 +102,7 @@ class ImageReplica:
     """Makes images with any of `models`; the first is run once before the replica counts as ready."""
 
     async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
+        begin_replica("Image")
         library = Library(library_root())
         specs = {name: load_model(name, ImageModelSpec) for name in models}
         self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
@@ -149,6 +153,7 @@ class VideoReplica:
     """Makes clips with any of `models`; the first is run once before the replica counts as ready."""
 
     async def __init__(self, models: tuple[str, ...], device: str, memory_gb: float | None) -> None:  # type: ignore[misc]
+        begin_replica("Video")
         library = Library(library_root())
         specs = {name: load_model(name, VideoModelSpec) for name in models}
         self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)

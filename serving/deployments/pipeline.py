@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_profile
 from serving.deployments.handles import HandleModels, ModelHandles
+from serving.deployments.replica_options import begin_replica
 from serving.profile_models import model_sets
 from serving.server.store import open_server_store
 from serving.server.worker import ServerWorker
@@ -30,6 +31,7 @@ class PipelineReplica:
         video: DeploymentHandle[Any],
         scorer: DeploymentHandle[Any],
     ) -> None:
+        begin_replica("Pipeline")
         handles = self._handles = ModelHandles(chat, image, video, scorer)
         loaded = load_profile(profile)
         describe = model_sets(loaded)
@@ -37,6 +39,7 @@ class PipelineReplica:
         self._worker = ServerWorker(
             loaded, self._opened, lambda *names: HandleModels(handles, describe(*names)), generations
         )
+        self._stopping = False
 
     async def wake(self) -> None:
         await self._worker.wake()
@@ -50,13 +53,18 @@ class PipelineReplica:
 
     def check_health(self) -> None:
         """Raises when the worker has died: Serve then replaces the replica."""
-        if self._worker.work.done():
+        if self._worker.work.done() and not self._stopping:
             self._worker.work.result()
             raise RuntimeError("the worker has stopped")
 
-    async def __del__(self) -> None:
-        """Stop when Serve shuts the replica down: running generations wait for another worker."""
+    async def stop(self) -> None:
+        """Running steps stop at their next denoising step, and their generations wait for another worker."""
+        self._stopping = True
         await self._worker.stop()
+
+    async def __del__(self) -> None:
+        """When Serve shuts the replica down."""
+        await self.stop()
         await self._opened.close()
 
 

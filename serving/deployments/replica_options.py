@@ -1,18 +1,24 @@
-"""A profile's replica settings as Ray Serve takes them."""
+"""A profile's replica settings as Ray Serve takes them, and what every replica does first."""
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
+import ray.serve._private.replica
+from ray.serve._private.constants import RAY_SERVE_PROXY_USE_GRPC, RAY_SERVE_USE_GRPC_BY_DEFAULT
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 
 from configs.serving import ReplicaSettings
+from serving.logs import log_as
 
 SHUTDOWN_SECONDS = 30.0
 """A stopped call ends within a denoising step, and its generation resumes elsewhere."""
 LOOK_AGAIN_SECONDS = 0.05
 """How often, at the least, a call that waits looks for a free replica. Serve's own half second would leave a lane idle
-for a quarter of a second, on average, after every clip and every cancel.
+for a quarter of a second, on average, after every clip and every cancel. Also how often a replica that stops looks
+whether its calls have ended: Serve's own two seconds are what an idle one would wait.
 """
 
 
@@ -25,6 +31,7 @@ def replica_options(name: str, settings: ReplicaSettings, max_ongoing_requests: 
         "max_queued_requests": settings.max_queued_requests,
         "backpressure_config": BackpressureConfig(status_code=429, retry_after_s=settings.retry_after_seconds),
         "graceful_shutdown_timeout_s": SHUTDOWN_SECONDS,
+        "graceful_shutdown_wait_loop_s": LOOK_AGAIN_SECONDS,
         "request_router_config": RequestRouterConfig(max_backoff_s=LOOK_AGAIN_SECONDS),
         # The default of 20 tries hides a wrong folder or setting for many minutes.
         "max_constructor_retry_count": 3,
@@ -37,3 +44,19 @@ def replica_options(name: str, settings: ReplicaSettings, max_ongoing_requests: 
         target_ongoing_requests=max(1, max_ongoing_requests // 2),
     )
     return options | {"autoscaling_config": scaling}
+
+
+def begin_replica(process: str, *filters: logging.Filter) -> None:
+    """Call it first in a replica: it logs under the name `process`, writes for its owner only, and listens to nobody.
+
+    Serve opens a port of every replica on all interfaces, for calls between deployments by gRPC. Calls here go through
+    Ray itself, unless RAY_SERVE_USE_GRPC_BY_DEFAULT says otherwise, so that port serves only who should not be there.
+    """
+    os.umask(0o077)
+    log_as(process, *filters)
+    if not (RAY_SERVE_USE_GRPC_BY_DEFAULT or RAY_SERVE_PROXY_USE_GRPC):
+        ray.serve._private.replica.add_port_to_grpc_server = _no_port
+
+
+def _no_port(_server: Any, _address: str) -> int:
+    return 0

@@ -12,7 +12,9 @@ from models.weights import Library
 from pipelines.runtime.lanes import Scorers
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
+from serving.backends.interface import ModelCounters
 from serving.deployments.calls import CallItem, call_stream
+from serving.deployments.replica_options import begin_replica
 from serving.profile_models import LibraryLoader
 
 
@@ -20,6 +22,7 @@ class ScorerReplica:
     """Scores one file at a time. Without a CLIP `model` the learned dimensions have no value."""
 
     def __init__(self, model: str | None = None, device: str = "cpu") -> None:
+        begin_replica("Scorer")
         spec = None if model is None else load_model(model, ScorerModelSpec)
         self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
 
@@ -27,6 +30,10 @@ class ScorerReplica:
         """A step per dimension, then the scores in order, or the ModelError."""
         async for item in call_stream(lambda watcher: self._scorers.score(request, watcher), watched):
             yield item
+
+    async def counters(self) -> dict[str, ModelCounters]:
+        """None of its own: it answers, so it lives."""
+        return {}
 
 
 scorer_deployment = serve.deployment(ScorerReplica)

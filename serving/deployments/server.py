@@ -1,72 +1,154 @@
-"""Running an application on Ray Serve: a Ray of its own on this machine, or an existing cluster."""
+"""Running an application on Ray Serve: on a Ray of its own on this machine, or on an existing cluster."""
 
 from __future__ import annotations
 
-import logging
-import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, RunTarget
 from ray.serve.config import ProxyLocation
 
 from serving.deployments.listener import Address
-from serving.errors import PortTaken
+from serving.deployments.local_ray import QUIET, close_to_others, local_ray, ray_environment
+from serving.errors import PortTaken, StartFailed
+from serving.logs import Terminal
+from serving.server.stopping import Stop
 
 APPLICATION = "admint"
-OBJECT_STORE_BYTES = 512 * 2**20
-"""Size of the object store of a Ray on this machine: clips pass through it, and stay for a moment."""
+GATEWAY, PIPELINE = "Gateway", "Pipeline"
+LOOK_SECONDS = 0.25
+"""Between two looks at deployments that load."""
+WATCH_SECONDS = 2.0
+"""Between two looks at deployments that serve."""
+HAND_BACK_SECONDS = 40.0
+"""The longest wait for running steps to stop: one denoising step of a large video model takes ten seconds and more."""
+HEALTHY = "HEALTHY"
 
 
 @contextmanager
-def running(build: Callable[[Address | None], Application], address: Address, cluster: str | None) -> Iterator[None]:
+def running(
+    build: Callable[[Address | None], Application],
+    address: Address,
+    cluster: str | None,
+    terminal: Terminal,
+    stop: Stop,
+) -> Iterator[None]:
     """Serve what `build` makes at `address` while the context lasts; entered when every deployment is ready.
 
     `cluster` is the address of an existing Ray: its proxies listen, on every node. None starts a Ray on this machine,
-    which ends with the context; there the application listens itself, at what `build` is given. Raises PortTaken.
+    which ends with the context; there the application listens itself, at what `build` is given. When `stop` is asked
+    before all is ready, the context is entered at once. In the end running steps are handed back to the store.
+
+    Raises PortTaken, StartFailed.
     """
     if cluster is None:
         _check_port(address)
-    _connect(cluster)
+    with local_ray(terminal) if cluster is None else _joined(cluster) as logs:
+        stop.listen()  # Ray has taken SIGTERM for itself
+        try:
+            if not stop.asked:
+                _deploy(build, address, cluster)
+                _until_ready(terminal, stop, logs)
+            if logs is not None:
+                close_to_others(logs)
+            yield
+        finally:
+            _hand_back()
+            if cluster is not None:
+                serve.delete(APPLICATION)
+
+
+def watch(terminal: Terminal, stop: Stop) -> None:
+    """Tell of deployments that lose their replicas and of those that come back, until `stop` is asked."""
+    before = dict.fromkeys(_statuses(), HEALTHY)
+    while not stop.wait(WATCH_SECONDS):
+        with suppress(ray.exceptions.RayError):  # the controller is away: it starts again, or Ray ends this process
+            now = {name: deployment.status for name, deployment in _statuses().items()}
+            for name, status in now.items():
+                if status != before.get(name, HEALTHY):
+                    if status == HEALTHY:
+                        terminal.say(f"{name} serves again")
+                    else:
+                        terminal.say(f"{name} has lost a replica; another one loads", "WARNING")
+            before = now
+
+
+@contextmanager
+def _joined(cluster: str) -> Iterator[None]:
+    """A connection to an existing Ray."""
+    ray_environment()
     try:
-        if cluster is None:
-            serve.start(proxy_location=ProxyLocation.Disabled)
-            application = build(address)
-        else:
-            serve.start(http_options={"host": address.host, "port": address.port})
-            application = build(None)
-        serve.run(application, name=APPLICATION, route_prefix="/")
+        ray.init(address=cluster, **QUIET)
+    except Exception as error:  # Ray raises plain exceptions of many kinds
+        raise StartFailed(
+            f"no Ray cluster answers at {cluster!r} ({type(error).__name__}): start it with RAY_AUTH_MODE=token, and "
+            "give this process the same token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+        ) from error
+    try:
         yield
     finally:
-        if cluster is None:
-            serve.shutdown()
-        else:
-            serve.delete(APPLICATION)
         ray.shutdown()
 
 
-def _connect(cluster: str | None) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray gives every replica the same low priority (15); here the gateway takes a lower one by itself.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # Ray's own lines would bury the two that a user waits for; its logs are in the session's folder.
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if cluster is not None:
-        ray.init(address=cluster, **options)
-        return
-    ray.init(
-        address="local",
-        # Replicas of the embedded profile share cores: shares below one, two whole ones in all.
-        num_cpus=max(2, os.cpu_count() or 2),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        **options,
-    )
+def _deploy(build: Callable[[Address | None], Application], address: Address, cluster: str | None) -> None:
+    if cluster is None:
+        serve.start(proxy_location=ProxyLocation.Disabled)
+        application = build(address)
+    else:
+        serve.start(http_options={"host": address.host, "port": address.port})
+        application = build(None)
+    serve.run_many([RunTarget(application, name=APPLICATION)], wait_for_applications_running=False)
+
+
+def _until_ready(terminal: Terminal, stop: Stop, logs: Path | None) -> None:
+    """Tell of every deployment that gets ready. Raises StartFailed when one cannot."""
+    started, ready = time.monotonic(), set[str]()
+    terminal.say(f"loading {', '.join(_statuses())}")
+    while not stop.wait(LOOK_SECONDS):
+        application = serve.status().applications[APPLICATION]
+        deployments = application.deployments
+        for name, deployment in deployments.items():
+            if deployment.status == HEALTHY and name not in ready:
+                ready.add(name)
+                seconds = time.monotonic() - started
+                terminal.say(f"loading {name} {len(ready)} of {len(deployments)}: ready after {seconds:.0f} s")
+        if application.status == "RUNNING":
+            return
+        if application.status == "DEPLOY_FAILED":
+            raise StartFailed(_why(deployments, application.message, logs))
+
+
+def _why(deployments: Mapping[str, Any], message: str, logs: Path | None) -> str:
+    """One line for a deployment that did not come up: the last line of its traceback says what is wrong."""
+    failed = next((name for name, each in deployments.items() if each.status != HEALTHY and each.message), APPLICATION)
+    told = deployments[failed].message if failed in deployments else message
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    where = "in the logs of the Ray cluster" if logs is None else f"in {logs}"
+    return f"{failed} could not start: {lines[-1] if lines else 'no reason was given'} (more {where})"
+
+
+def _statuses() -> Mapping[str, Any]:
+    deployments: Mapping[str, Any] = serve.status().applications[APPLICATION].deployments
+    return deployments
+
+
+def _hand_back() -> None:
+    """Let running steps stop and their generations wait in the store, while the gateway ends its answers.
+
+    Whatever does not stop in time is treated like a dead worker: its lease ends, and another one resumes.
+    """
+    with suppress(Exception):  # an application that never came up, or a Ray that has died, has nothing to hand back
+        present = [name for name in (GATEWAY, PIPELINE) if name in _statuses()]
+        asked = [serve.get_deployment_handle(name, APPLICATION).broadcast("stop") for name in present]
+        deadline = time.monotonic() + HAND_BACK_SECONDS
+        for response in asked:
+            response.results(timeout_s=max(0.1, deadline - time.monotonic()), return_exceptions=True)
 
 
 def _check_port(address: Address) -> None:

@@ -15,11 +15,6 @@ from serving.gateway.metrics import HttpMetrics
 from serving.gateway.problems import Problem, problem_response
 
 HEADER = "x-request-id"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
-"""For handlers that have a `RequestIdFilter`."""
-
-LOGGERS = ("serving", "pipelines")
-"""What the gateway's process logs of its own."""
 SWITCHING_PROTOCOLS = 101
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _current: ContextVar[str] = ContextVar("request_id", default="-")
@@ -83,19 +78,8 @@ class RequestIds:
         finally:
             milliseconds = 1000 * (time.perf_counter() - started)
             method = scope.get("method", "WEBSOCKET")
-            logger.info("%s %s %d %.1f ms", method, scope["path"], status, milliseconds)
-
-
-def log_with_request_ids() -> None:
-    """Let this process write what the server logs, each line with the id of its request. Once per process."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    handler.addFilter(RequestIdFilter())
-    for name in LOGGERS:
-        ours = logging.getLogger(name)
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
-        ours.propagate = False
+            level = logging.ERROR if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
+            logger.log(level, "%s %s %d %.1f ms", method, scope["path"], status, milliseconds)
 
 
 class Measured:

@@ -23,6 +23,8 @@ from serving.gateway.auth.tokens import new_key
 
 USERNAME = "admin"
 KEY_NAME = "first key"
+FIRST_FILE = "first-admin"
+"""In `server` under ADMINT_HOME."""
 MIN_BYTES = 32
 MIN_DISTINCT = 8
 """Characters: 32 random hexadecimal digits have fewer than this once in ten million times."""
@@ -56,9 +58,25 @@ class FirstAdmin:
     api_key: str
 
     def lines(self) -> tuple[str, ...]:
-        """The lines to print on the terminal."""
+        """The lines to print on a terminal."""
+        return ("first start: this password and this API key are shown now and never again", *self._credentials())
+
+    def kept(self) -> str:
+        """The line for a log, which others read and which is kept: the credentials go into a file of their owner's.
+
+        Raises StorageFailed.
+        """
+        path = Settings().home.expanduser() / "server" / FIRST_FILE
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            _write_secret(path, "\n".join(self._credentials()) + "\n")
+        except OSError as error:
+            raise storage_failure(path, error) from error
+        return f"first start: password and API key of {self.username!r} are in {path}: read it, then delete it"
+
+    def _credentials(self) -> tuple[str, ...]:
         return (
-            "first start: this password and this API key are shown now and never again",
             f"  username  {self.username}",
             f"  password  {self.password}",
             f"  API key   {self.api_key}",
@@ -96,7 +114,7 @@ def _repeats(text: str) -> bool:
 
 def _key_in_file(path: Path) -> bytes:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _create(path)
         with path.open() as file:
@@ -112,13 +130,17 @@ def _key_in_file(path: Path) -> bytes:
 def _create(path: Path) -> None:
     """Write a file aside and link it: two processes that start together end with one whole file. Raises OSError."""
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _write_secret(aside, secrets.token_hex(32) + "\n")
         with suppress(FileExistsError):
             os.link(aside, path)
     finally:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
+
+
+def _write_secret(path: Path, content: str) -> None:
+    """Write a new file that only its owner can read. Raises OSError, also when there is one."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -10,7 +10,7 @@ import openai
 
 from pipelines.store.accounts import Accounts
 from serving.gateway.auth.login import Passwords
-from serving.server.first_start import create_first_admin
+from serving.server.first_start import FIRST_FILE, create_first_admin
 from serving.server.store import open_server_store
 from tests.support.command import ADMINT, REPOSITORY, environment
 from tests.support.program import Program, free_port
@@ -25,7 +25,7 @@ class Server:
     program: Program
     url: str
     api_key: str
-    """As the first start of a server in this folder told it."""
+    """The one that the first start of a server in this folder made."""
 
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0)
@@ -47,16 +47,14 @@ def start_server(home: Path, *arguments: str) -> Server:
     except AssertionError:
         program.kill()
         raise
-    return Server(program, f"http://127.0.0.1:{port}", _told_key(home, program.said))
+    return Server(program, f"http://127.0.0.1:{port}", _first_key(home))
 
 
-def _told_key(home: Path, said: str) -> str:
-    """A server tells its first key once: later starts in the same folder use what was written down then."""
-    note = home / "told-key"
-    told = API_KEY.search(said)
-    if told is not None:
-        note.write_text(told[0])
-    return note.read_text()
+def _first_key(home: Path) -> str:
+    """What the first start of a server in this folder wrote down, as its output is no terminal."""
+    told = API_KEY.search((home / "server" / FIRST_FILE).read_text())
+    assert told is not None
+    return told[0]
 
 
 async def first_key() -> str:

@@ -18,6 +18,7 @@ TRAINING = "models.sketch.training"
 """Not shipped: it may import the agents whose questions it learns, and nothing that is shipped may import it."""
 SERVING_MAY_IMPORT = {
     "errors": set(),
+    "logs": set(),
     "console": set(),
     "reference_files": set(),
     "profile_models": set(),
@@ -25,7 +26,7 @@ SERVING_MAY_IMPORT = {
     "backends": {"errors", "profile_models"},
     "gateway": {"errors", "backends", "model_names"},
     "server": {"errors", "profile_models", "backends", "gateway"},
-    "deployments": {"errors", "profile_models", "backends", "gateway", "server"},
+    "deployments": {"errors", "logs", "profile_models", "backends", "gateway", "server"},
     "app": {"deployments"},
     "run_folder": {"backends"},
     "local_run": {"backends", "console", "reference_files", "run_folder"},
@@ -33,7 +34,7 @@ SERVING_MAY_IMPORT = {
     "client": {"ad_flags", "console", "errors", "model_names", "reference_files", "run_folder"},
     "cli": {
         "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
-        "model_names", "profile_models", "reference_files", "server",
+        "logs", "model_names", "profile_models", "reference_files", "server",
     },
     "__main__": {"cli"},
 }  # fmt: skip
