@@ -102,6 +102,8 @@ class ChatResult:
     completion_tokens: int
     seconds: float
     finish_reason: FinishReason = "stop"
+    notes: tuple[str, ...] = ()
+    """What was not done as asked."""
 
 
 class ChatModel(Protocol):

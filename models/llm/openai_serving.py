@@ -111,19 +111,20 @@ class Reply:
     def __init__(self, model: str, notes: tuple[str, ...] = ()) -> None:
         """`notes`: what is not done as asked, for the first chunk or the completion, beside OpenAI's fields."""
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-        self._notes: Json = {"notes": list(notes)} if notes else {}
+        self._notes = notes
 
     def opening(self) -> Json:
         """The chunk before all text."""
-        return {**self._chunk({"role": "assistant", "content": ""}, None), **self._notes}
+        notes = {"notes": list(self._notes)} if self._notes else {}
+        return {**self._chunk({"role": "assistant", "content": ""}, None), **notes}
 
     def piece(self, text: str) -> Json:
         """A chunk of text."""
         return self._chunk({"content": text}, None)
 
-    def end(self, reason: FinishReason) -> Json:
-        """The last chunk with a choice."""
-        return self._chunk({}, reason)
+    def end(self, reason: FinishReason, notes: tuple[str, ...] = ()) -> Json:
+        """The last chunk with a choice, and what was only found out on the way."""
+        return {**self._chunk({}, reason), **({"notes": list(notes)} if notes else {})}
 
     def usage(self, result: ChatResult) -> Json:
         """The chunk after the last one, for clients that asked for `stream_options.include_usage`."""
@@ -133,13 +134,9 @@ class Reply:
         """The whole answer at once."""
         message = {"role": "assistant", "content": result.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.finish_reason}
-        return {
-            **self._common,
-            "object": "chat.completion",
-            "choices": [choice],
-            "usage": _usage(result),
-            **self._notes,
-        }
+        answer: Json = {"object": "chat.completion", "choices": [choice], "usage": _usage(result)}
+        notes = [*self._notes, *result.notes]
+        return {**self._common, **answer, **({"notes": notes} if notes else {})}
 
     def _chunk(self, delta: Json, reason: FinishReason | None) -> Json:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

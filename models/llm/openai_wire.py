@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from models.errors import BrokenAnswer, BudgetExceeded, InferenceFailed, InvalidRequest
+from models.errors import BrokenAnswer, BudgetExceeded, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, Watcher
 
 Json = dict[str, Any]
@@ -88,62 +88,120 @@ class StreamedAnswer:
         """Chunks with text so far: about the number of tokens."""
         self._place = place
         self._pieces: list[str] = []
-        self._finish_reason: str | None = None
+        self._thoughts: list[str] = []
+        self._notes: list[str] = []
+        self._finish_reason = ""
         self._usage: Json = {}
 
+    @property
+    def is_prose(self) -> bool:
+        """Whether the answer is complete, and not even an attempt at JSON."""
+        return self._finish_reason in ENDS and bool(self._pieces) and "{" not in "".join(self._pieces)
+
     def add(self, chunk: Json) -> str:
-        """Take the next chunk; gives its text, which may be empty."""
+        """Take the next chunk, or a whole completion; gives its text, which may be empty."""
         self._usage = chunk.get("usage") or self._usage
+        self._notes += chunk.get("notes") or ()
         text = ""
-        for choice in chunk.get("choices", []):
-            text += choice["delta"].get("content") or ""
-            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        for choice in chunk.get("choices") or ():
+            said = choice.get("delta") or choice.get("message") or {}
+            text += _text(said.get("content"))
+            self._thoughts.append(_text(said.get("reasoning_content") or said.get("reasoning")))
+            self._finish_reason = str(choice.get("finish_reason") or self._finish_reason).lower()
         if text:
             self.count += 1
             self._pieces.append(text)
         return text
 
     def result(self, request: ChatRequest, seconds: float) -> ChatResult:
-        """The whole answer, which may have run out of tokens. Raises InferenceFailed when it broke off or is wrong."""
-        text, reason = "".join(self._pieces), self._finish_reason
-        if reason is None:
-            raise InferenceFailed(f"{self._place} ended the stream before the answer was complete: try again")
-        if reason not in ("stop", "length"):
-            raise InferenceFailed(f"{self._place} ended the answer with {reason!r} and not at its end: try again")
-        if request.json_schema is not None and reason == "stop":
-            text = bare_json(text)
-            try:
-                json.loads(text)
-            except ValueError as error:
-                raise BrokenAnswer(
-                    f"{self._place} was asked for JSON and answered {text[:80]!r} ({error}): does it support "
-                    "response_format json_schema?"
-                ) from error
+        """The whole answer, which may have run out of tokens.
+
+        JSON that was asked for and is whole is taken, however the service says that it ended. Raises BrokenAnswer when
+        the answer broke off, is none, or is no JSON.
+        """
+        text, reason = _whole("".join(self._pieces)), self._finish_reason
+        if request.json_schema is not None:
+            text = bare_json(text if text.strip() else _whole("".join(self._thoughts)))
+            if is_json(text):
+                reason = "stop"
+        if not reason:
+            raise BrokenAnswer(f"{self._place} ended the stream before the answer was complete")
+        if reason not in (*ENDS, *CUTS):
+            raise BrokenAnswer(f"{self._place} ended the answer with {reason!r} and not at its end")
+        if request.json_schema is not None and reason in ENDS and not is_json(text):
+            raise BrokenAnswer(
+                f"{self._place} was asked for JSON and answered {text[:80]!r}: "
+                "does it support response_format json_schema?"
+            )
         return ChatResult(
             text=text,
-            prompt_tokens=self._usage.get("prompt_tokens", 0),
-            completion_tokens=self._usage.get("completion_tokens", 0),
+            prompt_tokens=self._usage.get("prompt_tokens") or 0,
+            completion_tokens=self._usage.get("completion_tokens") or 0,
             seconds=seconds,
-            finish_reason="length" if reason == "length" else "stop",
+            finish_reason="length" if reason in CUTS else "stop",
+            notes=tuple(self._notes),
         )
 
 
-def bare_json(text: str) -> str:
-    """The JSON object in an answer, without the thoughts, the code fence and the prose that some servers put around it.
+ENDS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
+"""How services say that an answer is complete."""
+CUTS = ("length", "max_tokens")
+"""How they say that it ran out of tokens."""
+_DECODER = json.JSONDecoder(strict=False)
+"""Takes line breaks within strings, as models write them."""
 
-    The text as it is when there is no whole object in it.
-    """
-    text = re.sub(r"^.*?</think>", "", text, count=1, flags=re.DOTALL).strip()
-    start = text.find("{")
-    if start <= 0 and not text.endswith("```"):
-        try:
-            return text[: json.JSONDecoder().raw_decode(text)[1]]
-        except ValueError:
-            return text
+
+def _text(content: Any) -> str:
+    """The text of a message: a string, or a list of parts of which some are text."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") if isinstance(part, dict) else str(part) for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def _whole(text: str) -> str:
+    """`text` with the halves of a character, which came in two chunks, put together; a half alone becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_json(text: str) -> bool:
+    """Whether `text` is one JSON value."""
     try:
-        return text[start : start + json.JSONDecoder().raw_decode(text[start:])[1]]
-    except ValueError:
-        return text
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def bare_json(text: str) -> str:
+    """The JSON in an answer, without the thoughts, the code fence and the prose that some servers put around it.
+
+    Of several values the longest; JSON that was written as a string is read. The text as it is when it holds none.
+    """
+    said = re.sub(r"^.*</(think|thinking|thought|reasoning)>", "", text, flags=re.DOTALL).strip("\ufeff \t\r\n")
+    found: list[tuple[str, Any]] = []
+    place = 0
+    while (start := _opening(said, place)) is not None:
+        try:
+            value, end = _DECODER.raw_decode(said, start)
+        except (ValueError, RecursionError):
+            place = start + 1
+        else:
+            found.append((said[start:end], value))
+            place = end
+    if not found:
+        return said if is_json(said) else text
+    longest, value = max(found, key=lambda each: len(each[0]))
+    if isinstance(value, str):
+        return bare_json(value) if _opening(value, 0) == 0 else text
+    return longest if is_json(longest) else json.dumps(value)
+
+
+def _opening(text: str, place: int) -> int | None:
+    """Where the next object or list may begin; where the whole text is a string, there."""
+    if place == 0 and text.startswith('"'):
+        return 0
+    found = re.compile(r"[{\[]").search(text, place)
+    return found.start() if found else None
 
 
 def out_of_tokens(request: ChatRequest, model: str) -> BudgetExceeded:

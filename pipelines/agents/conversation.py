@@ -6,6 +6,7 @@ The agents are the files beside this one, each a prompt and an answer class; thi
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol, TypeVar
@@ -22,6 +23,7 @@ from pipelines.reading.sanity import Odd, check_text
 from pipelines.screenplay import Critique
 from pipelines.steps import AgentRole, Artifacts, Json, Notice
 
+_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 MAX_ATTEMPTS = 3
 """One question and two re-asks."""
 
@@ -110,7 +112,7 @@ async def ask(
     believed: A | None = None
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            text = (await context.chat(_request(context, question, exchange, attempt))).text
+            result = await context.chat(_request(context, question, exchange, attempt))
         except BudgetExceeded as error:
             problem, exchange = (
                 str(error),
@@ -119,8 +121,10 @@ async def ask(
         except BrokenAnswer as error:
             problem, exchange = str(error), (*opening, _correction(f"{error}. Answer with one JSON object alone."))
         else:
+            for note in result.notes:
+                await context.notice("chat_server", note, "warning")
             try:
-                answer = _parsed(text, answer_type, check)
+                answer = _parsed(result.text, answer_type, check)
                 try:
                     check_text(answer.model_dump(mode="json"), question.user, question.json_schema)
                 except Odd:
@@ -128,8 +132,8 @@ async def ask(
                     raise
                 return answer
             except ValueError as error:
-                problem = _one_line(error)
-                invalid = ChatMessage(role="assistant", content=text or "(nothing)")
+                problem = _readable(_one_line(error))
+                invalid = ChatMessage(role="assistant", content=_readable(result.text) or "(nothing)")
                 exchange = (
                     *opening,
                     invalid,
@@ -163,12 +167,19 @@ def _correction(text: str) -> ChatMessage:
 
 def _parsed(text: str, answer_type: type[A], check: Callable[[A], None] | None) -> A:
     data = json.loads(bare_json(text))
+    if isinstance(data, list) and len(data) == 1:  # the one object of a list of one
+        data = data[0]
     if isinstance(data, dict):  # a field too many, such as a duration, is none that counts
         data = {name: value for name, value in data.items() if name in answer_type.model_fields}
     answer = answer_type.model_validate(data)
     if check is not None:
         check(answer)
     return answer
+
+
+def _readable(text: str) -> str:
+    """`text` without what no message and no row of the store can hold."""
+    return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _one_line(error: ValueError) -> str:

@@ -277,7 +277,7 @@ class LocalChat:
             result = await answer
             if not opened:
                 yield reply.opening()
-            yield reply.end(result.finish_reason)
+            yield reply.end(result.finish_reason, result.notes)
             if served.include_usage:
                 yield reply.usage(result)
         finally:

@@ -143,6 +143,8 @@ def test_no_schema_asks_for_what_belongs_to_the_generation():
         '<think>a bottle, red</think>{"prompt": "a red bottle"}',
         'Sure! Here is the JSON:\n{"prompt": "a red bottle"}\nEnjoy.',
         '{"prompt": "a red bottle", "duration": 60}',
+        '[{"prompt": "a red bottle"}]',
+        '"{\\"prompt\\": \\"a red bottle\\"}"',
     ],
 )
 async def test_json_is_taken_out_of_what_servers_put_around_it(wrapped):
@@ -176,3 +178,12 @@ async def test_a_word_that_no_list_has_is_believed_when_the_model_insists():
     desk = desk_saying(*['{"prompt": "a bottle of the finest lumisol in the evening light"}'] * 3)
     assert "lumisol" in (await ask(desk, question(), PromptAnswer)).prompt
     assert len(desk.requests) == 3
+
+
+@pytest.mark.parametrize("text", ['{"prompt": "a\\u0000b"}', '{"prompt": "a \\ud83d b"}', "a \ud83d b", "a\x00b", ""])
+async def test_what_cannot_be_stored_is_neither_repeated_to_the_model_nor_noted(text):
+    desk = desk_saying(text, '{"prompt": "a red bottle"}')
+    assert (await ask(desk, question(), PromptAnswer)).prompt == "a red bottle"
+    for said in (desk.requests[1].messages[2].content, desk.requests[1].messages[3].content, desk.notices[0][1]):
+        said.encode()
+        assert "\x00" not in said

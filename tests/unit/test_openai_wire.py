@@ -1,13 +1,14 @@
 """The pipeline's requests over any chat service: what comes back, and what each way of failing becomes."""
 
 import asyncio
+import json
 
 import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_serving import Reply, read_body
-from models.llm.openai_wire import complete_over, request_body
+from models.llm.openai_wire import bare_json, complete_over, request_body
 from tests.support.tiny_language_models import chat_spec
 from tests.support.waiting import for_ever, within
 
@@ -128,3 +129,26 @@ def test_a_request_survives_the_way_over_the_wire():
 def test_stop_strings_survive_too():
     request = ask(stop=("a", "bc"))
     assert read_body(request_body(request, "tiny"), chat_spec()).request == request
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '{"a": 1}', '  {"a": 1}\n', '\ufeff{"a": 1}', '```json\n{"a": 1}\n```', '```\n{"a": 1}\n```', '{"a": 1}\n```',
+        'Sure! {"a": 1}', '{"a": 1} Enjoy {it}.', 'Use {braces}: {"a": 1}', 'As said in [1]: {"a": 1}',
+        '<think>{"a": 2, "b": "longer"}</think>{"a": 1}', 'thoughts without a beginning</think>\n\n{"a": 1}',
+        "<thinking>x</thinking>\n```json\n{\"a\": 1}\n```", '"{\\"a\\": 1}"', 'draft {"a"\nfinal {"a": 1}',
+        '<|channel|>analysis<|message|>hm<|channel|>final<|message|>{"a": 1}',
+    ],
+)  # fmt: skip
+def test_json_is_found_in_what_servers_put_around_it(wrapped):
+    assert bare_json(wrapped) == '{"a": 1}'
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "{", "[", '{"a": ', "{" * 5000, '"a text"', "true", '[{"a": 1}]', "3"])
+def test_a_text_without_an_object_of_its_own_stays_as_it_is(text):
+    assert bare_json(text) == text
+
+
+def test_line_breaks_within_strings_are_read():
+    assert json.loads(bare_json('{"a": "one\ntwo"}')) == {"a": "one\ntwo"}
