@@ -168,7 +168,7 @@ class AdapterSettings(Plain):
 class LoraUse(Plain):
     """One of the LoRAs that the model's description lists, with its strength."""
 
-    name: str
+    name: Annotated[str, Field(max_length=200)]
     """One of the model's `loras`."""
     scale: Annotated[float, Field(ge=-2.0, le=2.0)] = 1.0
     """Strength, -2 to 2; 0 has no effect."""

@@ -18,6 +18,7 @@ from pipelines.screenplay import Cohesion, PairAnalysis, Scene, SceneDraft, Scen
 
 FORMAT = "admint-storyboard/1"
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)]
+Handle = Annotated[str, StringConstraints(max_length=200)]
 
 
 class StoryboardScene(Plain):
@@ -35,7 +36,7 @@ class StoryboardScene(Plain):
     """What happens."""
     camera: CameraMove
     """Move of the camera."""
-    entities: tuple[str, ...] = ()
+    entities: Annotated[tuple[Handle, ...], Field(max_length=20)] = ()
     """Handles of who and what it shows."""
     image_prompt: Text
     """Prompt of its keyframe, at most 5,000 characters."""
@@ -48,11 +49,11 @@ class StoryboardScene(Plain):
 class Storyboard(Plain):
     """Finished scenes as a file: written by one run, read by another."""
 
-    format: str = FORMAT
+    format: Annotated[str, StringConstraints(max_length=100)] = FORMAT
     """Always `admint-storyboard/1`."""
     prompt: Annotated[str, StringConstraints(min_length=10, max_length=5000)]
     """What the ad is for, 10 to 5,000 characters."""
-    title: str | None = None
+    title: Annotated[str, StringConstraints(max_length=200)] | None = None
     """A working title; null: none."""
     framework: FrameworkName
     """`AIDA`, `PAS` or `BAB`: the order in which the ad argues."""

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.metrics import HttpMetrics
-from serving.gateway.problems import Problem, problem_response
+from serving.gateway.problems import problem_response, too_large
 
 HEADER = "x-request-id"
 SWITCHING_PROTOCOLS = 101
@@ -128,7 +128,7 @@ class BodyLimit:
         limit = self._form_bytes if is_form else self._json_bytes
         announced = headers.get("content-length", "")
         if announced.isdigit() and int(announced) > limit:
-            await problem_response(_too_large(limit))(scope, receive, send)
+            await problem_response(too_large(limit))(scope, receive, send)
             return
         await self._app(scope, _counted(receive, limit), send)
 
@@ -141,13 +141,7 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return message
 
     return counted
-
-
-def _too_large(limit: int) -> Problem:
-    size = f"{limit / 2**20:.0f} MB" if limit >= 2**20 else f"{limit} bytes"
-    text = f"the body has more than {size}: send less, or artifact ids instead of pictures"
-    return Problem("payload_too_large", text, details={"limit_bytes": limit})

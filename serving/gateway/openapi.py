@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from serving.gateway.middleware import HEADER
 from serving.gateway.problems import CODES
-from serving.gateway.requests import COMPONENT
+from serving.gateway.requests import COMPONENT, FORM_TYPE, JSON_TYPE, URLENCODED_TYPE
 
 Json = dict[str, Any]
 PROMPT = "An ad for a steel water bottle, fresh and bright"
@@ -371,9 +371,13 @@ def _complete_operation(operation: Json, method: str, path: str, is_public: bool
 def _give_examples(operation: Json, answers: Mapping[str, Any]) -> None:
     """The body to send, and by status the answer to expect."""
     content = operation.get("requestBody", {}).get("content", {})
-    for media_type, examples in (("application/json", EXAMPLES), ("multipart/form-data", FORMS)):
+    for media_type, examples in ((JSON_TYPE, EXAMPLES), (FORM_TYPE, FORMS), (URLENCODED_TYPE, FORMS)):
         if media_type in content and operation["operationId"] in examples:
-            content[media_type]["example"] = examples[operation["operationId"]]
+            fields = examples[operation["operationId"]]
+            has_files = media_type != URLENCODED_TYPE
+            content[media_type]["example"] = {
+                name: value for name, value in fields.items() if has_files or "(bytes of" not in str(value)
+            }
     for status, answer in operation["responses"].items():
         for media_type, media in answer.get("content", {}).items():
             if media_type in answers.get(status, {}):

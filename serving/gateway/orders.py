@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from models.interfaces import Plain, ReferenceRole, Unit
 from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
@@ -27,9 +27,10 @@ from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted
 from serving.errors import QueueFull
 from serving.gateway.auth.gate import owner
+from serving.gateway.forms import Upload
 from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files, remove_unnamed
 from serving.gateway.problems import Problem
-from serving.gateway.requests import PictureSource, Upload
+from serving.gateway.requests import OpenObject, PictureSource
 from serving.gateway.services import Services, services
 
 Planned = TypeVar("Planned")
@@ -132,13 +133,11 @@ def check_roles(roles: Sequence[ReferenceRole], count: int) -> None:
         raise Problem("invalid_request", text, "reference_roles")
 
 
-class OpenBody(Plain):
+class OpenBody(OpenObject):
     """A body of the contract's own orders, which clients of the old system send with fields that are unknown here.
 
     They are not used, and every answer about the ad says so in its `warnings`. Bodies of other routes refuse them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     @property
     def unused(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from pipelines.errors import BadInput, NotFound
 from pipelines.steps import StoredArtifact
 from serving.errors import Undecodable
 from serving.gateway.decoding.decoders import Job
+from serving.gateway.forms import Upload
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.requests import Upload
 from serving.gateway.services import Ads, Services
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")

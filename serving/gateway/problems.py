@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -34,6 +34,7 @@ from pipelines.errors import (
 )
 from quality.score import UnknownDimension
 from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
+from serving.gateway.mistakes import Mistake, mistakes
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,6 @@ EXPECTED = ("not_ready",)
 """Server errors that are no news: a probe asks every few seconds while models load."""
 CREDENTIALS = "/api/auth/"
 """Bodies below it hold passwords and tokens: no answer repeats them, not even those in a field of a wrong name."""
-SHOWN_PROBLEMS = 20
-"""Of a body with more mistakes than this, the first ones are named."""
 
 ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
 
@@ -201,22 +200,27 @@ def error_body(error: Exception) -> ErrorBody:
     )
 
 
-def invalid_body(error: ValidationError | RequestValidationError, show_values: bool = True) -> Problem:
-    """422 with every mistake of a body or query, and the first one as the message."""
-    mistakes = [_mistake(each, show_values) for each in error.errors()[:SHOWN_PROBLEMS]]
-    first = mistakes[0]
-    return Problem("invalid_request", f"{first['param']}: {first['message']}", first["param"], {"problems": mistakes})
+def invalid_body(error: ValidationError, body: Any, model: type[BaseModel], show_values: bool = True) -> Problem:
+    """422 with the first mistakes of a body that was to be a `model`, and the first one as the message."""
+    errors: Sequence[Mapping[str, Any]] = error.errors(include_url=False, include_context=False)
+    return _invalid(mistakes(errors, body, model, show_values))
+
+
+def _invalid(found: Sequence[Mistake]) -> Problem:
+    first, told = found[0], [{"param": each.param, "message": each.message} for each in found]
+    return Problem("invalid_request", f"{first.param}: {first.message}", first.param, {"problems": told})
+
+
+def too_large(limit: int) -> Problem:
+    """The answer to a body of more than `limit` bytes."""
+    size = f"{limit / 2**20:.0f} MB" if limit >= 2**20 else f"{limit} bytes"
+    text = f"the body has more than {size}: send less, or artifact ids instead of pictures"
+    return Problem("payload_too_large", text, details={"limit_bytes": limit})
 
 
 def refuse(param: str, message: str, **details: Any) -> NoReturn:
     """Raise Problem 422: `param` cannot be served as it is. `details` hold the limit, when there is one."""
     raise Problem("limit_exceeded" if details else "invalid_request", message, param, details)
-
-
-def _mistake(error: Mapping[str, Any], show_value: bool) -> dict[str, str]:
-    place = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
-    got = f" (got {repr(error.get('input'))[:80]})" if show_value else ""
-    return {"param": ".".join(place) or "body", "message": f"{error['msg']}{got}"}
 
 
 def _type(status: int) -> ErrorType:
@@ -256,12 +260,7 @@ async def _domain(request: Request, error: Exception) -> JSONResponse:
 async def _validation(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    unread = any(each["loc"] == ("body",) and each["type"] != "missing" for each in error.errors())
-    if unread and not media_type.endswith(("/json", "+json")):
-        text = f"Content-Type must be application/json (got {media_type[:80]!r})"
-        return problem_response(Problem("unsupported_media_type", text))
-    return problem_response(invalid_body(error, show_values=not request.url.path.startswith(CREDENTIALS)))
+    return problem_response(_invalid(mistakes(error.errors())))
 
 
 def install(app: FastAPI) -> None:

@@ -1,83 +1,259 @@
-"""The body of a request, JSON or a multipart form, read and checked against a pydantic model.
+"""The body of a request, JSON or a form, read and checked against a pydantic model, at a cost that is bounded first.
 
-A form is taken apart while it arrives: every part is counted, and refused as soon as it is too large. Files stay in
-memory: they are few and small, and go straight to a decoder. Fields named `a[]` and `a[b]` become lists and objects.
+No body is read beyond the bytes that its model can use, none has more values or depth than `check_values` allows, and
+what is large is parsed and checked in a thread, so that other requests are answered meanwhile. `BodyRoute` does this
+for routes whose parameter is the model; routes that take several media types call `parse_body`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
+from collections.abc import Callable, Coroutine, Sequence
+from functools import cache
+from typing import Annotated, Any, Self, TypeVar, get_args
 
-from fastapi import Request
-from pydantic import BaseModel, InstanceOf, ValidationError, WithJsonSchema
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import from_json
 
-from serving.gateway.problems import Problem, invalid_body
+from models.interfaces import Plain
+from serving.gateway.forms import MAX_FIELD_BYTES, Pair, Upload, nested, read_multipart, read_urlencoded
+from serving.gateway.mistakes import json_schema
+from serving.gateway.problems import CREDENTIALS, Problem, invalid_body, too_large
+from serving.gateway.services import MEGABYTE, services
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-JSON_TYPE, FORM_TYPE = "application/json", "multipart/form-data"
-MAX_FIELDS = 200
-MAX_FIELD_BYTES = 1024 * 1024
-"""All text fields together."""
-MAX_DEPTH = 4
+JSON_TYPE, FORM_TYPE, URLENCODED_TYPE = "application/json", "multipart/form-data", "application/x-www-form-urlencoded"
+TEXT_BODY_BYTES = MEGABYTE
+"""A JSON body that holds no pictures."""
+IN_THREAD_BYTES = 256 * 1024
+"""A larger body is parsed and checked beside the event loop."""
+MAX_VALUES = 10_000
+"""Of a JSON body: strings, numbers, lists, objects and keys. A storyboard of 40 scenes has 1,200."""
+MAX_MARKS = 250_000
+"""Commas and opening brackets of a JSON body, those in texts included: before it is parsed, its values are at most
+these. 250,000 empty lists are 20 MB and 20 ms (measured)."""
+MAX_NESTING = 64
+MAX_DIGITS = 30
+"""Of a whole number."""
+MAX_PICTURE_TEXT = 16 * 1024 * 1024
+"""Characters of a picture as base64; the picture in it has the limit of an upload."""
+MAX_PROPERTIES = 100
+"""Of one object that takes more fields than it knows."""
 COMPONENT = "#/components/schemas/{model}"
 """Where an OpenAPI document keeps the schema of a model."""
-_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+PICTURE_MARK = {"contentEncoding": "base64"}
+"""How the schema of a picture as text is known; a body that has one may be as large as pictures are."""
+_HALVES = ("hex escape", "surrogate")
+"""What the parser says of a `\\ud83d` that no second half follows."""
 Body = TypeVar("Body", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One file of a multipart body, as it came."""
-
-    filename: str
-    data: bytes
-
+Id = Annotated[str, StringConstraints(max_length=200)]
+"""Of a generation, clip, take, key or model, in an address or a body."""
 
 FileField = Annotated[InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
 """A file of a multipart body, as the field of a request model."""
-PictureSource = FileField | str
+EncodedPicture = Annotated[str, Field(max_length=MAX_PICTURE_TEXT, json_schema_extra=dict(PICTURE_MARK))]
+"""Base64 (plain or as a data URL), or the id of an artifact."""
+PictureSource = FileField | EncodedPicture
 """A file of a multipart body, base64 (plain or as a data URL), or the id of an artifact."""
-Pair: TypeAlias = tuple[str, "str | Upload"]
-_Entry = tuple[tuple[str, ...], Any]
+
+
+class OpenObject(Plain):
+    """An object of a body that may have fields which are not in its schema, at most MAX_PROPERTIES with its own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra={"maxProperties": MAX_PROPERTIES})
+
+    @model_validator(mode="after")
+    def _few_fields(self) -> Self:
+        if len(self.model_fields_set) > MAX_PROPERTIES:
+            raise ValueError(f"at most {MAX_PROPERTIES} fields in one object")
+        return self
 
 
 async def parse_body(
     request: Request, model: type[Body], max_files: int, max_file_bytes: int, types: tuple[str, ...]
 ) -> Body:
-    """The body of `request`, of one of the media `types`. Raises Problem 400, 413, 415, 422."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """The body of `request`, of one of the media `types`. Raises Problem 400, 413, 415, 422.
+
+    An urlencoded form is taken wherever a multipart one is.
+    """
+    media_type = _media_type(request)
+    if FORM_TYPE in types and media_type in (FORM_TYPE, URLENCODED_TYPE):
+        pairs = await read_form(request, max_files, max_file_bytes)
+        text = sum(len(value) for _, value in pairs if isinstance(value, str))
+        return await _beside(text > IN_THREAD_BYTES, lambda: _checked(request, _of_form(pairs, model), model))
     if media_type not in types:
-        raise Problem("unsupported_media_type", f"Content-Type must be {' or '.join(types)} (got {media_type!r})")
-    values: Any
+        raise _wrong_type(request, types)
+    return await read_json(request, model)
+
+
+async def read_form(request: Request, max_files: int, max_file_bytes: int) -> tuple[Pair, ...]:
+    """Names and values of a form of either media type, without what was left empty. Raises Problem 400, 413, 415."""
+    media_type = _media_type(request)
     if media_type == FORM_TYPE:
-        values = nested(await read_multipart(request, max_files, max_file_bytes), _text_fields(model))
-    else:
-        values = await _json(request)
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise invalid_body(error) from None
+        return await read_multipart(request.headers.get("content-type"), request.stream(), max_files, max_file_bytes)
+    if media_type == URLENCODED_TYPE:
+        data = await _read(request, MAX_FIELD_BYTES)
+        return await _beside(len(data) > IN_THREAD_BYTES, lambda: read_urlencoded(data))
+    raise _wrong_type(request, (FORM_TYPE,))
+
+
+async def read_json(request: Request, model: type[Body]) -> Body:
+    """The JSON body of `request` as a `model`. Raises Problem 400, 413, 422."""
+    limit = services(request).limits.json_bytes
+    data = await _read(request, limit if takes_pictures(model) else min(limit, TEXT_BODY_BYTES))
+    return await _beside(len(data) > IN_THREAD_BYTES, lambda: _checked(request, _parsed(data), model))
+
+
+class BodyRoute(APIRoute):
+    """A route whose JSON body is read and checked by `read_json` instead of the framework, which knows no bounds."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+        model: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
+
+        async def handle(request: Request) -> Response:
+            media_type = _media_type(request)
+            if media_type != JSON_TYPE and not media_type.endswith("+json"):
+                raise _wrong_type(request, (JSON_TYPE,))
+            body = await read_json(request, model)
+            return await handler(_CheckedRequest(request, body))
+
+        return handle
+
+
+class _CheckedRequest(Request):
+    """A request whose body was read and checked: the framework finds the model's instance in place of JSON."""
+
+    def __init__(self, request: Request, body: BaseModel) -> None:
+        super().__init__(request.scope, request.receive)
+        self._checked = body
+
+    async def body(self) -> bytes:
+        return b"read"
+
+    async def json(self) -> Any:
+        return self._checked
 
 
 def body_schema(model: type[BaseModel], types: tuple[str, ...]) -> dict[str, Any]:
     """What `openapi_extra` says of a body that a route reads by `parse_body`. `openapi.describe` names its schemas."""
     schema = model.model_json_schema(ref_template=COMPONENT)
-    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema} for media_type in types}}}
+    taken = (*types, URLENCODED_TYPE) if FORM_TYPE in types else types
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema} for media_type in taken}}}
 
 
-async def _json(request: Request) -> Any:
+@cache
+def takes_pictures(model: type[BaseModel]) -> bool:
+    """Whether bodies of `model` may hold pictures as text."""
+    return _has_mark(json_schema(model))
+
+
+def _has_mark(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return PICTURE_MARK.items() <= schema.items() or any(map(_has_mark, schema.values()))
+    return isinstance(schema, list) and any(map(_has_mark, schema))
+
+
+def check_values(value: Any) -> None:
+    """Raises Problem 422 for JSON of more values, depth or digits than any request needs."""
+    left, seen = [(value, 1)], 0
+    while left:
+        here, depth = left.pop()
+        below: Sequence[Any] = ()
+        if isinstance(here, dict):
+            below = tuple(here.values())
+        elif isinstance(here, list):
+            below = here
+        elif isinstance(here, int) and abs(here) >= 10**MAX_DIGITS:
+            raise Problem("limit_exceeded", f"a number has more than {MAX_DIGITS} digits", details={"max": MAX_DIGITS})
+        seen += 1 + len(below)
+        if seen > MAX_VALUES or (below and depth > MAX_NESTING):
+            raise _too_much()
+        left.extend((each, depth + 1) for each in below)
+
+
+def _too_much() -> Problem:
+    text = f"the body has more than {MAX_VALUES} values, or is nested deeper than {MAX_NESTING}: send less"
+    return Problem("limit_exceeded", text, details={"max_values": MAX_VALUES, "max_depth": MAX_NESTING})
+
+
+async def _read(request: Request, limit: int) -> bytearray:
+    """The whole body. Raises Problem 413 as soon as it is too large."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > limit:
+            raise too_large(limit)
+    return data
+
+
+Result = TypeVar("Result")
+
+
+async def _beside(is_large: bool, work: Callable[[], Result]) -> Result:
+    return await asyncio.to_thread(work) if is_large else work()
+
+
+def _parsed(data: bytearray) -> Any:
+    """The JSON in `data`, which is emptied: nobody needs the text and the values at once. Raises Problem 400, 422."""
+    if not data:
+        raise _missing()
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_MARKS:
+        raise _too_much()
+    encoding = json.detect_encoding(data[:4])
     try:
-        return await request.json()
-    except (ValueError, RecursionError):
-        raise Problem("bad_request", "the body is not valid JSON") from None
+        if encoding != "utf-8":
+            data = bytearray(data.decode(encoding).encode())
+        values = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        if any(words in str(error) for words in _HALVES):
+            raise Problem("invalid_request", "a text holds half a character, as \\ud83d alone is one") from None
+        raise Problem("bad_request", f"the body cannot be read: it is not valid JSON ({error})") from None
+    data.clear()
+    check_values(values)
+    return values
+
+
+def _of_form(pairs: Sequence[Pair], model: type[BaseModel]) -> dict[str, Any]:
+    values = nested(pairs, _text_fields(model))
+    check_values(values)
+    return values
+
+
+def _checked(request: Request, values: Any, model: type[Body]) -> Body:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        show_values = not request.url.path.startswith(CREDENTIALS)
+        raise invalid_body(error, values, model, show_values) from None
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _wrong_type(request: Request, types: tuple[str, ...]) -> Problem:
+    media_type, headers = _media_type(request), request.headers
+    if not media_type and headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return _missing()
+    return Problem("unsupported_media_type", f"Content-Type must be {' or '.join(types)} (got {media_type[:80]!r})")
+
+
+def _missing() -> Problem:
+    return Problem("invalid_request", "the body is missing", "body")
 
 
 def _text_fields(model: type[BaseModel]) -> frozenset[str]:
@@ -86,158 +262,3 @@ def _text_fields(model: type[BaseModel]) -> frozenset[str]:
         for name, field in model.model_fields.items()
         if field.annotation is str or set(get_args(field.annotation)) == {str, type(None)}
     )
-
-
-async def read_multipart(request: Request, max_files: int, max_file_bytes: int) -> tuple[Pair, ...]:
-    """Names and values of all parts, in order. Raises Problem: 400 malformed, 413 too large, 422 too many files."""
-    _, options = parse_options_header(request.headers.get("content-type"))
-    if b"boundary" not in options:
-        raise Problem("bad_request", "the multipart body has no boundary in its Content-Type")
-    parts = _Parts(max_files, max_file_bytes)
-    try:
-        parser = MultipartParser(options[b"boundary"], parts.callbacks())
-        async for chunk in request.stream():
-            parser.write(chunk)
-        parser.finalize()
-    except FormParserError as error:
-        raise Problem("bad_request", f"the multipart body is malformed: {error}") from None
-    if not parts.ended:
-        raise Problem("bad_request", "the multipart body is cut off: its closing boundary is missing")
-    return tuple(parts.pairs)
-
-
-class _Parts:
-    """Collects parts from the parser's callbacks."""
-
-    def __init__(self, max_files: int, max_file_bytes: int) -> None:
-        self._max_files = max_files
-        self._max_file_bytes = max_file_bytes
-        self.pairs: list[Pair] = []
-        self.ended = False
-        self._files = 0
-        self._field_bytes = 0
-        self._header = (bytearray(), bytearray())
-        self._disposition = ""
-        self._name = ""
-        self._filename: str | None = None
-        self._data = bytearray()
-
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._start_part,
-            "on_part_data": self._take,
-            "on_part_end": self._end_part,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._header = (bytearray(), bytearray())
-        self._disposition = ""
-        self._data = bytearray()
-
-    def _end_header(self) -> None:
-        name, value = self._header
-        if bytes(name).lower() == b"content-disposition":
-            self._disposition = value.decode("utf-8", "replace")
-        self._header = (bytearray(), bytearray())
-
-    def _start_part(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"name" not in options:
-            raise Problem("bad_request", "a part of the multipart body has no name in its Content-Disposition")
-        self._name = options[b"name"].decode("utf-8", "replace")
-        filename = options.get(b"filename")
-        self._filename = None if filename is None else filename.decode("utf-8", "replace")
-        if self._filename is not None:
-            self._files += 1
-        if self._files > self._max_files:
-            text = f"{self._name}: at most {self._max_files} files in one request"
-            raise Problem("limit_exceeded", text, self._name, {"max_files": self._max_files})
-        if len(self.pairs) >= MAX_FIELDS:
-            raise Problem("limit_exceeded", f"at most {MAX_FIELDS} parts in one request", self._name)
-
-    def _take(self, data: bytes, start: int, end: int) -> None:
-        self._data.extend(data[start:end])
-        if self._filename is None:
-            self._field_bytes += end - start
-            limit, size, what = MAX_FIELD_BYTES, self._field_bytes, "the text fields"
-        else:
-            limit, size, what = self._max_file_bytes, len(self._data), f"file {self._filename!r}"
-        if size > limit:
-            text = f"{self._name}: {what} may have at most {limit / 2**20:.0f} MB: send less"
-            raise Problem("payload_too_large", text, self._name, {"limit_bytes": limit})
-
-    def _end_part(self) -> None:
-        if self._filename is not None:
-            self.pairs.append((self._name, Upload(self._filename, bytes(self._data))))
-            return
-        try:
-            self.pairs.append((self._name, self._data.decode()))
-        except UnicodeDecodeError:
-            raise Problem("bad_request", f"{self._name}: the text is not UTF-8", self._name) from None
-
-    def _end(self) -> None:
-        self.ended = True
-
-
-def nested(pairs: Sequence[Pair], text_fields: Collection[str]) -> dict[str, Any]:
-    """The fields of a form as one object. `text_fields` are never read as JSON.
-
-    Raises Problem 422 for names that contradict each other.
-    """
-    groups: dict[str, list[_Entry]] = {}
-    for name, value in pairs:
-        path = _path(name)
-        groups.setdefault(path[0], []).append((path[1:], value))
-    return {name: _decoded(_built(name, entries), name not in text_fields) for name, entries in groups.items()}
-
-
-def _path(name: str) -> tuple[str, ...]:
-    match = _NAME.fullmatch(name)
-    if match is None or match[2].count("[") >= MAX_DEPTH:
-        raise Problem(
-            "invalid_request", f"field name {name[:80]!r} cannot be read: use name, name[] or name[key]", name
-        )
-    return (match[1], *re.findall(r"\[([^\[\]]*)\]", match[2]))
-
-
-def _built(name: str, entries: Sequence[_Entry]) -> Any:
-    heads = {path[0] if path else None for path, _ in entries}
-    if heads == {None}:
-        values = [value for _, value in entries]
-        return values[0] if len(values) == 1 else values
-    if None in heads or ("" in heads and len(heads) > 1):
-        raise Problem("invalid_request", f"field {name!r} is given both as a value and as a list or object", name)
-    if heads == {""}:
-        return _listed(name, [(path[1:], value) for path, value in entries])
-    return {
-        str(head): _built(f"{name}[{head}]", [(path[1:], value) for path, value in entries if path[0] == head])
-        for head in dict.fromkeys(path[0] for path, _ in entries)
-    }
-
-
-def _listed(name: str, entries: Sequence[_Entry]) -> list[Any]:
-    """Elements of `name[]`; those of `name[][key]` arrive key by key, so every key must be given for every element."""
-    if not any(path for path, _ in entries):
-        return [value for _, value in entries]
-    columns: dict[str, list[Any]] = {}
-    for path, value in entries:
-        if len(path) != 1 or not path[0]:
-            raise Problem("invalid_request", f"field {name}[] is nested too deep: send it as JSON text", name)
-        columns.setdefault(path[0], []).append(value)
-    if len({len(column) for column in columns.values()}) > 1:
-        raise Problem("invalid_request", f"elements of {name}[] have different keys: send it as JSON text", name)
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _decoded(value: Any, may_be_json: bool) -> Any:
-    if may_be_json and isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value  # the field's own validation says what it should have been
-    return value

@@ -16,7 +16,7 @@ FORM_ROUTES = (
     "/api/generations/generate",
     "/api/master-mode/generate-story",
 )
-BODY = 2000
+BODY = 6000
 TEXT = {"content": b"hello", "headers": {"Content-Type": "text/plain"}}
 
 
@@ -64,11 +64,28 @@ def test_a_body_of_another_type(server, path):
     assert "text/plain" in error(server.http.post(path, **TEXT), 415, "unsupported_media_type")["message"]
 
 
-@pytest.mark.parametrize("path", JSON_ROUTES)
-def test_a_body_that_is_missing_or_no_json(server, path):
-    error(server.http.post(path), 422, "invalid_request")
-    broken = {"content": b'{"prompt": ', "headers": {"Content-Type": "application/json"}}
-    error(server.http.post(path, **broken), 422, "invalid_request")
+@pytest.mark.parametrize("path", [*JSON_ROUTES, *FORM_ROUTES])
+def test_a_body_that_is_missing(server, path):
+    assert error(server.http.post(path), 422, "invalid_request")["param"] == "body"
+
+
+@pytest.mark.parametrize("path", [*JSON_ROUTES, *[path for path in FORM_ROUTES if path != "/v1/images/edits"]])
+@pytest.mark.parametrize(
+    "broken", [b'{"prompt": ', b"{'prompt': 1}", b"\xff", b"prompt=x", b"[" * 500, b"NaN", b"1" * 5000, b"{} {}"]
+)
+def test_a_body_that_cannot_be_read_is_a_bad_request_about_no_field(server, path, broken):
+    refused = error(
+        server.http.post(path, content=broken, headers={"Content-Type": "application/json"}), 400, "bad_request"
+    )
+    assert "cannot be read" in refused["message"]
+    assert refused["param"] is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_json_in_another_encoding_of_unicode_is_read(server, encoding):
+    headers = {"Content-Type": "application/json; charset=" + encoding}
+    answer = server.http.post("/api/auth/keys", content='{"nam": "x"}'.encode(encoding), headers=headers)
+    assert "'nam'" in error(answer, 422, "invalid_request")["message"]
 
 
 @pytest.mark.parametrize("path", [*JSON_ROUTES, *FORM_ROUTES])

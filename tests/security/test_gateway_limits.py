@@ -8,7 +8,7 @@ import socket
 import pytest
 from PIL import Image
 
-from serving.gateway.requests import MAX_FIELD_BYTES, MAX_FIELDS
+from serving.gateway.forms import MAX_FIELD_BYTES, MAX_FIELDS
 from serving.gateway.services import Limits
 from tests.support.gateway_server import IMAGE, VIDEO, serve
 from tests.support.tiny_models import png

@@ -20,13 +20,13 @@ from pipelines.errors import BadInput, Busy, NotFound, PipelineError, StorageFai
 from quality.score import UnknownDimension
 from serving.backends.interface import ModelCounters
 from serving.errors import NotReady, QueueFull, ServingError
+from serving.gateway.forms import Pair, Upload, nested
 from serving.gateway.metrics import COUNTERS, GAUGES
 from serving.gateway.middleware import RequestIdFilter, RequestIds, current_request_id
 from serving.gateway.openai.images import output_seeds
 from serving.gateway.openai.sizes import fitting_frames, fitting_size
 from serving.gateway.openai.video_schemas import VideoCreate
 from serving.gateway.problems import CODES, Problem, problem_of
-from serving.gateway.requests import Pair, Upload, nested
 from tests.support.gateway_server import IMAGE, VIDEO
 
 

@@ -15,6 +15,7 @@ from serving.gateway.auth.gate import caller, owner
 from serving.gateway.auth.login import MAX_CHARACTERS, Auth, Tokens, log_in
 from serving.gateway.auth.login import refresh as refreshed
 from serving.gateway.auth.tokens import LIFE_SECONDS, hashed, new_key, new_token
+from serving.gateway.requests import BodyRoute, Id
 
 MAX_TOKEN = 4096
 
@@ -118,7 +119,7 @@ def key_object(key: ApiKey) -> KeyObject:
     return KeyObject(id=key.id, name=key.name, scopes=key.scopes, created_at=key.created_at)
 
 
-router = APIRouter(prefix="/api/auth", tags=["auth"])
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=BodyRoute)
 
 TICKET_SECONDS = 30
 NO_STORE = {"Cache-Control": "no-store"}
@@ -173,7 +174,7 @@ async def list_keys(request: Request) -> KeyList:
 
 
 @router.delete("/keys/{key_id}", status_code=204)
-async def revoke_key(request: Request, key_id: str) -> None:
+async def revoke_key(request: Request, key_id: Id) -> None:
     """Revoke a key: it is worth nothing from now on."""
     _login_id(request)
     await _auth(request).accounts.revoke_key(owner(request), key_id)

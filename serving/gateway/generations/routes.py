@@ -37,10 +37,10 @@ from serving.gateway.generations.views import (
 )
 from serving.gateway.orders import AdIntake, Idempotent, nested_field, notify
 from serving.gateway.problems import Problem
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, BodyRoute, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
-router = APIRouter(prefix="/api/v1/generations", tags=["generations"])
+router = APIRouter(prefix="/api/v1/generations", tags=["generations"], route_class=BodyRoute)
 
 BODY_TYPES = (JSON_TYPE, FORM_TYPE)
 MAX_PAGE, MAX_OFFSET, MAX_EVENTS = 100, 1_000_000, 1000
@@ -74,8 +74,8 @@ async def list_generations(
     request: Request,
     limit: PageLimit = 20,
     offset: PageOffset = 0,
-    status: Annotated[list[GenerationStatus] | None, Query()] = None,
-    recipe: Annotated[list[str] | None, Query(max_length=20)] = None,
+    status: Annotated[list[GenerationStatus] | None, Query(max_length=20)] = None,
+    recipe: Annotated[list[Id] | None, Query(max_length=20)] = None,
     q: Annotated[str | None, Query(max_length=200, description="Text in the prompt")] = None,
 ) -> GenerationPage:
     """The caller's generations, newest first."""
@@ -83,7 +83,7 @@ async def list_generations(
 
 
 @router.get("/{generation_id}")
-async def get_generation(request: Request, generation_id: str) -> GenerationDetail:
+async def get_generation(request: Request, generation_id: Id) -> GenerationDetail:
     """One generation with what was made so far."""
     return await detail(services(request), owner(request), generation_id)
 
@@ -91,7 +91,7 @@ async def get_generation(request: Request, generation_id: str) -> GenerationDeta
 @router.get("/{generation_id}/events", response_model=EventList, responses=STREAM_RESPONSES)
 async def get_events(
     request: Request,
-    generation_id: str,
+    generation_id: Id,
     after: Annotated[int | None, Query(ge=0, le=MAX_SEQ)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = MAX_EVENTS,
 ) -> Response:
@@ -111,7 +111,7 @@ async def get_events(
 
 
 @router.get("/{generation_id}/takes")
-async def get_takes(request: Request, generation_id: str) -> TakeList:
+async def get_takes(request: Request, generation_id: Id) -> TakeList:
     """Every take of a generation, oldest first, with its provenance."""
     used = services(request)
     await used.store.get(owner(request), generation_id)
@@ -119,13 +119,13 @@ async def get_takes(request: Request, generation_id: str) -> TakeList:
 
 
 @router.get("/{generation_id}/record")
-async def get_record(request: Request, generation_id: str) -> RunRecord:
+async def get_record(request: Request, generation_id: Id) -> RunRecord:
     """Everything about a generation, complete or not, in one object: what `run.json` of the command line holds."""
     return await run_record(services(request), owner(request), generation_id)
 
 
 @router.get("/{generation_id}/conversation")
-async def get_conversation(request: Request, generation_id: str) -> Conversation:
+async def get_conversation(request: Request, generation_id: Id) -> Conversation:
     """What agents, owner and assistant said, in order."""
     used = services(request)
     await used.store.get(owner(request), generation_id)
@@ -134,13 +134,13 @@ async def get_conversation(request: Request, generation_id: str) -> Conversation
 
 
 @router.post("/{generation_id}/cancel")
-async def cancel_generation(request: Request, generation_id: str) -> GenerationObject:
+async def cancel_generation(request: Request, generation_id: Id) -> GenerationObject:
     """Cancel a generation: at once while it waits, within one denoising step while it runs. One that ended is left."""
     return generation_object(await orders.cancel(services(request), owner(request), generation_id))
 
 
 @router.post("/{generation_id}/approve")
-async def approve(request: Request, generation_id: str, body: ApproveBody) -> GenerationObject:
+async def approve(request: Request, generation_id: Id, body: ApproveBody) -> GenerationObject:
     """Approve a stage, so that the next stage runs. 400 for one that does not wait; twice is the same as once."""
     used, user = services(request), owner(request)
     directed = await used.ads.directions.approve(user, generation_id, body.stage, body.selected_indices, body.notes)
@@ -149,7 +149,7 @@ async def approve(request: Request, generation_id: str, body: ApproveBody) -> Ge
 
 @router.post("/{generation_id}/regenerate")
 async def regenerate(
-    request: Request, generation_id: str, body: RegenerateBody, idempotency: Idempotent
+    request: Request, generation_id: Id, body: RegenerateBody, idempotency: Idempotent
 ) -> GenerationObject:
     """Regenerate a stage, one scene of it or one take; what follows from it runs again."""
     used, user = services(request), owner(request)
@@ -167,14 +167,14 @@ async def regenerate(
 
 
 @router.patch("/{generation_id}")
-async def correct(request: Request, generation_id: str, body: CorrectBody) -> GenerationObject:
+async def correct(request: Request, generation_id: Id, body: CorrectBody) -> GenerationObject:
     """Correct what was read in the brief (`facts` of the detail). The story is told again, and what follows from it."""
     used, user = services(request), owner(request)
     return await _resumed(used, await used.ads.directions.correct_facts(user, generation_id, body.facts))
 
 
 @router.post("/{generation_id}/select")
-async def select(request: Request, generation_id: str, body: SelectBody) -> GenerationObject:
+async def select(request: Request, generation_id: Id, body: SelectBody) -> GenerationObject:
     """Make an earlier take the current one (undo, redo); what follows from it runs again."""
     used, user = services(request), owner(request)
     await _check_take(used, user, generation_id, body.take_id)
@@ -182,14 +182,14 @@ async def select(request: Request, generation_id: str, body: SelectBody) -> Gene
 
 
 @router.post("/{generation_id}/resume")
-async def resume(request: Request, generation_id: str) -> GenerationObject:
+async def resume(request: Request, generation_id: Id) -> GenerationObject:
     """Resume a failed or cancelled generation; its finished steps are reused."""
     used, user = services(request), owner(request)
     return await _resumed(used, await used.ads.directions.resume(user, generation_id))
 
 
 @router.delete("/{generation_id}")
-async def delete_generation(request: Request, generation_id: str) -> Deleted:
+async def delete_generation(request: Request, generation_id: Id) -> Deleted:
     """Delete a generation with its files. One that runs is cancelled first."""
     await orders.remove(services(request), owner(request), generation_id)
     return Deleted(id=generation_id)

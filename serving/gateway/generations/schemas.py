@@ -18,7 +18,7 @@ from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
 from pipelines.storyboard_file import Storyboard
 from serving.gateway.orders import ReferenceBody, ReferenceRoles
-from serving.gateway.requests import PictureSource
+from serving.gateway.requests import Id, PictureSource
 
 AdPrompt = Annotated[
     str,
@@ -56,9 +56,9 @@ class BriefBody(Plain):
 class QualityBody(Plain):
     """What is measured, and what a scene must reach. Fields that are left out are as the recipe says."""
 
-    dimensions: Annotated[tuple[str, ...], Field(max_length=20)] | None = None
+    dimensions: Annotated[tuple[Id, ...], Field(max_length=20)] | None = None
     """Each is measured on what it is made for: a scene's still, its clip, the finished video."""
-    minimums: Annotated[dict[str, float], Field(max_length=20)] | None = None
+    minimums: Annotated[dict[Id, float], Field(max_length=20)] | None = None
     """The least value by dimension, on its own scale. A scene below one is made again with another seed."""
     retakes: Annotated[int, Field(ge=0, le=5)] | None = None
     """How often at most, for each scene's still and clip; the best take stays."""
@@ -94,7 +94,7 @@ class GenerationCreate(Plain):
     """What the references show, in their order; empty: by their files' names, else `product`."""
     coherence: CoherenceBody | None = None
     """Settings that differ from the recipe's; null: none."""
-    approvals: tuple[StageName, ...] | None = None
+    approvals: Annotated[tuple[StageName, ...], Field(max_length=10)] | None = None
     """Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end."""
     quality: QualityBody | None = None
     """What is measured and demanded; null: as the recipe says."""
@@ -104,7 +104,7 @@ class GenerationCreate(Plain):
     """False: no agent is asked, and every scene shows the prompt itself."""
     accept_out_of_domain: bool = False
     """True: what the models cannot draw is replaced by the nearest thing that they can, with a warning."""
-    parent_generation_id: str | None = None
+    parent_generation_id: Id | None = None
     """A generation of yours that this one is an edited version of."""
 
     @model_validator(mode="before")
@@ -295,7 +295,7 @@ class RegenerateBody(Plain):
     """The stage to make again; or name `take_id`."""
     scene_number: Annotated[int, Field(ge=1)] | None = None
     """Only this scene of the stage, counted from 1; null: all of it."""
-    take_id: str | None = None
+    take_id: Id | None = None
     """What to make again, by one of its takes."""
     feedback: Words | None = None
     """What should be otherwise, in words; at most 2,000 characters."""
@@ -321,7 +321,7 @@ class CorrectBody(Plain):
 class SelectBody(Plain):
     """Body of `POST /api/v1/generations/{id}/select`."""
 
-    take_id: str
+    take_id: Id
     """The take to use from now on."""
 
 

@@ -15,6 +15,7 @@ from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
 from pipelines.orders.ad import AdRequest
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import event_streams
+from serving.gateway.forms import Upload
 from serving.gateway.interactive.edits import SessionEdits
 from serving.gateway.interactive.reader import read_message
 from serving.gateway.interactive.schemas import (
@@ -39,12 +40,12 @@ from serving.gateway.interactive.wishes import wishes_of
 from serving.gateway.orders import AdIntake, Idempotent, ReferenceRoles, check_roles, flat_field
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
-from serving.gateway.requests import FORM_TYPE, Upload, body_schema, read_multipart
+from serving.gateway.requests import FORM_TYPE, BodyRoute, Id, body_schema, read_form
 from serving.gateway.services import services
 
 _ROLES: TypeAdapter[list[ReferenceRole]] = TypeAdapter(ReferenceRoles)
 
-router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"])
+router = APIRouter(prefix="/api/v1/interactive", tags=["interactive"], route_class=BodyRoute)
 
 
 @router.post("/start", status_code=201)
@@ -75,19 +76,19 @@ async def start(request: Request, body: SessionStart, idempotency: Idempotent) -
 
 
 @router.get("/{session_id}/status")
-async def get_status(request: Request, session_id: str) -> SessionStatus:
+async def get_status(request: Request, session_id: Id) -> SessionStatus:
     """The state of a session, for polling."""
     return await _sessions(request).status(session_id)
 
 
 @router.get("/{session_id}")
-async def get_session(request: Request, session_id: str) -> Session:
+async def get_session(request: Request, session_id: Id) -> Session:
     """The session with everything that it made and everything that was said."""
     return await _sessions(request).show(session_id)
 
 
 @router.post("/{session_id}/approve")
-async def approve(request: Request, session_id: str, body: Approval) -> Approved:
+async def approve(request: Request, session_id: Id, body: Approval) -> Approved:
     """Approve a stage, so that the next one runs. 400 unless `stage` waits; the same approval twice counts once."""
     sessions, directions = _sessions(request), services(request).ads.directions
     await sessions.row(session_id)
@@ -99,7 +100,7 @@ async def approve(request: Request, session_id: str, body: Approval) -> Approved
 
 
 @router.post("/{session_id}/regenerate")
-async def regenerate(request: Request, session_id: str, body: Regeneration, idempotency: Idempotent) -> Regenerated:
+async def regenerate(request: Request, session_id: Id, body: Regeneration, idempotency: Idempotent) -> Regenerated:
     """Regenerate a stage, or one scene of it (`modifications.scene_number`); what follows from it runs again.
 
     409 while a worker runs it. The earlier takes stay, and can be made current again.
@@ -123,14 +124,14 @@ async def regenerate(request: Request, session_id: str, body: Regeneration, idem
 
 
 @router.post("/{session_id}/reference-images/upload", openapi_extra=body_schema(ReferenceUpload, (FORM_TYPE,)))
-async def upload_references(request: Request, session_id: str) -> ReferencesUploaded:
+async def upload_references(request: Request, session_id: Id) -> ReferencesUploaded:
     """Bring up to three images of your own, in place of a drawn reference; until the story is approved."""
     return await take_references(request, _sessions(request), session_id)
 
 
 @router.post("/{session_id}/inpaint", responses={202: {"model": Inpainted, "description": "The edit is still at work"}})
 async def inpaint(
-    request: Request, response: Response, session_id: str, body: InpaintOrder, idempotency: Idempotent
+    request: Request, response: Response, session_id: Id, body: InpaintOrder, idempotency: Idempotent
 ) -> Inpainted:
     """Repaint the white part of a mask in one image. The old image stays; the edited one is its next version."""
     edits = SessionEdits(services(request), owner(request), _sessions(request), event_streams(request))
@@ -142,7 +143,7 @@ async def inpaint(
 
 
 @router.post("/{session_id}/chat")
-async def chat(request: Request, session_id: str, body: ChatMessage) -> Session:
+async def chat(request: Request, session_id: Id, body: ChatMessage) -> Session:
     """Say something about what waits for approval. The answer is the last entry of the conversation.
 
     A message that names no scene is answered with a question, and nothing is regenerated.
@@ -187,9 +188,7 @@ async def take_references(request: Request, sessions: Sessions, session_id: str)
 
 async def _uploads(request: Request, max_bytes: int) -> tuple[tuple[Upload, ...], tuple[ReferenceRole, ...]]:
     """The files of the form, whatever their fields are called, since the contract names none; and their roles."""
-    if not request.headers.get("content-type", "").lower().startswith(FORM_TYPE):
-        raise Problem("unsupported_media_type", f"Content-Type must be {FORM_TYPE}")
-    pairs = await read_multipart(request, MAX_REFERENCES, max_bytes)
+    pairs = await read_form(request, MAX_REFERENCES, max_bytes)
     uploads = tuple(value for _, value in pairs if isinstance(value, Upload))
     if not uploads:
         raise Problem("invalid_request", f"images: send 1 to {MAX_REFERENCES} files", "images")

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from models.interfaces import Plain, ReferenceRole, Seed
 from models.spec import AspectRatio
@@ -16,7 +16,7 @@ from quality.score import Score
 from serving.gateway.generations.schemas import Brand, QualityBody
 from serving.gateway.interactive.stages import SessionStage, WorkStage
 from serving.gateway.orders import OpenBody, ReferenceRoles
-from serving.gateway.requests import FileField
+from serving.gateway.requests import FileField, OpenObject
 
 SceneNumber = Annotated[int, Field(ge=1, le=99)]
 MAX_WISHES = 1500
@@ -258,10 +258,10 @@ class Approved(Plain):
     """One sentence for people."""
 
 
-class SceneModifications(Modifications):
+class SceneModifications(Modifications, OpenObject):
     """What is set outright. Any other field is a wish in words: `{"tone": "funny"}`, `{"setting": "on the beach"}`."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = OpenObject.model_config
 
     scene_number: SceneNumber | None = None
     """Only this scene is regenerated; none: the whole stage."""

@@ -152,4 +152,4 @@ def _message(text: str | None) -> ChatMessage:
     try:
         return ChatMessage.model_validate(values)
     except ValidationError as error:
-        raise invalid_body(error) from None
+        raise invalid_body(error, values, ChatMessage) from None

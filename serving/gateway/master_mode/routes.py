@@ -30,7 +30,7 @@ from serving.gateway.master_mode.schemas import StoryAccepted, StoryRequest, Sto
 from serving.gateway.master_mode.views import progress_updates, run_state, story_response
 from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.problems import Problem
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/api/master-mode", tags=["master mode"])
@@ -63,7 +63,9 @@ ClientIdPath = Annotated[str, Path(min_length=1, max_length=200)]
 
 
 def _respond_async(
-    prefer: Annotated[str | None, Header(description="`respond-async`: do not wait for the end")] = None,
+    prefer: Annotated[
+        str | None, Header(max_length=1000, description="`respond-async`: do not wait for the end")
+    ] = None,
 ) -> bool:
     return "respond-async" in (prefer or "").lower()
 
@@ -110,7 +112,7 @@ async def generate_story(
 
 
 @router.get("/generate-story/{generation_id}", response_model=StoryResponse)
-async def get_story(request: Request, generation_id: str) -> Response:
+async def get_story(request: Request, generation_id: Id) -> Response:
     """The response to a request that was not awaited. 409 before the generation has ended."""
     used, user = services(request), owner(request)
     generation = await used.store.get(user, generation_id)

@@ -17,7 +17,7 @@ from serving.gateway.generations.schemas import AdPrompt, Brand, MessageObject, 
 from serving.gateway.orders import OpenBody, ReferenceRoles
 from serving.gateway.requests import PictureSource
 
-ClientId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
+ClientId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
 """Printable, without blanks and slashes: it is part of an address."""
 ProgressStep = Literal["init", "upload", "story", "scenes", "video_params", "videos", "complete", "error"]
 StepStatus = Literal["in_progress", "completed", "failed"]

@@ -26,7 +26,9 @@ FILE_RESPONSES: dict[int | str, dict[str, object]] = {
 
 
 @router.get("/{sha256}", response_class=Response, responses=FILE_RESPONSES)
-async def get_artifact(request: Request, sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]) -> Response:
+async def get_artifact(
+    request: Request, sha256: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+) -> Response:
     """A file, whole or one range of it."""
     stored = await services(request).owners.find(owner(request), sha256)
     data = await asyncio.to_thread(services(request).artifacts.read, sha256)

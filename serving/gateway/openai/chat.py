@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from models.llm.openai_wire import data_url
 from models.spec import ChatModelSpec
@@ -23,22 +23,64 @@ from serving.gateway.events import stream_content
 from serving.gateway.openai.sampling import find_model
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import ErrorResponse, problem_response
+from serving.gateway.requests import TEXT_BODY_BYTES, BodyRoute, EncodedPicture, Id, OpenObject
 from serving.gateway.services import services
 
+LongText = Annotated[str, StringConstraints(max_length=TEXT_BODY_BYTES)]
 
-class ChatCompletion(BaseModel):
+
+class ImageUrl(OpenObject):
+    """A picture in a message."""
+
+    url: EncodedPicture
+    """A `data:` URL or an artifact id; addresses are not fetched."""
+
+
+class ContentPart(OpenObject):
+    """A part of a message."""
+
+    type: Id
+    """`text` or `image_url`."""
+    text: LongText | None = None
+    """Of a part of type `text`."""
+    image_url: ImageUrl | EncodedPicture | None = None
+    """Of a part of type `image_url`."""
+
+
+class Turn(OpenObject):
+    """One message of a conversation."""
+
+    role: Id
+    """`system`, `user` or `assistant`."""
+    content: LongText | Annotated[list[ContentPart], Field(max_length=200)] | None = None
+    """Text, or parts of text and pictures."""
+
+
+class ChatCompletion(OpenObject):
     """OpenAI's chat completion request. A field that the model's engine cannot honour is refused, never ignored."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
-
-    model: str
+    model: Id
     """A chat model of `/v1/models`, or `MODEL:ADAPTER` for one of its LoRA adapters."""
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[list[Turn], Field(min_length=1, max_length=2000)]
     """Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses."""
     stream: bool | None = None
     """True: the answer comes as server-sent events, a piece at a time."""
     strict: bool = False
     """Refuse a model that runs elsewhere (`gpt-4o`), instead of answering with the nearest and saying so in `notes`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        if isinstance(data, dict) and _characters(data) > TEXT_BODY_BYTES:
+            raise ValueError(f"all texts together may have at most {TEXT_BODY_BYTES} characters")
+        return data
+
+
+def _characters(value: Any) -> int:
+    """Of all texts in JSON but its pictures."""
+    if isinstance(value, dict):
+        return sum(len(key) + _characters(each) for key, each in value.items() if key != "image_url")
+    return sum(map(_characters, value)) if isinstance(value, list) else len(value) if isinstance(value, str) else 0
 
 
 class ChatText(BaseModel):
@@ -138,7 +180,7 @@ ChatStreamItem = ChatChunk | ErrorResponse
 CHAT_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"model": ChatAnswer, "content": {"text/event-stream": stream_content("ChatStreamItem")}},
 }
-router = APIRouter(prefix="/v1/chat", tags=["chat"])
+router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=BodyRoute)
 
 EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Proxies pass each event on at once."""
@@ -155,7 +197,7 @@ async def complete(request: Request, body: ChatCompletion) -> Response:
     asked = {field: value for field, value in given.items() if value is not None}
     if notes:
         asked["model"] = spec.name
-    asked["messages"] = [await _with_checked_pictures(m, i, pictures) for i, m in enumerate(body.messages)]
+    asked["messages"] = [await _with_checked_pictures(m, i, pictures) for i, m in enumerate(asked["messages"])]
     chunks = found.backend.chat(spec.name, asked)
     # Before the first chunk an error still has a status of its own.
     first = await while_connected(request, _next(chunks))

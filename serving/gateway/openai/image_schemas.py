@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from models.interfaces import Plain, Seed, Unit
-from serving.gateway.openai.sampling import MAX_PICTURES, Sampling, SharedNoise
+from serving.gateway.openai.sampling import MAX_PICTURES, Sampling, SharedNoise, Word
 from serving.gateway.openai.sizes import SizeText
 from serving.gateway.requests import PictureSource
 
@@ -20,7 +20,7 @@ MAX_OUTPUTS = 10
 class Start(Plain):
     """An earlier result to start from, by its artifact id: a picture, or the latents that a request kept."""
 
-    artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    artifact: Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9a-f]{64}$")]
     """Its id: 64 hex digits."""
     strength: Unit = 0.8
     """1.0 keeps nothing of it, 0.0 all."""
@@ -54,9 +54,9 @@ class ImageGeneration(Sampling):
     """What the picture has in common with others."""
     background: Literal["auto", "opaque", "transparent"] | None = None
     """No model here draws transparency: `transparent` is refused."""
-    quality: str | None = None
+    quality: Word | None = None
     """Noted, not used: ask for `num_inference_steps`."""
-    style: str | None = None
+    style: Word | None = None
     """Noted, not used: say it in the prompt."""
     moderation: Literal["auto", "low"] | None = None
     """Taken for compatibility; not used."""

@@ -58,10 +58,10 @@ from serving.gateway.openai.sampling import (
 from serving.gateway.openai.sizes import fitting_size
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import Problem, problem_response, refuse
-from serving.gateway.requests import FORM_TYPE, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, BodyRoute, body_schema, parse_body
 from serving.gateway.services import Services, services
 
-router = APIRouter(prefix="/v1/images", tags=["images"])
+router = APIRouter(prefix="/v1/images", tags=["images"], route_class=BodyRoute)
 EventName = Literal["image_generation.completed", "image_edit.completed"]
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": stream_content("ImageStreamItem")}}}
 SEED_BITS = 53

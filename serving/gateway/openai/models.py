@@ -11,6 +11,7 @@ from models.interfaces import Plain
 from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
 from serving.backends.interface import Spec
 from serving.gateway.problems import Problem
+from serving.gateway.requests import Id
 from serving.gateway.services import services
 
 
@@ -128,7 +129,7 @@ async def list_models(request: Request) -> Response:
 
 
 @router.get("/{model_id}")
-async def get_model(request: Request, model_id: str) -> ModelObject:
+async def get_model(request: Request, model_id: Id) -> ModelObject:
     """One model, with its limits."""
     specs = services(request).backend.specs
     if model_id not in specs:

@@ -26,16 +26,19 @@ from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoMo
 from pipelines.brief import MAX_PROMPT
 from serving.backends.interface import Spec
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.requests import PictureSource
+from serving.gateway.requests import Id, PictureSource
 from serving.model_names import ModelKind, stand_in, stand_in_note, unknown_model
 
 KINDS: Mapping[type[Spec], ModelKind] = {ChatModelSpec: "chat", ImageModelSpec: "image", VideoModelSpec: "video"}
 ADDRESSES = {"chat": "/v1/chat/completions", "image": "/v1/images/generations", "video": "/v1/videos"}
 MAX_PICTURES = 3
+MAX_LORAS = 16
 AdapterMethod = Literal["full", "style", "composition"]
 BLOCKS: dict[AdapterMethod, AdapterBlocks] = {"full": "all", "style": "style", "composition": "layout"}
 """InvokeAI's method to the blocks of the denoiser that the references reach."""
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+Word = Annotated[str, StringConstraints(max_length=1000)]
+"""A short text that is not used, or names something."""
 Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
 
 
@@ -88,7 +91,7 @@ class Sampling(Plain):
 
     prompt: Prompt
     """What to show, at most 5,000 characters."""
-    model: str | None = None
+    model: Id | None = None
     """One of `/v1/models`; none: the first of its kind. The name of a model that runs elsewhere (`flux-pro`, `sora-2`)
     is answered by the nearest one here, said in `notes`."""
     strict: bool = False
@@ -99,15 +102,15 @@ class Sampling(Plain):
     """Denoising steps, 1 to 200; null: the model's default."""
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
     """How strictly the prompt is followed, 0 to 30; null: the model's default."""
-    lora: LoraUse | list[LoraUse] = Field(default_factory=list)
+    lora: LoraUse | Annotated[list[LoraUse], Field(max_length=MAX_LORAS)] = Field(default_factory=list)
     """LoRAs that the model's description lists."""
     ip_adapter: IpAdapter | None = None
     """Reference pictures, and how they act; null: none."""
     deterministic: bool = False
     """Run alone and without approximating caches: the same bits whatever else the server does."""
-    user: str | None = None
+    user: Word | None = None
     """Taken for compatibility; not used."""
-    extra_params: dict[str, Any] | None = None
+    extra_params: Annotated[dict[str, Any], Field(max_length=100)] | None = None
     """Fields of this request for clients that can only send a dict; a key that is no field is an error."""
 
     @model_validator(mode="before")

@@ -17,7 +17,7 @@ from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import refuse
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, Id, body_schema, parse_body
 from serving.gateway.services import services
 
 
@@ -26,9 +26,9 @@ class ScoreBody(Plain):
 
     file: FileField | None = None
     """An MP4, in a multipart body."""
-    artifact: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    artifact: Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None = None
     """An MP4 of this server, instead of a file."""
-    dimensions: Annotated[list[str], Field(min_length=1, max_length=64)] = sorted({*DIMENSIONS, *UNAVAILABLE})
+    dimensions: Annotated[list[Id], Field(min_length=1, max_length=64)] = sorted({*DIMENSIONS, *UNAVAILABLE})
     """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
     """What the video was asked to show: the alignment dimensions need it."""

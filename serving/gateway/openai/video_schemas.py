@@ -10,7 +10,7 @@ from models.interfaces import Plain, Seed
 from models.spec import CameraMove
 from serving.gateway.openai.sampling import Sampling, SharedNoise
 from serving.gateway.openai.sizes import SizeText
-from serving.gateway.requests import FileField, PictureSource
+from serving.gateway.requests import EncodedPicture, FileField, Id, PictureSource
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
@@ -18,9 +18,9 @@ VideoStatus = Literal["queued", "in_progress", "completed", "failed", "cancelled
 class InputReference(Plain):
     """OpenAI's object form of a picture."""
 
-    image_url: str | None = None
+    image_url: EncodedPicture | None = None
     """A data URL; other URLs are not fetched."""
-    file_id: str | None = None
+    file_id: Id | None = None
     """The id of an artifact."""
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ from serving.gateway.openai.video_schemas import (
 from serving.gateway.orders import Idempotent, check_queue, notify
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
@@ -95,7 +95,7 @@ async def create_video(request: Request, idempotency: Idempotent) -> VideoObject
 @router.get("")
 async def list_videos(
     request: Request,
-    after: str | None = None,
+    after: Id | None = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> VideoList:
@@ -112,7 +112,7 @@ async def list_videos(
 
 
 @router.get("/{video_id}")
-async def get_video(request: Request, video_id: str) -> VideoObject:
+async def get_video(request: Request, video_id: Id) -> VideoObject:
     """One clip with its place in the queue, its progress or its result."""
     used = services(request)
     return await _view(used, await _video(used, owner(request), video_id))
@@ -120,7 +120,7 @@ async def get_video(request: Request, video_id: str) -> VideoObject:
 
 @router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
 async def get_content(
-    request: Request, video_id: str, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
+    request: Request, video_id: Id, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
 ) -> Response:
     """The MP4, a JPEG of its first frame, or a JPEG of frames from all of it, row by row."""
     used = services(request)
@@ -139,7 +139,7 @@ async def get_content(
 
 
 @router.delete("/{video_id}")
-async def delete_video(request: Request, video_id: str) -> VideoDeleted:
+async def delete_video(request: Request, video_id: Id) -> VideoDeleted:
     """Cancel a clip that waits or runs, which frees its device within a denoising step; delete one that has ended."""
     used, user = services(request), owner(request)
     before = await _video(used, user, video_id)

@@ -41,10 +41,10 @@ from serving.gateway.original.schemas import (
     WinnerBody,
 )
 from serving.gateway.problems import Problem
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, BodyRoute, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
-router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"])
+router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"], route_class=BodyRoute)
 
 RECIPE = "classic"
 BODY_TYPES = (JSON_TYPE, FORM_TYPE)
@@ -117,7 +117,7 @@ async def list_generations(
     request: Request,
     limit: PageLimit = 20,
     offset: PageOffset = 0,
-    status: Annotated[list[GenerationStatus] | None, Query()] = None,
+    status: Annotated[list[GenerationStatus] | None, Query(max_length=20)] = None,
     q: Annotated[str | None, Query(max_length=200, description="Text in the prompt")] = None,
 ) -> GenerationPage:
     """The caller's generations of all recipes, newest first."""
@@ -131,13 +131,13 @@ async def coherence_defaults(request: Request) -> CoherenceSettings:
 
 
 @router.get("/comparison/{group_id}")
-async def get_comparison(request: Request, group_id: str) -> GroupObject:
+async def get_comparison(request: Request, group_id: Id) -> GroupObject:
     """The generations of a comparison, in the order of their variations, and its winner."""
     return await _comparison(services(request), owner(request), group_id)
 
 
 @router.post("/comparison/{group_id}/winner")
-async def choose_winner(request: Request, group_id: str, body: WinnerBody) -> GroupObject:
+async def choose_winner(request: Request, group_id: Id, body: WinnerBody) -> GroupObject:
     """Say which finished generation is the best; a later choice replaces it. 400 for one that has not finished."""
     used, user = services(request), owner(request)
     group = await used.ads.groups.get(user, group_id)
@@ -151,7 +151,7 @@ router.get("/{generation_id}")(get_generation)
 
 
 @router.get("/{generation_id}/status")
-async def get_status(request: Request, generation_id: str) -> StatusObject:
+async def get_status(request: Request, generation_id: Id) -> StatusObject:
     """Status and progress of a generation, for polling."""
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
@@ -162,7 +162,7 @@ async def get_status(request: Request, generation_id: str) -> StatusObject:
 
 
 @router.get("/{generation_id}/quality")
-async def get_quality(request: Request, generation_id: str) -> QualityReport:
+async def get_quality(request: Request, generation_id: Id) -> QualityReport:
     """The quality metrics of a generation; null with a reason where nothing was measured."""
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
@@ -176,19 +176,19 @@ router.delete("/{generation_id}")(delete_generation)
 
 
 @router.get("/{generation_id}/video", response_class=Response, responses=VIDEO_RESPONSES)
-async def get_video(request: Request, generation_id: str) -> Response:
+async def get_video(request: Request, generation_id: Id) -> Response:
     """The finished video. 409 before there is one."""
     return await _final(request, generation_id, "artifact", "video/mp4")
 
 
 @router.get("/{generation_id}/thumbnail", response_class=Response, responses=PICTURE_RESPONSES)
-async def get_thumbnail(request: Request, generation_id: str) -> Response:
+async def get_thumbnail(request: Request, generation_id: Id) -> Response:
     """A frame of the finished video that shows the product. 409 before there is one."""
     return await _final(request, generation_id, "thumbnail", "image/jpeg")
 
 
 @router.get("/{generation_id}/clips/{scene_number}", response_class=Response, responses=VIDEO_RESPONSES)
-async def get_clip(request: Request, generation_id: str, scene_number: SceneNumber) -> Response:
+async def get_clip(request: Request, generation_id: Id, scene_number: SceneNumber) -> Response:
     """The current clip of a scene. 409 before there is one."""
     used, user = services(request), owner(request)
     await used.store.get(user, generation_id)

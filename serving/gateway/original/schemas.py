@@ -15,7 +15,7 @@ from pipelines.records import ComparisonType, GenerationStatus
 from quality.score import Fidelity, Score
 from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, QualityBody, Title
 from serving.gateway.orders import OpenBody, ReferenceRoles
-from serving.gateway.requests import PictureSource
+from serving.gateway.requests import Id, PictureSource
 
 
 class OpenCoherence(CoherenceBody, OpenBody):
@@ -145,7 +145,7 @@ class StatusObject(Plain):
 class WinnerBody(Plain):
     """Body of `POST /api/generations/comparison/{group_id}/winner`."""
 
-    generation_id: str
+    generation_id: Id
     """One of the comparison's generations."""
 
 
