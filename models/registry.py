@@ -29,6 +29,7 @@ FAMILIES: dict[str, str] = {
     "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
     "flux": "models.image.flux:Flux",
     "flux2-klein": "models.image.flux2_klein:Flux2Klein",
+    "z-image": "models.image.z_image:ZImage",
     "animatediff": "models.video.animatediff:AnimateDiff",
     "wan": "models.video.wan:Wan",
     "wan-text": "models.video.wan:WanText",

@@ -105,6 +105,12 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
         return f"{count} image{'s' if count > 1 else ''} of {request.width}x{request.height}"
 
 
+def steps_rounded_up(request: ImageRequest) -> int:
+    """Denoising steps of a family whose stock pipelines run, of a strength between two counts, the higher one."""
+    steps = request.num_inference_steps
+    return steps - int(max(steps - min(steps * _strength(request), steps), 0))
+
+
 def _strength(request: ImageRequest) -> float:
     within = request.inpaint or request.start
     return within.strength if within else 1.0

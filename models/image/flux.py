@@ -24,7 +24,7 @@ from models.diffusion.inputs import cut_prompt_note, decode
 from models.diffusion.loading import LOCAL, load_pipeline, part
 from models.diffusion.references import whole_picture_processor
 from models.errors import InvalidRequest
-from models.image.engine import ImageEngine
+from models.image.engine import ImageEngine, steps_rounded_up
 from models.interfaces import AdapterSettings, EncodedImage, ImageRequest, Reference
 
 PATCH = 2
@@ -94,10 +94,7 @@ class Flux(ImageEngine):
         return {"joint_attention_kwargs": self._adapter.begin(request.references, request.adapter)}
 
     def _steps(self, request: ImageRequest) -> int:
-        # Of a strength between two counts of steps the stock pipelines run the higher one.
-        within, steps = request.inpaint or request.start, request.num_inference_steps
-        strength = within.strength if within else 1.0
-        return steps - int(max(steps - min(steps * strength, steps), 0))
+        return steps_rounded_up(request)
 
     def _clean(self, image: Any) -> torch.Tensor:
         config = self._pipeline.vae.config

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import Flux2KleinPipeline, FluxPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    Flux2KleinPipeline,
+    FluxPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    ZImagePipeline,
+)
 
 from models.diffusion.memory import SECOND_TRY
 from models.diffusion.noise import draw, noise_sha256
@@ -61,6 +67,7 @@ class Family:
     """Whether it starts from an image and repaints within a mask."""
     guided: bool = False
     """Whether it has guidance at run time, and so a negative prompt."""
+    references: bool = True
 
 
 TABLE = {
@@ -68,7 +75,9 @@ TABLE = {
     "stable-diffusion-xl": Family(StableDiffusionXLPipeline, sd_call, 4, 8, guided=True),
     "flux": Family(FluxPipeline, flux_call, 16, 16),
     "flux2-klein": Family(Flux2KleinPipeline, klein_call, 32, 16, started=False),
+    "z-image": Family(ZImagePipeline, sd_call, 16, 16, guided=True, references=False),
 }
+REFERRING = [name for name, family in TABLE.items() if family.references]
 STARTED = [name for name, family in TABLE.items() if family.started]
 
 
@@ -80,7 +89,12 @@ def folders_of(tmp_path_factory):
 @pytest.fixture(scope="module")
 def engine_of(folders_of):
     """The engine of a family, loaded once."""
-    return cache(lambda family: load(tiny_models.image_spec(family), folders_of(family), "cpu"))
+    return cache(lambda family: load(spec_of(family), folders_of(family), "cpu"))
+
+
+def spec_of(family, **changes):
+    references = 3 if family not in TABLE or TABLE[family].references else 0
+    return tiny_models.image_spec(family, **{"references": references} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +117,7 @@ def engine(family, engine_of):
 
 @pytest.mark.parametrize(("family", "negative"), [
     ("stable-diffusion", "blurry"), ("stable-diffusion", ""), ("stable-diffusion-xl", "blurry"),
-    ("stable-diffusion-xl", ""), ("flux", ""), ("flux2-klein", ""),
+    ("stable-diffusion-xl", ""), ("flux", ""), ("flux2-klein", ""), ("z-image", "blurry"), ("z-image", ""),
 ])  # fmt: skip
 def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
     family, negative, folders_of, engine_of, without_adapter
@@ -138,9 +152,12 @@ def test_sizes_need_be_multiples_of_8_only_in_unet_families(engine_of):
 def test_prompt_noise_guidance_steps_and_references_reach_the_picture(family, engine):
     changes: list[dict[str, Any]] = [
         {}, {"prompt": "a blue mug"}, {"noise": NoiseSpec(seed=2)}, {"num_inference_steps": 5},
-        {"references": (reference(3),)}, {"references": (reference(4),)}, {"references": REFERENCES},
-        {"references": (*REFERENCES, reference(5, 96, 64))},
     ]  # fmt: skip
+    if TABLE[family].references:
+        changes += [
+            {"references": (reference(3),)}, {"references": (reference(4),)}, {"references": REFERENCES},
+            {"references": (*REFERENCES, reference(5, 96, 64))},
+        ]  # fmt: skip
     if family != "flux2-klein":
         changes.append({"guidance_scale": 8.0})
     if TABLE[family].guided:
@@ -148,9 +165,11 @@ def test_prompt_noise_guidance_steps_and_references_reach_the_picture(family, en
     assert_all_differ([picture(engine, **each) for each in changes])
 
 
-def test_cached_texts_and_references_do_not_change_the_picture(family, engine, folders_of):
+@pytest.mark.parametrize("family", REFERRING)
+def test_cached_texts_and_references_do_not_change_the_picture(family, engine_of, folders_of):
+    engine = engine_of(family)
     first, again = (picture(engine, references=(reference(8),)) for _ in range(2))
-    fresh = load(tiny_models.image_spec(family), folders_of(family), "cpu")
+    fresh = load(spec_of(family), folders_of(family), "cpu")
     assert np.array_equal(first, again)
     assert np.array_equal(first, picture(fresh, references=(reference(8),)))
 
@@ -159,7 +178,8 @@ def test_cached_texts_and_references_do_not_change_the_picture(family, engine, f
 
 
 @pytest.mark.parametrize(("family", "changes"), [
-    *((family, {"prompt": "a mug", "references": REFERENCES}) for family in TABLE),
+    *((family, {"prompt": "a mug", "references": REFERENCES}) for family in REFERRING),
+    ("z-image", {"prompt": "a mug"}),
     *((family, {"start": START}) for family in STARTED), *((family, {"inpaint": INPAINT}) for family in STARTED),
 ])  # fmt: skip
 def test_a_cancelled_call_stops_within_its_step_and_leaves_nothing_behind(engine_of, family, changes):
@@ -249,16 +269,16 @@ def test_the_scheduler_of_the_spec_is_used_and_repeats_its_bits(folders_of, fami
 
 def test_an_unknown_scheduler_class_is_refused(family, folders_of):
     with pytest.raises(InvalidRequest, match="'MagicScheduler'"):
-        load(tiny_models.image_spec(family, scheduler={"class": "MagicScheduler"}), folders_of(family), "cpu")
+        load(spec_of(family, scheduler={"class": "MagicScheduler"}), folders_of(family), "cpu")
 
 
 def test_a_missing_part_and_an_empty_folder_are_named(family, folders_of, tmp_path):
     folders = folders_of(family)
     for missing in folders:
         with pytest.raises(WeightsError, match=f"needs the weight part '{missing}'"):
-            load(tiny_models.image_spec(family), {k: v for k, v in folders.items() if k != missing}, "cpu")
+            load(spec_of(family), {k: v for k, v in folders.items() if k != missing}, "cpu")
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        load(tiny_models.image_spec(family), dict.fromkeys(folders, tmp_path), "cpu")
+        load(spec_of(family), dict.fromkeys(folders, tmp_path), "cpu")
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones():
@@ -310,6 +330,8 @@ def test_a_request_that_the_model_cannot_serve_is_refused(engine_of, family, cha
         picture(engine_of(family), **changes)
 
 
-def test_an_undecodable_reference_is_refused_by_number(engine):
+@pytest.mark.parametrize("family", REFERRING)
+def test_an_undecodable_reference_is_refused_by_number(family, engine_of):
+    engine = engine_of(family)
     with pytest.raises(InvalidRequest, match=r"reference 2 cannot be decoded \(no known image format\)"):
         picture(engine, references=(reference(1), reference(2, image={"data": b"x"})))

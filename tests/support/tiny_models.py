@@ -36,6 +36,8 @@ from diffusers import (
     WanTransformer3DModel,
     WanVACEPipeline,
     WanVACETransformer3DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from PIL import Image
 from safetensors.torch import save_file
@@ -174,7 +176,7 @@ def image_folders(family: str, root: Path) -> dict[str, Path]:
     if family == "flux":
         adapter = save_flux_ip_adapter(root / "ip_adapter", main)
         return {"main": main, "ip_adapter": adapter, "image_encoder": adapter / "image_encoder"}
-    if family == "flux2-klein":
+    if family in ("flux2-klein", "z-image"):
         return {"main": main}
     return {"main": main, "ip_adapter": save_ip_adapter(root / "ip_adapter", main)}
 
@@ -272,9 +274,8 @@ def save_flux_ip_adapter(folder: Path, main: Path) -> Path:
     return folder
 
 
-def save_flux2_klein(folder: Path, *, distilled: bool = True) -> Path:
-    """Flux.2 [klein]: f8 VAE with 32 latent channels, Qwen3 texts (layers 9, 18 and 27 are read), three blocks."""
-    torch.manual_seed(7)
+def qwen3_text() -> tuple[Qwen3ForCausalLM, Qwen2Tokenizer]:
+    """A Qwen3 of 27 layers, 8 wide, that reads letters, and its tokenizer with a chat template."""
     text_encoder = Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=514, hidden_size=8, intermediate_size=16, num_hidden_layers=27, num_attention_heads=2,
@@ -288,6 +289,13 @@ def save_flux2_klein(folder: Path, *, distilled: bool = True) -> Path:
         "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
+    return text_encoder, tokenizer
+
+
+def save_flux2_klein(folder: Path, *, distilled: bool = True) -> Path:
+    """Flux.2 [klein]: f8 VAE with 32 latent channels, Qwen3 texts (layers 9, 18 and 27 are read), three blocks."""
+    torch.manual_seed(7)
+    text_encoder, tokenizer = qwen3_text()
     transformer = Flux2Transformer2DModel(
         in_channels=128, num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=3 * 8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
@@ -298,6 +306,23 @@ def save_flux2_klein(folder: Path, *, distilled: bool = True) -> Path:
     Flux2KleinPipeline(
         vae=picture_vae, transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True), is_distilled=distilled,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def save_z_image(folder: Path) -> Path:
+    """Z-Image: Flux's VAE with 16 latent channels, Qwen3 texts (the last layer but one is read), three blocks."""
+    # A seed whose random VAE decodes one half of a picture almost apart from the other.
+    torch.manual_seed(16)
+    text_encoder, tokenizer = qwen3_text()
+    transformer = ZImageTransformer2DModel(
+        in_channels=16, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=8,
+        axes_dims=[4, 6, 6], axes_lens=[1024, 64, 64],
+    )  # fmt: skip
+    ZImagePipeline(
+        vae=vae(latent_channels=16, shift_factor=0.1159, scaling_factor=5.0), transformer=transformer,
+        text_encoder=text_encoder, tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=False),
     ).save_pretrained(folder)  # fmt: skip
     return folder
 
@@ -397,7 +422,7 @@ def save_ltx(folder: Path) -> Path:
 
 IMAGE_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion": save_stable_diffusion, "stable-diffusion-xl": save_stable_diffusion_xl, "flux": save_flux,
-    "flux2-klein": save_flux2_klein,
+    "flux2-klein": save_flux2_klein, "z-image": save_z_image,
 }  # fmt: skip
 VIDEO_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "wan": save_wan, "wan-text": save_wan_text, "wan-vace": save_wan_vace, "ltx": save_ltx,
