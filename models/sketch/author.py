@@ -9,6 +9,7 @@ zero-shot over what the toy world has. To anything else it answers what it is, i
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import time
@@ -130,9 +131,10 @@ class _Question:
         return [found for line in self.lines if (found := re.fullmatch(pattern, line))]
 
     def scenes(self) -> list[tuple[str, str | None]]:
-        """Purpose and place of every beat to write."""
-        found = self._all(rf"\d+ ((?:{'|'.join(words.EVENTS)})(?: \+ \w+)*)(?:, (.+))?")
-        return [(one[1], one[2]) for one in found]
+        """Purpose and place of every beat to write; those of an earlier draft, which look alike, stand behind."""
+        asked = itertools.takewhile(lambda line: not line.startswith("Earlier draft:"), self.lines)
+        pattern = rf"\d+ ((?:{'|'.join(words.EVENTS)})(?: \+ \w+)*)(?:, (.+))?"
+        return [(one[1], one[2]) for line in asked if (one := re.fullmatch(pattern, line))]
 
     def says(self, pattern: str) -> bool:
         """Whether brief or feedback asks for it."""

@@ -11,7 +11,11 @@ from models.interfaces import ChatMessage, ChatRequest, Unwatched
 from models.sketch import author_words
 from models.sketch.author import SketchAuthor
 from models.spec import ChatModelSpec
+from pipelines.agents.story import StoryAnswer, story_question
+from pipelines.brief import Brief
 from pipelines.reading.sanity import unknown_words
+from pipelines.screenplay import Beat, Premise, Story
+from pipelines.timing import SceneSlot
 
 SPEC = load_model("sketch-author", ChatModelSpec)
 AUTHOR = SketchAuthor(SPEC, {}, "cpu")
@@ -61,6 +65,16 @@ def test_any_schema_is_filled():
     assert (answer["kind"], answer["count"], answer["sure"], answer["more"]) == ("a", 3, False, None)
     assert len(answer["tags"]) == 2
     assert answer["part"] == {"n": 0.0}
+
+
+def test_the_second_draft_of_a_story_has_as_many_beats_as_were_asked_for():
+    brief, premise = Brief(prompt="An ad for a steel water bottle", seed=1), Premise(entities=())
+    slots = tuple(SceneSlot(scene_number=n, purpose=p, frames=72) for n, p in enumerate(("Attention", "Action"), 1))
+    beats = tuple(Beat(purpose=slot.purpose, setting="in a studio", event="A bottle shines") for slot in slots)
+    earlier = Story(title="Dew", beats=beats, call_to_action="Buy it")
+    question = story_question(brief, premise, slots, 1, 2, "Shorter, and funnier", earlier)
+    answer = StoryAnswer.model_validate_json(ask(question.user, question.json_schema).text)
+    assert len(answer.beats) == 2
 
 
 def test_tokens_and_stops_are_kept():
