@@ -6,7 +6,7 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check fix openapi docs licences release-check serve setup setup-all packages gpu-session \
+.PHONY: help demo test check fix openapi examples docs licences release-check serve setup setup-all packages gpu-session \
   gpu-rehearsal clean
 
 help:  ## list the targets
@@ -37,6 +37,11 @@ check: setup-all  ## lint, format, types, import contract, module size (read-onl
 
 openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
 	$(BIN)/python -m serving.gateway > docs/openapi.json
+
+examples: setup-all  ## record the answers that docs/openapi.json shows, anew, from the commands of docs/api.md
+	@mkdir -p build
+	$(BIN)/python -m tests.support.api_guide > build/openapi_examples.json
+	mv build/openapi_examples.json serving/gateway/openapi_examples.json
 
 docs: setup-all  ## build the documentation site in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

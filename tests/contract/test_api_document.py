@@ -1,24 +1,19 @@
 """What is written of the API is what the server does: the committed OpenAPI document, and docs/api.md run as it is."""
 
 import json
-import os
 import re
-import sys
-from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from serving.gateway.app import described
-from serving.gateway.openapi import document_text
+from serving.gateway.openapi import ANSWERS, document_text
 from serving.gateway.problems import CODES
+from serving.gateway.requests import FORM_TYPE
 from tests.support.ad_server import SpeakingServer
-from tests.support.gateway_users import PASSWORD
-from tests.support.program import run
+from tests.support.api_guide import GUIDE, JSON_TYPE, REPOSITORY, run_guide
 
-REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"
-GUIDE = REPOSITORY / "docs" / "api.md"
-BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SAMPLE = re.compile(r'^admint_http_requests_total\{method="(\w+)",route="([^"]+)",status="2\d\d"\}', re.MULTILINE)
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -97,6 +92,39 @@ def test_every_body_is_a_schema_with_a_name_and_has_an_example(operations):
             assert media.get("example"), (operation["operationId"], media_type)
 
 
+def test_every_operation_that_answers_json_shows_an_answer(operations):
+    for operation in operations.values():
+        contents = [
+            answer["content"][JSON_TYPE]
+            for status, answer in operation["responses"].items()
+            if status[0] == "2" and JSON_TYPE in answer.get("content", {})
+        ]
+        shown = [content for content in contents if "example" in content]
+        assert shown or not contents, f"{operation['operationId']}: run `make examples`, then `make openapi`"
+
+
+def test_what_is_shown_is_what_its_schema_allows(document, operations):
+    """Bodies as they are sent, and answers as a server gave them: renamed and missing fields are seen here."""
+    for operation in operations.values():
+        shown = [operation.get("requestBody", {}).get("content", {}).get(JSON_TYPE, {})]
+        shown += [answer.get("content", {}).get(JSON_TYPE, {}) for answer in operation["responses"].values()]
+        for media in shown:
+            if "example" in media:
+                schema = {**media["schema"], "components": document["components"]}
+                mistakes = Draft202012Validator(schema).iter_errors(media["example"])
+                found = [f"{'.'.join(map(str, each.absolute_path))}: {each.message[:200]}" for each in mistakes]
+                assert not found, f"{operation['operationId']}: run `make examples`, then `make openapi`"
+        form = operation.get("requestBody", {}).get("content", {}).get(FORM_TYPE)
+        if form is not None:
+            fields = document["components"]["schemas"][form["schema"]["$ref"].rpartition("/")[2]]["properties"]
+            assert form["example"].keys() <= fields.keys(), operation["operationId"]
+
+
+def test_no_secret_of_a_server_is_in_the_examples():
+    text = ANSWERS.read_text()
+    assert not re.findall(r"eyJ[\w-]{12,}\.|admint_[\w-]{12,}", text)
+
+
 def test_what_streams_and_sockets_carry_is_told_apart_by_its_type(document):
     schemas = document["components"]["schemas"]
     kinds = schemas["SessionMessage"]["discriminator"]["mapping"]
@@ -139,18 +167,9 @@ def test_the_guide_lists_every_error_code_with_its_status():
 
 
 def test_the_guides_commands_run_and_leave_no_operation_out(operations, tmp_path, tmp_path_factory):
-    script = ["set -euo pipefail"]
-    for number, (language, code) in enumerate(BLOCK.findall(GUIDE.read_text()), start=1):
-        script.append(f"echo; echo 'block {number}:' >&2")
-        script.append(code if language == "bash" else f"export SESSION\npython3 - <<'END'\n{code}END")
-    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
     with SpeakingServer(tmp_path_factory.mktemp("server")) as server:
         server.call(server.backend.warm_up())
-        variables = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
-            "ADMINT": server.url, "ADMINT_KEY": server.key, "ADMINT_USERNAME": "admin", "ADMINT_PASSWORD": PASSWORD,
-        }  # fmt: skip
-        ran = run(["bash", "-c", "\n".join(script)], cwd=tmp_path, env=variables)
+        ran = run_guide(server, tmp_path)
         assert ran.returncode == 0, f"{ran.stderr[-2000:]}\n{ran.stdout[-2000:]}"
         served = set(SAMPLE.findall(server.http.get("/metrics").text))
     missing = sorted(set(operations) - served)

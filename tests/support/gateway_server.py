@@ -158,11 +158,11 @@ class Server:
 @contextmanager
 def serve(
     folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
-    scorer=None, port=0, database_url=None,
+    scorer=None, port=0, database_url=None, around=None,
 ):  # fmt: skip
     """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own.
 
-    Its store is a SQLite file in `folder`, or another database.
+    Its store is a SQLite file in `folder`, or another database. `around` puts an application around the gateway's.
     """
     studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
     backend = LocalBackend(
@@ -172,7 +172,7 @@ def serve(
     box: dict[str, Any] = {}
     thread = threading.Thread(
         target=lambda: uvloop.run(  # as in Ray's replicas
-            _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box)
+            _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box, around)
         ),
         daemon=True,
     )
@@ -202,7 +202,7 @@ class _Uvicorn(uvicorn.Server):
         self._event.set()
 
 
-async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box):
+async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box, around):
     opened = await open_store(url, folder / "artifacts", quota, lease_seconds=30.0)
     worker = ServerWorker(PROFILE, opened, lambda *names: _models(backend, *names), 2) if working else None
     auth = auth_on(opened.database, login_limits)
@@ -210,15 +210,16 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
     services = services_over(
         opened, backend, worker or SilentNotifier(), auth=auth,
         plan_ad=AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps),
-        manifest=lambda: _described(image, _first(backend, "video")).manifest,
-        plan_clip=ProfileClipPlanner(lambda video: _described(image, backend.specs[video])),
+        manifest=lambda: _described(backend, image, _first(backend, "video")).manifest,
+        plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
         keyframe_model=image.name, limits=limits,
     )  # fmt: skip
     # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    server = _Uvicorn(uvicorn.Config(create_app(services), log_config=None, timeout_graceful_shutdown=5), started)
+    app = (around or (lambda app: app))(create_app(services))
+    server = _Uvicorn(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5), started)
     box.update(
         url=f"http://127.0.0.1:{listener.getsockname()[1]}",
         services=services,
@@ -239,12 +240,12 @@ def _first(backend, kind):
     return next(spec for spec in (*backend.specs.values(), *SPECS) if spec.kind == kind)
 
 
-def _described(image, video):
-    specs = {"chat": CHAT, "image": image, "video": video}
+def _described(backend, image, video):
+    specs = {"chat": _first(backend, "chat"), "image": image, "video": video}
     models = {kind: {**spec.model_dump(mode="json"), "fingerprint": kind} for kind, spec in specs.items()}
     manifest = {"profile": "test", "fps": PROFILE.fps, "models": models, "notes": []}
     return ModelSet(**specs, fingerprints={kind: kind for kind in specs}, manifest=manifest, notes=())
 
 
 def _models(backend, chat, image, video):
-    return LocalModels(backend, _described(backend.specs[image], backend.specs[video]))
+    return LocalModels(backend, _described(backend, backend.specs[image], backend.specs[video]))
