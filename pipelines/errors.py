@@ -6,12 +6,15 @@ PipelineError
 │   ├── OutOfDomain     the models cannot draw what the brief asks for; change it, the profile, or go on anyway
 │   └── Unstorable      a text or number that no database holds; take it out
 ├── NotFound            no such generation, step or artifact for this owner
+├── Gone                what an earlier request of this name made was deleted since; nothing is made anew
 ├── QuotaExceeded       the owner has as much as they may; wait for a generation to end, or delete something
+├── TooManyWaiting      as many generations of all owners wait as may; try again after `retry_after` seconds
 ├── TooManyAttempts     too many failed logins; try again after `retry_after` seconds
 ├── KeyReused           the name of an earlier request came with another body; choose a new one
 ├── Busy                another process runs this generation; wait for it or stop it
 ├── AgentFailed         an agent never gave a valid answer; retry, or use another model
 ├── StepFailed          a step failed; the generation stops there and can be resumed
+├── DamagedArtifact     a stored file is not what was stored; make or send it again, which repairs it
 └── StorageFailed       the disk or database refused (full, not writable); free it and resume
     ├── DatabaseAway    nobody answers there now; ask again a little later, nothing is broken
     └── LeaseLost       another worker took over; this one publishes nothing
@@ -70,20 +73,42 @@ class NotFound(PipelineError):
     """No such generation or artifact, or it belongs to someone else: the answer is the same."""
 
 
-class QuotaExceeded(PipelineError):
-    """The owner has as many generations in progress, or as many bytes stored, as one user may have."""
+class Gone(PipelineError):
+    """What an earlier request of this name made was deleted since: sent again, it makes nothing anew."""
 
-    def __init__(self, quota: Literal["generations", "bytes"], used: int, limit: int) -> None:
+
+QuotaName = Literal["generations", "stored_generations", "bytes"]
+
+
+class QuotaExceeded(PipelineError):
+    """The owner has as many generations in progress, generations in all, or bytes stored, as one user may have."""
+
+    def __init__(self, quota: QuotaName, used: int, limit: int) -> None:
         """`used`: what there is now, of `limit`."""
         super().__init__(quota, used, limit)
-        self.quota: Literal["generations", "bytes"] = quota
+        self.quota: QuotaName = quota
         self.used = used
         self.limit = limit
 
     def __str__(self) -> str:
         if self.quota == "generations":
             return f"{self.used} of your generations wait or run, of {self.limit}: wait for one to end, or cancel one"
-        return f"you have {self.used} bytes stored, of {self.limit}: delete generations you no longer need"
+        if self.quota == "stored_generations":
+            return f"you have {self.used} generations, of {self.limit}, ended ones included: delete some"
+        return f"you have {self.used} bytes stored, of {self.limit}: delete generations or single files"
+
+
+class TooManyWaiting(PipelineError):
+    """As many generations of all owners wait for a worker as may, and this owner has their share of them."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        """`waiting`: generations of all owners; `retry_after` in seconds."""
+        super().__init__(waiting, retry_after)
+        self.waiting = waiting
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.waiting} generations wait already: try again later"
 
 
 class TooManyAttempts(PipelineError):
@@ -112,6 +137,10 @@ class AgentFailed(PipelineError):
 
 class StepFailed(PipelineError):
     """A step failed for good. The message names the step and the cause; finished steps are kept."""
+
+
+class DamagedArtifact(PipelineError):
+    """A stored file is not what was stored: its disk lost or changed bytes. Putting the same bytes again repairs it."""
 
 
 class StorageFailed(PipelineError):

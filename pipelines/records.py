@@ -94,6 +94,8 @@ class Generation(Plain):
     """The generation that this one is an edited version of."""
     created_at: datetime
     completed_at: datetime | None
+    step_seconds: float = 0.0
+    """How long its finished steps ran, each time that they ran."""
 
 
 class Lease(Plain):

@@ -1,7 +1,7 @@
 """The tables of users and of what they prove themselves with: logins, refresh tokens, API keys, tickets; failed logins.
 
-Secrets are stored as hashes only. `generations.user_id` has no foreign key to `users`: the command line's own runs
-belong to nobody's account.
+Secrets are stored as hashes only. A row of `users` whose password hash is empty is no account: it stands for an owner
+that cannot log in, such as the command line of this machine, so that everything stored has an owner in this table.
 """
 
 from __future__ import annotations

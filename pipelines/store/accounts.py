@@ -19,6 +19,8 @@ from pipelines.store.transaction import lock_owner, now
 
 MAX_KEYS = 50
 """API keys of one user that are not revoked."""
+_ACCOUNT = users.c.password_hash != ""
+"""Who can log in; the other rows are owners without an account (`transaction.ensure_owner`)."""
 _KEY_HOLDER = (  # asked for every request: building the statement each time took three times as long as asking
     select(users, api_keys.c.name, api_keys.c.scopes, api_keys.c.created_at.label("key_created_at"))
     .join(api_keys, api_keys.c.user_id == users.c.id)
@@ -56,7 +58,7 @@ class Accounts:
 
     @transaction
     def _insert_first(self, connection: Connection, username: str, password_hash: str, role: Role) -> User | None:
-        if connection.scalar(select(func.count()).select_from(users)):
+        if connection.scalar(select(func.count()).select_from(users).where(_ACCOUNT)):
             return None
         return _insert(connection, username, password_hash, role)
 
@@ -69,11 +71,11 @@ class Accounts:
 
     async def users(self) -> tuple[User, ...]:
         """All users, by name."""
-        return tuple(user_of(row) for row in await self._database.fetch(select(users).order_by(users.c.username)))
+        return tuple(user_of(row) for row in await self._database.fetch(select(users).where(_ACCOUNT).order_by(users.c.username)))
 
     async def password_of(self, username: str) -> tuple[User, str] | None:
         """The user, also a disabled one, and the hash of their password; None when there is no such user."""
-        row = await self._database.fetch_first(select(users).where(users.c.username == username))
+        row = await self._database.fetch_first(select(users).where(users.c.username == username, _ACCOUNT))
         return None if row is None else (user_of(row), row.password_hash)
 
     async def set_disabled(self, username: str, disabled: bool) -> None:

@@ -16,24 +16,30 @@ from pipelines.errors import NotFound
 from pipelines.records import Generation, Keys, NewEvent, Take
 from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
+from pipelines.store.ownership import IN_PROGRESS, Quota, admit_bytes, admit_start
 from pipelines.store.request_keys import known_request, note_request
 from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
 from pipelines.store.transaction import (
     append_events,
     generation_of,
+    grow,
     insert_artifacts,
     insert_messages,
+    lock_owner,
     locked,
     point,
     retire_metrics,
+    stored_size,
 )
 
 
 class DirectionStore:
     """Decisions of owners, and the takes that they are about."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quota: Quota | None = None) -> None:
+        """`quota` of each owner; None: no bound."""
         self._database = database
+        self._quota = quota
 
     async def decide(
         self,
@@ -47,7 +53,7 @@ class DirectionStore:
         """Write what `decide` answers, whole or not at all; what it raises changes nothing. The row as it is then.
 
         `step` names the decision in the log of messages; with `once`, nothing happens when it stands there already,
-        nor for a request that had one of `keys` before. Raises NotFound, KeyReused.
+        nor for a request that had one of `keys` before. Raises NotFound, KeyReused, QuotaExceeded.
         """
         try:
             return await self._decide(user_id, generation_id, decide, step, once, keys)
@@ -65,6 +71,8 @@ class DirectionStore:
         once: bool,
         keys: Keys,
     ) -> Generation:
+        if self._quota is not None:
+            lock_owner(connection, user_id)  # before the row, as everywhere
         row = locked(connection, generation_id, user_id)
         if known_request(connection, user_id, keys) is not None:
             return generation_of(row)
@@ -73,10 +81,23 @@ class DirectionStore:
         note_request(connection, user_id, keys, generation_id=generation_id)
         situation = Situation(generation_of(row), _outputs(connection, generation_id))
         decision = decide(situation)
+        self._admit(connection, situation.generation, decision)
         _write(connection, situation, decision, step)
         if events := _log(decision):
             append_events(connection, row, events)
         return generation_of(locked(connection, generation_id))
+
+    def _admit(self, connection: Connection, generation: Generation, decision: Decision) -> None:
+        """Raises QuotaExceeded when what the owner sends, or one more generation at work, is too much.
+
+        An approval sends nothing: it is never refused.
+        """
+        if decision.continues_at is not None and generation.status not in IN_PROGRESS:
+            admit_start(connection, generation.user_id, self._quota)
+        sent = sum(file.size for file in decision.artifacts)
+        sent += sum(stored_size(message.content) for message in decision.messages)
+        if sent:
+            admit_bytes(connection, generation.user_id, sent, self._quota)
 
     async def take(self, user_id: str, generation_id: str, take_id: str) -> tuple[Take, Json]:
         """A take and the output of the step that made it. Raises NotFound."""
@@ -154,6 +175,8 @@ def _outputs(connection: Connection, generation_id: str) -> dict[Any, Any]:
 def _write(connection: Connection, situation: Situation, decision: Decision, step: str) -> None:
     generation = situation.generation
     values: Json = {"direction": decision.direction.model_dump(mode="json")}
+    before = stored_size(generation.direction.model_dump(mode="json"))
+    grow(connection, generation.id, stored_size(values["direction"]) - before)
     if decision.continues_at is not None:
         values |= {
             "status": "pending",

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    and_,
     bindparam,
     delete,
     func,
@@ -44,6 +43,8 @@ from pipelines.steps import Json, Message, Step, StepOutput
 from pipelines.store.database import Database, transaction
 from pipelines.store.fault_points import fault_point
 from pipelines.store.ownership import Quota, admit_generation
+from pipelines.store.queue import NEXT, POSITION, abandoned
+from pipelines.store.request_keys import let_go
 from pipelines.store.tables import (
     checkpoints,
     currents,
@@ -59,6 +60,7 @@ from pipelines.store.transaction import (
     check_parent,
     fenced,
     generation_of,
+    grow,
     insert_artifacts,
     insert_generation,
     insert_messages,
@@ -69,28 +71,22 @@ from pipelines.store.transaction import (
     make_metrics_current,
     now,
     point,
+    stored_size,
 )
 
 LOST_WORKERS = 5
 """Workers that a generation may lose in a row without finishing a step; then it is what kills them."""
 LEASE_SECONDS = 30.0
 """A lease lives this long without renewal, unless a store has another time; the engine renews every third of it."""
+CLOCK_SECONDS = 5.0
+"""So much may a clock be set back without anyone taking a lease for one of another time."""
+_CANCELLED = NewEvent(kind="generation_cancelled", message="cancelled on request; no worker had it")
 
 
 _ONE = select(generations).where(
     generations.c.id == bindparam("generation_id"), generations.c.user_id == bindparam("user_id")
 )
 _WAITING = select(func.count()).select_from(generations).where(generations.c.status == "pending")
-_THIS = generations.alias("this")
-_POSITION = (
-    select(func.count())
-    .select_from(
-        _THIS.join(
-            generations, tuple_(generations.c.created_at, generations.c.id) <= tuple_(_THIS.c.created_at, _THIS.c.id)
-        )
-    )
-    .where(_THIS.c.id == bindparam("generation_id"), _THIS.c.status == "pending", generations.c.status == "pending")
-)
 
 
 class GenerationStore:
@@ -120,7 +116,7 @@ class GenerationStore:
         Raises QuotaExceeded, NotFound for an unknown parent.
         """
         check_parent(connection, user_id, parent_generation_id)
-        admit_generation(connection, user_id, self._quota)
+        admit_generation(connection, user_id, self._quota, stored_size(brief.prompt, given))
         return insert_generation(connection, user_id, brief, recipe, given, manifest, parent_generation_id)
 
     async def get(self, user_id: str, generation_id: str) -> Generation:
@@ -157,22 +153,23 @@ class GenerationStore:
 
     @transaction
     def cancel(self, connection: Connection, user_id: str, generation_id: str) -> Generation:
-        """Cancel at once what waits; ask the worker of what runs. A finished generation stays as it is.
+        """Cancel at once what waits, and what no living worker has; ask the worker of what runs.
 
-        Raises NotFound.
+        A finished generation stays as it is. Raises NotFound.
         """
         row = locked(connection, generation_id, user_id)
         values: Json = {}
-        if row.status in ("pending", "awaiting_approval"):
+        if row.status == "processing" and not self._holds(row, lease_time(connection)):
+            _end(connection, row, "cancelled", _CANCELLED, None)
+        elif row.status in ("pending", "awaiting_approval"):
             append_events(
                 connection, row, (NewEvent(kind="generation_cancelled", message="cancelled while it waited"),)
             )
             values = {"status": "cancelled", "completed_at": now()}
         elif row.status == "processing":
             values = {"cancellation_requested": True}
-        if not values:
-            return generation_of(row)
-        connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
+        if values:
+            connection.execute(update(generations).where(generations.c.id == generation_id).values(**values))
         return generation_of(locked(connection, generation_id))
 
     @transaction
@@ -180,6 +177,7 @@ class GenerationStore:
         """Forget a generation and everything recorded for it. Raises NotFound, Busy while it runs."""
         if locked(connection, generation_id, user_id).status == "processing":
             raise Busy(f"generation {generation_id!r} is running: cancel it first")
+        let_go(connection, generation_id=generation_id)
         connection.execute(delete(generations).where(generations.c.id == generation_id))
 
     # --- the queue ---
@@ -190,24 +188,23 @@ class GenerationStore:
 
     async def queue_position(self, generation_id: str) -> int | None:
         """Place in the queue, 1 for the next to be claimed; None when the generation does not wait."""
-        return int((await self._database.fetch(_POSITION, generation_id=generation_id))[0][0]) or None
+        row = await self._database.fetch_first(POSITION, generation_id=generation_id)
+        return None if row is None else int(row.position)
 
     @transaction
     def claim_next(self, connection: Connection, owner: str) -> tuple[Lease, Generation] | None:
-        """Take the lease of the generation that waits longest, or whose worker died; None when there is none.
+        """Take the lease of a generation whose worker died, or whose turn it is (`queue`); None when there is none.
 
-        One that lost LOST_WORKERS in a row ends as failed instead: it would take down every worker there is.
+        One that lost LOST_WORKERS in a row ends as failed instead: it would take down every worker there is. One whose
+        owner asked to stop it when its worker died ends as cancelled.
         """
-        over = generations.c.lease_expires_at < lease_time(connection)
-        query = (
-            select(generations)
-            .where(or_(generations.c.status == "pending", and_(generations.c.status == "processing", over)))
-            .order_by(generations.c.created_at, generations.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        while (row := connection.execute(query).first()) is not None:
-            lost = row.lost_workers + 1 if row.status == "processing" else 0
+        time = lease_time(connection)
+        self._shorten_leases(connection, time)
+        while (row := connection.execute(abandoned(generations.c.lease_expires_at < time)).first()) is not None:
+            lost = row.lost_workers + 1
+            if row.cancellation_requested:
+                _end(connection, row, "cancelled", _CANCELLED, None)
+                continue
             if lost < LOST_WORKERS:
                 return self._take(connection, row, owner, lost), generation_of(row)
             where = f"at {row.current_step!r}" if row.current_step else "before its first step"
@@ -219,7 +216,8 @@ class GenerationStore:
                 NewEvent(kind="generation_failed", message=message, severity="error"),
                 message,
             )
-        return None
+        waiting = connection.execute(NEXT).first()
+        return None if waiting is None else (self._take(connection, waiting, owner, 0), generation_of(waiting))
 
     async def cancels_requested(self, generation_ids: Sequence[str]) -> tuple[str, ...]:
         """The ids among `generation_ids` whose owner asked to stop them."""
@@ -245,8 +243,7 @@ class GenerationStore:
         Raises Busy while another owner's lease is alive, NotFound.
         """
         row = locked(connection, generation_id)
-        expires: datetime | None = row.lease_expires_at
-        if expires is not None and not take_over and expires > lease_time(connection):
+        if not take_over and self._holds(row, lease_time(connection)):
             raise Busy(f"generation {generation_id!r} is run by {row.lease_owner!r}: wait for it, or stop it")
         return self._take(connection, row, owner, 0)
 
@@ -260,6 +257,7 @@ class GenerationStore:
                 lost_workers=lost_workers,
                 lease_owner=owner,
                 lease_expires_at=self._lease_end(connection),
+                claimed_at=now(),
                 status="processing",
                 error_message=None,
                 completed_at=None,
@@ -280,6 +278,24 @@ class GenerationStore:
 
     def _lease_end(self, connection: Connection) -> datetime:
         return lease_time(connection) + timedelta(seconds=self.lease_seconds)
+
+    def _holds(self, row: Row[Any], time: datetime) -> bool:
+        """Whether somebody holds the row's lease at `time`. One that ends later than any lease given now could has a
+        holder who did not renew it since the clock was set back: nobody, or one whom its fence will stop.
+        """
+        expires: datetime | None = row.lease_expires_at
+        return expires is not None and time < expires <= time + timedelta(seconds=self.lease_seconds + CLOCK_SECONDS)
+
+    def _shorten_leases(self, connection: Connection, time: datetime) -> None:
+        """Let no lease end later than one given now, whatever the clock said then: it may have been set back since.
+
+        A living worker renews it long before; a dead one's generation waits no longer than for any other.
+        """
+        latest = time + timedelta(seconds=self.lease_seconds)
+        far = select(generations.c.id).where(generations.c.status == "processing", generations.c.lease_expires_at > latest)
+        late = list(connection.execute(far.with_for_update(skip_locked=True)).scalars())
+        if late:
+            connection.execute(update(generations).where(generations.c.id.in_(late)).values(lease_expires_at=latest))
 
     @transaction
     def end(
@@ -328,6 +344,7 @@ class GenerationStore:
             )
         )
         insert_artifacts(connection, lease.generation_id, output.artifacts)
+        grow(connection, lease.generation_id, stored_size(output.value), seconds)
         fault_point("in_transaction")
         for take, take_id in zip(output.takes, insert_takes(connection, lease, step, output), strict=True):
             point(connection, lease.generation_id, take.kind, take.scene_number, take_id)
@@ -369,7 +386,9 @@ class GenerationStore:
         """Keep what `stage` made (JSON), in place of what it made before. Raises LeaseLost."""
         row = fenced(connection, lease)
         where = (stage_outputs.c.generation_id == lease.generation_id, stage_outputs.c.stage == stage)
+        before = connection.execute(select(stage_outputs.c.value).where(*where)).first()
         connection.execute(delete(stage_outputs).where(*where))
+        grow(connection, lease.generation_id, stored_size(output) - (stored_size(before.value) if before else 0))
         connection.execute(
             insert(stage_outputs).values(generation_id=lease.generation_id, stage=stage, value=output, created_at=now())
         )

@@ -16,9 +16,17 @@ from pipelines.errors import DecisionRefused, NotFound
 from pipelines.records import ComparisonType, Group, Keys, NewGeneration
 from pipelines.store.database import Database, transaction
 from pipelines.store.ownership import Quota, admit_generation
+from pipelines.store.queue import QueueLimit, admit_waiting
 from pipelines.store.request_keys import known_request, made_by, named, note_request, request_keys
 from pipelines.store.tables import generation_groups, generations
-from pipelines.store.transaction import check_parent, insert_artifacts, insert_generation, now
+from pipelines.store.transaction import (
+    check_parent,
+    ensure_owner,
+    insert_artifacts,
+    insert_generation,
+    now,
+    stored_size,
+)
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,18 @@ class Accepted:
 class Intake:
     """Takes in new generations, each request once."""
 
-    def __init__(self, database: Database, quota: Quota | None = None) -> None:
-        """`quota` of each owner; None: no bound."""
+    def __init__(
+        self, database: Database, quota: Quota | None = None, queue_limit: QueueLimit | None = None
+    ) -> None:
+        """`quota` of each owner, `queue_limit` of all; None: no bound."""
         self._database = database
         self._quota = quota
+        self._queue_limit = queue_limit
 
     async def generation(self, user_id: str, new: NewGeneration, keys: Keys = ()) -> Accepted:
         """A new row that waits for a worker, or the one that an earlier request with one of `keys` made.
 
-        Raises QuotaExceeded, KeyReused, NotFound for an unknown parent.
+        Raises QuotaExceeded, TooManyWaiting, KeyReused, Gone, NotFound for an unknown parent.
         """
         try:
             return await self._generation(user_id, new, keys)
@@ -50,14 +61,14 @@ class Intake:
     async def group(
         self, user_id: str, comparison_type: ComparisonType, new: tuple[NewGeneration, ...], keys: Keys = ()
     ) -> Accepted:
-        """A group of waiting generations, all of them or none. Raises QuotaExceeded, KeyReused."""
+        """A group of waiting generations, all of them or none. Raises as `generation`."""
         try:
             return await self._group(user_id, comparison_type, new, keys)
         except IntegrityError:
             return await self._group(user_id, comparison_type, new, keys)
 
     async def known(self, user_id: str, keys: Keys) -> str | None:
-        """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else."""
+        """What an earlier request with one of `keys` made. Raises KeyReused when it asked for something else, Gone."""
         return made_by(await self._database.fetch(named(user_id, keys)), keys) if keys else None
 
     async def find(self, user_id: str, name: str) -> str:
@@ -91,6 +102,7 @@ class Intake:
         known = known_request(connection, user_id, keys)
         if known is not None:
             return Accepted(known, repeated=True)
+        ensure_owner(connection, user_id)
         group_id = str(uuid.uuid4())
         connection.execute(
             insert(generation_groups).values(
@@ -103,7 +115,9 @@ class Intake:
         return Accepted(group_id, repeated=False)
 
     def _insert(self, connection: Connection, user_id: str, new: NewGeneration, group_id: str | None) -> str:
-        admit_generation(connection, user_id, self._quota)
+        size = stored_size(new.brief.prompt, new.given) + sum(file.size for file in new.artifacts)
+        admit_generation(connection, user_id, self._quota, size)
+        admit_waiting(connection, user_id, self._queue_limit)
         check_parent(connection, user_id, new.parent_generation_id)
         generation_id = insert_generation(
             connection,

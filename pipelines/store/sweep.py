@@ -14,8 +14,9 @@ from typing import Protocol
 
 from sqlalchemy import CompoundSelect, Connection, delete, select, union, update
 
-from pipelines.errors import StorageFailed
+from pipelines.errors import Busy, NotFound, StorageFailed
 from pipelines.store.database import Database, transaction
+from pipelines.store.request_keys import forget_gone, let_go
 from pipelines.store.tables import artifacts, generation_groups, generations, owned_artifacts
 from pipelines.store.transaction import locked
 
@@ -41,10 +42,41 @@ class Disposal:
         row = locked(connection, generation_id, user_id)
         query = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
         hashes = frozenset(connection.execute(query).scalars())
+        let_go(connection, generation_id=generation_id)
         connection.execute(delete(generations).where(generations.c.id == generation_id))
         if row.generation_group_id is not None:
             _leave_group(connection, row.generation_group_id, generation_id)
         return hashes - frozenset(connection.execute(_named(hashes)).scalars())
+
+    @transaction
+    def forget_file(self, connection: Connection, user_id: str, sha256: str) -> bool:
+        """Delete a file that the user made or sent in a single call; whether no row of any owner names it any more.
+
+        Raises NotFound, also for someone else's; Busy while one of the user's generations has it.
+        """
+        mine = (owned_artifacts.c.user_id == user_id, owned_artifacts.c.sha256 == sha256)
+        deleted = connection.execute(delete(owned_artifacts).where(*mine)).rowcount
+        of_generation = (
+            select(generations.c.id)
+            .join(artifacts, artifacts.c.generation_id == generations.c.id)
+            .where(generations.c.user_id == user_id, artifacts.c.sha256 == sha256)
+        )
+        if not deleted and (found := connection.scalar(of_generation.limit(1))) is not None:
+            raise Busy(f"artifact {sha256!r} is part of generation {found!r}: delete that")
+        if not deleted:
+            raise NotFound(f"no artifact {sha256!r}")
+        return not connection.execute(_named({sha256})).scalars().all()
+
+    @transaction
+    def expire(self, connection: Connection, before: datetime) -> int:
+        """Forget files of single calls that were made or sent before `before`; how many. The sweep takes the bytes."""
+        old = owned_artifacts.c.created_at < before
+        return connection.execute(delete(owned_artifacts).where(old)).rowcount
+
+    @transaction
+    def forget_requests(self, connection: Connection) -> None:
+        """Forget the names of requests whose results were deleted long enough ago."""
+        forget_gone(connection)
 
     async def named(self, hashes: Collection[str]) -> frozenset[str]:
         """The hashes among `hashes` that some row names."""
@@ -63,6 +95,7 @@ def _leave_group(connection: Connection, group_id: str, generation_id: str) -> N
     connection.execute(select(generation_groups.c.id).where(generation_groups.c.id == group_id).with_for_update())
     members = select(generations.c.id).where(generations.c.generation_group_id == group_id).limit(1)
     if connection.execute(members).first() is None:
+        let_go(connection, generation_group_id=group_id)
         connection.execute(delete(generation_groups).where(generation_groups.c.id == group_id))
         return
     lost = (generation_groups.c.id == group_id, generation_groups.c.winner_generation_id == generation_id)

@@ -18,7 +18,10 @@ columns is no column; `serving/gateway/generations/views.py` shows it under the 
     llm_specification, scene_plan                                            of `stage_outputs` (story, scenes)
     llm_conversation_history                                                 the rows of `messages`
     generation_time_seconds                                                  `completed_at` less `created_at`
-    cost                                                                     always null: the models run here
+    cost                                                                     seconds of its steps, at the price in
+                                                                             `manifest`; null where none was set
+
+For reports in SQL the view `generation_contract` (migration 0012) shows all of them as columns.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Any, get_args
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -74,6 +78,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return aware
 
 
+def owner_id(primary_key: bool = False, index: bool = False) -> Column[str]:
+    """The column that names an owner: an account, or a row of `users` that nobody can log in as (`ensure_owner`)."""
+    return Column(
+        "user_id", String(36), ForeignKey("users.id"), nullable=False, primary_key=primary_key, index=index
+    )
+
+
 def _generation_id() -> Column[str]:
     return Column("generation_id", String(36), ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True)
 
@@ -82,7 +93,7 @@ generation_groups = Table(
     "generation_groups",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("user_id", String(36), nullable=False, index=True),
+    owner_id(index=True),
     Column("comparison_type", String(16), nullable=False),
     Column("winner_generation_id", String(36)),
     Column("created_at", UtcDateTime, nullable=False),
@@ -95,7 +106,7 @@ generations = Table(
     "generations",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("user_id", String(36), nullable=False),
+    owner_id(),
     Column("brief", JSON, nullable=False),
     Column("recipe", JSON, nullable=False),
     Column("given", JSON, nullable=False),
@@ -114,12 +125,16 @@ generations = Table(
     Column("fence", Integer, nullable=False),
     Column("lost_workers", Integer, nullable=False, server_default="0"),  # in a row, since a step was finished
     Column("last_seq", Integer, nullable=False),
+    Column("row_bytes", BigInteger, nullable=False, server_default="0"),  # of this row and of all that belong to it
+    Column("step_seconds", Float, nullable=False, server_default="0"),  # that its finished steps ran
+    Column("claimed_at", UtcDateTime),  # when a worker took it last
     Column("generation_group_id", String(36), ForeignKey("generation_groups.id", ondelete="SET NULL"), index=True),
     Column("parent_generation_id", String(36), ForeignKey("generations.id", ondelete="SET NULL")),
     CheckConstraint(f"status in ({_statuses})", name="status"),
     CheckConstraint("progress between 0 and 100", name="progress"),
     Index("ix_generations_status_created_at_id", "status", "created_at", "id"),  # the queue
     Index("ix_generations_user_id_created_at_id", "user_id", "created_at", "id"),  # an owner's list
+    Index("ix_generations_user_id_claimed_at", "user_id", "claimed_at"),  # whose turn it is
 )
 
 checkpoints = Table(
@@ -154,7 +169,7 @@ artifacts = Table(
 owned_artifacts = Table(
     "owned_artifacts",
     metadata,
-    Column("user_id", String(36), primary_key=True),
+    owner_id(primary_key=True),
     Column("sha256", String(64), primary_key=True),
     Column("media_type", String(100), nullable=False),
     Column("size", Integer, nullable=False),

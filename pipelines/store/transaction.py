@@ -17,8 +17,13 @@ from pipelines.errors import LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.records import Generation, Lease, NewEvent, QualityMetric
 from pipelines.steps import Json, Message, Step, StepOutput, StoredArtifact, TakeKind
+from pipelines.store.account_tables import users
 from pipelines.store.tables import artifacts, currents, events, generations, messages, quality_metrics, takes
+from pipelines.store.values import serialised
 from quality.score import Score
+
+ROW_BYTES = 100
+"""Bytes that a row takes beside its texts: its keys, its numbers, its places in the indexes."""
 
 
 def now() -> datetime:
@@ -37,6 +42,31 @@ def generation_of(row: Row[Any]) -> Generation:
     return Generation(**{name: getattr(row, name) for name in Generation.model_fields})
 
 
+def stored_size(*values: Any) -> int:
+    """Bytes that texts and JSON values take in a row of the database."""
+    texts = [value if isinstance(value, str) else serialised(value) for value in values]
+    return ROW_BYTES + sum(len(text.encode(errors="replace")) for text in texts)
+
+
+def grow(connection: Connection, generation_id: str, size: int, seconds: float = 0.0) -> None:
+    """Count `size` bytes more (or less) of rows that belong to a generation, and `seconds` that a step of it ran."""
+    grown = {"row_bytes": generations.c.row_bytes + size, "step_seconds": generations.c.step_seconds + seconds}
+    connection.execute(update(generations).where(generations.c.id == generation_id).values(**grown))
+
+
+def ensure_owner(connection: Connection, user_id: str) -> None:
+    """Let there be a row of `users` for whoever stores something: for the command line and for rows of older versions
+    it is one without a password, which nobody can log in as.
+    """
+    known = select(users.c.id).where(users.c.id == user_id)
+    if connection.scalar(known) is not None:
+        return
+    lock_owner(connection, user_id)
+    if connection.scalar(known) is None:
+        nobody = {"password_hash": "", "role": "user", "disabled": True, "created_at": now()}
+        connection.execute(insert(users).values(id=user_id, username=f"owner:{user_id}", **nobody))
+
+
 def insert_generation(
     connection: Connection,
     user_id: str,
@@ -48,17 +78,22 @@ def insert_generation(
     generation_group_id: str | None = None,
 ) -> str:
     """A new row that waits for a worker; returns its id."""
+    ensure_owner(connection, user_id)
     generation_id = str(uuid.uuid4())
+    texts = {
+        "brief": brief.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "given": given,
+        "manifest": manifest,
+        "direction": {},
+    }
     connection.execute(
         insert(generations),
         {
             "id": generation_id,
             "user_id": user_id,
-            "brief": brief.model_dump(mode="json"),
-            "recipe": recipe.model_dump(mode="json"),
-            "given": given,
-            "manifest": manifest,
-            "direction": {},
+            **texts,
+            "row_bytes": stored_size(*texts.values()),
             "status": "pending",
             "progress": 0,
             "cancellation_requested": False,
@@ -115,7 +150,8 @@ def append_events(connection: Connection, row: Row[Any], new: Sequence[NewEvent]
         for index, event in enumerate(new, start=1)
     ]
     connection.execute(insert(events), rows)
-    values: Json = {"last_seq": row.last_seq + len(new)}
+    size = sum(stored_size(event.message, event.data) for event in new)
+    values: Json = {"last_seq": row.last_seq + len(new), "row_bytes": generations.c.row_bytes + size}
     percents = [event.data["progress"] for event in new if "progress" in event.data]
     if percents:
         values["progress"] = percents[-1]
@@ -150,6 +186,7 @@ def insert_takes(connection: Connection, lease: Lease, step: Step, output: StepO
     ]
     if rows:
         connection.execute(insert(takes), rows)
+        grow(connection, lease.generation_id, sum(stored_size(take.provenance) for take in output.takes))
     return ids
 
 
@@ -176,6 +213,7 @@ def insert_messages(connection: Connection, generation_id: str, step: str, new: 
     rows = [{"generation_id": generation_id, "step": step, **message.model_dump()} for message in new]
     if rows:
         connection.execute(insert(messages), rows)
+        grow(connection, generation_id, sum(stored_size(message.content) for message in new))
 
 
 def insert_metrics(connection: Connection, generation_id: str, step: Step, scores: Sequence[Score]) -> None:
@@ -216,11 +254,16 @@ def _metric_row(generation_id: str, step: Step, score: Score) -> dict[str, Any]:
 def lock_owner(connection: Connection, user_id: str) -> None:
     """Lock everything of one owner until the transaction ends. SQLite has one writer as it is.
 
-    No row of the owner's is locked, because an owner may have none: `generations.user_id` refers to no table. Take it
-    before any row lock, or two transactions can wait for each other.
+    No row is locked: logins and keys change the owner's, and would wait. Take it before any row lock, or two
+    transactions can wait for each other.
     """
+    lock_name(connection, user_id)
+
+
+def lock_name(connection: Connection, name: str) -> None:
+    """Lock a name until the transaction ends, on a database with several writers."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(user_id, 0))))
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def delete_stale(key: Column[Any], where: ColumnElement[bool]) -> Delete:

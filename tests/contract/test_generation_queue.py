@@ -1,11 +1,11 @@
 """The queue of the generation store: who is next, who waits where, what a cancel does."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from pipelines.errors import Busy, NotFound
+from pipelines.errors import Busy, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.records import NewEvent
 from pipelines.steps import Step, StepOutput
@@ -72,6 +72,76 @@ async def test_a_generation_that_gets_further_may_lose_any_number_of_workers(sto
             step = Step(name=f"story/{number}", inputs={}, work=nothing)
             await store.commit_step(lease, step, await nothing(None), 1.0, DONE)
         await database.write(lambda connection: connection.execute(over))
+
+
+async def test_owners_take_turns(store):
+    anna = [await store.create("anna", BRIEF, RECIPE, {}, {}) for _ in range(3)]
+    bruno = [await store.create("bruno", BRIEF, RECIPE, {}, {}) for _ in range(2)]
+    carla = await store.create("carla", BRIEF, RECIPE, {}, {})
+    expected = [anna[0], bruno[0], carla, anna[1], bruno[1], anna[2]]
+    places = {one: await store.queue_position(one) for one in expected}
+    assert places == {one: place for place, one in enumerate(expected, start=1)}
+    claimed = [await store.claim_next("one") for _ in expected]
+    assert [lease.generation_id for lease, _ in claimed] == expected
+
+
+async def test_owners_take_turns_where_one_runs_at_a_time(store):
+    """Nothing runs when the next is chosen, so the owner who was served longest ago goes first."""
+    served = []
+    for owner in ("anna", "anna", "anna", "bruno", "bruno"):
+        await store.create(owner, BRIEF, RECIPE, {}, {})
+    while (claimed := await store.claim_next("one")) is not None:
+        lease, generation = claimed
+        served.append(generation.user_id)
+        await store.end(lease, "completed", DONE)
+    assert served == ["anna", "bruno", "anna", "bruno", "anna"]
+
+
+@pytest.mark.parametrize("clock_back", [timedelta(hours=1), timedelta(days=400)])
+async def test_a_lease_given_before_the_clock_was_set_back_is_no_longer_than_any_other(store, database, clock_back):
+    generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
+    await store.claim_next("dead")
+    await set_lease(database, generation_id, datetime.now(UTC) + clock_back)
+    assert await store.claim_next("next") is None
+    (row,) = await database.fetch(select(generations.c.lease_expires_at))
+    assert row.lease_expires_at <= datetime.now(UTC) + timedelta(seconds=store.lease_seconds)
+    await set_lease(database, generation_id, datetime.now(UTC) - timedelta(seconds=1))
+    assert (await store.claim_next("next"))[0].generation_id == generation_id
+
+
+async def test_a_living_worker_keeps_its_generation_when_the_clock_is_set_back(store, database):
+    generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
+    lease, _ = await store.claim_next("one")
+    await set_lease(database, generation_id, datetime.now(UTC) + timedelta(hours=1))
+    assert await store.claim_next("two") is None
+    assert not await store.renew(lease)
+    await store.append(lease, DONE)
+
+
+@pytest.mark.parametrize("away", [timedelta(seconds=-1), timedelta(hours=1)], ids=["over", "clock set back"])
+async def test_cancelling_what_no_living_worker_has_ends_it_at_once(store, database, away):
+    generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
+    lease, _ = await store.claim_next("dead")
+    await set_lease(database, generation_id, datetime.now(UTC) + away)
+    assert (await store.cancel("anna", generation_id)).status == "cancelled"
+    assert (await store.events(generation_id))[-1].kind == "generation_cancelled"
+    assert await store.claim_next("next") is None
+    with pytest.raises(LeaseLost):
+        await store.append(lease, DONE)
+
+
+async def test_what_was_to_be_cancelled_when_its_worker_died_is_not_run_again(store, database):
+    generation_id = await store.create("anna", BRIEF, RECIPE, {}, {})
+    await store.claim_next("dead")
+    await store.cancel("anna", generation_id)
+    await set_lease(database, generation_id, datetime.now(UTC) - timedelta(seconds=1))
+    assert await store.claim_next("next") is None
+    assert (await store.get("anna", generation_id)).status == "cancelled"
+
+
+async def set_lease(database, generation_id, expires):
+    change = update(generations).where(generations.c.id == generation_id).values(lease_expires_at=expires)
+    await database.write(lambda connection: connection.execute(change))
 
 
 async def test_what_waits_is_cancelled_at_once_and_never_claimed(store, three):

@@ -1,11 +1,13 @@
 """Taking orders and forgetting them in the store: once per name, under the quota, and no file that others name."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from pipelines.brief import Brief
-from pipelines.errors import KeyReused, NotFound, QuotaExceeded
+from pipelines.errors import Gone, KeyReused, NotFound, QuotaExceeded, TooManyWaiting
 from pipelines.recipe import Recipe
 from pipelines.records import NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
@@ -13,7 +15,11 @@ from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.generations import GenerationStore
 from pipelines.store.intake import Accepted, Intake
 from pipelines.store.ownership import OwnedArtifacts, Quota
+from pipelines.store.queue import QueueLimit
+from pipelines.store.request_keys import REMEMBERED, request_keys
 from pipelines.store.sweep import Disposal
+from pipelines.store.tables import generations
+from pipelines.store.transaction import now
 
 RECIPE = Recipe(name="express", description="", stages=("story", "scenes"))
 PICTURES = tuple(StoredArtifact(sha256=letter * 64, media_type="image/png", size=10) for letter in "abc")
@@ -67,15 +73,61 @@ async def test_either_of_two_names_finds_the_order(intake):
     assert await intake.generation("anna", order(), key("client:mine")) == Accepted(first.id, repeated=True)
 
 
-async def test_a_name_goes_with_what_it_made(intake, database):
-    first = await intake.generation("anna", order(), key())
-    await Disposal(database).forget("anna", first.id)
-    second = await intake.generation("anna", order(1), key(fingerprint="g"))
-    assert not second.repeated
+@pytest.mark.parametrize("grouped", [False, True], ids=["generation", "group"])
+async def test_a_late_retry_of_what_was_deleted_makes_nothing_anew_for_a_day(intake, database, grouped):
+    def ask(seed=0, **named):
+        if grouped:
+            return intake.group("anna", "settings", (order(seed), order(seed + 1)), key(**named))
+        return intake.generation("anna", order(seed), key(**named))
+
+    await ask()
+    for one in (await database.fetch(select(generations.c.id))):
+        await Disposal(database).forget("anna", one.id)
+    with pytest.raises(Gone, match="was deleted"):
+        await ask()
+    with pytest.raises(Gone):
+        await intake.known("anna", key())
+    with pytest.raises(KeyReused):
+        await ask(1, fingerprint="g")
+    assert await count(database) == 0
+    long_ago = update(request_keys).values(gone_at=now() - REMEMBERED - timedelta(seconds=1))
+    await database.write(lambda connection: connection.execute(long_ago))
+    assert not (await ask()).repeated
+    assert (await ask()).repeated
+
+
+async def test_names_of_what_was_deleted_are_forgotten_after_a_day(intake, database):
+    made = await intake.generation("anna", order(), key())
+    await Disposal(database).forget("anna", made.id)
+    await Disposal(database).forget_requests()
+    assert len(await database.fetch(select(request_keys))) == 1
+    long_ago = update(request_keys).values(gone_at=now() - REMEMBERED - timedelta(seconds=1))
+    await database.write(lambda connection: connection.execute(long_ago))
+    await Disposal(database).forget_requests()
+    assert not await database.fetch(select(request_keys))
+
+
+async def test_of_many_orders_at_once_no_more_than_the_queue_takes_are_taken_in(database):
+    intake = Intake(database, queue_limit=QueueLimit(waiting=3, retry_after_seconds=7))
+    made = await asyncio.gather(*(intake.generation("anna", order()) for _ in range(8)), return_exceptions=True)
+    refused = [each for each in made if not isinstance(each, Accepted)]
+    assert await count(database) == 3
+    assert [(type(each), each.retry_after) for each in refused] == [(TooManyWaiting, 7)] * 5
+
+
+async def test_a_queue_that_others_fill_has_room_for_an_owners_share(database):
+    intake = Intake(database, queue_limit=QueueLimit(waiting=4, retry_after_seconds=7))
+    for owner in ("anna", "bruno"):
+        for _ in range(2):
+            await intake.generation(owner, order())
+    await intake.generation("carla", order())
+    for owner in ("anna", "bruno", "carla"):
+        with pytest.raises(TooManyWaiting, match="5 generations wait already"):
+            await intake.generation(owner, order())
 
 
 async def test_a_group_that_is_too_much_is_not_begun(database):
-    intake = Intake(database, Quota(generations=2, stored_bytes=1000))
+    intake = Intake(database, Quota(generations=2, stored_bytes=100_000))
     with pytest.raises(QuotaExceeded):
         await intake.group("anna", "settings", tuple(order(seed) for seed in range(3)))
     assert await count(database) == 0
