@@ -14,8 +14,8 @@ PipelineError
 ├── Busy                another process runs this generation; wait for it or stop it
 ├── AgentFailed         an agent never gave a valid answer; retry, or use another model
 ├── StepFailed          a step failed; the generation stops there and can be resumed
-├── DamagedArtifact     a stored file is not what was stored; make or send it again, which repairs it
 └── StorageFailed       the disk or database refused (full, not writable); free it and resume
+    ├── DamagedArtifact a stored file is not what was stored; make or send it again, which repairs it
     ├── DatabaseAway    nobody answers there now; ask again a little later, nothing is broken
     └── LeaseLost       another worker took over; this one publishes nothing
 """
@@ -139,12 +139,12 @@ class StepFailed(PipelineError):
     """A step failed for good. The message names the step and the cause; finished steps are kept."""
 
 
-class DamagedArtifact(PipelineError):
-    """A stored file is not what was stored: its disk lost or changed bytes. Putting the same bytes again repairs it."""
-
-
 class StorageFailed(PipelineError):
     """The artifact folder or the database refused a write."""
+
+
+class DamagedArtifact(StorageFailed):
+    """A stored file is not what was stored: its disk lost or changed bytes. Putting the same bytes again repairs it."""
 
 
 class DatabaseAway(StorageFailed):

@@ -315,10 +315,13 @@ def _before_references(situation: Situation) -> bool:
     return situation.generation.current_stage in (None, "story")
 
 
-def resume(situation: Situation) -> Decision:
-    """Let a worker try a failed or cancelled generation again. Raises BadInput for any other."""
+def resume(situation: Situation, damaged: bool = False) -> Decision:
+    """Let a worker try a failed or cancelled generation again, or make again what a finished one lost (`damaged`).
+
+    Raises BadInput for any other.
+    """
     generation = situation.generation
-    if generation.status not in ("failed", "cancelled"):
+    if generation.status not in (("failed", "cancelled", "completed") if damaged else ("failed", "cancelled")):
         raise BadInput(
             f"generation {generation.id!r} is {generation.status}: only a failed or cancelled one is resumed"
         )

@@ -26,8 +26,9 @@ from pipelines.facts import FactEdits
 from pipelines.media import decode_image, image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
+from pipelines.runtime.run import StoredFiles
 from pipelines.stages.edits import edit_step_name, edit_steps
-from pipelines.steps import Artifacts, Json, StoredArtifact, TakeKind
+from pipelines.steps import Json, StoredArtifact, TakeKind
 
 DIRECTION_STEP = "direction"
 """The step under which what an owner decided stands in the log of messages; what they said in the chat: `chat`."""
@@ -50,6 +51,7 @@ class Decisions(Protocol):
     ) -> Generation: ...
     async def take(self, user_id: str, generation_id: str, take_id: str) -> tuple[Take, Json]: ...
     async def current_take(self, user_id: str, generation_id: str, kind: TakeKind, scene_number: int | None) -> str: ...
+    async def artifact_hashes(self, user_id: str, generation_id: str) -> frozenset[str]: ...
     async def count_takes(self, generation_id: str, step_prefix: str) -> int: ...
 
 
@@ -65,7 +67,7 @@ class PendingEdit:
 
 
 class Directions:
-    def __init__(self, store: Decisions, artifacts: Artifacts) -> None:
+    def __init__(self, store: Decisions, artifacts: StoredFiles) -> None:
         self._store = store
         self._artifacts = artifacts
 
@@ -215,8 +217,10 @@ class Directions:
         )
 
     async def resume(self, user_id: str, generation_id: str) -> Generation:
-        """Try a failed or cancelled generation again."""
-        return await self._decide(user_id, generation_id, resume)
+        """Try a failed or cancelled generation again; a finished one makes again the files that the disk damaged."""
+        hashes = await self._store.artifact_hashes(user_id, generation_id)
+        damaged = not await asyncio.to_thread(lambda: all(map(self._artifacts.is_whole, hashes)))
+        return await self._decide(user_id, generation_id, lambda situation: resume(situation, damaged))
 
     async def _decide(
         self,

@@ -18,13 +18,13 @@ from pipelines.errors import LeaseLost, StorageFailed
 from pipelines.recipe import Recipe
 from pipelines.records import Generation, GenerationStatus, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress, stage_shares
-from pipelines.runtime.run import Run, RunStore
+from pipelines.runtime.run import Run, RunStore, StoredFiles
 from pipelines.stages.context import StageContext
 from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.registry import Stage, wanted_stages
 from pipelines.stages.selection import keep_selected_outputs
 from pipelines.stages.state import RunState
-from pipelines.steps import Artifacts, Models
+from pipelines.steps import Models
 from pipelines.timing import SceneSlot, plan_slots
 
 HEARTBEAT_SECONDS = 0.25
@@ -55,7 +55,7 @@ class Engine:
     def __init__(
         self,
         store: EngineStore,
-        artifacts: Artifacts,
+        artifacts: StoredFiles,
         models: Models,
         fingerprints: dict[str, str],
         fps: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, WeightsError
@@ -37,9 +38,19 @@ class RunStore(Protocol):
         self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
     ) -> None: ...
     async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None: ...
+    async def replace_step(
+        self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
+    ) -> None: ...
+    async def artifact_hashes(self, generation_id: str) -> frozenset[str]: ...
     async def append(self, lease: Lease, *new_events: NewEvent) -> None: ...
     async def start_stage(self, lease: Lease, stage: StageName, event: NewEvent) -> None: ...
     async def finish_stage(self, lease: Lease, stage: StageName, output: Any, *events: NewEvent) -> None: ...
+
+
+class StoredFiles(Artifacts, Protocol):
+    """The artifact store, whose files a disk can lose (`pipelines.store.artifacts`)."""
+
+    def is_whole(self, sha256: str) -> bool: ...
 
 
 class StepProgress:
@@ -108,7 +119,7 @@ class Run:
         store: RunStore,
         lease: Lease,
         models: Models,
-        artifacts: Artifacts,
+        artifacts: StoredFiles,
         cancel: asyncio.Event,
         progress: int = 0,
     ) -> None:
@@ -128,23 +139,50 @@ class Run:
         once, the one that says less could be written last."""
         self._percent = progress
         self._running: dict[str, StepProgress] = {}
+        self._files: frozenset[str] | None = None
+        """Hashes of the files that earlier runs left; None: not looked at yet."""
 
     async def finish(self, step: Step) -> Json:
-        """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost."""
+        """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost.
+
+        A step whose files its disk lost or damaged since is run again.
+        """
         known = await self.store.checkpoint(self.lease.generation_id, step)
-        if known is not None:
+        damaged = () if known is None else await self._damaged_files(known.value)
+        if known is not None and not damaged:
             async with self.in_order:
                 self._move(step, 1.0)
                 await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
             return known.value
         async with self.in_order:
-            await self.store.append(self.lease, self._event("step_started", step, "started"))
+            await self.store.append(self.lease, *self._begin(step, damaged))
         output, seconds = await self._work(step)
+        commit = self.store.commit_step if known is None else self.store.replace_step
         async with self.in_order:
             self._move(step, 1.0)
             done = self._event("step_completed", step, f"finished in {seconds:.1f} s", seconds=round(seconds, 3))
-            await self.store.commit_step(self.lease, step, output, seconds, done)
+            await commit(self.lease, step, output, seconds, done)
         return output.value
+
+    def _begin(self, step: Step, damaged: Sequence[str]) -> list[NewEvent]:
+        began = self._event("step_started", step, "started")
+        if not damaged:
+            return [began]
+        message = f"{len(damaged)} stored file(s) of {step.name} are damaged or gone: it is made again"
+        data: Json = {**self.place, "kind": "damaged_artifact", "artifacts": list(damaged)}
+        scene = step.scene_number
+        return [
+            NewEvent(kind="notice", severity="warning", message=message, step=step.name, scene_number=scene, data=data),
+            began,
+        ]
+
+    async def _damaged_files(self, value: Json) -> tuple[str, ...]:
+        """Files that a finished step's value names and that cannot be read any more."""
+        if self._files is None:
+            self._files = await self.store.artifact_hashes(self.lease.generation_id)
+        named = sorted(self._files.intersection(_texts(value)))
+        whole = await asyncio.to_thread(lambda: [self.artifacts.is_whole(sha256) for sha256 in named])
+        return tuple(sha256 for sha256, good in zip(named, whole, strict=True) if not good)
 
     @property
     def place(self) -> Json:
@@ -202,3 +240,15 @@ class Run:
     ) -> NewEvent:
         place: Json = {**self.place, **data}
         return NewEvent(kind=kind, message=message, step=step.name, scene_number=step.scene_number, data=place)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)

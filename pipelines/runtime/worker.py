@@ -262,6 +262,12 @@ class RetryingStore:
     async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None:
         await self._wait(lambda: self._store.reuse_step(lease, step, event))
 
+    async def replace_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
+        await self._wait(lambda: self._store.replace_step(lease, step, output, seconds, event))
+
+    async def artifact_hashes(self, generation_id: str) -> frozenset[str]:
+        return await self._wait(lambda: self._store.artifact_hashes(generation_id))
+
     async def append(self, lease: Lease, *new_events: NewEvent) -> None:
         await self._wait(lambda: self._store.append(lease, *new_events))
         _tell(lease, *new_events)

@@ -71,7 +71,9 @@ class Accounts:
 
     async def users(self) -> tuple[User, ...]:
         """All users, by name."""
-        return tuple(user_of(row) for row in await self._database.fetch(select(users).where(_ACCOUNT).order_by(users.c.username)))
+        return tuple(
+            user_of(row) for row in await self._database.fetch(select(users).where(_ACCOUNT).order_by(users.c.username))
+        )
 
     async def password_of(self, username: str) -> tuple[User, str] | None:
         """The user, also a disabled one, and the hash of their password; None when there is no such user."""

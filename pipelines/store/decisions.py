@@ -18,7 +18,7 @@ from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
 from pipelines.store.ownership import IN_PROGRESS, Quota, admit_bytes, admit_start
 from pipelines.store.request_keys import known_request, note_request
-from pipelines.store.tables import checkpoints, currents, generations, messages, stage_outputs, takes
+from pipelines.store.tables import artifacts, checkpoints, currents, generations, messages, stage_outputs, takes
 from pipelines.store.transaction import (
     append_events,
     generation_of,
@@ -122,6 +122,15 @@ class DirectionStore:
             of_scene = "" if scene_number is None else f" of scene {scene_number}"
             raise NotFound(f"no {kind}{of_scene} in generation {generation_id!r}")
         return str(row.id)
+
+    async def artifact_hashes(self, user_id: str, generation_id: str) -> frozenset[str]:
+        """The files that the user's generation names; none of someone else's."""
+        query = (
+            select(artifacts.c.sha256)
+            .join(generations, generations.c.id == artifacts.c.generation_id)
+            .where(generations.c.id == generation_id, generations.c.user_id == user_id)
+        )
+        return frozenset(row.sha256 for row in await self._database.fetch(query))
 
     async def count_takes(self, generation_id: str, step_prefix: str) -> int:
         """How many takes the steps whose names begin with `step_prefix` left."""

@@ -46,6 +46,7 @@ from pipelines.store.ownership import Quota, admit_generation
 from pipelines.store.queue import NEXT, POSITION, abandoned
 from pipelines.store.request_keys import let_go
 from pipelines.store.tables import (
+    artifacts,
     checkpoints,
     currents,
     events,
@@ -68,7 +69,7 @@ from pipelines.store.transaction import (
     insert_takes,
     lease_time,
     locked,
-    make_metrics_current,
+    make_step_current,
     now,
     point,
     stored_size,
@@ -292,7 +293,9 @@ class GenerationStore:
         A living worker renews it long before; a dead one's generation waits no longer than for any other.
         """
         latest = time + timedelta(seconds=self.lease_seconds)
-        far = select(generations.c.id).where(generations.c.status == "processing", generations.c.lease_expires_at > latest)
+        far = select(generations.c.id).where(
+            generations.c.status == "processing", generations.c.lease_expires_at > latest
+        )
         late = list(connection.execute(far.with_for_update(skip_locked=True)).scalars())
         if late:
             connection.execute(update(generations).where(generations.c.id.in_(late)).values(lease_expires_at=latest))
@@ -355,16 +358,41 @@ class GenerationStore:
             connection.execute(update(generations).where(generations.c.id == row.id).values(lost_workers=0))
 
     @transaction
+    def replace_step(
+        self, connection: Connection, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
+    ) -> None:
+        """As `commit_step`, in place of what the step left before: its files are lost. Its takes keep their ids.
+
+        Raises LeaseLost.
+        """
+        row = fenced(connection, lease)
+        mine = (lease.generation_id, step.name, step.key)
+        columns = (checkpoints.c.generation_id, checkpoints.c.step, checkpoints.c.key)
+        of_step = [column == value for column, value in zip(columns, mine, strict=True)]
+        again = update(checkpoints).where(*of_step).values(value=output.value, seconds=seconds, created_at=now())
+        connection.execute(again)
+        grow(connection, lease.generation_id, 0, seconds)
+        insert_artifacts(connection, lease.generation_id, output.artifacts)
+        for position, take in enumerate(output.takes):
+            columns = (takes.c.generation_id, takes.c.step, takes.c.key)
+            same = [column == value for column, value in zip(columns, mine, strict=True)]
+            changed = {"artifact": take.artifact, "provenance": take.provenance}
+            connection.execute(update(takes).where(*same, takes.c.position == position).values(**changed))
+        make_step_current(connection, lease.generation_id, step)
+        insert_messages(connection, lease.generation_id, step.name, output.messages)
+        append_events(connection, row, (event,))
+
+    @transaction
     def reuse_step(self, connection: Connection, lease: Lease, step: Step, event: NewEvent) -> None:
         """Record that `step` was finished before, and make the takes and metrics that it left then current again."""
         row = fenced(connection, lease)
-        query = select(takes).where(
-            takes.c.generation_id == lease.generation_id, takes.c.step == step.name, takes.c.key == step.key
-        )
-        for take in connection.execute(query).all():
-            point(connection, lease.generation_id, take.kind, take.scene_number, take.id)
-        make_metrics_current(connection, lease.generation_id, step)
+        make_step_current(connection, lease.generation_id, step)
         append_events(connection, row, (event,))
+
+    async def artifact_hashes(self, generation_id: str) -> frozenset[str]:
+        """The files that a generation names."""
+        query = select(artifacts.c.sha256).where(artifacts.c.generation_id == generation_id)
+        return frozenset(row.sha256 for row in await self._database.fetch(query))
 
     # --- stages and the log ---
 

@@ -40,9 +40,7 @@ class Accepted:
 class Intake:
     """Takes in new generations, each request once."""
 
-    def __init__(
-        self, database: Database, quota: Quota | None = None, queue_limit: QueueLimit | None = None
-    ) -> None:
+    def __init__(self, database: Database, quota: Quota | None = None, queue_limit: QueueLimit | None = None) -> None:
         """`quota` of each owner, `queue_limit` of all; None: no bound."""
         self._database = database
         self._quota = quota

@@ -92,9 +92,7 @@ def made_by(rows: Sequence[Row[Any]], keys: Keys) -> str | None:
     return None
 
 
-def let_go(
-    connection: Connection, generation_id: str | None = None, generation_group_id: str | None = None
-) -> None:
+def let_go(connection: Connection, generation_id: str | None = None, generation_group_id: str | None = None) -> None:
     """Note, before it is deleted, that what requests made will be gone; their names stay for REMEMBERED."""
     table = request_keys.c
     made = table.generation_id == generation_id if generation_id else table.generation_group_id == generation_group_id

@@ -80,9 +80,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 def owner_id(primary_key: bool = False, index: bool = False) -> Column[str]:
     """The column that names an owner: an account, or a row of `users` that nobody can log in as (`ensure_owner`)."""
-    return Column(
-        "user_id", String(36), ForeignKey("users.id"), nullable=False, primary_key=primary_key, index=index
-    )
+    return Column("user_id", String(36), ForeignKey("users.id"), nullable=False, primary_key=primary_key, index=index)
 
 
 def _generation_id() -> Column[str]:

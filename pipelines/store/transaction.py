@@ -230,6 +230,16 @@ def make_metrics_current(connection: Connection, generation_id: str, step: Step)
     connection.execute(update(quality_metrics).where(*of_step).values(current=quality_metrics.c.key == step.key))
 
 
+def make_step_current(connection: Connection, generation_id: str, step: Step) -> None:
+    """Make the takes and metrics that `step` left when it ran with these inputs the current ones again."""
+    query = select(takes).where(
+        takes.c.generation_id == generation_id, takes.c.step == step.name, takes.c.key == step.key
+    )
+    for take in connection.execute(query).all():
+        point(connection, generation_id, take.kind, take.scene_number, take.id)
+    make_metrics_current(connection, generation_id, step)
+
+
 def retire_metrics(connection: Connection, generation_id: str) -> None:
     """Make no metric of the generation current any more: what they measured is regenerated."""
     connection.execute(

@@ -9,6 +9,7 @@ from pipelines.decisions.situation import Decision
 from pipelines.errors import QuotaExceeded
 from pipelines.records import NewEvent
 from pipelines.steps import Message, StoredArtifact
+from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.decisions import DirectionStore
 from pipelines.store.generations import GenerationStore
 from pipelines.store.ownership import OwnedArtifacts, Quota, used_bytes
@@ -71,8 +72,8 @@ async def test_a_generation_that_waits_for_approval_counts(store):
         await create(store)
 
 
-async def test_resuming_what_ended_is_one_more_in_progress(store, database):
-    owner = Directions(DirectionStore(database, QUOTA), None)
+async def test_resuming_what_ended_is_one_more_in_progress(store, database, tmp_path):
+    owner = Directions(DirectionStore(database, QUOTA), LocalArtifacts(tmp_path))
     first = await create(store)
     await store.cancel("anna", first)
     second, _ = await create(store), await create(store)

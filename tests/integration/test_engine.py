@@ -43,6 +43,45 @@ async def test_a_second_run_runs_no_finished_step_again_and_gives_the_same_video
     assert "step_reused" in await engine_world.kinds(generation_id)
 
 
+@pytest.mark.parametrize("damage", ["truncate", "delete"])
+async def test_a_resume_makes_again_the_files_that_the_disk_damaged(engine_world, damage):
+    generation_id = await engine_world.create()
+    first = await engine_world.engine().run("anna", generation_id)
+    takes = await engine_world.store.takes(generation_id)
+    for kind in ("keyframe", "clip", "video"):
+        path = engine_world.artifacts.path(next(take.artifact for take in takes if take.kind == kind))
+        path.unlink() if damage == "delete" else path.write_bytes(path.read_bytes()[:10])
+    again = await engine_world.engine().run("anna", generation_id)
+    assert again == first
+    assert (len(engine_world.models.images), len(engine_world.models.videos)) == (3 + 1, 3 + 1)
+    after = await engine_world.store.takes(generation_id)
+    assert {(take.id, take.artifact, take.current) for take in after} == {
+        (take.id, take.artifact, True) for take in takes
+    }
+    assert all(engine_world.artifacts.is_whole(take.artifact) for take in after)
+    notices = [each for each in await engine_world.store.events(generation_id) if each.severity == "warning"]
+    assert len([each for each in notices if "made again" in each.message]) == 3
+
+
+async def test_a_file_that_is_made_again_otherwise_takes_the_place_of_the_lost_one(engine_world):
+    """No device promises the same bytes twice."""
+    generation_id = await engine_world.create()
+    await engine_world.engine().run("anna", generation_id)
+    takes = await engine_world.store.takes(generation_id)
+    lost = next(take for take in takes if take.kind == "keyframe" and take.scene_number == 2)
+    engine_world.artifacts.path(lost.artifact).unlink()
+    engine_world.models.another_device = 7
+    state = await engine_world.engine().run("anna", generation_id)
+    after = await engine_world.store.takes(generation_id)
+    (made,) = [take for take in after if take.id == lost.id]
+    assert made.artifact != lost.artifact
+    assert made.current
+    assert engine_world.artifacts.is_whole(made.artifact)
+    clips = [take for take in after if take.kind == "clip" and take.scene_number == 2]
+    assert [take.current for take in clips] == [False, True]
+    assert state.video.frames == 9 * FPS
+
+
 async def test_a_failed_scene_stops_the_generation_there_and_a_resume_makes_only_what_is_missing(engine_world):
     generation_id = await engine_world.create()
     engine_world.models.fail_video_calls = {2}
