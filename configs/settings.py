@@ -30,7 +30,7 @@ Data = TypeVar("Data", bound=BaseModel)
 class Settings(BaseSettings):
     """What the environment may set, each as `ADMINT_…`."""
 
-    model_config = SettingsConfigDict(env_prefix="ADMINT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ADMINT_", env_parse_none_str="none", extra="ignore")
 
     home: Path = Path("~/.local/share/admint")
     """Where model weights live on this machine."""
@@ -57,9 +57,16 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 30.0
     """After this time without a word of its worker a generation goes to another one; the same for all processes."""
     generations_per_user: Annotated[int, Field(ge=1)] = 20
-    """That wait or run at the same time."""
+    """That wait, run or wait for approval at the same time."""
+    stored_generations_per_user: Annotated[int, Field(ge=1)] = 10_000
+    """In all, ended ones included."""
     stored_gb_per_user: Annotated[float, Field(gt=0)] = 50.0
-    """Artifacts of one user, in units of 10^9 bytes."""
+    """Files and rows of one user, in units of 10^9 bytes."""
+    single_files_days: Annotated[float, Field(gt=0)] | None = 30.0
+    """Days after which pictures and latents of single calls expire; `none`: they stay until they are deleted. What
+    belongs to a generation stays as long as that does."""
+    device_hour_price: Annotated[float, Field(ge=0)] | None = None
+    """What an hour of a device costs, in any currency: generations asked for from then on say their `cost`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What a server's processes say: from this level up. `debug` has a line per request."""
     log_format: Literal["text", "json"] = "text"

@@ -40,7 +40,7 @@ IN_PROGRESS = ("pending", "processing", "awaiting_approval")
 
 
 def admit_generation(connection: Connection, user_id: str, quota: Quota | None, size: int) -> None:
-    """Raises QuotaExceeded when one more generation, whose rows begin with `size` bytes, is too much. None: no quota."""
+    """Raises QuotaExceeded when one more generation, which begins with `size` bytes, is too much. None: no quota."""
     if quota is None:
         return
     admit_start(connection, user_id, quota)

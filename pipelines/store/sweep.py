@@ -114,12 +114,20 @@ class Rows(Protocol):
     """Rows that name files (`Disposal`)."""
 
     async def named(self, hashes: Collection[str]) -> frozenset[str]: ...
+    async def expire(self, before: datetime) -> int: ...
+    async def forget_requests(self) -> None: ...
 
 
-async def keep_swept(folder: Folder, rows: Rows) -> None:
-    """Sweep now and every SWEEP_SECONDS, until cancelled. A sweep that fails is tried again at the next turn."""
+async def keep_swept(folder: Folder, rows: Rows, single_files: timedelta | None) -> None:
+    """Sweep now and every SWEEP_SECONDS, until cancelled. A sweep that fails is tried again at the next turn.
+
+    Files of single calls expire when they are older than `single_files`; None: never.
+    """
     while True:
         try:
+            await rows.forget_requests()
+            if single_files is not None and (expired := await rows.expire(datetime.now(UTC) - single_files)):
+                logger.info("%d files of single calls have expired", expired)
             removed = await sweep(folder, rows, datetime.now(UTC) - GRACE)
             if removed:
                 logger.info("%d artifact files that no generation names were removed", removed)

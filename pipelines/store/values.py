@@ -15,7 +15,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pipelines.errors import DatabaseAway, StorageFailed, Unstorable
@@ -34,7 +42,8 @@ def storage_errors() -> Iterator[None]:
     except DBAPIError as error:
         if away(error):
             raise DatabaseAway(f"the database does not answer: {_first_line(error)}") from error
-        if isinstance(error, OperationalError):
+        if isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError:
+            # SQLite says of a damaged file that it is no good by the plain DatabaseError.
             failure = f"the database refused: {_first_line(error)}. Free disk space or repair it, then resume"
             raise StorageFailed(failure) from error
         raise

@@ -21,7 +21,6 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.requests import HTTPConnection
 
-from pipelines.errors import PipelineError
 from pipelines.records import Event, Generation, GenerationStatus
 from pipelines.store.generation_index import Head
 from serving.gateway.problems import Problem
@@ -120,7 +119,7 @@ class EventStreams:
             began = time.monotonic()
             try:
                 await self._poll_once()
-            except PipelineError:  # they are polled again; the followers wait meanwhile
+            except Exception:  # whatever it was, they are polled again; the followers wait meanwhile
                 logger.warning("the event logs could not be polled", exc_info=True)
             await asyncio.sleep(max(POLL_SECONDS, REST * (time.monotonic() - began)))
 
@@ -133,7 +132,7 @@ class EventStreams:
         self._counter = counter  # a follower that comes during the reads below empties it again
         try:
             heads = await self._log.heads(ids)
-        except PipelineError:
+        except Exception:
             self._counter = ""
             raise
         for generation_id in ids:

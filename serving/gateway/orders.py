@@ -25,10 +25,9 @@ from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import ComparisonType, Generation, Keys, NewGeneration, RequestKey
 from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted
-from serving.errors import QueueFull
 from serving.gateway.auth.gate import owner
 from serving.gateway.forms import Upload
-from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files, remove_unnamed
+from serving.gateway.pictures import Pictures, kept_files, remove_unnamed
 from serving.gateway.problems import Problem
 from serving.gateway.requests import OpenObject, PictureSource
 from serving.gateway.services import Services, services
@@ -204,14 +203,13 @@ class AdIntake:
     ) -> Accepted:
         """A generation that waits for a worker. `unused`: names of the request's fields that nothing was made of.
 
-        Raises BadInput, QueueFull, QuotaExceeded, KeyReused, Problem.
+        Raises BadInput, TooManyWaiting, QuotaExceeded, KeyReused, Gone, Problem.
         """
         if (known := await self._services.ads.intake.known(self._owner, keys)) is not None:
             return Accepted(known, repeated=True)
         request, artifacts, uploads = await self._with_references(request, references, roles)
         order = await self._plan(lambda: self._services.ads.planner.plan(request))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
-        await check_queue(self._services)
         manifest = {**manifest, "warnings": [*order.warnings, *unused_warnings(unused)]}
         new = NewGeneration(order.brief, order.recipe, order.given, manifest, artifacts, parent_generation_id)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
@@ -235,7 +233,6 @@ class AdIntake:
         request, artifacts, uploads = await self._with_references(request, references, roles)
         orders = await self._plan(lambda: self._services.ads.planner.compare(request, comparison_type, variations))
         manifest = await asyncio.to_thread(self._services.ads.manifest)
-        await check_queue(self._services)
         said = unused_warnings(unused)
         new = tuple(
             NewGeneration(one.brief, one.recipe, one.given, {**manifest, "warnings": [*one.warnings, *said]}, artifacts)
@@ -264,7 +261,7 @@ class AdIntake:
         for position, picture in enumerate(pictures):
             asked = picture if isinstance(picture, ReferenceBody) else ReferenceBody(image=picture)
             param = self._field_name(f"references.{position}")
-            stored, data = await self._read(asked.image, param)
+            stored, data = await self._pictures.unstored(asked.image, param)
             if data is not None:
                 uploads[stored.sha256] = data
             artifacts.append(stored)
@@ -278,20 +275,6 @@ class AdIntake:
                 )
             )
         return replace(request, references=tuple(references)), tuple(artifacts), uploads
-
-    async def _read(self, source: Upload | str, param: str) -> tuple[StoredArtifact, bytes | None]:
-        if isinstance(source, str) and is_artifact_id(source):
-            await self._pictures.media_type(source, param, IMAGE_TYPES)
-            return await self._services.owners.find(self._owner, source), None
-        data = (await self._pictures.picture(source, param)).data
-        return StoredArtifact(sha256=hashlib.sha256(data).hexdigest(), media_type="image/png", size=len(data)), data
-
-
-async def check_queue(used: Services) -> None:
-    """Raises QueueFull when as many generations wait as may."""
-    waiting, limit = await used.store.count_waiting(), used.limits.waiting_generations
-    if waiting >= limit:
-        raise QueueFull(f"{waiting} generations wait already: try again later", used.limits.retry_after_seconds)
 
 
 async def notify(call: Awaitable[None]) -> None:

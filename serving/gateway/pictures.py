@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import repeat
 
 from models.interfaces import EncodedImage
 from pipelines.errors import BadInput, NotFound
@@ -47,24 +49,22 @@ class Pictures:
             source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
         return await self._upload(source, param, "mask")
 
-    async def keep_all(self, named: Sequence[tuple[str, Upload | str]]) -> list[str]:
-        """The artifact ids of pictures, each given with its param; what is no artifact yet is stored as the user's.
+    async def unstored(self, source: Upload | str, param: str) -> tuple[StoredArtifact, bytes | None]:
+        """What a picture will be as an artifact, and its bytes unless it is one already. Raises as `picture`."""
+        if isinstance(source, str) and is_artifact_id(source):
+            await self.media_type(source, param, IMAGE_TYPES)
+            return await self._services.owners.find(self._owner, source), None
+        data = (await self.picture(source, param)).data
+        return StoredArtifact(sha256=hashlib.sha256(data).hexdigest(), media_type="image/png", size=len(data)), data
 
-        All are read before any is stored.
+    async def keep(self, files: Sequence[tuple[bytes, str]]) -> tuple[StoredArtifact, ...]:
+        """Store files, each with its media type, as the owner's artifacts: all or none.
+
+        Raises QuotaExceeded before anything is written.
         """
-        read: list[str | EncodedImage] = []
-        for param, source in named:
-            if isinstance(source, str) and is_artifact_id(source):
-                await self.media_type(source, param, IMAGE_TYPES)
-                read.append(source)
-            else:
-                read.append(await self.picture(source, param))
-        return [each if isinstance(each, str) else (await self.keep(each.data, "image/png")).sha256 for each in read]
-
-    async def keep(self, data: bytes, media_type: str) -> StoredArtifact:
-        """Store `data` as the owner's artifact. Raises QuotaExceeded before anything is written."""
-        async with kept_files(self._services, self._owner, [data], media_type) as (stored,):
-            await self._services.owners.record(self._owner, stored)
+        data, media_types = [file for file, _ in files], [media_type for _, media_type in files]
+        async with kept_files(self._services, self._owner, data, *media_types) as stored:
+            await self._services.owners.record(self._owner, *stored)
         return stored
 
     async def artifact(self, sha256: str, param: str, types: tuple[str, ...]) -> bytes:
@@ -116,26 +116,28 @@ def _too_large(param: str, limit: int) -> Problem:
 
 @asynccontextmanager
 async def kept_files(
-    used: Services, user: str, files: Collection[bytes], media_type: str
+    used: Services, user: str, files: Collection[bytes], *media_types: str
 ) -> AsyncIterator[tuple[StoredArtifact, ...]]:
     """Store `files`, for the block to write the rows that name them. Raises QuotaExceeded before any is written.
 
+    `media_types`: one for all, or one each.
     When the block fails, those that no row names are removed: a refused request leaves nothing behind.
     """
     if not files:
         yield ()
         return
     await used.owners.check_room(user, sum(len(data) for data in files))
+    typed = tuple(zip(files, media_types if len(media_types) > 1 else repeat(media_types[0]), strict=False))
     stored: list[StoredArtifact] = []
     try:
-        for data in files:
+        for data, media_type in typed:
             stored.append(await asyncio.to_thread(used.artifacts.put, data, media_type))
         yield tuple(stored)
     except BaseException:
         hashes = frozenset(each.sha256 for each in stored)
         await asyncio.shield(remove_unnamed(used.ads, hashes, datetime.now(UTC)))
         raise
-    for data in files:  # another request may have failed with the very same bytes in between, and taken them away
+    for data, media_type in typed:  # another request may have failed with the very same bytes, and taken them away
         await asyncio.to_thread(used.artifacts.put, data, media_type)
 
 

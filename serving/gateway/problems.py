@@ -23,7 +23,9 @@ from models.interfaces import Plain
 from pipelines.errors import (
     BadInput,
     Busy,
+    DamagedArtifact,
     DecisionRefused,
+    Gone,
     KeyReused,
     NotFound,
     OutOfDomain,
@@ -31,6 +33,7 @@ from pipelines.errors import (
     QuotaExceeded,
     StorageFailed,
     TooManyAttempts,
+    TooManyWaiting,
 )
 from quality.score import UnknownDimension
 from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
@@ -78,6 +81,7 @@ CODES: Mapping[str, int] = {
     "model_not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "gone": 410,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
@@ -94,6 +98,7 @@ CODES: Mapping[str, int] = {
     "client_closed_request": 499,
     "internal_error": 500,
     "inference_failed": 500,
+    "artifact_damaged": 500,
     "not_ready": 503,
     "weights_unusable": 503,
     "storage_failed": 503,
@@ -151,7 +156,9 @@ _MEANINGS: Sequence[tuple[type[Exception], _Meaning]] = (
     (BadInput, _Meaning("invalid_request")),
     (NotFound, _Meaning("not_found")),
     (KeyReused, _Meaning("key_reused", final=True)),
+    (Gone, _Meaning("gone", final=True)),
     (Busy, _Meaning("conflict", final=True)),
+    (DamagedArtifact, _Meaning("artifact_damaged", final=True)),
     (
         StorageFailed,
         _Meaning("storage_failed", message="the server could not read or write its store: try again later"),
@@ -169,9 +176,14 @@ def problem_of(error: Exception) -> Problem:
         return Problem("queue_full", error.message, headers={"Retry-After": str(error.retry_after)})
     if isinstance(error, TooManyAttempts):
         return Problem("too_many_attempts", str(error), headers={"Retry-After": str(error.retry_after)}, final=True)
+    if isinstance(error, TooManyWaiting):
+        return Problem("queue_full", str(error), headers={"Retry-After": str(error.retry_after)})
     if isinstance(error, QuotaExceeded):
         details = {"quota": error.quota, "used": error.used, "limit": error.limit}
-        return Problem("quota_exceeded", str(error), details=details, final=True)
+        where = (
+            " (GET /v1/artifacts lists those, DELETE /v1/artifacts/ID deletes one)" if error.quota == "bytes" else ""
+        )
+        return Problem("quota_exceeded", f"{error}{where}", details=details, final=True)
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
             param = error.field if isinstance(error, BadInput) else None

@@ -5,7 +5,7 @@ Store, artifacts and planners are described as far as routes use them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from pipelines.records import Event, Generation, GenerationOutputs, NewGeneratio
 from pipelines.steps import Artifacts, Json, Message, StoredArtifact
 from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.intake import GroupStore, Intake
+from pipelines.store.ownership import OwnedArtifact
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth
@@ -76,7 +77,8 @@ class ArtifactOwners(Protocol):
     """Who owns which artifact (`pipelines.store.ownership`)."""
 
     async def check_room(self, user_id: str, size: int) -> None: ...
-    async def record(self, user_id: str, stored: StoredArtifact) -> None: ...
+    async def record(self, user_id: str, *stored: StoredArtifact) -> None: ...
+    async def page(self, user_id: str, after: str | None, limit: int) -> tuple[OwnedArtifact, ...]: ...
     async def find(self, user_id: str, sha256: str) -> StoredArtifact: ...
 
 
@@ -86,6 +88,22 @@ class ClipPlanner(Protocol):
     def __call__(self, order: ClipOrder) -> NewGeneration:
         """Raises BadInput, WeightsError. May read files: called in a thread."""
         ...
+
+
+class PictureSizes:
+    """The bytes that pictures of one kind took so far, at most: whether there is room for the next one is asked before
+    its model runs. Nothing is known of the first.
+    """
+
+    def __init__(self) -> None:
+        self._largest: dict[Hashable, int] = {}
+
+    def expected(self, kind: Hashable) -> int:
+        """`kind`: all that decides how large a picture becomes (model, size, format)."""
+        return self._largest.get(kind, 1)
+
+    def note(self, kind: Hashable, size: int) -> None:
+        self._largest[kind] = max(size, self._largest.get(kind, 1))
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,7 @@ class Services:
     limits: Limits = Limits()
     decoders: Decoders = field(default_factory=Decoders)
     """Closed with the application."""
+    picture_sizes: PictureSizes = field(default_factory=PictureSizes)
 
 
 def services(connection: HTTPConnection) -> Services:

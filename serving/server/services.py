@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.settings import Profile, Settings, load_recipe
 from pipelines.decisions.service import Directions
@@ -17,6 +17,7 @@ from pipelines.store.decisions import DirectionStore
 from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.logins import CredentialStatus, LoginAttempts, Logins
+from pipelines.store.queue import QueueLimit
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
@@ -31,7 +32,7 @@ CLIP_RECIPE = "clip"
 
 def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend, notifier: WorkerNotifier) -> Services:
     """The services of a profile, as the environment says. Raises BadInput, UnsafeSecret, StorageFailed."""
-    describe = model_sets(profile)
+    describe = priced(model_sets(profile), Settings().device_hour_price)
     return services_over(
         opened,
         backend,
@@ -46,6 +47,18 @@ def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend
             retry_after_seconds=profile.serving.queue.retry_after_seconds,
         ),
     )
+
+
+def priced(describe: Callable[..., ModelSet], device_hour_price: float | None) -> Callable[..., ModelSet]:
+    """`describe` with what an hour of a device costs, noted in the manifest of what is asked for at that price."""
+    if device_hour_price is None:
+        return describe
+
+    def described(*names: str, **named: str) -> ModelSet:
+        found = describe(*names, **named)
+        return replace(found, manifest={**found.manifest, "device_hour_price": device_hour_price})
+
+    return described
 
 
 def services_over(
@@ -73,9 +86,9 @@ def services_over(
         ads=Ads(
             planner=plan_ad,
             manifest=manifest,
-            intake=Intake(database, opened.quota),
+            intake=Intake(database, opened.quota, queue_limit(limits)),
             index=GenerationIndex(database),
-            directions=Directions(DirectionStore(database), artifacts),
+            directions=Directions(DirectionStore(database, opened.quota), artifacts),
             groups=GroupStore(database),
             disposal=Disposal(database),
             files=artifacts,
@@ -83,6 +96,11 @@ def services_over(
         keyframe_model=keyframe_model,
         limits=limits,
     )
+
+
+def queue_limit(limits: Limits) -> QueueLimit:
+    """What the store knows of a gateway's limits."""
+    return QueueLimit(waiting=limits.waiting_generations, retry_after_seconds=limits.retry_after_seconds)
 
 
 def server_auth(database: Database) -> Auth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from configs.settings import Settings, server_artifacts, server_database
@@ -23,6 +24,8 @@ class ServerStore:
     owners: OwnedArtifacts
     quota: Quota | None
     """None: users have no bound."""
+    single_files: timedelta | None = None
+    """After this time pictures and latents of single calls expire; None: never."""
 
     async def close(self) -> None:
         await self.database.close()
@@ -40,11 +43,19 @@ async def open_server_store() -> ServerStore:
         except OSError as error:
             raise storage_failure(folder, error) from error
     settings = Settings()
-    quota = Quota(generations=settings.generations_per_user, stored_bytes=int(settings.stored_gb_per_user * 1e9))
-    return await open_store(server_database(), artifacts, quota, settings.lease_seconds)
+    quota = Quota(
+        generations=settings.generations_per_user,
+        stored_bytes=int(settings.stored_gb_per_user * 1e9),
+        stored_generations=settings.stored_generations_per_user,
+    )
+    days = settings.single_files_days
+    single_files = None if days is None else timedelta(days=days)
+    return await open_store(server_database(), artifacts, quota, settings.lease_seconds, single_files)
 
 
-async def open_store(url: str, artifacts: Path, quota: Quota | None, lease_seconds: float) -> ServerStore:
+async def open_store(
+    url: str, artifacts: Path, quota: Quota | None, lease_seconds: float, single_files: timedelta | None = None
+) -> ServerStore:
     """Open a database, with its schema brought to the newest, and a folder of artifacts. Raises StorageFailed."""
     database = Database(url)
     await database.migrate()
@@ -54,4 +65,5 @@ async def open_store(url: str, artifacts: Path, quota: Quota | None, lease_secon
         artifacts=LocalArtifacts(artifacts),
         owners=OwnedArtifacts(database, quota),
         quota=quota,
+        single_files=single_files,
     )

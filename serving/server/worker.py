@@ -121,7 +121,8 @@ class ServerWorker:
         self._worker = Worker(self._store, self._engine_for, self.name, generations)
         self.work = asyncio.create_task(self._worker.run())
         """Ends only when the worker is stopped, or with the error that broke it."""
-        self._sweeping = asyncio.create_task(keep_swept(opened.artifacts, Disposal(opened.database)))
+        disposal = Disposal(opened.database)
+        self._sweeping = asyncio.create_task(keep_swept(opened.artifacts, disposal, opened.single_files))
 
     async def wake(self) -> None:
         """A new row may be waiting."""

@@ -11,8 +11,13 @@ PICTURE = {"model": IMAGE.name, "prompt": "a bottle", "size": "64x64", "response
 
 
 @pytest.fixture
-def server(tmp_path):
-    with serve(tmp_path, working=False, quota=Quota(generations=2, stored_bytes=600)) as server:
+def stored_bytes():
+    return 100_000
+
+
+@pytest.fixture
+def server(tmp_path, stored_bytes):
+    with serve(tmp_path, working=False, quota=Quota(generations=2, stored_bytes=stored_bytes)) as server:
         yield server
 
 
@@ -38,6 +43,20 @@ def test_a_user_waits_for_or_cancels_a_generation_before_the_next(server, anna):
     assert anna.post("/v1/videos", json=CLIP).status_code == 200
 
 
+def test_cancelled_orders_fill_what_a_user_may_have(server, anna):
+    """Each holds a text of its own, and cancelling it frees nothing: deleting it does."""
+    made = []
+    while (answer := anna.post("/v1/videos", json=CLIP | {"prompt": "a bottle " * 300})).status_code == 200:
+        made.append(answer.json()["id"])
+        anna.delete(f"/v1/videos/{made[-1]}")
+        assert len(made) < 50
+    assert refusal(answer)["quota"] == "bytes"
+    assert len(made) > 3
+    anna.delete(f"/v1/videos/{made[0]}")
+    assert anna.post("/v1/videos", json=CLIP).status_code == 200
+
+
+@pytest.mark.parametrize("stored_bytes", [600])
 def test_a_full_user_stores_nothing_more_and_no_file_is_left_behind(server, anna):
     made = 0
     while (answer := anna.post("/v1/images/generations", json=PICTURE | {"seed": made})).status_code == 200:

@@ -150,7 +150,10 @@ class GenerationObject(Plain):
     """Number of scenes; null: the framework's own count."""
     generation_time_seconds: int | None
     """From the order to the end, waiting included."""
-    cost: Annotated[None, Field(description="Always null: the models run on your own machines.")] = None
+    cost: float | None = None
+    """What its steps cost so far: their seconds at the server's price of a device hour, in the currency of that."""
+    cost_reason: str | None = None
+    """Why there is no cost; absent where there is one."""
     error_message: str | None
     """Why it failed; null: it did not."""
     coherence_settings: CoherenceSettings

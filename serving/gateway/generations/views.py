@@ -123,6 +123,7 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "framework": MASTER_FRAMEWORK if recipe.name == MASTER else brief.framework or recipe.framework,
         "num_scenes": _num_scenes(generation),
         "generation_time_seconds": None if ended is None else round((ended - generation.created_at).total_seconds()),
+        **_cost(generation),
         "error_message": generation.error_message,
         "coherence_settings": brief.coherence.acting,
         "seed_value": brief.acting_seed,
@@ -140,6 +141,13 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "quality_gate": recipe.quality_gate,
         "warnings": list(warnings(generation.manifest)),
     }
+
+
+def _cost(generation: Generation) -> dict[str, Any]:
+    price = generation.manifest.get("device_hour_price")
+    if price is None:
+        return {"cost": None, "cost_reason": "the server had no price of a device hour when it was asked for"}
+    return {"cost": generation.step_seconds / 3600 * price}
 
 
 def _num_scenes(generation: Generation) -> int | None:

@@ -7,12 +7,15 @@ An artifact belongs to the owner of a generation that made it, and to who made o
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from models.interfaces import Plain
 from serving.gateway.answers import file_response
 from serving.gateway.auth.gate import owner
+from serving.gateway.pictures import remove_unnamed
 from serving.gateway.services import services
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
@@ -25,10 +28,69 @@ FILE_RESPONSES: dict[int | str, dict[str, object]] = {
 }
 
 
+MAX_PAGE = 100
+Sha256 = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+
+
+class ArtifactObject(Plain):
+    """A file that was made or sent in a single call, and belongs to no generation."""
+
+    id: str
+    """sha256 of its bytes."""
+    object: Literal["artifact"] = "artifact"
+    media_type: str
+    bytes: int
+    created_at: int
+    """Unix seconds of the last call that made or sent it; so long after that as the server says it expires."""
+
+
+class ArtifactList(Plain):
+    """A page of single files."""
+
+    object: Literal["list"] = "list"
+    data: list[ArtifactObject]
+    """Newest first."""
+    last_id: str | None
+    """The next page comes after this one."""
+    has_more: bool
+
+
+class ArtifactDeleted(Plain):
+    """What became of a file."""
+
+    id: str
+    object: Literal["artifact.deleted"] = "artifact.deleted"
+    deleted: Literal[True] = True
+
+
+@router.get("")
+async def list_artifacts(
+    request: Request,
+    after: Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f]{64}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+) -> ArtifactList:
+    """The caller's single files, newest first: pictures and latents that no generation has."""
+    found = await services(request).owners.page(owner(request), after, limit + 1)
+    data = [
+        ArtifactObject(
+            id=each.sha256, media_type=each.media_type, bytes=each.size, created_at=int(each.created_at.timestamp())
+        )
+        for each in found[:limit]
+    ]
+    return ArtifactList(data=data, last_id=data[-1].id if data else None, has_more=len(found) > limit)
+
+
+@router.delete("/{sha256}")
+async def delete_artifact(request: Request, sha256: Sha256) -> ArtifactDeleted:
+    """Delete a single file; 409 while one of the caller's generations has it: delete that."""
+    used, user, now = services(request), owner(request), datetime.now(UTC)
+    if await used.ads.disposal.forget_file(user, sha256):
+        await remove_unnamed(used.ads, frozenset({sha256}), now)
+    return ArtifactDeleted(id=sha256)
+
+
 @router.get("/{sha256}", response_class=Response, responses=FILE_RESPONSES)
-async def get_artifact(
-    request: Request, sha256: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$")]
-) -> Response:
+async def get_artifact(request: Request, sha256: Sha256) -> Response:
     """A file, whole or one range of it."""
     stored = await services(request).owners.find(owner(request), sha256)
     data = await asyncio.to_thread(services(request).artifacts.read, sha256)

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -33,6 +33,7 @@ from models.spec import ImageModelSpec, Size
 from pipelines.coherence import derived_seed
 from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
 from pipelines.reading.domain import prompt_warnings
+from pipelines.steps import StoredArtifact
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
@@ -107,12 +108,20 @@ async def _answer(
     asked: list[ImageRequest],
     notes: tuple[str, ...],
 ) -> ImagesResponse | Response:
+    used = services(request)
+    expected = used.picture_sizes.expected(_kind(body, spec, asked))
+    await used.owners.check_room(owner(request), len(asked) * expected)  # before the model runs
     if not body.stream:
         return await while_connected(request, _made(request, body, spec, asked, notes))
     carried = body.model_copy(update={"response_format": "b64_json"})
     name: EventName = "image_edit.completed" if isinstance(body, ImageEdit) else "image_generation.completed"
     events = _events(lambda: _made(request, carried, spec, asked, notes), name)
     return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+
+
+def _kind(body: ImageGeneration, spec: ImageModelSpec, asked: list[ImageRequest]) -> Hashable:
+    """What decides how many bytes a picture takes."""
+    return (spec.name, asked[0].width, asked[0].height, body.output_format, body.coherence.keep_latents)
 
 
 async def _made(
@@ -122,12 +131,17 @@ async def _made(
     asked: list[ImageRequest],
     notes: tuple[str, ...],
 ) -> ImagesResponse:
-    results = await _make(services(request), spec, asked)
-    pictures = Pictures(services(request), owner(request))
-    pairs = zip(asked, results, strict=True)
+    used, user = services(request), owner(request)
+    results = await _make(used, spec, asked)
+    files = [await asyncio.to_thread(_files, body, result) for result in results]
+    for each in files:
+        used.picture_sizes.note(_kind(body, spec, asked), sum(len(data) for data, _ in each))
+    kept = iter(await Pictures(used, user).keep([file for each in files for file in each]))
+    stored = [[next(kept) for _ in each] for each in files]
+    outputs = zip(asked, results, files, stored, strict=True)
     return ImagesResponse(
         created=int(time.time()),
-        data=[await _output(body, each, result, pictures) for each, result in pairs],
+        data=[_output(body, *output) for output in outputs],
         model=spec.name,
         size=f"{asked[0].width}x{asked[0].height}",
         output_format=body.output_format,
@@ -172,13 +186,21 @@ async def _make(services: Services, spec: ImageModelSpec, asked: list[ImageReque
     return [call.result() for call in calls]
 
 
-async def _output(body: ImageGeneration, asked: ImageRequest, result: ImageResult, pictures: Pictures) -> ImageObject:
+def _files(body: ImageGeneration, result: ImageResult) -> list[tuple[bytes, str]]:
+    """What of a result is stored, with its media types: the picture, then the latents where they are kept."""
     quality = DEFAULT_QUALITY if body.output_compression == 100 else body.output_compression
-    data = await asyncio.to_thread(ENCODERS[body.output_format], result.image, quality)
-    stored = await pictures.keep(data, f"image/{body.output_format}")
-    latents = None
-    if result.latents is not None:
-        latents = (await pictures.keep(result.latents, LATENTS_TYPE)).sha256
+    picture = (ENCODERS[body.output_format](result.image, quality), f"image/{body.output_format}")
+    return [picture] if result.latents is None else [picture, (result.latents, LATENTS_TYPE)]
+
+
+def _output(
+    body: ImageGeneration,
+    asked: ImageRequest,
+    result: ImageResult,
+    files: list[tuple[bytes, str]],
+    kept: list[StoredArtifact],
+) -> ImageObject:
+    stored, data = kept[0], files[0][0]
     where: dict[str, Any] = (
         {"url": f"/v1/artifacts/{stored.sha256}"}
         if body.response_format == "url"
@@ -188,7 +210,7 @@ async def _output(body: ImageGeneration, asked: ImageRequest, result: ImageResul
         **where,
         seed=asked.noise.seed,
         artifact=stored.sha256,
-        latents_artifact=latents,
+        latents_artifact=kept[1].sha256 if len(kept) > 1 else None,
         noise_sha256=result.noise_sha256,
         notes=result.notes,
         timings=result.timings,

@@ -6,7 +6,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipelines.brief import BriefReference
 from pipelines.media import encode_jpeg, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
+from pipelines.steps import StoredArtifact
 from serving.backends.interface import Spec
 from serving.gateway import orders
 from serving.gateway.answers import file_response
@@ -42,8 +43,8 @@ from serving.gateway.openai.video_schemas import (
     VideoObject,
     VideoStatus,
 )
-from serving.gateway.orders import Idempotent, check_queue, notify
-from serving.gateway.pictures import Pictures
+from serving.gateway.orders import Idempotent, notify
+from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem, refuse
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
@@ -83,11 +84,12 @@ async def create_video(request: Request, idempotency: Idempotent) -> VideoObject
     if known is not None:
         idempotency.mark(repeated=True)
         return await _view(used, await _video(used, user, known))
-    await check_queue(used)
-    order, notes = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
-    new = await asyncio.to_thread(used.plan_clip, order)
-    new = replace(new, manifest={**new.manifest, "warnings": list(notes)})
-    accepted = await used.ads.intake.generation(user, new, keys)
+    asked = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
+    new = await asyncio.to_thread(used.plan_clip, asked.order)
+    new = replace(new, manifest={**new.manifest, "warnings": list(asked.notes)}, artifacts=asked.files)
+    async with kept_files(used, user, asked.uploads, "image/png"):
+        accepted = await used.ads.intake.generation(user, new, keys)
+    idempotency.mark(accepted.repeated)
     await notify(used.notifier.wake())
     return await _view(used, await _video(used, user, accepted.id))
 
@@ -185,13 +187,23 @@ def _spritesheet(clip: bytes, num_frames: int) -> bytes:
     return encode_jpeg(np.vstack(rows))
 
 
+@dataclass(frozen=True)
+class AskedClip:
+    """A checked order for a clip."""
+
+    order: ClipOrder
+    notes: tuple[str, ...]
+    """On what is not made as asked."""
+    files: tuple[StoredArtifact, ...]
+    """Its pictures, which live as long as the clip does."""
+    uploads: list[bytes]
+    """The bytes of those that are not stored yet."""
+
+
 async def clip_order(
     body: VideoCreate, specs: Mapping[str, Spec], keyframe_model: str, pictures: Pictures
-) -> tuple[ClipOrder, tuple[str, ...]]:
-    """The order in a body, checked against its model, and notes on what is not made as asked.
-
-    Its pictures are stored, last of all. Raises Problem.
-    """
+) -> AskedClip:
+    """The order in a body, checked against its model. Raises Problem."""
     spec, of_model = find_model(specs, body.model, VideoModelSpec, body.strict)
     frames, of_length = fitting_frames(spec, body.seconds, body.num_frames, body.strict)
     _check(body, spec)
@@ -206,7 +218,7 @@ async def clip_order(
     else:
         check_adapter(spec, body.ip_adapter)
     size, of_size = fitting_size(sized, body.size, body.strict)
-    first_frame, references = await _pictures(body, pictures)
+    first_frame, references, files, uploads = await _pictures(body, pictures)
     order = ClipOrder(
         prompt=body.prompt,
         model=spec.name,
@@ -227,7 +239,7 @@ async def clip_order(
         loras=body.loras,
         deterministic=body.deterministic,
     )
-    return order, (*of_model, *of_length, *of_size)
+    return AskedClip(order, (*of_model, *of_length, *of_size), files, uploads)
 
 
 def _check(body: VideoCreate, spec: VideoModelSpec) -> None:
@@ -241,21 +253,26 @@ def _check(body: VideoCreate, spec: VideoModelSpec) -> None:
         refuse("input_reference", f"input_reference: model {spec.name!r} makes clips from text alone; leave it out")
 
 
-async def _pictures(body: VideoCreate, pictures: Pictures) -> tuple[str | None, tuple[BriefReference, ...]]:
-    """The first frame and the references, as artifacts that are stored now."""
+async def _pictures(
+    body: VideoCreate, pictures: Pictures
+) -> tuple[str | None, tuple[BriefReference, ...], tuple[StoredArtifact, ...], list[bytes]]:
+    """The first frame and the references, what they are as artifacts, and the bytes of those not stored yet."""
     first = [] if body.first_picture is None else [("input_reference", body.first_picture)]
     adapter = body.ip_adapter
     named = [] if adapter is None else sources(adapter)
-    ids = await pictures.keep_all([*first, *named])
+    read = [await pictures.unstored(source, param) for param, source in (*first, *named)]
+    files, uploads = tuple(stored for stored, _ in read), [data for _, data in read if data is not None]
+    ids = [stored.sha256 for stored in files]
     first_frame = ids.pop(0) if first else None
     if adapter is None:
-        return first_frame, ()
+        return first_frame, (), files, uploads
     count = len(adapter.images)
     bound = zip(named, ids, roles(adapter, count), weights(adapter, count), strict=True)
-    return first_frame, tuple(
+    references = tuple(
         BriefReference(artifact=artifact, role=role, filename=param, weight=weight)
         for (param, _), artifact, role, weight in bound
     )
+    return first_frame, references, files, uploads
 
 
 def video_object(

@@ -10,15 +10,18 @@ branch_labels = None
 depends_on = None
 
 OWNED = ("generations", "generation_groups", "owned_artifacts", "request_keys")
-UNKNOWN = " union ".join(f"select user_id from {table}" for table in OWNED)
+UNKNOWN = " union ".join(
+    f"select user_id from {table} where user_id not in (select id from users)"  # noqa: S608  (names of our own)
+    for table in OWNED
+)
+NOBODY = (
+    "insert into users (id, username, password_hash, role, disabled, created_at)"
+    " select unknown.user_id, 'owner:' || unknown.user_id, '', 'user', true, current_timestamp"
+)
 
 
 def upgrade() -> None:
-    op.execute(
-        "insert into users (id, username, password_hash, role, disabled, created_at)"
-        " select unknown.user_id, 'owner:' || unknown.user_id, '', 'user', true, current_timestamp"
-        f" from ({UNKNOWN}) as unknown where unknown.user_id not in (select id from users)"
-    )
+    op.execute(f"{NOBODY} from ({UNKNOWN}) as unknown")
     for table in OWNED:
         with op.batch_alter_table(table, schema=None) as batch_op:
             batch_op.create_foreign_key(batch_op.f(f"fk_{table}_user_id"), "users", ["user_id"], ["id"])

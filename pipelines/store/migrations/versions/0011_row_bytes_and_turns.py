@@ -27,9 +27,9 @@ def upgrade() -> None:
     op.add_column("generations", sa.Column("step_seconds", sa.Float(), nullable=False, server_default="0"))
     op.add_column("generations", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index("ix_generations_user_id_claimed_at", "generations", ["user_id", "claimed_at"])
+    of_generation = "generation_id = generations.id"
     parts = [
-        f"coalesce((select sum(100 + {_lengths(*columns)}) from {table}"
-        f" where {table}.generation_id = generations.id), 0)"
+        f"coalesce((select sum(100 + {_lengths(*columns)}) from {table} where {of_generation}), 0)"  # noqa: S608
         for table, columns in _TEXTS.items()
     ]
     own = _lengths("brief", "recipe", "given", "manifest", "direction")
