@@ -38,8 +38,11 @@ class ArtifactObject(Plain):
     id: str
     """sha256 of its bytes."""
     object: Literal["artifact"] = "artifact"
+    """Always `artifact`."""
     media_type: str
+    """Such as `image/png`."""
     bytes: int
+    """Its size."""
     created_at: int
     """Unix seconds of the last call that made or sent it; so long after that as the server says it expires."""
 
@@ -48,19 +51,24 @@ class ArtifactList(Plain):
     """A page of single files."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     data: list[ArtifactObject]
     """Newest first."""
     last_id: str | None
     """The next page comes after this one."""
     has_more: bool
+    """Whether there are more after these."""
 
 
 class ArtifactDeleted(Plain):
     """What became of a file."""
 
     id: str
+    """sha256 of its bytes."""
     object: Literal["artifact.deleted"] = "artifact.deleted"
+    """Always `artifact.deleted`."""
     deleted: Literal[True] = True
+    """It is gone for this caller; its bytes are, when nobody else has them."""
 
 
 @router.get("")
