@@ -6,6 +6,7 @@ import shutil
 from contextlib import aclosing
 
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from pipelines.brief import Brief
 from pipelines.errors import NotFound, StorageFailed
@@ -132,7 +133,8 @@ async def test_nobody_is_asked_when_nobody_listens(world):
     await within(poll, "the end of a poll without a listener")
 
 
-async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world, monkeypatch):
+@pytest.mark.parametrize("failure", [StorageFailed("refused"), DatabaseError("", {}, Exception()), KeyError("a bug")])
+async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world, monkeypatch, failure):
     lease, failures = await world.running(), 3
     index = world.streams._log
     heads = index.heads
@@ -141,7 +143,7 @@ async def test_a_store_that_fails_for_a_while_costs_no_listener_its_stream(world
         nonlocal failures
         if failures:
             failures -= 1
-            raise StorageFailed("the database refused")
+            raise failure
         return await heads(ids)
 
     monkeypatch.setattr(index, "heads", shaky)

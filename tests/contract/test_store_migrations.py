@@ -11,12 +11,18 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 from sqlalchemy.exc import IntegrityError
 
+from pipelines.errors import Gone
+from pipelines.records import RequestKey
 from pipelines.store.account_tables import users
+from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.generations import GenerationStore
+from pipelines.store.intake import Intake
 from pipelines.store.request_keys import request_keys
+from pipelines.store.sweep import Disposal
 from pipelines.store.tables import metadata
 from tests.support.program import Program
+from tests.support.stored_generations import BRIEF, RECIPE
 
 assert users.metadata is request_keys.metadata is metadata, "all tables are described in one place"
 GENERATION = (
@@ -104,6 +110,60 @@ async def test_the_scores_of_older_generations_become_metrics(empty_database_url
         await database.migrate()
         metrics = await GenerationStore(database).quality_metrics("g")
         assert [(each.metric_name, each.scene_number, each.metric_value) for each in metrics] == [("flicker", 1, 1.0)]
+
+
+@pytest.mark.parametrize("table", ["generations", "generation_groups", "owned_artifacts", "request_keys"])
+async def test_every_owner_is_a_user(database, table):
+    keys = await database.write(lambda connection: inspect(connection).get_foreign_keys(table))
+    assert [each["constrained_columns"] for each in keys if each["referred_table"] == "users"] == [["user_id"]]
+
+
+async def test_nothing_is_stored_for_an_owner_whom_no_row_names(database):
+    with pytest.raises(IntegrityError):
+        await execute(database, GENERATION)
+
+
+async def test_an_owner_without_an_account_is_no_account(database):
+    store, accounts = GenerationStore(database), Accounts(database)
+    made = await store.create("local", BRIEF, RECIPE, {}, {})
+    assert await store.list_ids("local") == (made,)
+    assert await accounts.users() == ()
+    assert await accounts.password_of("owner:local") is None
+    assert await accounts.add_first_user("local", "hash", "admin") is not None
+    assert [user.username for user in await accounts.users()] == ["local"]
+
+
+async def test_rows_of_owners_that_no_account_names_are_kept(empty_database_url, monkeypatch):
+    group = (
+        "insert into generation_groups (id, user_id, comparison_type, created_at)"
+        " values ('group', 'bruno', 'prompt', '2026-01-01')"
+    )
+    key = (
+        "insert into request_keys (user_id, name, fingerprint, generation_id, created_at)"
+        " values ('anna', 'idempotency:a', 'f', 'g', '2026-01-01')"
+    )
+    picture = (
+        "insert into owned_artifacts (user_id, sha256, media_type, size, created_at)"
+        " values ('carla', 'abc', 'image/png', 3, '2026-01-01')"
+    )
+    known = (
+        "insert into users (id, username, password_hash, role, disabled, created_at)"
+        " values ('carla', 'carla', 'hash', 'admin', false, '2026-01-01')"
+    )
+    async with opened(empty_database_url) as database:
+        await migrate_to(database, "0009", monkeypatch)
+        await execute(database, known, GENERATION, EVENT, group, key, picture)
+        await database.migrate()
+        found = await database.fetch(text("select id, username, disabled from users order by id"))
+        assert [tuple(row) for row in found] == [
+            ("anna", "owner:anna", True), ("bruno", "owner:bruno", True), ("carla", "carla", False)
+        ]  # fmt: skip
+        assert [user.username for user in await Accounts(database).users()] == ["carla"]
+        (row,) = await database.fetch(text("select row_bytes from generations"))
+        assert row.row_bytes > 100
+        await Disposal(database).forget("anna", "g")
+        with pytest.raises(Gone):
+            await Intake(database).known("anna", (RequestKey("idempotency:a", "f"),))
 
 
 async def test_processes_that_start_together_migrate_one_after_the_other(empty_database_url):
