@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
-from typing import Literal, TypeVar
-
-from models.spec import SpecBase
+from collections.abc import Sequence
+from typing import Literal
 
 ModelKind = Literal["chat", "image", "video"]
-Named = TypeVar("Named", bound=SpecBase)
 
 ELSEWHERE: dict[ModelKind, re.Pattern[str]] = {
     "image": re.compile(
@@ -44,7 +41,7 @@ def kind_elsewhere(name: str) -> ModelKind | None:
     return next((kind for kind, names in ELSEWHERE.items() if names.match(bare)), None)
 
 
-def stand_in(name: str, kind: ModelKind, models: Sequence[Named]) -> Named | None:
+def stand_in(name: str, kind: ModelKind, models: Sequence[str]) -> str | None:
     """The model of `models`, all of `kind`, that is nearest to the model `name` of elsewhere; None if it is none.
 
     One whose name begins with the same word (`flux-pro`: `flux.1-schnell`), else the first.
@@ -52,7 +49,16 @@ def stand_in(name: str, kind: ModelKind, models: Sequence[Named]) -> Named | Non
     if not models or kind_elsewhere(name) != kind:
         return None
     word = _first_word(name)
-    return next((model for model in models if _first_word(model.name) == word), models[0])
+    return next((model for model in models if _first_word(model) == word), models[0])
+
+
+def nearest_name(name: str, kind: ModelKind, models: Sequence[str], strict: bool) -> tuple[str, tuple[str, ...]]:
+    """`name` itself, unless it is a model's of elsewhere: then the nearest of `models`, with a note; not if `strict`.
+
+    A name that nobody knows is left to whoever looks it up.
+    """
+    nearest = None if strict or name in models else stand_in(name, kind, models)
+    return (name, ()) if nearest is None else (nearest, (stand_in_note(name, nearest),))
 
 
 def stand_in_note(name: str, model: str) -> str:
@@ -60,10 +66,9 @@ def stand_in_note(name: str, model: str) -> str:
     return f"model {name[:80]!r} does not run here: {model!r} is used, the nearest that does"
 
 
-def unknown_model(name: str, kind: str, names: Iterable[str]) -> str:
+def unknown_model(name: str, kind: str, known: Sequence[str]) -> str:
     """The error of a name that no model here has: which one is near, and which there are."""
-    known = list(names)
-    near = difflib.get_close_matches(name.lower(), known, n=1) or known[:1]
+    near = difflib.get_close_matches(name.lower(), known, n=1) or list(known[:1])
     nearest = f"the nearest is {near[0]!r}; " if near else ""
     return f"no {kind} model {name[:80]!r}: {nearest}the {kind} models are {', '.join(known) or 'none'}"
 

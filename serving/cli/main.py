@@ -10,6 +10,8 @@ on with the generation) · 130 interrupted (resumable) or cancelled.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import sys
 
@@ -22,6 +24,11 @@ from serving.cli.remote import attach, cancel, list_jobs, login, logout
 from serving.cli.server import serve, worker
 from serving.cli.users import app as users_app
 
+OLD_TOOLS = (
+    "create-storyboard", "generate-images", "generate-videos", "enhance-image-prompt", "enhance-video-prompt",
+    "pipeline",
+)  # fmt: skip
+"""What the old system had as scripts in `cli_tools/`."""
 MULTIPLE_VALUES = ("--reference-images",)
 """Options that take several values after one flag, as a shell's `*.jpg` hands them over."""
 
@@ -58,8 +65,12 @@ def main() -> None:
     # Log lines of these libraries (no torchvision, a cut prompt) would tear the display; our notices say what matters.
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    arguments = sys.argv[1:]
+    if (now := renamed(arguments)) is not None:
+        typer.echo(f"admint: {arguments[0]!r} is a command of admint now, with the same flags: {now}", err=True)
+        raise SystemExit(2)
     try:
-        code = app(args=repeat_flags(sys.argv[1:]), standalone_mode=False)
+        code = app(args=repeat_flags(arguments), standalone_mode=False)
     except typer.TyperException as error:  # a flag that does not exist, a value of the wrong type
         typer.echo(f"admint: {error.format_message()} (see admint --help)", err=True)
         raise SystemExit(2) from None
@@ -72,6 +83,21 @@ def main() -> None:
         typer.echo(f"admint: {one_line(error)}", err=True)
         raise SystemExit(code) from None
     raise SystemExit(code or 0)
+
+
+def renamed(arguments: list[str]) -> str | None:
+    """The command line that was meant, where the first argument is a tool as the old system spelt it, else None.
+
+    `cli_tools/create_storyboard.py`, `create_storyboard.py` and `create_storyboard` are `admint create-storyboard` now.
+    """
+    if not arguments:
+        return None
+    script, *rest = arguments
+    name = re.split(r"[/\\]", script)[-1].removesuffix(".py").replace("_", "-")
+    if name == script or name not in OLD_TOOLS:
+        return None
+    flags = [re.sub(r"^--[a-z_]+", lambda flag: flag[0].replace("_", "-"), each) for each in rest]
+    return shlex.join(["admint", name, *flags])
 
 
 def hear_ctrl_c() -> None:

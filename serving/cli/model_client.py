@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import typer
 
-from configs.settings import Settings, load_profile
+from configs.settings import Settings, load_model_specs, load_profile
 from models.interfaces import ChatRequest, ChatResult, ImageRequest, ImageResult, Unwatched, VideoRequest
 from models.spec import AspectRatio, ImageModelSpec, Size, VideoModelSpec
 from pipelines.agents.conversation import ChatContext
@@ -26,6 +26,7 @@ from serving.backends.in_process import LocalModels, local_models
 from serving.client.model_client import remote_model_client
 from serving.client.run import Job
 from serving.console import StepLines
+from serving.model_names import ModelKind, nearest_name
 
 
 class ModelClient(ChatContext, Protocol):
@@ -53,10 +54,10 @@ class ModelClient(ChatContext, Protocol):
 class LocalModelClient:
     """The models of this process."""
 
-    def __init__(self, models: LocalModels, scratch: Path) -> None:
-        """`scratch`: a temporary folder for artifacts."""
+    def __init__(self, models: LocalModels, scratch: Path, notes: tuple[str, ...]) -> None:
+        """`scratch`: a temporary folder for artifacts; `notes`: what is to be said besides the models' own notes."""
         self._models = models
-        self.notes = models.described.notes
+        self.notes = (*notes, *models.described.notes)
         self.artifacts = LocalArtifacts(scratch)
         self.chat_model = models.chat_model
         self.image_model = models.image_model
@@ -81,22 +82,33 @@ class LocalModelClient:
 
 @asynccontextmanager
 async def model_client(
-    job: Job | None, profile: str | None, image: str | None = None, video: str | None = None
+    job: Job | None, profile: str | None, image: str | None = None, video: str | None = None, strict: bool = False
 ) -> AsyncIterator[ModelClient]:
     """Models of the server that `job` names, else of this machine's `profile`; `image` and `video` name other ones.
 
-    Raises BadInput, WeightsError; for a server Unreachable, Unauthenticated, UnsafeCredentials.
+    The name of a model that runs elsewhere (`flux-pro`) is the nearest here, said in the notes; not if `strict`. Raises
+    BadInput, WeightsError; for a server Unreachable, Unauthenticated, UnsafeCredentials.
     """
     if job is not None:
-        async with remote_model_client(job, image, video) as remote:
+        async with remote_model_client(job, image, video, strict) as remote:
             yield remote
         return
-    models = local_models(load_profile(profile or Settings().profile), image, video)
+    chosen = load_profile(profile or Settings().profile)
+    image, of_image = _known_here(image, "image", chosen.image, strict)
+    video, of_video = _known_here(video, "video", chosen.video, strict)
+    models = local_models(chosen, image, video)
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
         try:
-            yield LocalModelClient(models, Path(scratch))
+            yield LocalModelClient(models, Path(scratch), (*of_image, *of_video))
         finally:
             models.close()
+
+
+def _known_here(name: str | None, kind: ModelKind, own: str, strict: bool) -> tuple[str | None, tuple[str, ...]]:
+    """`name`, or for a model of elsewhere the profile's `own`, with a note."""
+    if name is None or name in load_model_specs():
+        return name, ()
+    return nearest_name(name, kind, [own], strict)
 
 
 def size_of(sizes: Mapping[AspectRatio, Size], aspect_ratio: str) -> Size:

@@ -38,6 +38,9 @@ Anyway = Annotated[
     bool,
     typer.Option("--anyway", help="Draw the nearest thing where the models cannot draw what the brief asks for."),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a --model that runs elsewhere, instead of using the nearest one here.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 

@@ -16,6 +16,7 @@ from serving.cli.options import (
     References,
     Seed,
     ServerAddress,
+    Strict,
     chosen_server,
     seed_or_random,
     text_of,
@@ -39,6 +40,7 @@ def generate_images(
     server: ServerAddress = None,
     seed: Seed = None,
     aspect_ratio: AspectRatio = "1:1",
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
@@ -59,7 +61,7 @@ def generate_images(
     address = chosen_server(server, profile)
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
-        async with model_client(Job(address) if address else None, profile, image=model) as client:
+        async with model_client(Job(address) if address else None, profile, image=model, strict=strict) as client:
             made = await _make_images(client, text, negative_prompt, references, aspect_ratio, root, count, output)
             spec = client.image_model
             return made, (*client.notes, *prompt_warnings(text, spec.name, spec.domain))
@@ -117,6 +119,7 @@ def generate_videos(
     server: ServerAddress = None,
     seed: Seed = None,
     aspect_ratio: AspectRatio = "9:16",
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one clip per prompt, each from a keyframe that is drawn first."""
@@ -137,7 +140,7 @@ def generate_videos(
     job = Job(address) if address else None
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
-        async with model_client(job, profile, video=model) as client:
+        async with model_client(job, profile, video=model, strict=strict) as client:
             return await _make_videos(client, items, references, aspect_ratio, root, output), client.notes
 
     videos, notes = run_to_end(work(), job or NothingKept())

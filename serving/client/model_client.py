@@ -29,6 +29,7 @@ from serving.client.generations import PATIENCE_SECONDS, Following, RemoteGenera
 from serving.client.http import Connection, connect, event_data
 from serving.client.run import Job, check_outcome
 from serving.console import StepLines, line
+from serving.model_names import ModelKind, nearest_name
 
 METHODS: dict[AdapterBlocks, str] = {"all": "full", "style": "style", "layout": "composition"}
 """Blocks of the denoiser by the name that the API has for them."""
@@ -38,12 +39,14 @@ Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec)
 
 
 @asynccontextmanager
-async def remote_model_client(job: Job, image: str | None, video: str | None) -> AsyncIterator[RemoteModelClient]:
-    """The models of `job.server`. Raises Unreachable, Unauthenticated, UnsafeCredentials."""
+async def remote_model_client(
+    job: Job, image: str | None, video: str | None, strict: bool
+) -> AsyncIterator[RemoteModelClient]:
+    """The models of `job.server`. Raises BadInput, Unreachable, Unauthenticated, UnsafeCredentials."""
     async with connect(job.server) as connection:
         models = (await connection.call("GET", "/v1/models")).json()["data"]
         with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
-            yield RemoteModelClient(connection, models, (image, video), Path(scratch), job)
+            yield RemoteModelClient(connection, models, (image, video), strict, Path(scratch), job)
 
 
 class RemoteModelClient:
@@ -54,15 +57,26 @@ class RemoteModelClient:
         connection: Connection,
         models: Sequence[Json],
         names: tuple[str | None, str | None],
+        strict: bool,
         scratch: Path,
         job: Job,
     ) -> None:
-        """`models`: data of `GET /v1/models`; `names`: the image and the video model to use, None: the first."""
+        """`models`: data of `GET /v1/models`; `names`: the image and the video model to use, None: the first.
+
+        Without `strict` the name of a model that runs elsewhere is the nearest of the server's.
+        """
         self._connection = connection
         self._models = models
-        self._names = names
+        kinds: tuple[ModelKind, ...] = ("image", "video")
+        nearest = [
+            (None, ())
+            if name is None
+            else nearest_name(name, kind, [str(model["id"]) for model in models if model["kind"] == kind], strict)
+            for name, kind in zip(names, kinds, strict=True)
+        ]
+        self._names = [name for name, _ in nearest]
         self._job = job
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = tuple(note for _, notes in nearest for note in notes)
         self.artifacts = LocalArtifacts(scratch)
         self.task = ""
 

@@ -74,7 +74,12 @@ def test_bad_input_is_one_clear_line(flags, words, files, tmp_path):
         (("pipeline", "--resume", "{files}/empty"), ["no run to resume"]),
         (("pipeline", "--resume", "{files}", "--prompt", PROMPT), ["--prompt", "--resume"]),
         (("pipeline", "--prompt", PROMPT, "--output", "{files}/good.png"), ["is a file"]),
-        (("generate-images", "--prompt", PROMPT, "--model", "flux-pro", "--output", "x"), ["flux-pro", "sketch-image"]),
+        (
+            ("generate-images", "--prompt", PROMPT, "--model", "flux-pro", "--strict", "--output", "x"),
+            ["flux-pro", "sketch-image"],
+        ),
+        (("generate-images", "--prompt", PROMPT, "--model", "kling-v1.5", "--output", "x"), ["kling", "sketch-image"]),
+        (("create_storyboard.py", "--prompt", PROMPT), ["admint create-storyboard --prompt"]),
         (("generate-images", "--prompt", PROMPT, "--count", "0", "--output", "x"), ["--count 0"]),
         (("generate-images", "--prompt", "@{files}/none.txt", "--output", "x"), ["none.txt"]),
         (("generate-videos", "--prompts", "{files}/broken.json", "--output", "x"), ["broken.json"]),

@@ -122,8 +122,9 @@ def test_images_are_drawn_there_and_written_here(gateway, env, tmp_path):
 
 def test_videos_are_filmed_there_one_after_another(gateway, env, storyboard, tmp_path):
     flags = ("--prompts", storyboard, "--seed", "1", "--output", tmp_path, "--server", gateway.url, "--json")
-    made = admint("generate-videos", *flags, "--reference-images", REFERENCES, env=env)
+    made = admint("generate-videos", *flags, "--reference-images", REFERENCES, "--model", "kling-v1.5", env=env)
     assert len(result(made)["videos"]) == 2
+    assert "'kling-v1.5' does not run here: 'filmer' is used" in " ".join(result(made)["notes"])
     assert (tmp_path / "video-002.mp4").read_bytes()[4:8] == b"ftyp"
     assert json.loads((tmp_path / "videos.json").read_text())["model"] == "filmer"
     assert "video 2 of 2: filmed" in made.stderr
@@ -260,7 +261,7 @@ def test_a_wrong_key_is_one_line_that_says_how_to_log_in(gateway, env, tmp_path,
         (("pipeline", *QUICK), 2, ["--output is missing"]),
         (("pipeline", "--resume", "{tmp}"), 2, ["leave --server"]),
         (
-            ("generate-images", "--prompt", "x", "--model", "flux-pro", "--output", "{tmp}"),
+            ("generate-images", "--prompt", "x", "--model", "flux-pro", "--strict", "--output", "{tmp}"),
             2,
             ["'flux-pro'", "painter"],
         ),

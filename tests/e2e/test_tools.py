@@ -53,8 +53,9 @@ def test_images_are_as_many_as_asked_each_from_its_own_noise(images):
 
 
 def test_the_same_seed_draws_the_same_images_bit_for_bit(images, tmp_path):
-    flags = ("--prompt", "a teal steel bottle on a beach", "--count", "2", "--model", "sketch-image", "--seed", "4")
-    result(admint("generate-images", *flags, "--output", tmp_path, "--json"))
+    flags = ("--prompt", "a teal steel bottle on a beach", "--count", "2", "--model", "flux-pro", "--seed", "4")
+    made = result(admint("generate-images", *flags, "--output", tmp_path, "--json"))
+    assert "'flux-pro' does not run here: 'sketch-image' is used" in " ".join(made["notes"])
     for name in ("image-001.png", "image-002.png"):
         assert (tmp_path / name).read_bytes() == (images / name).read_bytes()
 

@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import InferenceFailed, WeightsError
 from pipelines.errors import BadInput, Busy, LeaseLost, NotFound, StepFailed
-from serving.cli.main import exit_code, one_line, repeat_flags
+from serving.cli.main import OLD_TOOLS, app, exit_code, one_line, renamed, repeat_flags
 from tests.support.program import run
 
 
@@ -34,6 +34,32 @@ def test_a_flag_with_several_values_is_read_as_the_same_flag_several_times():
 )
 def test_every_error_of_ours_has_its_documented_exit_code(error, code):
     assert exit_code(error) == code
+
+
+@pytest.mark.parametrize("tool", OLD_TOOLS)
+@pytest.mark.parametrize("spelt", ["{}.py", "cli_tools/{}.py", "./cli_tools/{}.py", "backend\\cli_tools\\{}.py", "{}"])
+def test_a_tool_as_the_old_system_spelt_it_is_told_its_command(tool, spelt):
+    old = spelt.format(tool.replace("-", "_"))
+    assert tool in {command.name for command in app.registered_commands}
+    if old == tool:
+        assert renamed([old]) is None
+    else:
+        said = renamed([old, "--prompt", "two words", "--reference_images=a_b", "--full_pipeline"])
+        assert said == f"admint {tool} --prompt 'two words' --reference-images=a_b --full-pipeline"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["pipeline", "--prompt", "x"], ["serve"], ["other_tool.py"]])
+def test_every_other_command_line_is_as_it_was(arguments):
+    assert renamed(arguments) is None
+
+
+def test_the_error_of_an_old_spelling_is_one_line_with_the_command():
+    done = run([sys.executable, "-m", "serving", "cli_tools/create_storyboard.py", "--prompt", "x"])
+    assert (done.returncode, done.stderr) == (
+        2,
+        "admint: 'cli_tools/create_storyboard.py' is a command of admint now, with the same flags: "
+        "admint create-storyboard --prompt x\n",
+    )
 
 
 def test_a_bug_has_no_exit_code_and_keeps_its_traceback():

@@ -153,10 +153,10 @@ def find_model(
     if spec is not None:
         text = f"model {name!r} makes {spec.kind}s: ask {ADDRESSES[spec.kind]}, or take one of {', '.join(known)}"
         refuse("model", text)
-    nearest = None if strict else stand_in(name, word, of_kind)
+    nearest = None if strict else stand_in(name, word, known)
     if nearest is None:
         raise Problem("model_not_found", unknown_model(name, word, known), "model")
-    return nearest, (stand_in_note(name, nearest.name),)
+    return next(each for each in of_kind if each.name == nearest), (stand_in_note(name, nearest),)
 
 
 def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:
