@@ -183,6 +183,8 @@ class PictureModelSpec(SpecBase):
     """Requests that fit together share a batch up to width * height * frames * requests; 0: one at a time."""
     warm_up: tuple[AspectRatio, ...] = ()
     """Sizes to run once before the server says ready; none: the first of `sizes`."""
+    seconds_per_step: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Measured seconds of one denoising step at the largest default size and length, by the device's name."""
     loras: dict[str, LoraSource] = Field(default_factory=dict)
     """LoRAs that a request may ask for by name."""
 

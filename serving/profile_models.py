@@ -32,7 +32,7 @@ SKETCH = (
 )
 
 
-NO_MATTER = {"licence", "commercial", "commercial_condition", "weights_of"}
+NO_MATTER = {"licence", "commercial", "commercial_condition", "weights_of", "vram_gb", "seconds_per_step", "warm_up"}
 """Fields of a description that change nothing in what the model makes."""
 
 

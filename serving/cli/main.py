@@ -20,6 +20,7 @@ import typer
 from serving.cli import ads, enhance, pictures
 from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
+from serving.cli.plan import plan
 from serving.cli.remote import attach, cancel, list_jobs, login, logout
 from serving.cli.server import serve, worker
 from serving.cli.users import app as users_app
@@ -50,6 +51,7 @@ app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
 app.command("serve")(serve)
 app.command("worker")(worker)
 app.command("deploy")(deploy)
+app.command("plan")(plan)
 app.command("login")(login)
 app.command("logout")(logout)
 app.command("attach")(attach)
