@@ -43,11 +43,15 @@ class Settings(BaseSettings):
     place of a vLLM of our own; its key, if it wants one, is ADMINT_OPENAI_API_KEY."""
     database: str | None = None
     """Address of the server's store, such as postgresql://USER:PASSWORD@HOST/NAME; None: SQLite under `home`."""
+    database_file: Path | None = None
+    """A file that holds that address instead, such as a mounted secret."""
     artifacts: Path | None = None
     """Folder of the server's artifacts, which every node must see; None: under `home`."""
     secret: SecretStr | None = None
     """What signs the server's access tokens, 32 bytes or more, the same for all its processes; None: a random one,
     created once under `home`, for a server whose store is there too."""
+    secret_file: Path | None = None
+    """A file that holds that secret instead."""
     api_key: SecretStr | None = None
     """What the command line asks a server with, instead of a login."""
     api_key_file: Path | None = None
@@ -117,9 +121,35 @@ def library_root() -> Path:
 
 
 def server_database() -> str:
-    """SQLAlchemy URL of the server's store: `$ADMINT_DATABASE`, else SQLite in `$ADMINT_HOME/server`."""
+    """SQLAlchemy URL of the server's store: as `shared_database`, else SQLite in `$ADMINT_HOME/server`."""
+    return shared_database() or f"sqlite:///{Settings().home.expanduser() / 'server' / 'store.sqlite'}"
+
+
+def shared_database() -> str | None:
+    """`$ADMINT_DATABASE`, or what `$ADMINT_DATABASE_FILE` holds. Raises BadInput for both, or an unreadable file."""
     settings = Settings()
-    return settings.database or f"sqlite:///{settings.home.expanduser() / 'server' / 'store.sqlite'}"
+    return _given(settings.database, settings.database_file, "ADMINT_DATABASE")
+
+
+def server_secret() -> str | None:
+    """`$ADMINT_SECRET`, or what `$ADMINT_SECRET_FILE` holds. Raises BadInput for both, or an unreadable file."""
+    settings = Settings()
+    value = None if settings.secret is None else settings.secret.get_secret_value()
+    return _given(value, settings.secret_file, "ADMINT_SECRET")
+
+
+def _given(value: str | None, file: Path | None, name: str) -> str | None:
+    if file is None:
+        return value
+    if value is not None:
+        raise BadInput(f"{name} and {name}_FILE are both set: keep one of them")
+    try:
+        content = file.expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{name}_FILE {str(file)!r} cannot be read ({error}): name a readable text file") from None
+    if not content:
+        raise BadInput(f"{name}_FILE {str(file)!r} is empty: write the value into it")
+    return content
 
 
 def server_artifacts() -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -73,7 +75,8 @@ def model_set(
     specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
     if scorer is not None:
         specs["scorer"] = scorer
-    fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
+    with _for_the_owner_only():
+        fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
     notes = _notes(library, tuple(specs.values()))
     manifest: Json = {
         "profile": profile.name,
@@ -100,6 +103,16 @@ def check_chat_address(chat: ChatModelSpec, host: str, port: int) -> None:
             f"the chat model {chat.name!r} is at {chat.base_url}, which is where this server itself listens: start the"
             " chat server on another port and set ADMINT_CHAT_URL to its address, or serve here with another --port"
         )
+
+
+@contextmanager
+def _for_the_owner_only() -> Iterator[None]:
+    """What is written meanwhile under ADMINT_HOME, such as weights that are put together, is for its owner only."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def model_sets(profile: Profile) -> Callable[..., ModelSet]:

@@ -71,8 +71,7 @@ async def open_run_folder(folder: Path) -> AsyncIterator[RunFolder]:
     """Open or create the run in `folder`. Raises Busy, StorageFailed."""
     state = folder / STATE_FOLDER
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = _made(state)
     except OSError as error:
         raise storage_failure(folder, error) from error
     try:
@@ -85,6 +84,16 @@ async def open_run_folder(folder: Path) -> AsyncIterator[RunFolder]:
             await database.close()
     finally:
         os.close(lock)
+
+
+def _made(state: Path) -> int:
+    """The open lock file of a folder that only its owner can enter: it holds prompts and drafts. Raises OSError.
+
+    The results beside it are as the user's umask says.
+    """
+    state.parent.mkdir(parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, exist_ok=True)
+    return os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -13,7 +13,7 @@ import errno
 import hashlib
 import math
 import os
-import tempfile
+import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,18 +42,19 @@ def write_durably(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fault_point("before_temp_write")
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
+        temporary = path.parent / f"{PART}{secrets.token_hex(8)}"
+        # The process's umask decides who may read it: a server's lets nobody else.
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
                 fault_point("before_temp_sync")
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             fault_point("before_rename")
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         fault_point("before_folder_sync")
         sync_folder(path.parent)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.settings import Settings
+from configs.settings import Settings, server_secret, shared_database
 from pipelines.store.accounts import Accounts
 from pipelines.store.artifacts import storage_failure
 from serving.errors import UnsafeSecret
@@ -89,12 +89,12 @@ def signing_key() -> bytes:
     Without ADMINT_SECRET it is the file `server/secret` under ADMINT_HOME, created at first use; but only where the
     store is there too (no ADMINT_DATABASE), because processes elsewhere would each make another.
     """
-    settings = Settings()
-    if settings.secret is not None:
-        return check(settings.secret.get_secret_value(), "ADMINT_SECRET")
-    if settings.database is not None:
+    secret = server_secret()
+    if secret is not None:
+        return check(secret, "ADMINT_SECRET")
+    if shared_database() is not None:
         raise UnsafeSecret(f"ADMINT_SECRET is missing, and ADMINT_DATABASE is shared by several processes: {REMEDY}")
-    return _key_in_file(settings.home.expanduser() / "server" / "secret")
+    return _key_in_file(Settings().home.expanduser() / "server" / "secret")
 
 
 def check(secret: str, source: str) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +34,11 @@ class ServerStore:
 
 
 async def open_server_store() -> ServerStore:
-    """Open the store that the environment names. Raises StorageFailed, BadInput for a malformed database address."""
+    """Open the store that the environment names. Raises StorageFailed, BadInput for a malformed database address.
+
+    From then on this process writes for its owner only: a store holds password hashes and everybody's prompts.
+    """
+    os.umask(0o077)
     artifacts, url = server_artifacts(), database_address(server_database())
     folders = [artifacts]
     if url.get_backend_name() == "sqlite" and url.database:
@@ -43,6 +49,7 @@ async def open_server_store() -> ServerStore:
         except OSError as error:
             raise storage_failure(folder, error) from error
     settings = Settings()
+    _close_to_others(settings.home.expanduser() / "server")
     quota = Quota(
         generations=settings.generations_per_user,
         stored_bytes=int(settings.stored_gb_per_user * 1e9),
@@ -67,3 +74,18 @@ async def open_store(
         quota=quota,
         single_files=single_files,
     )
+
+
+def _close_to_others(folder: Path) -> None:
+    """Take everybody's rights from our own folder and the files in it: version 0.1 left them readable."""
+    if not folder.exists():
+        return
+    for path in (folder, *folder.iterdir()):
+        try:
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & 0o077 and not path.is_symlink():
+                path.chmod(mode & 0o700)
+        except FileNotFoundError:  # a journal of SQLite's that has ended meanwhile
+            continue
+        except OSError as error:
+            raise storage_failure(path, error) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,14 @@ class Server:
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0)
 
-    def stop(self) -> int:
-        """Ctrl-C; returns the exit code."""
-        self.program.interrupt()
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    def stop(self, by: signal.Signals = signal.SIGINT) -> int:
+        """Send it a signal, by default that of Ctrl-C; returns the exit code."""
+        if self.program.running:
+            os.kill(self.program.pid, by)
         return self.program.end()
 
 

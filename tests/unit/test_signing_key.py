@@ -3,9 +3,11 @@ import threading
 
 import pytest
 
+from configs.settings import server_secret, shared_database
+from pipelines.errors import BadInput
 from serving.cli.main import exit_code
 from serving.errors import UnsafeSecret
-from serving.server.first_start import signing_key
+from serving.server.first_start import FIRST_FILE, FirstAdmin, signing_key
 from tests.support.waiting import PATIENCE_SECONDS, ended
 
 
@@ -102,3 +104,40 @@ def test_a_file_that_was_cut_is_refused_by_its_name(home):
     path.write_text("abc")
     with pytest.raises(UnsafeSecret, match="secret has 3 bytes"):
         signing_key()
+
+
+GOOD = "9f86d081884c7d659a2feaa0c55ad015"
+
+
+def test_the_secret_may_lie_in_a_file(monkeypatch, tmp_path):
+    (tmp_path / "mounted").write_text(f"{GOOD}\n")
+    monkeypatch.setenv("ADMINT_SECRET_FILE", str(tmp_path / "mounted"))
+    assert signing_key() == GOOD.encode()
+
+
+@pytest.mark.parametrize("name", ["ADMINT_SECRET", "ADMINT_DATABASE"])
+def test_a_setting_and_its_file_together_are_refused_and_so_is_a_file_that_is_not_there(monkeypatch, tmp_path, name):
+    asked = server_secret if name == "ADMINT_SECRET" else shared_database
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(BadInput, match=f"{name}_FILE"):
+        asked()
+    (tmp_path / "nowhere").write_text(" \n")
+    with pytest.raises(BadInput, match="is empty"):
+        asked()
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(BadInput, match="both set"):
+        asked()
+
+
+def test_credentials_for_a_log_go_into_a_file_of_their_owner(tmp_path):
+    first = FirstAdmin("admin", "the password", "the key")
+    for _ in range(2):  # a database that was made anew has another first admin
+        told = first.kept()
+    path = tmp_path / "server" / FIRST_FILE
+    assert str(path) in told
+    assert "the password" not in told
+    assert "the key" not in told
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert "the password" in path.read_text()
+    assert "the key" in path.read_text()
