@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,6 +134,46 @@ class StepContext(Models, Protocol):
 
 
 StepWork = Callable[[StepContext], Awaitable[StepOutput]]
+
+
+_TITLES: tuple[tuple[str, str], ...] = (
+    (r"story/facts", "the facts of the brief"),
+    (r"story/product-\d+", "the product of the brief"),
+    (r"(?:story/reference|reference_image/look)-(\d+)", "what reference image {} shows"),
+    (r"story/reference-check|reference_image/look-check", "the reference images against the brief"),
+    (r"story/director-(\d+)", "draft {} of the story"),
+    (r"story/critic-(\d+)", "critique of draft {} of the story"),
+    (r"scenes/scene-0*(\d+)/(?:writer|rewrite|revision)-\d+", "draft of scene {}"),
+    (r"scenes/scene-0*(\d+)/(?:rewrite-|revision-)?critic-\d+", "critique of scene {}"),
+    (r"scenes/scene-0*(\d+)/enhance-image", "words for the picture of scene {}"),
+    (r"scenes/scene-0*(\d+)/enhance-video", "words for the clip of scene {}"),
+    (r"scenes/cohesor-\d+/pair-(\d+)-(\d+)", "transition from scene {} to scene {}"),
+    (r"scenes/cohesor-\d+/overview", "the scenes as a whole"),
+    (r"reference_image/edit-\d+", "edit of the reference image"),
+    (r"reference_image/[^/]+", "the reference image"),
+    (r"storyboard/scene-0*(\d+)", "picture of scene {}"),
+    (r"storyboard/scene-0*(\d+)/retake-\d+", "retake of the picture of scene {}"),
+    (r"storyboard/scene-0*(\d+)/edit-\d+", "edit of the picture of scene {}"),
+    (r"video/scene-0*(\d+)", "clip of scene {}"),
+    (r"video/scene-0*(\d+)/start", "first frame of the clip of scene {}"),
+    (r"video/scene-0*(\d+)/retake-\d+", "retake of the clip of scene {}"),
+    (r"stitch/final", "the finished video"),
+    (r"quality/keyframe-0*(\d+)", "score of the picture of scene {}"),
+    (r"quality/scene-0*(\d+)", "score of the clip of scene {}"),
+    (r"quality/(?:keyframe|scene)-0*(\d+)/gate-\w+", "verdict on scene {}"),
+    (r"quality/\w+", "score of the finished video"),
+)
+
+
+def step_title(name: str) -> str:
+    """What a step makes, in words for people: `scenes/scene-002/critic-1` is `critique of scene 2`.
+
+    A step that has no words yet is called by its name.
+    """
+    for pattern, words in _TITLES:
+        if found := re.fullmatch(pattern, name):
+            return words.format(*found.groups())
+    return name
 
 
 @dataclass(frozen=True)

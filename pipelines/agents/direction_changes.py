@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from models.spec import CameraMove, Domain
+from pipelines.agents.direction_fixed import fixed_when_ordered
 from pipelines.agents.direction_words import CAMERA, DIRECTIONLESS, LENGTHS, LOOKS, MOODS, TIMES
 from pipelines.direction import Changes
 from pipelines.reading.vocabulary import COLOURS, MATERIALS, ON_PLACES, PLACE_NOUNS, word_set
@@ -81,7 +82,6 @@ _OLD = (
     ),
 )
 _BARE_NEGATION = re.compile(r"\b(?:not|don't|do not|dont|doesn't|never|won't|shouldn't|without|no)\b", _I)
-_SECONDS = re.compile(r"\b(\d+(?:[.,]\d+)?|a|one|two|three|thirty|sixty)[ -]*(?:seconds?|secs?|s|minutes?|min)\b", _I)
 _OVERLAY = re.compile(
     r"\b(?:subtitles?|captions?|on-?screen text|text overlay|logo|music|soundtrack|sound|voice-?over|voice|"
     r"narrat\w+|song|watermark)\b",
@@ -103,9 +103,7 @@ def changes_in(part: Part, scope: Scope) -> Changes | str | None:
     quoted = part.take(r"[\"“«]([^\"”»]{2,120})[\"”»]|(?<!\w)'([^']{2,120})'(?!\w)")
     if call := _call_to_action(part, (quoted[1] or quoted[2]) if quoted else None):
         return Changes(text=call)
-    for old in _OLD:
-        part.take(old)
-    if (whole := _thing_or_motion(part, scope)) is not None:
+    if (whole := _as_a_whole(part, scope)) is not None:
         return whole
     found: dict[str, object] = {}
     if part.take(CAMERA[0][0]):
@@ -141,6 +139,15 @@ def _changes(part: Part, scope: Scope, found: dict[str, object]) -> Changes | No
     if not found and _AGAIN.search(part.text):
         found["again"] = True
     return Changes.model_validate(found) if found else None
+
+
+def _as_a_whole(part: Part, scope: Scope) -> Changes | str | None:
+    """What a wish comes to that is about one thing only: something fixed, another thing to show, a motion."""
+    if (fixed := fixed_when_ordered(part.text, part.named)) is not None:
+        return fixed
+    for old in _OLD:
+        part.take(old)
+    return _thing_or_motion(part, scope)
 
 
 def _thing_or_motion(part: Part, scope: Scope) -> Changes | None:
@@ -180,12 +187,6 @@ def _not_possible(part: Part, found: dict[str, object]) -> str | None:
             "There is neither sound nor writing in these pictures: the words of the ad are its call to action, "
             "which can "
             "be changed."
-        )
-    if seconds := _SECONDS.search(part.text):
-        return (
-            f"The length of an ad is fixed when it is ordered, so it cannot become {seconds[0].strip()}: start "
-            f"a new one "
-            "with another duration."
         )
     if "remove" not in found and _BARE_NEGATION.search(part.text):
         return "Say what it should be instead, for example 'scene 2 at night', so that nothing is changed by mistake."

@@ -16,6 +16,7 @@ from models.interfaces import ChatMessage, ChatRequest, Plain
 from models.llm.openai_wire import bare_json
 from models.spec import ChatModelSpec
 from pipelines.agents.direction_changes import Scope
+from pipelines.agents.direction_fixed import fixed_when_ordered
 from pipelines.agents.direction_reader import is_machine_talk, placed_edit
 from pipelines.agents.direction_targets import mentions
 from pipelines.agents.direction_words import CAMERA, TIMES
@@ -64,7 +65,8 @@ def reads_directions(model: ChatModelSpec) -> bool:
 def is_unclear(rules: tuple[DirectionEdit, ...], text: str) -> bool:
     """Whether the rules leave a message open that holds words for a model to read."""
     open_questions = any(edit.question is not None for edit in rules)
-    return open_questions and len(text.split()) > 1 and not is_machine_talk(text)
+    settled = is_machine_talk(text) or fixed_when_ordered(text, names_scene=False) is not None
+    return open_questions and len(text.split()) > 1 and not settled
 
 
 def direction_request(model: ChatModelSpec, text: str, scope: Scope) -> ChatRequest:

@@ -321,7 +321,7 @@ def _what_can_be_changed(scope: Scope) -> str:
         can = "a scene's place, time of day, light, action or camera, the order, or the product's colour"
     return (
         f"I did not understand what to change. You can change {can}: for example 'scene 2 at night' or "
-        f"'the {scope.noun} should be red'."
+        f"'the {scope.noun} should be red'. To go on, say 'approve'."
     )
 
 

@@ -80,7 +80,7 @@ def _just_approved(situation: Situation, stage: StageName) -> bool:
 def _waiting_for(situation: Situation) -> str:
     if situation.waiting_stage is not None:
         return f"{situation.waiting_stage!r} does"
-    return f"the generation is {situation.generation.status} at {situation.generation.current_stage or 'its start'!r}"
+    return f"the generation {situation.standing}"
 
 
 MODIFIABLE: dict[StageName, frozenset[str]] = {
@@ -285,8 +285,8 @@ def upload_references(
         raise BadInput(f"recipe {situation.generation.recipe.name!r} has no stage 'reference_image' to bring images to")
     if not _before_references(situation):
         raise BadInput(
-            "reference images are taken until the story is approved; the generation is "
-            f"{situation.generation.status} at {situation.generation.current_stage!r}: regenerate the story to go back"
+            "reference images are taken until the story is approved; the generation "
+            f"{situation.standing}; regenerate the story to go back"
         )
     direction = situation.direction.model_copy(update={"references": references})
     event = NewEvent(

@@ -11,6 +11,7 @@ from pipelines.errors import BadInput, Busy
 from pipelines.recipe import StageName
 from pipelines.records import Generation, NewEvent
 from pipelines.runtime.progress import stage_shares
+from pipelines.stages.registry import STAGES
 from pipelines.steps import Message, StoredArtifact, TakeKind
 
 
@@ -62,6 +63,20 @@ class Situation:
         return tuple(self.shares)
 
     @property
+    def standing(self) -> str:
+        """Where the generation is, as a clause in words that hold in every API, whatever it calls the stages."""
+        stage, status = self.generation.current_stage, self.generation.status
+        doing = STAGES[stage].describe if stage is not None else "its start"
+        match status:
+            case "completed":
+                return "is complete"
+            case "failed" | "cancelled":
+                return f"was stopped ({status}) at {doing}"
+            case "awaiting_approval":
+                return f"waits for your approval of {stage!r}"
+        return f"is at work: {doing}"
+
+    @property
     def waiting_stage(self) -> StageName | None:
         """The stage that waits for approval."""
         return self.generation.current_stage if self.generation.status == "awaiting_approval" else None
@@ -79,7 +94,7 @@ class Situation:
             raise BadInput(f"stage {stage!r} does not run in this generation: its stages are {', '.join(self.stages)}")
         current = self.generation.current_stage
         if current not in self.stages or self.stages.index(stage) > self.stages.index(current):
-            raise BadInput(f"stage {stage!r} has not begun: the generation is at {current or 'its start'!r}")
+            raise BadInput(f"stage {stage!r} has not begun: the generation {self.standing}")
 
     def scene_numbers(self, stage: StageName) -> tuple[int | None, ...]:
         """What a revision of the whole `stage` revises: every scene, or the one thing that the stage makes."""

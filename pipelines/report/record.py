@@ -82,7 +82,8 @@ def storyboard_of(record: RunRecord) -> bytes:
 
 def step_timings(events: tuple[Event, ...]) -> tuple[StepTiming, ...]:
     """Timings of the finished steps, in the order in which they started, read from the event log."""
-    reused = {event.step for event in events if event.kind == "step_reused"}
+    found = [event for event in events if event.kind == "step_reused"]
+    reused = {name for event in found for name in event.data.get("steps", (event.step,))}  # one event each before 0.2
     timings = [
         StepTiming(
             name=event.step,

@@ -162,6 +162,8 @@ class Engine:
     ) -> RunState:
         if news:
             async with run.in_order:
+                if passed := run.reused_events():
+                    await run.store.append(run.lease, *passed)
                 began = NewEvent(kind="stage_started", message=stage.describe, step=stage.name, data=run.place)
                 await run.store.start_stage(run.lease, stage.name, began)
         state = state.model_copy(update={stage.makes: await stage.run(context, state)})
@@ -170,9 +172,10 @@ class Engine:
             output = directed_story(context, state.story).model_dump(mode="json")
         progress.end()
         async with run.in_order:
-            message = f"{stage.name} finished"
+            message = f"{stage.describe}: finished"
             done = NewEvent(kind="stage_completed", message=message, step=stage.name, data=run.place)
-            await run.store.finish_stage(run.lease, stage.name, output, *([done] if news else []))
+            told = [*run.reused_events(), done] if news else []
+            await run.store.finish_stage(run.lease, stage.name, output, *told)
         return state
 
     def _context(self, run: Run, generation: Generation, given: RunState) -> StageContext:

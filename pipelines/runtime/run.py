@@ -37,7 +37,7 @@ class RunStore(Protocol):
     async def commit_step(
         self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
     ) -> None: ...
-    async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None: ...
+    async def reuse_step(self, lease: Lease, step: Step) -> None: ...
     async def replace_step(
         self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent
     ) -> None: ...
@@ -141,6 +141,8 @@ class Run:
         self._running: dict[str, StepProgress] = {}
         self._files: frozenset[str] | None = None
         """Hashes of the files that earlier runs left; None: not looked at yet."""
+        self._reused: list[str] = []
+        """Steps that were found finished and are not told of in the log yet."""
 
     async def finish(self, step: Step) -> Json:
         """The value of `step`: from its checkpoint, else by running it now. Raises StepFailed, LeaseLost.
@@ -152,10 +154,11 @@ class Run:
         if known is not None and not damaged:
             async with self.in_order:
                 self._move(step, 1.0)
-                await self.store.reuse_step(self.lease, step, self._event("step_reused", step, "already finished"))
+                await self.store.reuse_step(self.lease, step)
+                self._reused.append(step.name)
             return known.value
         async with self.in_order:
-            await self.store.append(self.lease, *self._begin(step, damaged))
+            await self.store.append(self.lease, *self.reused_events(), *self._begin(step, damaged))
         output, seconds = await self._work(step)
         commit = self.store.commit_step if known is None else self.store.replace_step
         async with self.in_order:
@@ -195,6 +198,18 @@ class Run:
         self._percent = max(self._percent, self.stage.percent)
         return {"stage": self.stage.stage, "progress": self._percent}
 
+    def reused_events(self) -> list[NewEvent]:
+        """One event for all finished steps that were used again since the last call, none when there were none.
+
+        To be appended while `in_order` is held. A session that is approved stage by stage passes what is finished
+        again each time: an event for each step was a third of its log.
+        """
+        steps, self._reused = self._reused, []
+        if not steps:
+            return []
+        message = f"{len(steps)} finished steps are used again" if len(steps) > 1 else "a finished step is used again"
+        return [NewEvent(kind="step_reused", message=message, data={**self.place, "steps": steps})]
+
     async def _work(self, step: Step) -> tuple[StepOutput, float]:
         progress = self._running[step.name] = StepProgress(step)
         started = time.perf_counter()
@@ -233,7 +248,7 @@ class Run:
 
     def _event(
         self,
-        kind: Literal["step_started", "step_progress", "step_completed", "step_reused"],
+        kind: Literal["step_started", "step_progress", "step_completed"],
         step: Step,
         message: str,
         **data: float,

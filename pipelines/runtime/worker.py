@@ -259,8 +259,8 @@ class RetryingStore:
         await self._wait(commit)
         _tell(lease, event)
 
-    async def reuse_step(self, lease: Lease, step: Step, event: NewEvent) -> None:
-        await self._wait(lambda: self._store.reuse_step(lease, step, event))
+    async def reuse_step(self, lease: Lease, step: Step) -> None:
+        await self._wait(lambda: self._store.reuse_step(lease, step))
 
     async def replace_step(self, lease: Lease, step: Step, output: StepOutput, seconds: float, event: NewEvent) -> None:
         await self._wait(lambda: self._store.replace_step(lease, step, output, seconds, event))

@@ -193,6 +193,7 @@ def _write(connection: Connection, situation: Situation, decision: Decision, ste
             "progress": situation.shares[decision.continues_at][0],
             "error_message": None,
             "completed_at": None,
+            "cancellation_requested": False,
         }
     connection.execute(update(generations).where(generations.c.id == generation.id).values(**values))
     of_generation = stage_outputs.c.generation_id == generation.id

@@ -166,7 +166,7 @@ class GenerationStore:
             append_events(
                 connection, row, (NewEvent(kind="generation_cancelled", message="cancelled while it waited"),)
             )
-            values = {"status": "cancelled", "completed_at": now()}
+            values = {"status": "cancelled", "completed_at": now(), "cancellation_requested": True}
         elif row.status == "processing":
             values = {"cancellation_requested": True}
         if values:
@@ -208,7 +208,8 @@ class GenerationStore:
                 continue
             if lost < LOST_WORKERS:
                 return self._take(connection, row, owner, lost), generation_of(row)
-            where = f"at {row.current_step!r}" if row.current_step else "before its first step"
+            place = row.current_step or row.current_stage
+            where = f"at {place!r}" if place else "before its first step"
             message = f"{lost} workers died one after the other {where}: see their logs before it is resumed"
             _end(
                 connection,
@@ -262,6 +263,7 @@ class GenerationStore:
                 status="processing",
                 error_message=None,
                 completed_at=None,
+                cancellation_requested=row.cancellation_requested and row.status == "processing",
             )
         )
         return Lease(generation_id=row.id, owner=owner, fence=fence)
@@ -383,11 +385,10 @@ class GenerationStore:
         append_events(connection, row, (event,))
 
     @transaction
-    def reuse_step(self, connection: Connection, lease: Lease, step: Step, event: NewEvent) -> None:
-        """Record that `step` was finished before, and make the takes and metrics that it left then current again."""
-        row = fenced(connection, lease)
+    def reuse_step(self, connection: Connection, lease: Lease, step: Step) -> None:
+        """Make the takes and metrics current again that `step` left when it was finished. Raises LeaseLost."""
+        fenced(connection, lease)
         make_step_current(connection, lease.generation_id, step)
-        append_events(connection, row, (event,))
 
     async def artifact_hashes(self, generation_id: str) -> frozenset[str]:
         """The files that a generation names."""
@@ -404,7 +405,7 @@ class GenerationStore:
         connection.execute(
             update(generations)
             .where(generations.c.id == lease.generation_id)
-            .values(current_stage=stage, current_step=stage)
+            .values(current_stage=stage, current_step=None)
         )
 
     @transaction
@@ -425,7 +426,7 @@ class GenerationStore:
 
     @transaction
     def append(self, connection: Connection, lease: Lease, *new_events: NewEvent) -> None:
-        """Append events to the log. Raises LeaseLost."""
+        """Append events to the log; the step of the last one is the current one. Raises LeaseLost."""
         row = fenced(connection, lease)
         append_events(connection, row, new_events)
         values: Json = {"current_step": new_events[-1].step} if new_events[-1].step else {}
@@ -497,10 +498,10 @@ def _end(
         "lease_expires_at": None,
         "error_message": error_message,
         "completed_at": None if status in ("pending", "awaiting_approval") else now(),
-        "cancellation_requested": False,
+        "cancellation_requested": status == "cancelled",
     }
     if status == "completed":
-        values["progress"] = 100
+        values |= {"progress": 100, "current_step": None}
     connection.execute(update(generations).where(generations.c.id == row.id).values(**values))
 
 

@@ -112,13 +112,31 @@ async def test_an_ended_generation_gives_its_lease_back_and_says_why_it_failed(s
     assert (await store.get("anna", generation_id)).error_message is None
 
 
-async def test_a_cancel_request_is_seen_at_the_next_renewal_and_cleared_at_the_end(store, generation_id):
+async def test_a_cancel_request_is_seen_at_the_next_renewal_and_stays_until_somebody_resumes(store, generation_id):
     lease = await store.claim(generation_id, "one")
     assert await store.renew(lease) is False
     await store.cancel("anna", generation_id)
     assert await store.renew(lease) is True
     await store.end(lease, "cancelled", EVENT)
-    assert (await store.get("anna", generation_id)).cancellation_requested is False
+    assert (await store.get("anna", generation_id)).cancellation_requested is True
+    resumed = await store.claim(generation_id, "two")
+    assert await store.renew(resumed) is False
+
+
+async def test_what_waits_is_cancelled_at_once_and_says_that_it_was_asked_for(store, generation_id):
+    cancelled = await store.cancel("anna", generation_id)
+    assert (cancelled.status, cancelled.cancellation_requested) == ("cancelled", True)
+
+
+async def test_the_current_step_is_a_step_or_none_and_never_a_stage(store, generation_id):
+    lease = await store.claim(generation_id, "one")
+    await store.append(lease, EVENT.model_copy(update={"step": "story/director-1"}))
+    assert (await store.get("anna", generation_id)).current_step == "story/director-1"
+    await store.start_stage(lease, "scenes", EVENT)
+    begun = await store.get("anna", generation_id)
+    assert (begun.current_stage, begun.current_step) == ("scenes", None)
+    await store.end(lease, "completed", EVENT)
+    assert (await store.get("anna", generation_id)).current_step is None
 
 
 async def test_leases_on_postgres_go_by_the_servers_clock_and_not_by_the_workers(postgres_database_url, monkeypatch):

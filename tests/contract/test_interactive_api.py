@@ -119,6 +119,36 @@ def test_a_generation_of_another_recipe_is_no_session(idle):
     refused(idle.http.get(f"/api/v1/interactive/{generation_id}"), 404, "not_found")
 
 
+def test_what_a_session_refuses_is_said_in_the_contracts_stages(client):
+    finished = client.start(mode="auto")["session_id"]
+    client.wait(finished)
+    told = [
+        client.post(finished, "/approve", stage="video"),
+        client.post(finished, "/reference-images/upload"),
+        client.post(client.reach("story"), "/regenerate", stage="video"),
+    ]
+    assert [answer.status_code for answer in told] == [400, 415, 400]
+    for answer in told:
+        message = answer.json()["error"]["message"]
+        assert not any(word in message for word in ("'quality'", "'stitch'", "'scenes'")), message
+    assert "the generation is complete" in told[0].json()["error"]["message"]
+
+
+def test_a_start_takes_a_brand_and_a_quality_gate_and_names_what_it_does_not_know(idle):
+    quality = {"minimums": {"text_alignment": 0.2}, "retakes": 2}
+    answer = idle.http.post(
+        "/api/v1/interactive/start", json={"prompt": PROMPT, "brand_name": "Dew", "quality": quality, "model": "kling"}
+    )
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    row = idle.http.get(f"/api/v1/generations/{made['session_id']}").json()
+    assert (row["quality_gate"], row["seed_value"]) == (quality, made["seed"])
+    said = "'model' is no field of this request: it was not used"
+    assert said in made["warnings"]
+    status = idle.get(made["session_id"], "/status")
+    assert (said in status["warnings"], status["approval_status"]) == (True, None)
+
+
 # --- approving ---
 
 

@@ -285,6 +285,10 @@ def test_a_list_shows_all_recipes_newest_first(idle, waiting):
 
 def test_an_order_is_cancelled_and_deleted(idle):
     made = idle.post(f"{URL}/generate", json=AD).json()["generation_id"]
-    assert idle.post(f"{URL}/{made}/cancel").json()["status"] == "cancelled"
+    cancelled = idle.post(f"{URL}/{made}/cancel").json()
+    assert (cancelled["status"], cancelled["cancellation_requested"]) == ("cancelled", True)
+    assert idle.get(f"{URL}/{made}/status").json()["cancellation_requested"] is True
+    resumed = idle.post(f"/api/v1/generations/{made}/resume").json()
+    assert (resumed["status"], resumed["cancellation_requested"]) == ("pending", False)
     assert idle.delete(f"{URL}/{made}").json() == {"id": made, "deleted": True}
     assert idle.get(f"{URL}/{made}/status").status_code == 404

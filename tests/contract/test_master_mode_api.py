@@ -153,6 +153,19 @@ def test_progress_passes_the_contracts_steps_in_order(told, http):
     assert (last["step"], last["status"], last["progress"]) == ("complete", "completed", 100)
 
 
+def test_progress_names_what_is_made_and_leaves_the_noise_out(told, http):
+    seen = progress(http, "mine-1")
+    said = {update["message"] for update in seen}
+    assert {"draft 1 of the story: started", "draft of scene 1: started", "clip of scene 2: started"} <= said
+    assert not said & {"started", "already finished"}
+    assert not [one for one in seen if one["step"] in ("story", "scenes") and " of 1024" in one["message"]]
+    assert all(
+        ": " in one["message"] or one["step"] not in ("story", "scenes")
+        for one in seen
+        if "finished in" in one["message"]
+    )
+
+
 def test_a_late_and_a_second_client_see_all_of_it_and_a_returning_one_the_rest(told, http):
     whole = progress(http, "mine-1")
     assert progress(http, "mine-1") == whole

@@ -44,7 +44,7 @@ async def test_the_newest_run_of_a_step_stands_and_a_reused_one_stands_again(sto
     await store.commit_step(lease, step("quality/final"), scored(0.9, scene=None), 1.0, EVENT)
     await store.commit_step(lease, second, scored(0.2), 1.0, EVENT)
     assert await measured(store, generation_id) == [(1, 0.2), (None, 0.9)]
-    await store.reuse_step(lease, first, EVENT)
+    await store.reuse_step(lease, first)
     assert await measured(store, generation_id) == [(1, 0.1), (None, 0.9)]
 
 

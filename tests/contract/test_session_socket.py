@@ -112,6 +112,24 @@ def test_a_session_is_directed_from_story_to_complete_over_one_socket(server, cl
     assert [entry["role"] for entry in done["conversation_history"]] == ["user", "assistant"] * 4
 
 
+def test_frames_say_what_is_made_in_the_contracts_words_and_what_was_finished_is_told_once(server, client, board):
+    seq = client.get(board)["seq"]
+    with watching(server, board, after=0) as watcher:
+        seen = watcher.rest(at_most=seq)[0]
+    assert [frame["seq"] for frame in seen] == list(range(1, seq + 1))
+    again = [frame for frame in seen if frame["event"] == "step_reused"]
+    assert 0 < len(again) <= 2 * 2  # two approvals; before, one for each of more than ten finished steps
+    assert all(frame["message"].endswith("used again") for frame in again)
+    assert not [frame for frame in seen if "stages" in frame["data"]]
+    begun = [frame["message"] for frame in seen if frame["event"] == "step_started"]
+    assert {"draft 1 of the story: started", "picture of scene 1: started", "the reference image: started"} <= set(
+        begun
+    )
+    assert not [frame for frame in seen if frame["message"] == "started"]
+    internal = ("scenes finished", "stitch", "quality", "reference_image finished")
+    assert not [frame for frame in seen if any(word in frame["message"] for word in internal)]
+
+
 def test_every_event_is_a_frame_and_the_socket_closes_with_the_session(server, client, finished):
     with watching(server, finished) as watcher:
         seen, code = watcher.rest()
@@ -224,7 +242,13 @@ def test_chat_that_names_no_scene_is_asked_back(server, client, board):
     assert answered["message"].startswith("Which scene")
 
 
-@pytest.mark.parametrize("message", ["ping", '{"type": "ping"}', '{"type":"ping","id":7}'])
+@pytest.mark.parametrize("message", [
+        "ping", "PING", ' "ping"\n', "ping!", "pong", "heartbeat", "keep-alive", "keepalive",
+        '{"type": "ping"}', '{"type":"ping","id":7}', '{"type": "pong"}', '{"type": "keep_alive"}',
+        '{"event": "heartbeat"}',
+        '{"action": "ping"}', '{"ping": 1764180000}',
+    ],
+)  # fmt: skip
 def test_a_ping_gets_a_pong_and_says_nothing(server, client, board, message):
     before = client.get(board)
     with watching(server, board, after=before["seq"]) as watcher:

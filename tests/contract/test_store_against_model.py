@@ -67,12 +67,13 @@ class Job:
     def take(self, worker, lost=0):
         self.fence += 1
         self.lost = lost
+        self.cancel = self.cancel and self.status == "processing"
         self.holder, self.alive, self.status = worker, True, "processing"
 
     def finish(self, status):
         if self.cancel and status in ("pending", "awaiting_approval"):
             status = "cancelled"
-        self.status, self.holder, self.alive, self.cancel = status, None, False, False
+        self.status, self.holder, self.alive, self.cancel = status, None, False, status == "cancelled"
         self.seq += 1
 
 
@@ -141,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(NotFound, self.store.cancel(owner, generation_id))
             return
         if job.status in ("pending", "awaiting_approval"):
-            job.status, job.seq = "cancelled", job.seq + 1
+            job.status, job.seq, job.cancel = "cancelled", job.seq + 1, True
         elif job.status == "processing":
             job.cancel = True
         assert self.now(self.store.cancel(owner, generation_id)).status == job.status
@@ -258,11 +259,11 @@ class StoreMachine(RuleBasedStateMachine):
             if await self.store.checkpoint(lease.generation_id, step) is None:
                 await self.store.commit_step(lease, step, _output(scene, given), 1.0, NOTE)
             else:
-                await self.store.reuse_step(lease, step, NOTE)
+                await self.store.reuse_step(lease, step)
 
         job = self.write(which, finish)
         if job is not None:
-            job.seq += 1
+            job.seq += (step.name, step.key) not in job.steps
             job.lost = job.lost if (step.name, step.key) in job.steps else 0
             job.steps.add((step.name, step.key))
             job.current |= {step.name: given, None: (scene, given)}

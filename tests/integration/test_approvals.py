@@ -98,7 +98,7 @@ async def test_only_the_selected_references_condition_the_pictures(world):
 async def test_references_come_too_late_once_the_storyboard_is_drawn(world):
     generation_id = await world.reach("storyboard")
     stored = (world.picture(50),)
-    with pytest.raises(BadInput, match="awaiting_approval at 'storyboard'"):
+    with pytest.raises(BadInput, match="waits for your approval of 'storyboard'"):
         await world.anna.upload_references("anna", generation_id, (reference(stored[0]),), stored)
 
 

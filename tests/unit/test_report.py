@@ -125,7 +125,7 @@ def events():
         event(2, "step_started", "story/round-1"),
         event(3, "step_completed", "storyboard/scene-001", 1.5),
         event(4, "step_completed", "story/round-1", 30.0),
-        event(5, "step_reused", "story/round-1"),
+        event(5, "step_reused", None).model_copy(update={"data": {"steps": ["story/round-1"]}}),
     )
 
 

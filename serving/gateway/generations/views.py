@@ -7,13 +7,13 @@ from typing import Any
 
 from pipelines.errors import BadInput
 from pipelines.recipe import StageName
-from pipelines.records import Generation, GenerationOutputs, Group, Take
+from pipelines.records import Event, Generation, GenerationOutputs, Group, Take
 from pipelines.report.record import RunRecord, collect
 from pipelines.report.verdict import approval_status, warnings
 from pipelines.screenplay import ScenesResult, StoryResult
 from pipelines.stages.registry import STAGES, wanted_stages
 from pipelines.stages.state import RunState
-from pipelines.steps import Message
+from pipelines.steps import Message, step_title
 from pipelines.timing import plan_slots
 from serving.gateway.generations.schemas import (
     GenerationDetail,
@@ -74,6 +74,13 @@ def texts(outputs: Outputs) -> tuple[StoryResult | None, ScenesResult | None]:
         None if story is None else StoryResult.model_validate(story),
         None if scenes is None else ScenesResult.model_validate(scenes),
     )
+
+
+def told(event: Event) -> str:
+    """An event's message; of a step with what the step makes: `picture of scene 2: step 3 of 20`."""
+    if event.step is None or not event.kind.startswith("step_"):
+        return event.message
+    return f"{step_title(event.step)}: {event.message}"
 
 
 def message_object(message: Message) -> MessageObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated
@@ -27,6 +28,10 @@ from serving.gateway.services import services
 router = APIRouter()
 MAX_MESSAGE_BYTES = 16 * 1024
 """A chat message has 2,000 characters; pictures and masks go over HTTP."""
+MAX_KEEP_ALIVE = 200
+"""Characters; a longer frame is no keep-alive."""
+KEEP_ALIVE = frozenset({"ping", "pong", "heartbeat", "keepalive", "noop"})
+"""What clients and proxies send to keep a connection."""
 logger = logging.getLogger(__name__)
 
 
@@ -98,7 +103,7 @@ class SessionConnection:
             received = await self._socket.receive()
             if received["type"] == "websocket.disconnect":
                 return
-            if _is_ping(received.get("text")):
+            if _is_keep_alive(received.get("text")):
                 await self._send(Pong(session_id=self._generation.id, seq=self._seq))
                 continue
             try:
@@ -113,17 +118,24 @@ class SessionConnection:
                 await self._socket.send_text(frame.model_dump_json())
 
 
-def _is_ping(text: str | None) -> bool:
-    """Whether a client asks if the connection stands: `ping`, or an object of that type."""
-    if text is None or len(text) > 200:
+def _is_keep_alive(text: str | None) -> bool:
+    """Whether a frame only keeps the connection: `ping` and its kin, bare or as what an object is named by."""
+    if text is None or len(text) > MAX_KEEP_ALIVE:
         return False
-    if text.strip().lower() in ("ping", '"ping"'):
+    if _is_keep_alive_word(text):
         return True
     try:
         sent = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(sent, dict) and str(sent.get("type", "")).lower() == "ping"
+    if not isinstance(sent, dict):
+        return _is_keep_alive_word(sent)
+    named = [sent[name] for name in ("type", "event", "action", "op", "method", "command") if name in sent]
+    return any(map(_is_keep_alive_word, named or sent)) and "message" not in sent
+
+
+def _is_keep_alive_word(word: object) -> bool:
+    return isinstance(word, str) and re.sub(r"[\W_]", "", word).lower() in KEEP_ALIVE
 
 
 def _is_bare_json(text: str) -> bool:

@@ -22,7 +22,7 @@ from pipelines.stages.selection import shown_story
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Message
 from quality.score import Score
-from serving.gateway.generations.views import texts
+from serving.gateway.generations.views import texts, told
 from serving.gateway.interactive.schemas import (
     ConversationEntry,
     ReferenceOutput,
@@ -230,6 +230,10 @@ def _error(generation: Generation) -> str | None:
     return generation.error_message if generation.status == "failed" else None
 
 
+INTERNAL = ("stage", "stages", "next_stage", "progress")
+"""Data of events that a frame has in fields of its own, in the contract's words, or not at all."""
+
+
 class Frame(Plain):
     """One event as the contract's message, in what all four kinds of message share."""
 
@@ -365,7 +369,7 @@ def frame_of(session_id: str, event: Event, recipe: Recipe) -> Frame:
         "stage": _stage(event),
         "progress": 100 if event.kind == "generation_completed" else event.data.get("progress"),
         "scene_number": event.scene_number,
-        "message": event.message,
+        "message": told(event),
         "severity": event.severity,
         "data": _data(kind, event),
         "timestamp": event.created_at,
@@ -408,7 +412,7 @@ def _data(kind: str, event: Event) -> Json:
             "timestamp": event.created_at,
             "scene_number": event.scene_number,
         }
-    own = {name: value for name, value in event.data.items() if name not in ("stage", "next_stage", "progress")}
+    own = {name: value for name, value in event.data.items() if name not in INTERNAL}
     if event.step is not None:
         own["step"] = event.step
     stage = _internal_stage(event)

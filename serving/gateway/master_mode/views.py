@@ -13,7 +13,7 @@ from pipelines.screenplay import ScenesResult, StoryResult
 from pipelines.stages.registry import STAGES
 from pipelines.stages.state import RunState, coherence_plans, scene_transitions
 from pipelines.steps import Message
-from serving.gateway.generations.views import FILES, message_object, stages_of, video_url
+from serving.gateway.generations.views import FILES, message_object, stages_of, told, video_url
 from serving.gateway.master_mode.schemas import (
     ProgressStep,
     ProgressUpdate,
@@ -36,6 +36,9 @@ STEP_OF_STAGE: Mapping[str, ProgressStep] = {
     "stitch": "videos",
     "quality": "videos",
 }
+
+DENOISED: tuple[ProgressStep, ...] = ("video_params", "videos")
+"""Where the progress of a single step is told: of an agent it counts tokens, which says nothing to anybody."""
 
 
 def run_state(outputs: Mapping[StageName, Any]) -> RunState:
@@ -87,16 +90,19 @@ def progress_updates(generation_id: str, event: Event) -> list[ProgressUpdate]:
 def _steps(event: Event) -> list[tuple[ProgressStep, StepStatus, str]]:
     match event.kind:
         case "generation_started":
-            return [("init", "completed", event.message), ("upload", "completed", "the reference images are stored")]
+            return [
+                ("init", "completed", "the order is read"),
+                ("upload", "completed", "the reference images are stored"),
+            ]
         case "generation_completed":
             return [("complete", "completed", event.message)]
         case "generation_failed" | "generation_cancelled":
             return [("error", "failed", event.message)]
     step = STEP_OF_STAGE.get((event.step or "").partition("/")[0])
-    if step is None:
+    if step is None or (event.kind == "step_progress" and step not in DENOISED):
         return []
     if event.kind != "stage_completed":
-        return [(step, "in_progress", event.message)]
+        return [(step, "in_progress", told(event))]
     if event.step == "scenes":
         return [("scenes", "completed", event.message), ("video_params", "completed", "prompts and plans are ready")]
     return [(step, "in_progress" if event.step in ("storyboard", "video") else "completed", event.message)]
