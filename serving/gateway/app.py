@@ -24,12 +24,12 @@ from serving.gateway.interactive import socket as session_socket
 from serving.gateway.interactive.schemas import SessionCommand
 from serving.gateway.interactive.views import SessionMessage
 from serving.gateway.master_mode import routes as master_mode
-from serving.gateway.master_mode.schemas import ProgressUpdate
+from serving.gateway.master_mode.answers import ProgressUpdate
 from serving.gateway.metrics import HttpMetrics
 from serving.gateway.middleware import BodyLimit, Measured, RequestIds
 from serving.gateway.openai import absent, artifacts, chat, images, models, scores, videos
+from serving.gateway.openai.answers import ImageEvent
 from serving.gateway.openai.chat import ChatStreamItem
-from serving.gateway.openai.image_schemas import ImageEvent
 from serving.gateway.openai.models import model_list
 from serving.gateway.openapi import DESCRIPTION, SERVERS, TAGS, describe, operation_id
 from serving.gateway.original import routes as original

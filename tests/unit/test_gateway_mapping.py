@@ -24,8 +24,8 @@ from serving.gateway.forms import Pair, Upload, nested
 from serving.gateway.metrics import COUNTERS, GAUGES
 from serving.gateway.middleware import RequestIdFilter, RequestIds, current_request_id
 from serving.gateway.openai.images import output_seeds
+from serving.gateway.openai.schemas import VideoCreate
 from serving.gateway.openai.sizes import fitting_frames, fitting_size
-from serving.gateway.openai.video_schemas import VideoCreate
 from serving.gateway.problems import CODES, Problem, problem_of
 from tests.support.gateway_server import IMAGE, VIDEO
 

@@ -14,20 +14,16 @@ from pipelines.report.record import RunRecord
 from serving.gateway import orders
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import ENDED, MAX_SEQ, cursor, event_frame, event_streams, sse_response, stream_content
-from serving.gateway.generations.schemas import (
-    ApproveBody,
+from serving.gateway.generations.answers import (
     Conversation,
-    CorrectBody,
     Deleted,
     EventList,
-    GenerationCreate,
     GenerationDetail,
     GenerationObject,
     GenerationPage,
-    RegenerateBody,
-    SelectBody,
     TakeList,
 )
+from serving.gateway.generations.schemas import ApproveBody, CorrectBody, GenerationCreate, RegenerateBody, SelectBody
 from serving.gateway.generations.views import (
     generation_detail,
     generation_object,

@@ -15,7 +15,7 @@ from pipelines.stages.registry import STAGES, wanted_stages
 from pipelines.stages.state import RunState
 from pipelines.steps import Message, step_title
 from pipelines.timing import plan_slots
-from serving.gateway.generations.schemas import (
+from serving.gateway.generations.answers import (
     GenerationDetail,
     GenerationObject,
     GroupObject,

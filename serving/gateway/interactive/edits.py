@@ -12,7 +12,8 @@ from pipelines.records import Generation, Keys
 from pipelines.stages.edits import edit_step_name
 from pipelines.steps import TakeKind
 from serving.gateway.events import EventStreams
-from serving.gateway.interactive.schemas import Inpainted, InpaintOrder
+from serving.gateway.interactive.answers import Inpainted
+from serving.gateway.interactive.schemas import InpaintOrder
 from serving.gateway.interactive.sessions import Sessions
 from serving.gateway.interactive.stages import work_stage
 from serving.gateway.interactive.views import artifact_url, edit_urls

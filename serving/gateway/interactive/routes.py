@@ -16,22 +16,24 @@ from pipelines.orders.ad import AdRequest
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import event_streams
 from serving.gateway.forms import Upload
+from serving.gateway.interactive.answers import (
+    Approved,
+    Inpainted,
+    ReferencesUploaded,
+    Regenerated,
+    Session,
+    SessionStatus,
+)
 from serving.gateway.interactive.edits import SessionEdits
 from serving.gateway.interactive.reader import read_message
 from serving.gateway.interactive.schemas import (
     Approval,
-    Approved,
     ChatMessage,
-    Inpainted,
     InpaintOrder,
-    ReferencesUploaded,
     ReferenceUpload,
-    Regenerated,
     Regeneration,
     SceneModifications,
-    Session,
     SessionStart,
-    SessionStatus,
 )
 from serving.gateway.interactive.sessions import RECIPE, Sessions, work_stage_of
 from serving.gateway.interactive.stages import stage_after

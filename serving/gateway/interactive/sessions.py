@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from pipelines.records import Generation
+from serving.gateway.interactive.answers import Session, SessionStage, SessionStatus, WorkStage
 from serving.gateway.interactive.reader import read_message
-from serving.gateway.interactive.schemas import ChatMessage, Session, SessionStatus
-from serving.gateway.interactive.stages import WORK_STAGES, SessionStage, WorkStage, is_awaited
+from serving.gateway.interactive.schemas import ChatMessage
+from serving.gateway.interactive.stages import WORK_STAGES, is_awaited
 from serving.gateway.interactive.views import session, status
 from serving.gateway.orders import notify
 from serving.gateway.problems import Problem

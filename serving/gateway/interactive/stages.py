@@ -8,15 +8,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import Generation
 from serving.gateway.generations.views import stages_of
-
-WorkStage = Literal["story", "reference_image", "storyboard", "video"]
-"""What an owner approves or regenerates; each is also the name of the internal stage whose result it shows."""
-SessionStage = Literal["story", "reference_image", "storyboard", "video", "complete", "error"]
+from serving.gateway.interactive.answers import SessionStage, WorkStage
 
 WORK_STAGES: tuple[WorkStage, ...] = get_args(WorkStage)
 WORK_STAGE: dict[StageName, WorkStage] = {

@@ -23,12 +23,13 @@ from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Message
 from quality.score import Score
 from serving.gateway.generations.views import texts, told
-from serving.gateway.interactive.schemas import (
+from serving.gateway.interactive.answers import (
     ConversationEntry,
     ReferenceOutput,
     Session,
     SessionClip,
     SessionImage,
+    SessionStage,
     SessionStatus,
     StageOutput,
     StoryboardFrame,
@@ -36,11 +37,10 @@ from serving.gateway.interactive.schemas import (
     StoryDraft,
     StoryOutput,
     VideoOutput,
+    WorkStage,
 )
 from serving.gateway.interactive.stages import (
     WORK_STAGE,
-    SessionStage,
-    WorkStage,
     current_stage,
     finishes,
     is_awaited,

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from models.interfaces import Plain
 from pipelines.decisions.actions import MODIFIABLE, WORDS
 from pipelines.direction import Changes, Modifications
+from serving.gateway.interactive.answers import WorkStage
 from serving.gateway.interactive.schemas import Regeneration, SceneModifications
-from serving.gateway.interactive.stages import WorkStage
 
 PLAN_FIELDS = {
     "setting": "setting",

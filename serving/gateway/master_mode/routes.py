@@ -24,9 +24,10 @@ from pipelines.steps import Json
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import ENDED, cursor, event_streams, sse_response, stream_content
-from serving.gateway.generations.schemas import Conversation
+from serving.gateway.generations.answers import Conversation
 from serving.gateway.generations.views import MASTER, message_object
-from serving.gateway.master_mode.schemas import StoryAccepted, StoryRequest, StoryResponse
+from serving.gateway.master_mode.answers import StoryAccepted, StoryResponse
+from serving.gateway.master_mode.schemas import StoryRequest
 from serving.gateway.master_mode.views import progress_updates, run_state, story_response
 from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.problems import Problem

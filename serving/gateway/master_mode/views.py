@@ -14,7 +14,7 @@ from pipelines.stages.registry import STAGES
 from pipelines.stages.state import RunState, coherence_plans, scene_transitions
 from pipelines.steps import Message
 from serving.gateway.generations.views import FILES, message_object, stages_of, told, video_url
-from serving.gateway.master_mode.schemas import (
+from serving.gateway.master_mode.answers import (
     ProgressStep,
     ProgressUpdate,
     SceneObject,

@@ -37,14 +37,7 @@ from pipelines.steps import StoredArtifact
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
-from serving.gateway.openai.image_schemas import (
-    ImageEdit,
-    ImageEvent,
-    ImageGeneration,
-    ImageObject,
-    ImagesResponse,
-    OutputFormat,
-)
+from serving.gateway.openai.answers import ImageEvent, ImageObject, ImagesResponse, OutputFormat
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
@@ -56,6 +49,7 @@ from serving.gateway.openai.sampling import (
     sources,
     takes_references_natively,
 )
+from serving.gateway.openai.schemas import ImageEdit, ImageGeneration
 from serving.gateway.openai.sizes import fitting_size
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import Problem, problem_response, refuse

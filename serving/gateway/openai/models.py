@@ -3,79 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 
-from models.interfaces import Plain
 from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
 from serving.backends.interface import Spec
+from serving.gateway.openai.answers import ModelList, ModelObject, PictureLimits
 from serving.gateway.problems import Problem
 from serving.gateway.requests import Id
 from serving.gateway.services import services
-
-
-class PictureLimits(Plain):
-    """What an image or video model accepts."""
-
-    sizes: dict[str, str]
-    """Default `WIDTHxHEIGHT` by aspect ratio."""
-    size_multiple: int
-    """Both sides in pixels are multiples of it."""
-    max_pixels: int
-    """Width x height x frames of one request."""
-    max_references: int
-    """Reference images that a request may have; 0: none."""
-    reference_mask: bool
-    """Whether `ip_adapter.mask` can keep the references to a region."""
-    num_inference_steps: int
-    """Its default number of denoising steps."""
-    guidance_scale: float
-    """Its default guidance."""
-    loras: tuple[str, ...]
-    """Names of the LoRAs that can be asked for."""
-    fps: int | None = None
-    """Video models: frames per second of its clips."""
-    max_frames: int | None = None
-    """Video models: frames of a clip at most."""
-    frame_multiple: int | None = None
-    """Frame counts are a multiple of it plus 1; any count when 1."""
-    first_frame: Literal["required", "optional", "unused"] | None = None
-    """Video models: whether a clip starts from a picture."""
-    camera_moves: tuple[str, ...] | None = None
-    """Video models: the moves of the camera that it knows."""
-
-
-class ModelObject(Plain):
-    """A model that this server offers."""
-
-    id: str
-    """What it is asked for by."""
-    object: Literal["model"] = "model"
-    """OpenAI's name for this kind of object."""
-    created: int = 0
-    """Not known of local weights; 0."""
-    owned_by: str = "local"
-    """Always `local`: it runs on this server's machines."""
-    kind: Literal["chat", "image", "video"]
-    """What it makes: `chat`, `image` or `video`."""
-    family: str
-    """The code that runs it, such as `animatediff`."""
-    licence: str
-    """Licence of its weights."""
-    vision: bool | None = None
-    """Chat models: whether messages may carry images."""
-    limits: PictureLimits | None = None
-    """Image and video models: what can be asked of it."""
-
-
-class ModelList(Plain):
-    """The models of this server."""
-
-    object: Literal["list"] = "list"
-    """OpenAI's name for this kind of object."""
-    data: list[ModelObject]
-    """One for each model."""
 
 
 def model_list(specs: Iterable[Spec]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -12,9 +12,10 @@ from models.interfaces import Plain, Unwatched
 from pipelines import scoring
 from pipelines.errors import BadInput
 from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
-from quality.score import Score, UnknownDimension
+from quality.score import UnknownDimension
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
+from serving.gateway.openai.answers import ScoreList
 from serving.gateway.pictures import Pictures
 from serving.gateway.problems import refuse
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, Id, body_schema, parse_body
@@ -43,17 +44,6 @@ class ScoreBody(Plain):
         if (self.file is None) == (self.artifact is None):
             raise ValueError("give either a file or an artifact")
         return self
-
-
-class ScoreList(Plain):
-    """Scores of a video."""
-
-    object: Literal["list"] = "list"
-    """OpenAI's name for this kind of object."""
-    sha256: str
-    """Of the video that was scored."""
-    data: list[Score]
-    """One per dimension, in the order asked for; a score without a value says why."""
 
 
 router = APIRouter(prefix="/v1/scores", tags=["scores"])

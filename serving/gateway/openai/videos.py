@@ -23,6 +23,7 @@ from serving.backends.interface import Spec
 from serving.gateway import orders
 from serving.gateway.answers import file_response
 from serving.gateway.auth.gate import owner
+from serving.gateway.openai.answers import VideoDeleted, VideoError, VideoList, VideoObject, VideoStatus
 from serving.gateway.openai.images import SEED_BITS
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
@@ -34,15 +35,8 @@ from serving.gateway.openai.sampling import (
     sources,
     weights,
 )
+from serving.gateway.openai.schemas import VideoCreate
 from serving.gateway.openai.sizes import fitting_frames, fitting_size
-from serving.gateway.openai.video_schemas import (
-    VideoCreate,
-    VideoDeleted,
-    VideoError,
-    VideoList,
-    VideoObject,
-    VideoStatus,
-)
 from serving.gateway.orders import Idempotent, notify
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem, refuse

@@ -13,7 +13,7 @@ from statistics import fmean
 from pipelines.records import Generation, QualityMetric
 from quality.registry import DIMENSIONS
 from quality.score import Fidelity, Score
-from serving.gateway.original.schemas import QualityMetricObject, QualityReport
+from serving.gateway.original.answers import QualityMetricObject, QualityReport
 
 WORST_FIRST: tuple[Fidelity, ...] = ("toy", "classical", "proxy", "vbench_like", "vbench_equal")
 

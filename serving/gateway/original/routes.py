@@ -18,6 +18,7 @@ from pipelines.report.verdict import warnings
 from quality.score import Score
 from serving.gateway.answers import file_response
 from serving.gateway.auth.gate import owner
+from serving.gateway.generations.answers import GenerationPage, GroupObject
 from serving.gateway.generations.routes import (
     PageLimit,
     PageOffset,
@@ -26,20 +27,11 @@ from serving.gateway.generations.routes import (
     get_generation,
     listed,
 )
-from serving.gateway.generations.schemas import GenerationPage, GroupObject
 from serving.gateway.generations.views import generation_object, group_object, texts, video_url
 from serving.gateway.orders import AdIntake, Idempotent, flat_field
+from serving.gateway.original.answers import Accepted, GroupAccepted, QualityReport, StatusObject
 from serving.gateway.original.quality_report import quality_report
-from serving.gateway.original.schemas import (
-    Accepted,
-    AdFields,
-    GenerateBody,
-    GroupAccepted,
-    ParallelBody,
-    QualityReport,
-    StatusObject,
-    WinnerBody,
-)
+from serving.gateway.original.schemas import AdFields, GenerateBody, ParallelBody, WinnerBody
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, BodyRoute, Id, body_schema, parse_body
 from serving.gateway.services import Services, services

@@ -1,19 +1,18 @@
-"""Bodies of `/v1/images/generations` and `/v1/images/edits`: OpenAI's fields and their superset."""
+"""Bodies of `/v1/images` and `/v1/videos`: OpenAI's fields and their superset."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.interfaces import Plain, Seed, Unit
+from models.spec import CameraMove
+from serving.gateway.openai.answers import OutputFormat
 from serving.gateway.openai.sampling import MAX_PICTURES, Sampling, SharedNoise, Word
 from serving.gateway.openai.sizes import SizeText
-from serving.gateway.requests import PictureSource
+from serving.gateway.requests import EncodedPicture, FileField, Id, PictureSource
 
-OutputFormat = Annotated[
-    Literal["png", "jpeg", "webp"], BeforeValidator(lambda value: "jpeg" if value == "jpg" else value)
-]
 MAX_OUTPUTS = 10
 
 
@@ -108,64 +107,46 @@ class ImageEdit(ImageGeneration):
         return notes
 
 
-class ImageObject(Plain):
-    """One image that was made."""
+class InputReference(Plain):
+    """OpenAI's object form of a picture."""
 
-    b64_json: str | None = None
-    """The file as base64; null with `response_format=url`."""
-    url: str | None = None
-    """Address of the file; null with `response_format=b64_json`."""
-    revised_prompt: str | None = None
-    """The prompt that was used, where it is not the one that was sent."""
-    seed: int
-    """The seed of this output."""
-    artifact: str
-    """sha256 of the file."""
-    latents_artifact: str | None = None
-    """Id of the latents that were kept for `start`; null: none were asked for."""
-    noise_sha256: str
-    """sha256 of the float32 start noise."""
-    notes: tuple[str, ...] = ()
-    """What was not done as asked."""
-    timings: dict[str, float] = Field(default_factory=dict)
-    """Seconds, by part of the work."""
-    seconds: float
-    """The model's time for this output."""
+    image_url: EncodedPicture | None = None
+    """A data URL; other URLs are not fetched."""
+    file_id: Id | None = None
+    """The id of an artifact."""
+
+    @model_validator(mode="after")
+    def _one(self) -> InputReference:
+        if (self.image_url is None) == (self.file_id is None):
+            raise ValueError("give either image_url or file_id")
+        return self
+
+    @property
+    def source(self) -> str:
+        return self.image_url or self.file_id or ""
 
 
-class ImageEvent(ImageObject):
-    """One image that was made, as the event of a stream."""
+class VideoCreate(Sampling):
+    """Body of `POST /v1/videos`."""
 
-    type: Literal["image_generation.completed", "image_edit.completed"]
-    """OpenAI's name of the event."""
-    created_at: int
-    """Unix seconds."""
-    model: str
-    """The model that drew it."""
-    size: str
-    """`WIDTHxHEIGHT` in pixels."""
-    output_format: OutputFormat
-    """`png`, `jpeg` or `webp`."""
-    background: Literal["opaque"] = "opaque"
-    """No model here draws transparency."""
-    usage: None = None
-    """Always null: no tokens are counted here."""
+    seconds: Annotated[float, Field(gt=0.0, le=3600.0)] | None = None
+    """Made as the nearest frame count that the model can do, at most its longest clip; none: its longest clip."""
+    num_frames: Annotated[int, Field(ge=1)] | None = None
+    """Exact; instead of `seconds`."""
+    fps: Annotated[int, Field(ge=1)] | None = None
+    """Only the model's own rate can be asked for."""
+    size: SizeText = "auto"
+    """`WIDTHxHEIGHT` in pixels, or `auto` for the model's own."""
+    input_reference: PictureSource | InputReference | None = None
+    """The picture that the clip starts from; none: drawn first where the model needs one."""
+    seed: Seed | None = None
+    """The same seed makes the same clip; null: a random one, which the answer reports."""
+    camera: CameraMove = "static"
+    """Move of the camera; one of the model's `camera_moves`."""
+    coherence: SharedNoise = SharedNoise()
+    """Start noise that it has in common with other clips."""
 
-
-class ImagesResponse(Plain):
-    """Pictures that were made."""
-
-    created: int
-    """Unix seconds."""
-    data: list[ImageObject]
-    """One for each output, in order."""
-    model: str
-    """The model that drew them."""
-    size: str
-    """`WIDTHxHEIGHT` in pixels."""
-    output_format: OutputFormat
-    """`png`, `jpeg` or `webp`."""
-    background: Literal["opaque"] = "opaque"
-    """No model here draws transparency."""
-    notes: tuple[str, ...] = ()
-    """What was not done as asked."""
+    @property
+    def first_picture(self) -> FileField | str | None:
+        picture = self.input_reference
+        return picture.source if isinstance(picture, InputReference) else picture
