@@ -369,7 +369,7 @@ def score(
     from models.spec import ScorerModelSpec
     from models.weights import Library
     from pipelines.scoring import ScoreRequest, score_file
-    from pipelines.uploads import check_video
+    from pipelines.uploaded_videos import check_video
     from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
     from serving.profile_models import LibraryLoader
 
@@ -382,13 +382,13 @@ def score(
             data = path.read_bytes()
         except OSError as error:
             raise BadInput(f"cannot read video {str(path)!r}: {error.strerror}") from error
-        check_video(data, path.name)
+        times = check_video(data, path.name, Unwatched())
         chosen = settings.load_profile(profile or settings.Settings().profile)
         encoder = None
         if chosen.scorer is not None:
             loader = LibraryLoader(Library(settings.library_root()), chosen.device)
             encoder = loader.scorer(settings.load_model(chosen.scorer, ScorerModelSpec))
-        request = ScoreRequest(data=data, dimensions=names, prompt=prompt)
+        request = ScoreRequest(data=data, times=times, dimensions=names, prompt=prompt)
         return tuple(map(_score, score_file(request, encoder, Unwatched())))
 
 

@@ -166,7 +166,19 @@ def _stream_with_pyav(data: bytes) -> Iterator[Pixels]:
 
     with av.open(io.BytesIO(data)) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
+            yield frame_pixels(frame)
+
+
+def frame_pixels(frame: Any) -> Pixels:
+    """RGB pixels of a frame of PyAV, upright: turned and mirrored as its display matrix says, as decord does it."""
+    pixels: Pixels = frame.to_ndarray(format="rgb24")
+    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if matrix is None:
+        return pixels
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32)
+    if abs(int(a)) + abs(int(d)) < abs(int(b)) + abs(int(c)):  # the axes change places
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def clip_rate(data: bytes) -> float:

@@ -6,8 +6,9 @@ reason; there is no third case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Literal, Protocol
 
 import numpy as np
@@ -128,16 +129,34 @@ class Shot:
         fps: float = 24.0,
         prompt: str | None = None,
         encoder: Encoder | None = None,
+        times: Sequence[float] | None = None,
     ) -> None:
         """`frames` decodes them from the first on; `decoder` names what did it. A picture is one frame at any `fps`.
 
         `prompt` is what was to be shown, if that is known; without an `encoder` learned dimensions have no value.
+        `times` says when each frame is shown, in seconds; None: at a constant `fps`.
         """
         self.frames = frames
         self.decoder = decoder
         self.fps = fps
         self.prompt = prompt
         self.encoder = encoder
+        self._times = times
+
+    def frames_every(self, seconds: float) -> Iterator[Pixels]:
+        """The first frame, and then always the one that is shown nearest to `seconds` after the one before."""
+        if self._times is None or _is_constant(self._times):
+            step = max(1, round(self.fps * seconds))
+            return islice(iter(self.frames()), 0, None, step)
+        return self._by_time(self._times, seconds)
+
+    def _by_time(self, times: Sequence[float], seconds: float) -> Iterator[Pixels]:
+        wanted = 0
+        for number, frame in enumerate(self.frames()):
+            if number == wanted:
+                yield frame
+                due = times[number] + seconds
+                wanted = min(range(number + 1, len(times)), key=lambda one: abs(times[one] - due), default=-1)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -145,3 +164,9 @@ class Shot:
         if self.encoder is None:
             raise ValueError("a shot without an encoder has no vectors")
         return self.encoder.images(self.frames())
+
+
+def _is_constant(times: Sequence[float]) -> bool:
+    """Whether frames follow each other at one rate, but for what a container's clock rounds off."""
+    mean = (times[-1] - times[0]) / max(1, len(times) - 1)
+    return all(abs(time - times[0] - number * mean) <= mean / 4 for number, time in enumerate(times))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import io
-from math import lcm
+from math import lcm, sqrt
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from models.errors import InvalidRequest
 from models.interfaces import EncodedImage
+from models.spec import Size
+
+NEARLY = 1.05
+"""A picture is stretched by so much to fill a size: hardly more than an eye sees, and what sizes are rounded by."""
+BLUR = 24
+"""Radius of the blurred copy around a picture: this share of the longer side."""
+FAINT = 16
+"""Level of a mask from which a cell is repainted; what is kept is laid over the result by its exact level."""
 
 
 def check_size(model: str, width: int, height: int, *multiples: int) -> None:
@@ -28,14 +37,68 @@ def decode(image: EncodedImage, name: str) -> Image.Image:
     return _open(image, name).convert("RGB")
 
 
-def decode_covering(image: EncodedImage, name: str, width: int, height: int) -> Image.Image:
-    """RGB pixels at `width` x `height`: scaled to cover that size, centred, overhang cut off."""
-    return ImageOps.fit(decode(image, name), (width, height), Image.Resampling.LANCZOS)
+def decode_whole(image: EncodedImage, name: str, width: int, height: int) -> Image.Image:
+    """RGB pixels at `width` x `height` with all of the picture in them: nothing of it is cut off.
+
+    A picture of another shape lies in the middle (`place_of`), and a blurred copy of it fills the rest (`fit_note`).
+    """
+    picture = decode(image, name)
+    left, top, right, bottom = place_of(picture.size, (width, height))
+    whole = picture.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+    if whole.size == (width, height):
+        return whole
+    canvas = ImageOps.fit(picture, (width, height)).filter(ImageFilter.GaussianBlur(max(width, height) / BLUR))
+    canvas.paste(whole, (left, top))
+    return canvas
 
 
 def decode_mask(image: EncodedImage, name: str, width: int, height: int) -> Image.Image:
-    """Grey pixels at `width` x `height`, placed as `decode_covering` places an image of the same aspect."""
-    return ImageOps.fit(_open(image, name).convert("L"), (width, height), Image.Resampling.NEAREST)
+    """Grey pixels at `width` x `height`, placed as `decode_whole` places a picture of the same shape, black around."""
+    mask = _open(image, name).convert("L")
+    left, top, right, bottom = place_of(mask.size, (width, height))
+    canvas = Image.new("L", (width, height))
+    canvas.paste(mask.resize((right - left, bottom - top), Image.Resampling.BOX), (left, top))
+    return canvas
+
+
+def whole_cells(mask: Image.Image, side: int) -> Image.Image:
+    """The latent cells of `side` pixels that `mask` touches, in white: a denoiser repaints whole ones or none.
+
+    Taken by their corner pixel, as pipelines do, a stroke thinner than a cell would be lost.
+    """
+    touched = np.asarray(mask) >= FAINT
+    rows, columns = mask.height // side, mask.width // side
+    cells = touched.reshape(rows, side, columns, side).any(axis=(1, 3))
+    return Image.fromarray(np.kron(cells, np.ones((side, side), np.uint8)).astype(np.uint8) * 255)
+
+
+def place_of(picture: Size, size: Size) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the whole `picture` inside of `size`: all of it for shapes that are nearly one."""
+    (width, height), (across, down) = picture, size
+    stretch = width * down / (height * across)
+    if 1 / NEARLY <= stretch <= NEARLY:
+        return 0, 0, across, down
+    scale = min(across / width, down / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
+    return left, top, left + inner[0], top + inner[1]
+
+
+def fit_note(image: EncodedImage, name: str, width: int, height: int, step: int) -> tuple[str, ...]:
+    """One note when a picture does not fill `width` x `height`, with a size that it would fill; else none.
+
+    `step`: what the sides of a size are multiples of.
+    """
+    picture = _open(image, name).size
+    if place_of(picture, (width, height)) == (0, 0, width, height):
+        return ()
+    scale = sqrt(width * height / (picture[0] * picture[1]))
+    near = "x".join(str(max(step, round(side * scale / step) * step)) for side in picture)
+    other = "" if near == f"{width}x{height}" else f"ask for a size of its shape, such as {near}, or "
+    return (
+        f"{name} is {picture[0]}x{picture[1]} and lies whole in the middle of {width}x{height}, a blurred copy of it"
+        f" fills the rest: {other}give one of the shape {width}x{height}",
+    )
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
@@ -43,14 +106,12 @@ def count_tokens(tokenizer: Any, text: str) -> int:
     return len(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
-def cut_prompt_note(tokenizer: Any, text: str, limit: int | None = None) -> tuple[str, ...]:
+def cut_prompt_note(tokenizer: Any, text: str, limit: int | None = None, called: str = "the prompt") -> tuple[str, ...]:
     """One note when `text` is longer than the text encoder reads (`limit`, or what its tokenizer says), else none."""
     count, limit = count_tokens(tokenizer, text), limit or int(tokenizer.model_max_length)
     if count <= limit:
         return ()
-    return (
-        f"the prompt has {count} tokens, of which the text encoder reads the first {limit}: shorten {text[:40]!r}…",
-    )
+    return (f"{called} has {count} tokens, of which the text encoder reads the first {limit}: shorten {text[:40]!r}…",)
 
 
 def _open(image: EncodedImage, name: str) -> Image.Image:

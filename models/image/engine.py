@@ -6,13 +6,13 @@ image and inpainting in a family that has them.
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, lcm
 from typing import Any
 
 import torch
 
 from models.diffusion.engine import CallOutput, DiffusionEngine
-from models.diffusion.inputs import cut_prompt_note, decode_covering, decode_mask
+from models.diffusion.inputs import cut_prompt_note, decode_mask, decode_whole, fit_note, whole_cells
 from models.diffusion.latents import encode, pack, unpack
 from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, ImageResult, StartLatents
@@ -50,8 +50,8 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
         noise = self._on_device(noise)
         size = {"width": request.width, "height": request.height}
         if request.inpaint:
-            clean = self._clean(decode_covering(request.inpaint.image, "the image to inpaint", **size))
-            mask = decode_mask(request.inpaint.mask, "the mask", **size)
+            clean = self._clean(decode_whole(request.inpaint.image, "the image to inpaint", **size))
+            mask = whole_cells(decode_mask(request.inpaint.mask, "the mask", **size), self._grid.side)
             # The masked image matters to denoisers that see it as channels; as latents it costs no encoding.
             start = {"image": clean, "mask_image": mask, "masked_image_latents": clean, "latents": noise}
             _, _, inpainting = self._pipelines
@@ -70,7 +70,7 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
             return self._on_device(latents.contiguous(memory_format=torch.channels_last))
         if request.start is None:
             raise ValueError("the request starts from nothing")
-        return self._clean(decode_covering(request.start.image, "the start image", request.width, request.height))
+        return self._clean(decode_whole(request.start.image, "the start image", request.width, request.height))
 
     def _clean(self, image: Any) -> torch.Tensor:
         """Clean latents of an image, as the denoiser takes them."""
@@ -93,13 +93,23 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
             output.noise_sha256,
             output.seconds,
             output.timings,
-            self._notes(request),
+            (*self._notes(request), *self._fit_note(request)),
             None if kept is None else pack(kept[0]),
         )
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""
-        return cut_prompt_note(self._pipeline.tokenizer, request.prompt)
+        notes = cut_prompt_note(self._pipeline.tokenizer, request.prompt)
+        if not self._guided(request):
+            return notes
+        return notes + cut_prompt_note(self._pipeline.tokenizer, request.negative_prompt, called="the negative prompt")
+
+    def _fit_note(self, request: ImageRequest) -> tuple[str, ...]:
+        given = request.inpaint or request.start
+        if given is None or isinstance(given, StartLatents):
+            return ()
+        step = lcm(self._spec.size_multiple, self._grid.multiple)
+        return fit_note(given.image, "the image", request.width, request.height, step)
 
     def _amount(self, request: ImageRequest, count: int = 1) -> str:
         return f"{count} image{'s' if count > 1 else ''} of {request.width}x{request.height}"

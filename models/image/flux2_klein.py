@@ -8,11 +8,13 @@ for the pipeline. There is no start image and no mask here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import Flux2KleinPipeline
+from PIL import Image
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
 from models.diffusion.inputs import cut_prompt_note
@@ -28,6 +30,8 @@ PATCH = 2
 """Latent cells per side that one token of the transformer holds."""
 SHORTEST_SIDE, WIDEST_ASPECT = 64, 8
 """The stock pipeline refuses references that are smaller or longer."""
+LARGEST_AREA = 1024 * 1024
+"""Pixels to which the stock pipeline scales larger references down."""
 
 
 class Flux2Klein(ImageEngine):
@@ -63,7 +67,8 @@ class Flux2Klein(ImageEngine):
                 )
         # Above 1 without guidance the stock pipeline would warn of a scale that it does not use.
         scale = request.guidance_scale if self._guided(request) else 1.0
-        return {"image": list(images.values()) or None, "guidance_scale": scale}
+        whole = [_in_patches(image, self._grid.multiple) for image in images.values()]
+        return {"image": whole or None, "guidance_scale": scale}
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         folded: torch.Tensor = self._pipeline._patchify_latents(latents)
@@ -84,10 +89,9 @@ class Flux2Klein(ImageEngine):
         super()._check(request)
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
-        chat = [{"role": "user", "content": request.prompt}]
-        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
-        read = self._pipeline.tokenizer.apply_chat_template(chat, **options)
-        notes = [*cut_prompt_note(self._pipeline.tokenizer, read, PROMPT_TOKENS)]
+        notes = [*self._cut_note(request.prompt, "the prompt")]
+        if self._guided(request):
+            notes += self._cut_note(request.negative_prompt, "the negative prompt")
         if self._pipeline.config.is_distilled and request.guidance_scale > 1:
             notes.append(
                 f"guidance_scale {request.guidance_scale:g} had no effect: these weights know no guidance; use 1"
@@ -100,3 +104,18 @@ class Flux2Klein(ImageEngine):
         if request.keep_latents:
             notes.append("no latents were kept: this model could not start from them")
         return (*notes, *reference_notes(request.references, request.adapter))
+
+    def _cut_note(self, text: str, called: str) -> tuple[str, ...]:
+        chat = [{"role": "user", "content": text}]
+        options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+        read = self._pipeline.tokenizer.apply_chat_template(chat, **options)
+        return cut_prompt_note(self._pipeline.tokenizer, read, PROMPT_TOKENS, called)
+
+
+def _in_patches(image: Image.Image, step: int) -> Image.Image:
+    """`image` in a size that the stock pipeline takes as it is: of any other it cuts up to `step` - 1 pixels off."""
+    scale = min(1.0, sqrt(LARGEST_AREA / (image.width * image.height)))
+    width, height = (round(side * scale / step) * step for side in image.size)
+    if width * height > LARGEST_AREA:
+        width, height = (int(side * scale) // step * step for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
-from models.diffusion.inputs import count_tokens, decode_covering
+from models.diffusion.inputs import count_tokens, decode_whole
 from models.diffusion.latents import encode
 from models.diffusion.loading import LOCAL, load_pipeline, part, variant
 from models.diffusion.references import ReferenceAdapter
@@ -138,7 +138,7 @@ class AnimateDiff(VideoEngine):
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         if request.first_frame is None:
             raise ValueError("a clip of this family has a first frame")
-        keyframe = decode_covering(request.first_frame, "the first frame", request.width, request.height)
+        keyframe = decode_whole(request.first_frame, "the first frame", request.width, request.height)
         condition = CONDITIONS[self._spec.keyframe]
         inputs: dict[str, Any] = {"image": condition(self._pipeline, keyframe, request.camera, request.num_frames)}
         if self._adapter:

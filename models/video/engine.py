@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from models.diffusion.engine import CallOutput, DiffusionEngine
-from models.diffusion.inputs import cut_prompt_note
+from models.diffusion.inputs import cut_prompt_note, fit_note
 from models.diffusion.latents import begin_within, pack, unpack
 from models.errors import InvalidRequest
 from models.interfaces import VideoRequest, VideoResult
@@ -66,14 +66,28 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
         kept = None
         if request.keep_latents and self.starts_from_latents and output.latents is not None:
             kept = pack(output.latents[0])
-        notes = self._notes(request)
+        notes = (*self._notes(request), *self._fit_notes(request))
         if request.keep_latents and kept is None:
             notes = (*notes, "no latents were kept: this model could not start from them")
         return VideoResult(output.pixels, output.noise_sha256, output.seconds, output.timings, notes, kept)
 
     def _notes(self, request: VideoRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""
-        return cut_prompt_note(self._pipeline.tokenizer, self._prompt(request), self.prompt_tokens)
+        tokenizer, limit = self._pipeline.tokenizer, self.prompt_tokens
+        notes = cut_prompt_note(tokenizer, self._prompt(request), limit)
+        if not self._guided(request):
+            return notes
+        return notes + cut_prompt_note(tokenizer, request.negative_prompt, limit, "the negative prompt")
+
+    def _fit_notes(self, request: VideoRequest) -> tuple[str, ...]:
+        step = lcm(self._spec.size_multiple, self._grid.multiple)
+        frames = ("the first frame", request.first_frame), ("the last frame", request.last_frame)
+        return tuple(
+            note
+            for name, frame in frames
+            if frame is not None
+            for note in fit_note(frame, name, request.width, request.height, step)
+        )
 
     def _amount(self, request: VideoRequest, count: int = 1) -> str:
         frames = count * request.num_frames

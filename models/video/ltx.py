@@ -17,7 +17,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
-from models.diffusion.inputs import decode_covering
+from models.diffusion.inputs import decode_whole
 from models.diffusion.loading import load_pipeline
 from models.interfaces import VideoRequest
 from models.video.engine import VideoEngine, check_given_frames
@@ -66,7 +66,7 @@ class LTX(VideoEngine):
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         frames = ((0, "first", request.first_frame), (request.num_frames - 1, "last", request.last_frame))
         conditions = [
-            LTXVideoCondition(decode_covering(frame, f"the {name} frame", request.width, request.height), None, index)
+            LTXVideoCondition(decode_whole(frame, f"the {name} frame", request.width, request.height), None, index)
             for index, name, frame in frames
             if frame
         ]

@@ -17,9 +17,14 @@ from diffusers import WanImageToVideoPipeline, WanPipeline, WanVACEPipeline
 from PIL import Image
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
-from models.diffusion.inputs import decode_covering
-from models.diffusion.loading import load_pipeline
-from models.diffusion.references import reference_images, reference_notes, used_references
+from models.diffusion.inputs import decode_whole
+from models.diffusion.loading import load_pipeline, part
+from models.diffusion.references import (
+    reference_images,
+    reference_notes,
+    used_references,
+    whole_picture_processor,
+)
 from models.errors import InvalidRequest
 from models.interfaces import VideoRequest
 from models.video.engine import VideoEngine, check_given_frames
@@ -88,10 +93,18 @@ class Wan(WanEngine):
 
     stock = WanImageToVideoPipeline
 
+    def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
+        pipeline = super()._load(folders, dtype)
+        if pipeline.image_encoder is not None:
+            # The published folder's processor cuts out the central square; Wan's authors squeeze the whole frame.
+            folder = part(self._spec, folders, "main") / "image_processor"
+            pipeline.image_processor = whole_picture_processor(folder, pipeline.image_encoder.config.image_size)
+        return pipeline
+
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         size = request.width, request.height
         given = [("image", "first frame", request.first_frame), ("last_image", "last frame", request.last_frame)]
-        frames = {key: decode_covering(frame, f"the {name}", *size) for key, name, frame in given if frame}
+        frames = {key: decode_whole(frame, f"the {name}", *size) for key, name, frame in given if frame}
         return super()._condition(request) | frames
 
     def _check(self, request: VideoRequest) -> None:
@@ -155,7 +168,7 @@ def _given_frames(request: VideoRequest) -> dict[str, Any]:
     """`video` and `mask` of the frames that the request gives; none when it gives none."""
     size = request.width, request.height
     given = {
-        index: decode_covering(frame, f"the {name} frame", *size)
+        index: decode_whole(frame, f"the {name} frame", *size)
         for index, name, frame in ((0, "first", request.first_frame), (-1, "last", request.last_frame))
         if frame
     }

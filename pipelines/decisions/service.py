@@ -23,12 +23,13 @@ from pipelines.decisions.situation import Decision, Situation
 from pipelines.direction import TAKE_STAGE, Changes, ChosenTake, DirectionEdit, Edit, Modifications, Wish
 from pipelines.errors import BadInput, DecisionRefused, first_problem
 from pipelines.facts import FactEdits
-from pipelines.media import decode_image, image_size
+from pipelines.media import image_size
 from pipelines.recipe import StageName
 from pipelines.records import Generation, Keys, Take
 from pipelines.runtime.run import StoredFiles
 from pipelines.stages.edits import edit_step_name, edit_steps
 from pipelines.steps import Json, StoredArtifact, TakeKind
+from pipelines.uploads import is_empty
 
 DIRECTION_STEP = "direction"
 """The step under which what an owner decided stands in the log of messages; what they said in the chat: `chat`."""
@@ -239,12 +240,12 @@ class Directions:
             raise DecisionRefused(str(error)) from None
 
     async def _check_mask(self, take: Take, mask: StoredArtifact) -> None:
-        def looked_at() -> tuple[tuple[int, int], tuple[int, int], int]:
+        def looked_at() -> tuple[tuple[int, int], tuple[int, int], bool]:
             drawn = self._artifacts.read(mask.sha256)
-            return image_size(self._artifacts.read(take.artifact)), image_size(drawn), int(decode_image(drawn).max())
+            return image_size(self._artifacts.read(take.artifact)), image_size(drawn), is_empty(drawn)
 
-        (width, height), (mask_width, mask_height), brightest = await asyncio.to_thread(looked_at)
-        if brightest == 0:
+        (width, height), (mask_width, mask_height), empty = await asyncio.to_thread(looked_at)
+        if empty:
             raise DecisionRefused("the mask is empty: paint white what is to be repainted")
         if abs(width * mask_height / (height * mask_width) - 1) > ASPECT_TOLERANCE:
             raise DecisionRefused(

@@ -86,6 +86,5 @@ def overlaid(picture: Pixels, painted: Pixels, mask: Pixels) -> Pixels:
     from PIL import Image
 
     height, width, _ = picture.shape
-    fitted = Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR)
-    share = np.asarray(fitted, np.float32) / 255
-    return np.rint(picture * (1 - share) + painted * share).astype(np.uint8)
+    share = Image.fromarray(mask[..., 0]).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(Image.composite(Image.fromarray(painted), Image.fromarray(picture), share))

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from quality.flow import MIN_PIXELS, flow
-from quality.score import Score, Shot
+from quality.score import Pixels, Score, Shot
 
 METRIC_ID, IMPL_ID = "admint.flow_dynamics", "dis_dynamics@1"
 PAIRS_PER_SECOND = 8
@@ -22,21 +22,30 @@ LARGEST = 0.05
 
 def measure(shot: Shot) -> Score:
     """The score in pixels, from 0 (nothing moves). Needs 2 frames of at least MIN_PIXELS."""
-    step = max(1, round(shot.fps / PAIRS_PER_SECOND))
-    frames = [frame for number, frame in enumerate(shot.frames()) if number % step == 0]
-    if len(frames) < 2 or min(frames[0].shape[:2]) < MIN_PIXELS:
+    largest: list[float] = []
+    shorter = 0
+    for before, after in pairwise(shot.frames_every(1 / PAIRS_PER_SECOND)):
+        shorter = min(before.shape[:2])
+        if shorter < MIN_PIXELS:
+            break
+        largest.append(_largest(before, after))
+    if not largest:
         reason = f"needs at least 2 frames of {MIN_PIXELS} pixels, an eighth of a second apart"
         return Score(metric_id=METRIC_ID, impl_id=IMPL_ID, reason=reason, decoder=shot.decoder)
-    magnitudes = [np.linalg.norm(flow(*pair), axis=2).ravel() for pair in pairwise(frames)]
-    count = max(1, round(LARGEST * magnitudes[0].size))
-    largest = [float(np.partition(each, -count)[-count:].mean()) for each in magnitudes]
     return Score(
         metric_id=METRIC_ID,
         impl_id=IMPL_ID,
         fidelity="classical",
-        raw=float(np.mean(largest)) * 256 / min(frames[0].shape[:2]),
-        frames_used=len(frames),
+        raw=float(np.mean(largest)) * 256 / shorter,
+        frames_used=len(largest) + 1,
         decoder=shot.decoder,
         dtype="float32",
         device="cpu",
     )
+
+
+def _largest(before: Pixels, after: Pixels) -> float:
+    """Mean of the largest magnitudes of the flow between two frames, in pixels."""
+    magnitudes = np.linalg.norm(flow(before, after), axis=2).ravel()
+    count = max(1, round(LARGEST * magnitudes.size))
+    return float(np.partition(magnitudes, -count)[-count:].mean())

@@ -17,12 +17,18 @@ METRIC_ID, IMPL_ID = "admint.flow_smoothness", "flowwarp_smoothness@1"
 
 def measure(shot: Shot) -> Score:
     """The score, 0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
-    frames = list(shot.frames())
-    if len(frames) < 3 or min(frames[0].shape[:2]) < MIN_PIXELS:
+    errors: list[float] = []
+    three: list[Pixels] = []
+    for frame in shot.frames():
+        if min(frame.shape[:2]) < MIN_PIXELS:
+            break
+        three.append(frame)
+        if len(three) == 3:
+            errors.append(_error(*three))
+            del three[:2]
+    if not errors:
         reason = f"needs at least 3 frames of {MIN_PIXELS} pixels"
         return Score(metric_id=METRIC_ID, impl_id=IMPL_ID, reason=reason, decoder=shot.decoder)
-    last = len(frames) - 2
-    errors = [_error(*frames[start : start + 3]) for start in range(0, last, 2)]
     return Score(
         metric_id=METRIC_ID,
         impl_id=IMPL_ID,

@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import repeat
+from urllib.parse import unquote
 
 from models.interfaces import EncodedImage
 from pipelines.errors import BadInput, NotFound
 from pipelines.steps import StoredArtifact
+from pipelines.uploads import ClearParts, What
 from serving.errors import Undecodable
 from serving.gateway.decoding.decoders import Job
 from serving.gateway.forms import Upload
@@ -27,7 +29,10 @@ from serving.gateway.services import Ads, Services
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 LATENTS_TYPE = "application/x-safetensors"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DATA_URL = re.compile(r"data:[^,;]*;base64,")
+_DATA_URL = re.compile(r'data:(?:"[^"]*"|[^",])*;\s*base64\s*,', re.IGNORECASE)
+"""With or without parameters of the media type, in letters of any case (RFC 2397)."""
+_FETCHED = re.compile(r"(https?|file|ftp|blob):", re.IGNORECASE)
+_URLSAFE = str.maketrans("-_", "+/")
 
 
 class Pictures:
@@ -41,13 +46,13 @@ class Pictures:
         """The picture as an RGB PNG, or the artifact as it is. Raises Problem that names `param`: 404, 413, 422."""
         if isinstance(source, str) and is_artifact_id(source):
             return EncodedImage(data=await self.artifact(source, param, IMAGE_TYPES))
-        return await self._upload(source, param, "reference")
+        return await self._upload(source, param, "reference", _what(param))
 
-    async def mask(self, source: Upload | str, param: str) -> EncodedImage:
-        """The mask as a grey PNG, white = repaint. Raises as `picture`."""
+    async def mask(self, source: Upload | str, param: str, clear: ClearParts = "kept") -> EncodedImage:
+        """The mask as a grey PNG, white = repaint; `clear` says what its transparent parts are. Raises as `picture`."""
         if isinstance(source, str) and is_artifact_id(source):
             source = Upload(source, await self.artifact(source, param, IMAGE_TYPES))
-        return await self._upload(source, param, "mask")
+        return await self._upload(source, param, "mask" if clear == "kept" else "mask of holes", "mask")
 
     async def unstored(self, source: Upload | str, param: str) -> tuple[StoredArtifact, bytes | None]:
         """What a picture will be as an artifact, and its bytes unless it is one already. Raises as `picture`."""
@@ -82,27 +87,39 @@ class Pictures:
             refuse(param, f"{param}: artifact {sha256!r} is {stored.media_type}; give one of {', '.join(types)}")
         return stored.media_type
 
-    async def _upload(self, source: Upload | str, param: str, job: Job) -> EncodedImage:
-        upload = source if isinstance(source, Upload) else self._from_text(source, param)
-        if len(upload.data) > self._services.limits.upload_bytes:
-            raise _too_large(param, self._services.limits.upload_bytes)
+    async def _upload(self, source: Upload | str, param: str, job: Job, what: What) -> EncodedImage:
+        limit = self._services.limits.upload_bytes
+        upload = source if isinstance(source, Upload) else await asyncio.to_thread(_from_text, source, param, limit)
+        if len(upload.data) > limit:
+            raise _too_large(param, limit)
         try:
-            return EncodedImage(data=await self._services.decoders.read(job, upload.data, upload.filename or param))
+            data = await self._services.decoders.read(job, upload.data, upload.filename or param, what)
         except BadInput as error:
             raise Problem("invalid_request", f"{param}: {error}", param) from None
         except Undecodable as error:
             raise Problem("undecodable", f"{param}: {error}", param) from None
+        return EncodedImage(data=data)
 
-    def _from_text(self, text: str, param: str) -> Upload:
-        if text.startswith(("http:", "https:", "file:")):
-            refuse(param, f"{param}: URLs are not fetched: send the picture itself, as a file or as base64")
-        body = text[match.end() :] if (match := _DATA_URL.match(text)) else text
-        if len(body) > self._services.limits.upload_bytes * 4 // 3 + 4:
-            raise _too_large(param, self._services.limits.upload_bytes)
-        try:
-            return Upload(param, base64.b64decode(body, validate=True))
-        except (binascii.Error, ValueError):
-            refuse(param, f"{param}: neither an artifact id nor base64 of a picture (got {text[:40]!r})")
+
+def _what(param: str) -> What:
+    """What the picture in a field is to its sender."""
+    named: dict[str, What] = {"image": "image", "messages": "image", "input_reference": "first frame"}
+    return named.get(param.partition(".")[0], "reference image")
+
+
+def _from_text(text: str, param: str, limit: int) -> Upload:
+    """The picture in base64 as tools write it: as a data URL or bare, in lines, in either alphabet, without padding."""
+    text = text.strip()
+    if _FETCHED.match(text):
+        refuse(param, f"{param}: URLs are not fetched: send the picture itself, as a file or as base64")
+    body = text[match.end() :] if (match := _DATA_URL.match(text)) else text
+    body = "".join((unquote(body) if "%" in body else body).split()).rstrip("=")
+    if len(body) > limit * 4 // 3 + 4:
+        raise _too_large(param, limit)
+    try:
+        return Upload(param, base64.b64decode(body.translate(_URLSAFE) + "=" * (-len(body) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        refuse(param, f"{param}: neither an artifact id nor base64 of a picture (got {text[:40]!r})")
 
 
 def is_artifact_id(text: str) -> bool:

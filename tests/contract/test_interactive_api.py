@@ -352,6 +352,25 @@ def test_an_edit_is_version_two_and_the_original_stays(client, server):
     assert (seen["status"], seen["awaiting_approval"]) == ("storyboard", True)
 
 
+def canvas(mode):
+    """What a drawing canvas gives: white strokes over the upper half, or half clear red ones; clear elsewhere."""
+    strokes = {"white": (255, 255, 255, 255), "red": (255, 0, 0, 128)}[mode]
+    image = Image.new("RGBA", (48, 80), (0, 0, 0, 0))
+    image.paste(strokes, (0, 0, 48, 40))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("mode", ["white", "red"])
+def test_the_strokes_of_a_canvas_are_repainted_and_nothing_else(client, mode):
+    session_id = client.reach("storyboard")
+    answer = client.post(session_id, "/inpaint", image_id=0, mask_data=canvas(mode), prompt="a red hat").json()
+    old, new = (decode_image(client.http.get(url).content) for url in answer["edit_history"])
+    assert (old[40:] == new[40:]).all()
+    assert (old[:40] != new[:40]).any()
+
+
 def test_an_edit_is_made_once_however_often_the_request_arrives(client, server):
     session_id = client.reach("storyboard")
     body = {"image_id": 0, "mask_data": mask(), "prompt": "a red hat", "key": "hat"}

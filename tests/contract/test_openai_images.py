@@ -7,6 +7,7 @@ import socket
 import threading
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from PIL import Image
@@ -240,6 +241,101 @@ def test_under_a_mask_the_first_image_is_repainted_where_the_mask_is_transparent
     assert request.inpaint.strength == 1.0
     mask = Image.open(io.BytesIO(request.inpaint.mask.data))
     assert (mask.getpixel((5, 5)), mask.getpixel((60, 5))) == (255, 0)
+
+
+def painted_over(server, client, image, mask, **options):
+    """The picture before and after an edit under a mask."""
+    made = client.images.edit(
+        model=IMAGE.name, prompt="in snow", image=("i.png", image.data, "image/png"), mask=("m.png", mask, "image/png"),
+        **options,
+    )  # fmt: skip
+    before, after = Image.open(io.BytesIO(image.data)).convert("RGB"), opened(made.data[0])
+    assert made.size == f"{after.width}x{after.height}"
+    return np.asarray(before).astype(int), np.asarray(after).astype(int), made
+
+
+def test_what_a_mask_keeps_stays_bit_for_bit(server, client):
+    before, after, _ = painted_over(server, client, png(1), holed())
+    assert np.array_equal(after[:, 32:], before[:, 32:])
+    assert np.abs(after[:, :32] - before[:, :32]).mean() > 10
+
+
+def test_a_picture_of_another_size_keeps_its_size_and_its_pixels_under_a_mask(server, client):
+    before, after, made = painted_over(server, client, png(1, 120, 70), holed(120, 70))
+    assert np.array_equal(after[:, 60:], before[:, 60:])
+    assert np.abs(after[:, :60] - before[:, :60]).mean() > 10
+    assert "scaled to the image's own size" in made.data[0].notes[0]
+
+
+def test_at_a_size_of_its_own_an_edit_keeps_the_picture_as_it_was_fitted(server, client):
+    _, after, _ = painted_over(server, client, png(1, 120, 120), holed(120, 120), size="64x64")
+    fitted = np.asarray(Image.open(io.BytesIO(png(1, 120, 120).data)).convert("RGB").resize((64, 64), 1)).astype(int)
+    assert np.array_equal(after[:, 34:], fitted[:, 34:])
+
+
+@pytest.mark.parametrize("field", ["mask", "ip_adapter.mask"])
+def test_an_empty_mask_is_refused(server, client, field):
+    buffer = io.BytesIO()
+    Image.new("RGBA", (64, 64), (0, 0, 0, 255)).save(buffer, "PNG")
+    with pytest.raises(openai.UnprocessableEntityError, match="the mask is empty") as caught:
+        if field == "mask":
+            client.images.edit(prompt="x", image=files(png(1)), mask=("m.png", buffer.getvalue(), "image/png"))
+        else:
+            adapter = {"images": [text(png(1))], "mask": base64.b64encode(buffer.getvalue()).decode()}
+            client.images.generate(prompt="x", extra_body={"ip_adapter": adapter})
+    assert caught.value.param == field
+    assert not server.studio.requests
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"image": b"GIF89a"}, "image.0: image 'a.png' is not a JPEG"),
+        ({"mask": b"GIF89a"}, "mask: mask 'm.png' is not"),
+    ],
+)
+def test_a_picture_is_called_what_it_is(client, part, says):
+    files = {"image": ("a.png", part.get("image", png(1).data)), "mask": ("m.png", part.get("mask", holed()))}
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.images.edit(model=IMAGE.name, prompt="x", **files)
+    assert says in refusal(caught)["message"]
+
+
+WRITTEN = {
+    "bare": "{}",
+    "data url": "data:image/png;base64,{}",
+    "parameter": "data:image/png;charset=utf-8;base64,{}",
+    "quoted parameter": 'data:image/png;name="a,b.png";base64,{}',
+    "without a type": "data:;base64,{}",
+    "capitals": "DATA:image/PNG;BASE64,{}",
+    "blanks": "  data:image/png;base64, {} \n",
+}
+
+
+@pytest.mark.parametrize("form", sorted(WRITTEN))
+@pytest.mark.parametrize("alphabet", ["plain", "urlsafe", "lines", "unpadded", "percent"])
+def test_base64_is_read_as_tools_write_it(server, client, form, alphabet):
+    data = png(7, 65, 64).data
+    written = base64.b64encode(data).decode()
+    body = {
+        "plain": written,
+        "urlsafe": base64.urlsafe_b64encode(data).decode(),
+        "lines": "\r\n".join(written[start : start + 76] for start in range(0, len(written), 76)),
+        "unpadded": written.rstrip("="),
+        "percent": written.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D"),
+    }[alphabet]
+    adapter = {"images": [WRITTEN[form].format(body)]}
+    client.images.generate(model=IMAGE.name, prompt="a bottle", extra_body={"ip_adapter": adapter})
+    (request,) = server.studio.requests
+    assert Image.open(io.BytesIO(request.references[0].image.data)).size == (65, 64)
+
+
+def test_strict_refuses_an_image_that_does_not_fill_the_size(client):
+    with pytest.raises(openai.UnprocessableEntityError, match="160x48 and does not fill 64x64") as caught:
+        client.images.edit(
+            model=IMAGE.name, prompt="x", image=files(png(1, 160, 48)), size="64x64", extra_body={"strict": True}
+        )
+    assert caught.value.param == "image"
 
 
 def test_a_mask_of_another_size_is_refused(client):

@@ -74,6 +74,21 @@ def test_an_unknown_artifact_is_404(server):
     assert server.http.post("/v1/scores", json={"artifact": "0" * 64}).status_code == 404
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+def test_a_video_that_is_cut_off_is_refused(server, clip, kept):
+    answer = server.http.post("/v1/scores", files={"file": ("c.mp4", clip[: int(len(clip) * kept)])})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")
+    assert "cut off" in answer.json()["error"]["message"]
+
+
+def test_a_damaged_video_is_refused(server, clip):
+    middle = len(clip) // 2
+    answer = server.http.post(
+        "/v1/scores", files={"file": ("c.mp4", clip[:middle] + bytes(900) + clip[middle + 900 :])}
+    )
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")
+
+
 def test_a_file_that_is_no_mp4_is_refused(server):
     answer = server.http.post("/v1/scores", files={"file": ("c.mp4", b"not a film" * 100)})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")

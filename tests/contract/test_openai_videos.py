@@ -20,6 +20,9 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
 
+WIDE = base64.b64encode(png(1, 160, 48).data).decode()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with serve(tmp_path_factory.mktemp("videos")) as server:
@@ -236,6 +239,14 @@ async def _unreachable(*_):
     raise ConnectionError("no replica")
 
 
+def test_without_a_size_a_clip_has_the_shape_of_its_first_frame(client):
+    def size(reference):
+        return client.videos.create(model=VIDEO.name, prompt="x", extra_body={"input_reference": reference}).size
+
+    assert size(WIDE) == "80x48"
+    assert size(base64.b64encode(png(1, 48, 160).data).decode()) == "48x80"
+
+
 # --- refusals ---
 
 
@@ -256,7 +267,8 @@ async def _unreachable(*_):
         ({"model": "kling-v1.5", "strict": True}, "model", VIDEO.name),
         ({"lora": {"name": "toon"}}, "lora", "choose from none"),
         ({"input_reference": "0" * 64}, "input_reference", "no artifact"),
-        ({"input_reference": "AAAA"}, "input_reference", "not a JPEG"),
+        ({"input_reference": "AAAA"}, "input_reference", "first frame 'input_reference' is not a JPEG"),
+        ({"input_reference": WIDE, "size": "48x80", "strict": True}, "input_reference", "160x48 and does not fill"),
         ({"input_reference": {"image_url": "https://example.com/a.png"}}, "input_reference", "not fetched"),
         ({"model": IMAGE.name}, "model", "/v1/images/generations"),
         ({"model": "nothing"}, "model", VIDEO.name),

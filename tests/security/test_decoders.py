@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import BadInput
-from pipelines.media import decode_image, encode_clip
+from pipelines.media import decode_image
 from pipelines.uploads import read_mask, read_reference
 from serving.errors import QueueFull, Undecodable
 from serving.gateway.decoding import decoders as decoders_module
 from serving.gateway.decoding.decoders import Decoders, send
+from tests.security.test_reference_images import DISPLAY_P3
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -61,24 +62,23 @@ def pictures():
     yield "bits", encoded(rgb.convert("1"))
     yield "webp", encoded(rgb, "WEBP", exif=sideways)
     yield "lossless", encoded(rgba, "WEBP", lossless=True)
+    yield "avif", encoded(rgba, "AVIF")
+    yield "profile", encoded(rgb, icc_profile=DISPLAY_P3)
 
 
 async def test_every_kind_of_picture_is_read_there_as_here(decoders):
     for name, data in pictures():
         assert await decoders.read("reference", data, name) == read_reference(data, name), name
         assert await decoders.read("mask", data, name) == read_mask(data, name), name
-
-
-async def test_a_video_is_looked_at_there(decoders):
-    clip = encode_clip(np.zeros((9, 48, 64, 3), np.uint8), fps=8)
-    assert await decoders.read("video", clip, "clip.mp4") == b""
+        holes = await decoders.read("mask of holes", data, name)
+        assert holes == read_mask(data, name, clear="repainted"), name
 
 
 async def test_a_file_that_cannot_be_used_says_why_and_its_process_goes_on(decoders):
     with pytest.raises(BadInput, match=r"evil\.png.* is damaged"):
         await decoders.read("reference", encoded(Image.new("RGB", (64, 64)))[:60], "evil.png")
-    with pytest.raises(BadInput, match="MP4"):
-        await decoders.read("video", b"nothing of the kind", "clip.mp4")
+    with pytest.raises(BadInput, match=r"^first frame 'evil\.png' is damaged"):
+        await decoders.read("reference", encoded(Image.new("RGB", (64, 64)))[:60], "evil.png", "first frame")
     for _ in range(3):
         assert await decoders.read("reference", encoded(Image.new("RGB", (64, 64))), "a.png")
     assert len(decoders._all) <= decoders_module.AT_ONCE
@@ -134,7 +134,7 @@ def test_a_program_whose_server_was_killed_ends_in_silence():
     program = subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE)
     theirs.close()
     with ours:
-        send(ours, {"job": "reference", "name": "a.png"}, encoded(Image.new("RGB", (64, 64))))
+        send(ours, {"job": "reference", "name": "a.png", "what": "image"}, encoded(Image.new("RGB", (64, 64))))
         ours.shutdown(socket.SHUT_RD)
         errors = program.communicate(timeout=PATIENCE_SECONDS)[1]
         assert (program.returncode, errors) == (0, b"")

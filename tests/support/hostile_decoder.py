@@ -8,7 +8,7 @@ import time
 from serving.gateway.decoding import process as decoder_process
 
 
-def misbehave(data: bytes, name: str) -> bytes:
+def misbehave(data: bytes, name: str, what: str) -> bytes:
     match data.decode():
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)

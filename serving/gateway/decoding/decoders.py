@@ -1,7 +1,8 @@
 """Uploads decoded outside of this process: by a few helper programs, each of which decodes one file at a time.
 
-They start with the first upload, stay for the next ones, and are replaced when they die. What a file can do to them is
-in `process.py`; to this process it can do nothing but answer or not.
+Those for pictures start with the first upload, stay for the next ones, and are replaced when they die; a video has a
+program of its own (`pipelines.uploaded_videos`). What a file can do to them is in `process.py`; to this process it can
+do nothing but answer or not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from models.interfaces import Unwatched
 from pipelines.errors import BadInput
+from pipelines.runtime.lanes import StoppableWatcher
+from pipelines.uploaded_videos import check_video
+from pipelines.uploads import What
 from serving.errors import NotReady, QueueFull, Undecodable
 
 PROGRAM = "serving.gateway.decoding.process"
@@ -30,9 +35,12 @@ MEMORY_BYTES = 1536 * 1024 * 1024
 AT_ONCE = 2
 WAITING = 64
 """Files that wait beyond those at work, each of at most an upload's size; more are refused."""
+VIDEOS_WAITING = 8
+"""The same for videos, of which one is decoded at a time: they are large, and no picture waits behind them."""
 SILENCE_SECONDS = WALL_SECONDS + 40.0
 """A program that does not answer for so long is given up. Its own limits end a file long before; its start counts."""
-Job = Literal["reference", "mask", "video"]
+Job = Literal["reference", "mask", "mask of holes"]
+"""A picture; a mask whose clear parts are kept; one whose clear parts are repainted."""
 Verdict = Literal["read", "refused", "stopped"]
 """Of a file: read; not usable, and the message says why; its decoder was ended by a limit or by a crash."""
 _HEAD = struct.Struct("!II")
@@ -46,13 +54,15 @@ class Decoders:
         """`program`: a module that answers as `process.py` does."""
         self._program = program
         self._threads = ThreadPoolExecutor(AT_ONCE, "decoder")
+        self._video_thread = ThreadPoolExecutor(1, "video-decoder")
         self._mine = threading.local()
         self._all: set[_Program] = set()
         self._asking = 0
+        self._videos: set[threading.Event] = set()
         self._closed = False
 
-    async def read(self, job: Job, data: bytes, name: str) -> bytes:
-        """The file re-encoded by `pipelines.uploads`: a PNG; no bytes for a video that may be scored.
+    async def read(self, job: Job, data: bytes, name: str, what: What = "reference image") -> bytes:
+        """The picture re-encoded by `pipelines.uploads`, as PNG; errors call it `what` and `name`.
 
         Raises BadInput for a file that cannot be used, Undecodable for one whose decoder did not survive it, QueueFull,
         NotReady.
@@ -61,25 +71,43 @@ class Decoders:
             raise QueueFull("too many uploads are being decoded: try again in a moment", 1)
         self._asking += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, data, name)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, data, name, what)
         finally:
             self._asking -= 1
 
+    async def check_video(self, data: bytes, name: str) -> tuple[float, ...]:
+        """When each frame of a video that may be scored is shown, in seconds. Raises BadInput, QueueFull."""
+        if len(self._videos) > VIDEOS_WAITING:
+            raise QueueFull("too many videos are being decoded: try again in a moment", 5)
+        stop = threading.Event()
+        self._videos.add(stop)
+        watcher = StoppableWatcher(stop, Unwatched())
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._video_thread, check_video, data, name, watcher
+            )
+        finally:
+            stop.set()  # who hung up waits for nothing
+            self._videos.discard(stop)
+
     def close(self) -> None:
         self._closed = True
+        for stop in tuple(self._videos):
+            stop.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._video_thread.shutdown(wait=False, cancel_futures=True)
         for program in tuple(self._all):
             program.end()
         self._all.clear()
 
-    def _read(self, job: Job, data: bytes, name: str) -> bytes:
+    def _read(self, job: Job, data: bytes, name: str, what: What) -> bytes:
         """Ask the program of this thread. One that died between two files is replaced once."""
         for _ in range(2):
             if self._closed:
                 break
             program = self._program_of_this_thread()
             try:
-                return program.ask(job, data, name)
+                return program.ask(job, data, name, what)
             except OSError:
                 self._all.discard(program)
                 program.end()
@@ -109,9 +137,9 @@ class _Program:
                 start_new_session=True,  # Ctrl-C is for the server, which ends it
             )
 
-    def ask(self, job: Job, data: bytes, name: str) -> bytes:
+    def ask(self, job: Job, data: bytes, name: str, what: What) -> bytes:
         """Decode one file. Raises BadInput, Undecodable; OSError when the program is gone or does not answer."""
-        send(self._line, {"job": job, "name": name}, data)
+        send(self._line, {"job": job, "name": name, "what": what}, data)
         answer = receive(self._line)
         if answer is None:
             raise ConnectionResetError("the decoder ended")
@@ -120,7 +148,7 @@ class _Program:
             raise BadInput(about["message"])
         if about["verdict"] == "stopped":
             raise Undecodable(
-                f"{job} {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB: "
+                f"{what} {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB: "
                 "save it again in a plain format, or scale it down"
             )
         return result

@@ -7,7 +7,6 @@ of the server's environment and can open no file and no socket. `decoders.py` st
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import resource
@@ -18,39 +17,34 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
-from PIL import Image, ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, ImageChops, ImageCms, ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from pipelines.errors import BadInput
-from pipelines.uploads import MIN_SIDE, check_video, read_mask, read_reference
+from pipelines.uploads import MIN_SIDE, kind_of, read_mask, read_reference, reads_heic
 from serving.gateway.decoding.decoders import CPU_SECONDS, MEMORY_BYTES, WALL_SECONDS, Verdict, receive, send
 
-PICTURES = (ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
+PICTURES = (AvifImagePlugin, ImageChops, ImageCms, ImageOps, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
 """What Pillow would only load when a file needs it, which is too late in a fork; `_load` loads the rest."""
 MAX_ANSWER = 64 * 1024 * 1024
 """A PNG of 2048 x 2048 has at most 13 MB."""
 _VERDICTS: tuple[Verdict, ...] = ("read", "refused", "stopped")
-Job = Callable[[bytes, str], bytes]
-
-
-def _check_video(data: bytes, name: str) -> bytes:
-    check_video(data, name)
-    return b""
-
-
-JOBS: Mapping[str, Job] = {"reference": read_reference, "mask": read_mask, "video": _check_video}
-_NEEDS = {"video": ("av", "av.subtitles.stream")}
-"""What only some jobs need, and what it would load later itself: loaded before the first of them."""
+Job = Callable[[bytes, str, Any], bytes]
+"""From a file, its name and what it is to the caller (`pipelines.uploads.What`) to a PNG."""
+JOBS: Mapping[str, Job] = {
+    "reference": read_reference,
+    "mask": read_mask,
+    "mask of holes": partial(read_mask, clear="repainted"),
+}
 
 
 def answer_all(line: socket.socket, jobs: Mapping[str, Job]) -> None:
     """Answer one request after the other, until the server is gone."""
     while (request := receive(line)) is not None:
         about, data = request
-        for library in _NEEDS.get(about["job"], ()):
-            importlib.import_module(library)
-        verdict, result = _in_a_fork(jobs[about["job"]], data, about["name"])
+        verdict, result = _in_a_fork(partial(jobs[about["job"]], data, about["name"], about["what"]), kind_of(data))
         message = result.decode() if verdict == "refused" else ""
         send(line, {"verdict": verdict, "message": message}, result if verdict == "read" else b"")
 
@@ -58,16 +52,21 @@ def answer_all(line: socket.socket, jobs: Mapping[str, Job]) -> None:
 def _load() -> None:
     """Import everything that decoding a picture needs, by decoding one: in a fork it would be too late."""
     Image.preinit()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a fork can start none
+    if reads_heic():
+        import pi_heif
+
+        pi_heif.options.DECODE_THREADS = 0  # of its tiles
     tiny = io.BytesIO()
     Image.new("RGBA", (MIN_SIDE, MIN_SIDE)).save(tiny, "PNG")
     read_mask(tiny.getvalue(), "tiny.png")
 
 
-def _in_a_fork(job: Job, data: bytes, name: str) -> tuple[Verdict, bytes]:
+def _in_a_fork(job: Callable[[], bytes], kind: str | None) -> tuple[Verdict, bytes]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _work(job, data, name, writer)
+        _work(job, kind, writer)
     os.close(writer)
     try:
         answer = _until_closed(reader)
@@ -80,12 +79,12 @@ def _in_a_fork(job: Job, data: bytes, name: str) -> tuple[Verdict, bytes]:
     return _VERDICTS[answer[0]], answer[1:]
 
 
-def _work(job: Job, data: bytes, name: str, writer: int) -> NoReturn:
+def _work(job: Callable[[], bytes], kind: str | None, writer: int) -> NoReturn:
     """Decode in the fork, and end it: one byte of verdict is written, then the result or the message."""
     try:
-        _limit()
+        _limit(may_start_threads=kind == "HEIF")
         try:
-            answer = b"\x00" + job(data, name)
+            answer = b"\x00" + job()
         except BadInput as error:
             answer = b"\x01" + str(error).encode(errors="replace")
         view = memoryview(answer)
@@ -95,16 +94,19 @@ def _work(job: Job, data: bytes, name: str, writer: int) -> NoReturn:
         os._exit(0)  # no answer, no traceback: nothing of the file reaches a log
 
 
-def _limit() -> None:
+def _limit(may_start_threads: bool) -> None:
+    """Give this process its limits. libde265, which reads HEIC where it is there, needs a thread of its own."""
     signal.alarm(WALL_SECONDS)
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {
+        resource.RLIMIT_AS: MEMORY_BYTES,
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    if not may_start_threads:
+        limits[resource.RLIMIT_NPROC] = 0
+    for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
 
 

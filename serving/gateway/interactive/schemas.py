@@ -103,7 +103,8 @@ class InpaintOrder(Plain):
     image_id: Annotated[int, Field(ge=0, le=99)]
     """The index of the image among those of the current stage, or of the storyboard when a later stage is current."""
     mask_data: Annotated[str, StringConstraints(min_length=1, max_length=MAX_MASK_TEXT)]
-    """A PNG, JPEG or WebP as base64, with or without `data:` before it; white = repaint. Limits as for uploads."""
+    """A PNG, JPEG or WebP as base64, with or without `data:` before it, of the image's shape. White is repainted, black
+    stays; of a file with transparent parts, these stay, and strokes of any colour but black are repainted."""
     prompt: Prompt
     """What to paint there, at most 5,000 characters."""
     negative_prompt: Annotated[str, StringConstraints(max_length=5000)] | None = None

@@ -10,8 +10,10 @@ import base64
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -31,9 +33,11 @@ from models.interfaces import (
 )
 from models.spec import ImageModelSpec, Size
 from pipelines.coherence import derived_seed
-from pipelines.media import encode_jpeg, encode_png, encode_webp, image_size
+from pipelines.media import decode_image, encode_jpeg, encode_png, encode_webp, image_size
 from pipelines.reading.domain import prompt_warnings
+from pipelines.stages.edits import overlaid
 from pipelines.steps import StoredArtifact
+from pipelines.uploads import is_empty
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
@@ -50,10 +54,10 @@ from serving.gateway.openai.sampling import (
     takes_references_natively,
 )
 from serving.gateway.openai.schemas import ImageEdit, ImageGeneration
-from serving.gateway.openai.sizes import fitting_size
+from serving.gateway.openai.sizes import check_fills, fitting_size
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import Problem, problem_response, refuse
-from serving.gateway.requests import FORM_TYPE, BodyRoute, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, BodyRoute, PictureSource, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/v1/images", tags=["images"], route_class=BodyRoute)
@@ -126,7 +130,8 @@ async def _made(
     notes: tuple[str, ...],
 ) -> ImagesResponse:
     used, user = services(request), owner(request)
-    results = await _make(used, spec, asked)
+    made = zip(asked, await _make(used, spec, asked), strict=True)
+    results = [await asyncio.to_thread(_with_kept_parts, body, *each) for each in made]
     files = [await asyncio.to_thread(_files, body, result) for result in results]
     for each in files:
         used.picture_sizes.note(_kind(body, spec, asked), sum(len(data) for data, _ in each))
@@ -137,7 +142,7 @@ async def _made(
         created=int(time.time()),
         data=[_output(body, *output) for output in outputs],
         model=spec.name,
-        size=f"{asked[0].width}x{asked[0].height}",
+        size="x".join(map(str, await asyncio.to_thread(_output_size, body, asked[0]))),
         output_format=body.output_format,
         notes=(*notes, *body.unused(), *prompt_warnings(body.prompt, spec.name, spec.domain)),
     )
@@ -212,6 +217,35 @@ def _output(
     )
 
 
+def _output_size(body: ImageGeneration, asked: ImageRequest) -> Size:
+    """Width and height of what is answered: under a mask the image's own, unless the body asks for another."""
+    if asked.inpaint is not None:
+        own = image_size(asked.inpaint.image.data)
+        if body.size in ("auto", f"{own[0]}x{own[1]}"):
+            return own
+    return asked.width, asked.height
+
+
+def _with_kept_parts(body: ImageGeneration, asked: ImageRequest, result: ImageResult) -> ImageResult:
+    """The result of an edit with the image itself, bit for bit, where the mask keeps it; any other as it is."""
+    from PIL import Image
+
+    from models.diffusion.inputs import decode_mask, decode_whole, place_of
+
+    inpaint, made = asked.inpaint, (asked.width, asked.height)
+    if inpaint is None:
+        return result
+    own = image_size(inpaint.image.data)
+    if _output_size(body, asked) != own:
+        picture = decode_whole(inpaint.image, "the image to inpaint", *made)
+        mask = decode_mask(inpaint.mask, "the mask", *made)
+        return replace(result, image=overlaid(np.asarray(picture), result.image, np.asarray(mask.convert("RGB"))))
+    whole = Image.fromarray(result.image).crop(place_of(own, made)).resize(own, Image.Resampling.LANCZOS)
+    image = overlaid(decode_image(inpaint.image.data), np.asarray(whole), decode_image(inpaint.mask.data))
+    scaled = f"the masked part was painted at {made[0]}x{made[1]} and scaled to the image's own size"
+    return replace(result, image=image, notes=result.notes if own == made else (*result.notes, scaled))
+
+
 Asked = tuple[list[ImageRequest], tuple[str, ...]]
 """One request per output, and notes on what is not made as asked."""
 
@@ -246,10 +280,11 @@ async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Picture
     if as_references:
         return _requests(body, spec, size, bound, adapter), notes
     strength = _strength(body, spec)
+    check_fills(shape, size, "image", body.strict)
     if body.mask is None:
         start = StartImage(image=images[0], strength=strength)
         return _requests(body, spec, size, bound, adapter, start=start), notes
-    mask = await pictures.mask(body.mask, "mask")
+    mask = await _mask(body.mask, "mask", pictures)
     inpaint = await _inpaint(images[0], mask, strength)
     return _requests(body, spec, size, bound, adapter, inpaint=inpaint), notes
 
@@ -272,7 +307,15 @@ async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings
     given = body.ip_adapter
     if given is None or given.mask is None:
         return adapter_settings(given)
-    return adapter_settings(given, await pictures.mask(given.mask, "ip_adapter.mask"))
+    return adapter_settings(given, await _mask(given.mask, "ip_adapter.mask", pictures))
+
+
+async def _mask(source: PictureSource, param: str, pictures: Pictures) -> EncodedImage:
+    """A mask by OpenAI's rule: transparent parts count, and in a file without any the white ones. Raises Problem."""
+    mask = await pictures.mask(source, param, clear="repainted")
+    if await asyncio.to_thread(is_empty, mask.data):
+        refuse(param, f"{param}: the mask is empty: make transparent, or paint white, what is meant")
+    return mask
 
 
 def _check(body: ImageGeneration, spec: ImageModelSpec) -> None:

@@ -58,7 +58,8 @@ class IpAdapter(Plain):
     role: ReferenceRole | Annotated[list[ReferenceRole], Field(min_length=1, max_length=MAX_PICTURES)] = "product"
     """What the images show: one for all, or one per image in their order."""
     mask: PictureSource | None = None
-    """Where the images act: white or transparent there. Pictures only, and models that say `reference_mask`."""
+    """Where the images act: its transparent parts; in a file without any, the white ones. Pictures only, and models
+    that say `reference_mask`."""
 
     @model_validator(mode="before")
     @classmethod

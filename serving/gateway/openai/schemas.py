@@ -83,13 +83,15 @@ class ImageEdit(ImageGeneration):
 
     With a mask: the first image is repainted where the mask says so, further images are references. Without: the first
     image is the start image and further ones are references; a model with native references takes all as references,
-    and so does an edit that names `ip_adapter`, whose own images may then be left out.
+    and so does an edit that names `ip_adapter`, whose own images may then be left out. Nothing of an image is cut off:
+    one of another shape than `size` lies whole in its middle, a blurred copy around it, and a note says so.
     """
 
     image: Annotated[list[PictureSource], Field(min_length=1, max_length=MAX_PICTURES)]
     """One to three pictures: files, base64 or artifact ids."""
     mask: PictureSource | None = None
-    """Transparent parts are repainted; in a picture without transparency, white ones."""
+    """Of the first image's size. Its transparent parts are repainted; in a file without any, the white ones. Soft edges
+    blend. The rest of the image stays as it is, pixel by pixel, also in size when `size` is `auto`."""
     strength: Unit | None = None
     """How much of the first image is redrawn: 1.0 all; the default is 0.8, and 1.0 under a mask."""
     input_fidelity: Literal["low", "high"] | None = None
@@ -138,7 +140,8 @@ class VideoCreate(Sampling):
     size: SizeText = "auto"
     """`WIDTHxHEIGHT` in pixels, or `auto` for the model's own."""
     input_reference: PictureSource | InputReference | None = None
-    """The picture that the clip starts from; none: drawn first where the model needs one."""
+    """The picture that the clip starts from; none: drawn first where the model needs one. Nothing of it is cut off: one
+    of another shape than `size` lies whole in its middle, a blurred copy around it, and a note says so."""
     seed: Seed | None = None
     """The same seed makes the same clip; null: a random one, which the answer reports."""
     camera: CameraMove = "static"

@@ -60,18 +60,21 @@ async def score(request: Request) -> ScoreList:
             check_dimension(name)
         except UnknownDimension as error:
             refuse("dimensions", str(error))
-    video = await _video(request, body)
-    asked = scoring.ScoreRequest(data=video, dimensions=tuple(body.dimensions), prompt=body.prompt)
+    video, times = await _video(request, body)
+    asked = scoring.ScoreRequest(data=video, times=times, dimensions=tuple(body.dimensions), prompt=body.prompt)
     scores = await while_connected(request, services(request).backend.score(asked, Unwatched()))
     return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
 
 
-async def _video(request: Request, body: ScoreBody) -> bytes:
+async def _video(request: Request, body: ScoreBody) -> tuple[bytes, tuple[float, ...] | None]:
+    """The MP4, and when its frames are shown; None for one of this server's own."""
     if body.file is None:
         pictures = Pictures(services(request), owner(request))
-        return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",))
+        return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",)), None
     try:
-        await services(request).decoders.read("video", body.file.data, body.file.filename)
+        times = await while_connected(
+            request, services(request).decoders.check_video(body.file.data, body.file.filename)
+        )
     except BadInput as error:
         refuse("file", str(error))
-    return body.file.data
+    return body.file.data, times

@@ -70,6 +70,18 @@ def fitting_size(
     return size, () if size == asked else (note,)
 
 
+def check_fills(picture: Size, size: Size, param: str, strict: bool) -> None:
+    """Raises Problem 422 under `strict` for a picture of another shape than `size`.
+
+    Otherwise the model is shown all of it with a blurred copy around, and its result notes that.
+    """
+    from models.diffusion.inputs import place_of
+
+    if strict and place_of(picture, size) != (0, 0, *size):
+        text = f"{param}: it is {picture[0]}x{picture[1]} and does not fill {size[0]}x{size[1]}: give one of that shape"
+        refuse(param, text, size=f"{size[0]}x{size[1]}")
+
+
 def fitting_frames(
     spec: VideoModelSpec, seconds: float | None, num_frames: int | None, strict: bool
 ) -> tuple[int, tuple[str, ...]]:

@@ -13,9 +13,9 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from models.interfaces import NoiseSpec
-from models.spec import ImageModelSpec, PictureModelSpec, VideoModelSpec
+from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
 from pipelines.brief import BriefReference
-from pipelines.media import encode_jpeg, stream_clip
+from pipelines.media import encode_jpeg, image_size, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
 from pipelines.steps import StoredArtifact
@@ -36,11 +36,11 @@ from serving.gateway.openai.sampling import (
     weights,
 )
 from serving.gateway.openai.schemas import VideoCreate
-from serving.gateway.openai.sizes import fitting_frames, fitting_size
+from serving.gateway.openai.sizes import check_fills, fitting_frames, fitting_size
 from serving.gateway.orders import Idempotent, notify
-from serving.gateway.pictures import Pictures, kept_files
+from serving.gateway.pictures import IMAGE_TYPES, Pictures, is_artifact_id, kept_files
 from serving.gateway.problems import Problem, refuse
-from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, body_schema, parse_body
+from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, PictureSource, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
@@ -211,8 +211,11 @@ async def clip_order(
         check_adapter(keyframes, body.ip_adapter)
     else:
         check_adapter(spec, body.ip_adapter)
-    size, of_size = fitting_size(sized, body.size, body.strict)
     first_frame, references, files, uploads = await _pictures(body, pictures)
+    like = await _shape(body.first_picture, uploads, pictures)
+    size, of_size = fitting_size(sized, body.size, body.strict, like)
+    if like is not None:
+        check_fills(like, size, "input_reference", body.strict)
     order = ClipOrder(
         prompt=body.prompt,
         model=spec.name,
@@ -245,6 +248,15 @@ def _check(body: VideoCreate, spec: VideoModelSpec) -> None:
         refuse("camera", f"camera: model {spec.name!r} does not know {body.camera!r}; choose from {moves}")
     if body.first_picture is not None and spec.first_frame == "unused":
         refuse("input_reference", f"input_reference: model {spec.name!r} makes clips from text alone; leave it out")
+
+
+async def _shape(first: PictureSource | None, uploads: Sequence[bytes], pictures: Pictures) -> Size | None:
+    """Width and height of the picture that the clip starts from; it is the first of `uploads`, or an artifact."""
+    if first is None:
+        return None
+    known = isinstance(first, str) and is_artifact_id(first)
+    data = await pictures.artifact(str(first), "input_reference", IMAGE_TYPES) if known else uploads[0]
+    return await asyncio.to_thread(image_size, data)
 
 
 async def _pictures(

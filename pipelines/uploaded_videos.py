@@ -1,0 +1,248 @@
+"""Videos of strangers: every frame is decoded in a limited process of its own, by PyAV, with caps that count frames.
+
+A header promises what it likes (a fragmented MP4 has no frame count at all), and decoders have holes. So this module is
+also a program, `python -m pipelines.uploaded_videos`, that reads a file from its stdin, limits itself, decodes, and can
+open no file and no socket; other processes only see what it writes. `pipelines.media` reads videos of our own.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import resource
+import struct
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
+from select import select
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from models.errors import InferenceFailed
+from models.interfaces import Pixels, Watcher
+from pipelines.errors import BadInput
+
+CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4")
+MAX_VIDEO_PIXELS = 4096 * 2304
+"""Of one frame."""
+MAX_SECONDS = 120.0
+MAX_FRAMES = 120 * 60
+MAX_ALL_PIXELS = 1920 * 1080 * 3600
+"""Of all frames together: two minutes of 30 frames per second in Full HD."""
+CPU_SECONDS = 90
+"""Of one pass over a file. Measured: Full HD decodes at about 200 frames per second and core."""
+SILENCE_SECONDS = 30
+"""A program that says nothing for so long is given up."""
+MEMORY_BYTES = 1536 * 1024 * 1024
+FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
+"""What an MP4 begins with."""
+PROGRAM = "pipelines.uploaded_videos"
+Pass = Literal["check", "frames"]
+_FRAME, _END, _REFUSED = b"f", b"e", b"r"
+_HEAD = struct.Struct("!cIII")
+"""What follows: kind, then height and width of a frame, or 0 and the length of a text; the last is the time in 1/90000
+of a second."""
+_CLOCK = 90_000
+
+
+def check_video(data: bytes, name: str, watcher: Watcher) -> tuple[float, ...]:
+    """The time of each frame in seconds from the first, after the whole of the MP4 was decoded in a limited process.
+
+    `watcher` hears of every frame, and may end it. Raises BadInput unless `data` has one video stream, whole and
+    undamaged, that can be scored in bounded time; and what `watcher` raises.
+    """
+    times: list[float] = []
+    with closing(_asked("check", data, name)) as frames:
+        for seconds, _ in frames:
+            watcher.step(len(times), MAX_FRAMES)
+            times.append(seconds)
+    if not times:
+        raise BadInput(f"video {name!r} shows no frame: save it again as H.264 MP4")
+    return tuple(seconds - times[0] for seconds in times)
+
+
+def uploaded_frames(data: bytes) -> Generator[Pixels, None, None]:
+    """The frames of a video that `check_video` has taken, upright, one at a time, from a limited process.
+
+    The process ends with the generator. Raises InferenceFailed when it cannot go on.
+    """
+    try:
+        with closing(_asked("frames", data, "upload")) as frames:
+            for _, pixels in frames:
+                yield pixels
+    except BadInput as error:
+        raise InferenceFailed(f"a video that had been checked cannot be decoded: {error}") from error
+
+
+def _asked(what: Pass, data: bytes, name: str) -> Generator[tuple[float, Pixels], None, None]:
+    """Time and pixels of each frame as the program gives them; a frame of no pixels when it only checks."""
+    # Nothing of this process's environment, and Ctrl-C is for the server, which ends it.
+    program = subprocess.Popen(  # noqa: S603  (our own module)
+        [sys.executable, "-m", PROGRAM, what, name.encode(errors="replace").hex()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    if program.stdin is None or program.stdout is None:
+        raise ValueError("a program with pipes has them")
+    try:
+        with suppress(BrokenPipeError):
+            program.stdin.write(data)
+            program.stdin.close()
+        yield from _answers(program.stdout, name)
+    finally:
+        program.kill()
+        program.wait()
+        with suppress(BrokenPipeError):
+            program.stdin.close()
+        program.stdout.close()
+
+
+def _answers(line: IO[bytes], name: str) -> Iterator[tuple[float, Pixels]]:
+    while True:
+        kind, height, width, ticks = _HEAD.unpack(_exactly(line, _HEAD.size, name))
+        if kind == _END:
+            return
+        if kind == _REFUSED:
+            raise BadInput(_exactly(line, width, name).decode())
+        raw = _exactly(line, height * width * 3, name)
+        yield ticks / _CLOCK, np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+
+
+def _exactly(line: IO[bytes], size: int, name: str) -> bytes:
+    """The next `size` bytes. Raises BadInput when the program has ended or stays silent."""
+    data = bytearray()
+    while len(data) < size:
+        part = b""
+        if select([line], [], [], SILENCE_SECONDS)[0]:
+            part = os.read(line.fileno(), min(size - len(data), 1024 * 1024))
+        if not part:
+            raise BadInput(
+                f"video {name!r} could not be decoded within {CPU_SECONDS} s and {MEMORY_BYTES / 2**30:.1f} GB:"
+                " save it again as H.264 MP4, or make it shorter or smaller"
+            )
+        data += part
+    return bytes(data)
+
+
+# --- in the limited process ---
+
+
+def decoded(data: bytes, name: str) -> Iterator[tuple[float, Any]]:
+    """Time in seconds and PyAV frame of every frame. Raises BadInput, at the first frame beyond a cap."""
+    import av
+
+    if _is_cut_off(data):
+        raise BadInput(f"video {name!r} is cut off: send the whole file")
+    try:
+        with av.open(io.BytesIO(data), format="mp4") as container:
+            stream = _stream(container, name)
+            stream.codec_context.thread_count = 1  # no threads can be started here, and the same bits everywhere
+            size, last, first = (stream.width, stream.height), -math.inf, 0.0
+            for count, frame in enumerate(container.decode(stream), start=1):
+                seconds = (count - 1) / float(stream.average_rate or 24) if frame.time is None else frame.time
+                first = seconds if count == 1 else first
+                _check_frame(frame, size, count, seconds - first, name)
+                last = max(last, seconds)
+                yield last, frame
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:  # PyAV raises its own, and ValueError, UnicodeDecodeError and more on damaged files
+        raise BadInput(f"video {name!r} is not an MP4 file, or is damaged: save it again as H.264 MP4") from error
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a box of the MP4 ends beyond the file: a decoder would show what is left as if it were all."""
+    if data[4:8] not in FIRST_BOXES:
+        return False  # no MP4 at all: the decoder says so
+    place = 0
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place : place + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[place + 8 : place + 16], "big")
+        if size == 0:
+            return False  # to the end of the file, by the format's own word
+        if size < 8:
+            return False  # no box at all: the decoder says what is wrong
+        place += size
+    return place > len(data)
+
+
+def _stream(container: Any, name: str) -> Any:
+    streams = container.streams.video
+    if len(streams) != 1:
+        raise BadInput(f"video {name!r} has {len(streams)} video streams: give a file with exactly one")
+    stream = streams[0]
+    if stream.codec_context.name not in CODECS:
+        known = ", ".join(CODECS)
+        raise BadInput(f"video {name!r} is coded as {stream.codec_context.name!r}: convert it to one of {known}")
+    if stream.width * stream.height > MAX_VIDEO_PIXELS:
+        raise BadInput(f"video {name!r} is {stream.width}x{stream.height}: scale it down to at most 4096x2304")
+    seconds = float(container.duration or 0) / 1_000_000
+    if seconds > MAX_SECONDS or stream.frames > MAX_FRAMES:
+        raise BadInput(
+            f"video {name!r} has {seconds:.0f} s and {stream.frames} frames: at most {MAX_SECONDS:.0f} s and"
+            f" {MAX_FRAMES} frames are scored; cut it"
+        )
+    return stream
+
+
+def _check_frame(frame: Any, size: tuple[int, int], count: int, seconds: float, name: str) -> None:
+    if frame.is_corrupt:
+        raise BadInput(f"video {name!r} is damaged at frame {count}: save it again as H.264 MP4")
+    if (frame.width, frame.height) != size:
+        raise BadInput(f"video {name!r} changes its size at frame {count}: save it again in one size")
+    if count > MAX_FRAMES or seconds > MAX_SECONDS:
+        raise BadInput(
+            f"video {name!r} goes beyond frame {min(count, MAX_FRAMES)} at {min(seconds, MAX_SECONDS):.0f} s: at most"
+            f" {MAX_SECONDS:.0f} s and {MAX_FRAMES} frames are scored; cut it"
+        )
+    if count * size[0] * size[1] > MAX_ALL_PIXELS:
+        raise BadInput(f"video {name!r} has too many frames of {size[0]}x{size[1]}: scale it down or cut it")
+
+
+def _run(what: Pass, name: str) -> None:
+    """Decode what stdin brings, and write it to stdout."""
+    import av.subtitles.stream
+    import av.video.reformatter  # noqa: F401
+
+    from pipelines.media import frame_pixels
+
+    data = sys.stdin.buffer.read()
+    line = sys.stdout.buffer
+    _limit()
+    try:
+        for seconds, frame in decoded(data, name):
+            pixels = frame_pixels(frame) if what == "frames" else np.zeros((0, 0, 3), np.uint8)
+            ticks = max(0, min(2**32 - 1, round(seconds * _CLOCK)))
+            line.write(_HEAD.pack(_FRAME, *pixels.shape[:2], ticks) + pixels.tobytes())
+        line.write(_HEAD.pack(_END, 0, 0, 0))
+    except BadInput as error:
+        text = str(error).encode(errors="replace")
+        line.write(_HEAD.pack(_REFUSED, 0, len(text), 0) + text)
+    line.flush()
+
+
+def _limit() -> None:
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+if __name__ == "__main__":
+    asked, hexed = sys.argv[1:]
+    try:
+        _run("frames" if asked == "frames" else "check", bytes.fromhex(hexed).decode())
+    except (BrokenPipeError, MemoryError):
+        os._exit(1)  # who asked has gone away, or the file wanted too much: nobody reads a traceback
