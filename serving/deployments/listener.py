@@ -14,12 +14,17 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.deployments.connections import Connections, guarded, room_for_connections
+
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 KEEP_ALIVE_SECONDS = 90
 """Longer than clients keep idle connections, so that none of them writes into one that is being closed."""
 GRACE_SECONDS = 3
 """The time that running answers get when the server stops; event streams would never end by themselves."""
+
+MESSAGE_BYTES = 64 * 1024
+"""Of a WebSocket message: more than any route reads."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ class Listener:
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            ws_max_size=MESSAGE_BYTES,
         )
+        config.load()
+        config.http_protocol_class = guarded(config.http_protocol_class, Connections(room_for_connections()))
         self._server = uvicorn.Server(config)
         self._serving = asyncio.create_task(self._server.serve([_bound(address)]))
 

@@ -16,7 +16,8 @@ from pydantic import Field
 from pipelines.records import Event
 from serving.gateway import health
 from serving.gateway.auth import routes as auth
-from serving.gateway.auth.gate import PUBLIC, Gate
+from serving.gateway.auth.gate import PUBLIC, Gate, asking
+from serving.gateway.body_limit import BodyLimit
 from serving.gateway.events import EventStreams
 from serving.gateway.generations import routes as generations
 from serving.gateway.interactive import routes as interactive
@@ -26,7 +27,7 @@ from serving.gateway.interactive.views import SessionMessage
 from serving.gateway.master_mode import routes as master_mode
 from serving.gateway.master_mode.answers import ProgressUpdate
 from serving.gateway.metrics import HttpMetrics
-from serving.gateway.middleware import BodyLimit, Measured, RequestIds
+from serving.gateway.middleware import Measured, RequestIds
 from serving.gateway.openai import absent, artifacts, chat, images, models, scores, videos
 from serving.gateway.openai.answers import ImageEvent
 from serving.gateway.openai.chat import ChatStreamItem
@@ -106,7 +107,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.event_streams = streams
     install(app)
     form_bytes = services.limits.video_bytes + MEGABYTE
-    app.add_middleware(BodyLimit, json_bytes=services.limits.json_bytes, form_bytes=form_bytes)
+    app.add_middleware(BodyLimit, json_bytes=services.limits.json_bytes, form_bytes=form_bytes, owner=asking)
     app.add_middleware(Gate, auth=services.auth)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(RequestIds)

@@ -1,4 +1,4 @@
-"""What every request passes on its way to the routes: it gets an id, is counted, and its body is kept within limits."""
+"""What every request passes on its way to the routes: it gets an id and is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.metrics import HttpMetrics
-from serving.gateway.problems import problem_response, too_large
+from serving.gateway.problems import problem_response
 
 HEADER = "x-request-id"
 SWITCHING_PROTOCOLS = 101
@@ -109,39 +109,3 @@ class Measured:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 self._metrics.requests.labels(scope["method"], route, str(status)).inc()
                 self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
-
-
-class BodyLimit:
-    """Middleware: refuses with 413 a multipart body of more than `form_bytes`, any other of more than `json_bytes`."""
-
-    def __init__(self, app: ASGIApp, json_bytes: int, form_bytes: int) -> None:
-        self._app = app
-        self._json_bytes = json_bytes
-        self._form_bytes = form_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        is_form = headers.get("content-type", "").lower().startswith("multipart/")
-        limit = self._form_bytes if is_form else self._json_bytes
-        announced = headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            await problem_response(too_large(limit))(scope, receive, send)
-            return
-        await self._app(scope, _counted(receive, limit), send)
-
-
-def _counted(receive: Receive, limit: int) -> Receive:
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise too_large(limit)
-        return message
-
-    return counted

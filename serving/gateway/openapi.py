@@ -183,6 +183,7 @@ _ERRORS: Mapping[int, str] = {
     401: "Credentials are missing or not valid",
     403: "The credentials do not reach this far",
     404: "There is none of that id, or it is someone else's",
+    408: "The body arrived too slowly",
     409: "Not now: the object is at work or in another state",
     413: "The body, or a file in it, is too large",
     415: "The body's media type is not taken here",
@@ -388,7 +389,7 @@ def _statuses(operation: Json, method: str, path: str, is_public: bool) -> set[i
     """Statuses of the errors that an operation can answer, besides those of a broken server."""
     found = {503} if is_public else {401, 403, 503}
     if "requestBody" in operation:
-        found |= {400, 413, 415, 422}
+        found |= {400, 408, 413, 415, 422}
     if operation.get("parameters"):
         found |= {422}
     if "{" in path:

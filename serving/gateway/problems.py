@@ -80,6 +80,7 @@ CODES: Mapping[str, int] = {
     "not_found": 404,
     "model_not_found": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "conflict": 409,
     "gone": 410,
     "payload_too_large": 413,

@@ -64,10 +64,11 @@ class GatewayProcess:
         self.program.kill()
 
 
-def start_gateway(folder: Path, port: int | None = None) -> GatewayProcess:
-    """Returns when it listens. A free port without `port`."""
+def start_gateway(folder: Path, port: int | None = None, max_files: int | None = None) -> GatewayProcess:
+    """Returns when it listens. A free port without `port`. `max_files`: its limit of open files."""
     chosen = port or free_port()
-    program = Program([sys.executable, "-m", "tests.support.gateway_process", folder, str(chosen)])
+    limited = [] if max_files is None else ["sh", "-c", f'ulimit -n {max_files}; exec "$@"', "sh"]
+    program = Program([*limited, sys.executable, "-m", "tests.support.gateway_process", folder, str(chosen)])
     told = json.loads(program.until_says('{"key": '))
     return GatewayProcess(folder, chosen, program, told["key"])
 

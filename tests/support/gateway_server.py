@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import uvicorn
 import uvloop
 from safetensors.numpy import save
 
@@ -29,6 +27,7 @@ from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, LoraSource, 
 from pipelines.orders.ad import AdPlanner
 from pipelines.store.database import sqlite_url
 from serving.backends.in_process import LocalBackend, LocalModels
+from serving.deployments.listener import Address, Listener
 from serving.gateway.app import create_app
 from serving.gateway.services import Limits, Services
 from serving.profile_models import ModelSet
@@ -36,6 +35,7 @@ from serving.server.services import ProfileClipPlanner, SilentNotifier, services
 from serving.server.store import open_store
 from serving.server.worker import ServerWorker
 from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
+from tests.support.program import free_port
 from tests.support.waiting import ended, happened
 
 SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
@@ -182,7 +182,7 @@ def serve(
         with httpx.Client(base_url=box["url"], timeout=60, headers=bearer(box["key"])) as http:
             yield Server(box["url"], http, studio, folder, box["services"], backend, box["key"], box["loop"])
     finally:
-        box["uvicorn"].should_exit = True
+        box["loop"].call_soon_threadsafe(box["stop"].set)
         ended(thread, "a gateway to stop")
         backend.close()
 
@@ -190,16 +190,6 @@ def serve(
 def refusal(caught):
     """The `error` object of a failure that the official client raised."""
     return caught.value.body
-
-
-class _Uvicorn(uvicorn.Server):
-    def __init__(self, config, started):
-        super().__init__(config)
-        self._event = started
-
-    async def startup(self, sockets=None):
-        await super().startup(sockets)
-        self._event.set()
 
 
 async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box, around):
@@ -214,25 +204,23 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
         keyframe_model=image.name, limits=limits,
     )  # fmt: skip
-    # Named TCP: asyncio switches Nagle's delay off (40 ms per answer, measured) only on sockets that say what they are.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    app = (around or (lambda app: app))(create_app(services))
-    server = _Uvicorn(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5), started)
-    box.update(
-        url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-        services=services,
-        key=await admin_key(auth),
-        uvicorn=server,
-        loop=asyncio.get_running_loop(),
-    )
-    try:
-        await server.serve(sockets=[listener])
-    finally:
+    app, address = create_app(services), Address("127.0.0.1", port or free_port())
+    stop = asyncio.Event()
+    async with app.router.lifespan_context(app):
+        listener = Listener((around or (lambda app: app))(app), address)
+        box.update(
+            url=f"http://{address.host}:{address.port}",
+            services=services,
+            key=await admin_key(auth),
+            stop=stop,
+            loop=asyncio.get_running_loop(),
+        )
+        started.set()
+        await stop.wait()
+        await listener.close()
         if worker is not None:
             await worker.stop()
-        await opened.close()
+    await opened.close()
 
 
 def _first(backend, kind):

@@ -21,7 +21,7 @@ from serving.errors import Forbidden, ServingError, Unauthenticated
 from serving.gateway.auth.login import Auth
 from serving.gateway.auth.open_streams import REFUSED_SOCKET, OpenStreams
 from serving.gateway.auth.tokens import KEY_PREFIX, hashed, read_key
-from serving.gateway.middleware import BodyLimit
+from serving.gateway.body_limit import BodyLimit
 from serving.gateway.problems import problem_response
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh", "/docs", "/openapi.json"})
@@ -57,6 +57,11 @@ def caller(connection: HTTPConnection) -> Caller:
 def owner(connection: HTTPConnection) -> str:
     """The id of the caller, whom all rows and artifacts of this request belong to."""
     return caller(connection).user_id
+
+
+def asking(scope: AsgiScope) -> str:
+    """The id of the caller; empty on a public route."""
+    return scope[_CALLER].user_id if _CALLER in scope else ""
 
 
 class Gate:
