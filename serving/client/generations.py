@@ -12,21 +12,23 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.orders.ad import AdRequest, brief_fields
 from pipelines.recipe import StageName
 from pipelines.records import Event, GenerationStatus
-from pipelines.report.record import RunRecord
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts
 from serving.client.errors import refusal_of
 from serving.client.http import PASSING, Backoff, Connection, event_data
 from serving.errors import ServingError, Unreachable
 from serving.reference_files import ReferenceFile
+
+if TYPE_CHECKING:
+    from pipelines.orders.ad import AdRequest
+    from pipelines.report.record import RunRecord
 
 URL = "/api/v1/generations"
 PATIENCE_SECONDS = 20.0
@@ -46,6 +48,8 @@ class GenerationRequest:
 
 def generation_request(request: AdRequest, references: tuple[ReferenceFile, ...]) -> GenerationRequest:
     """The body that asks a server for `request`, of which the server checks the rest. Raises BadInput."""
+    from pipelines.orders.ad import brief_fields
+
     brief_fields(request)
     fields: Json = {
         "recipe": request.recipe,
@@ -110,6 +114,8 @@ class RemoteGenerations:
 
     async def record(self, generation_id: str) -> RunRecord:
         """Everything about a generation, as `run.json` holds it."""
+        from pipelines.report.record import RunRecord
+
         return RunRecord.model_validate_json((await self._call("GET", f"/{generation_id}/record")).content)
 
     async def approve(self, generation_id: str, stage: StageName) -> ServedGeneration:
