@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -87,4 +88,18 @@ def test_help_imports_no_heavy_library():
         "assert not heavy, heavy"
     )
     listed = run([sys.executable, "-c", script])
+    assert listed.returncode == 0, listed.stderr
+
+
+def test_a_command_of_a_server_loads_nothing_that_makes_ads():
+    script = (
+        "import sys; from serving.cli.main import app\n"
+        "import typer.testing\n"
+        "result = typer.testing.CliRunner().invoke(app, ['list', '--server', 'http://127.0.0.1:1'])\n"
+        "assert 'no connection' in str(result.exception), (result.exception, result.output)\n"
+        "heavy = {'torch', 'transformers', 'diffusers', 'sqlalchemy', 'av', 'cv2', 'decord', 'PIL', 'openai', 'jinja2',"
+        " 'pipelines.orders.ad', 'pipelines.report.record'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    listed = run([sys.executable, "-c", script], env={**os.environ, "ADMINT_API_KEY": "admint_x"})
     assert listed.returncode == 0, listed.stderr
