@@ -23,6 +23,7 @@ from pipelines.stages.pictures import revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import DIMENSIONS, Medium, measured_on
 from quality.score import Score
+from quality.summaries import dimension
 
 
 class Scorable(Plain):
@@ -63,11 +64,6 @@ async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, .
         return ()
     value = await context.finish(_score_step(context, scorable, dimensions))
     return tuple(Score.model_validate(score) for score in value["scores"])
-
-
-def dimension(score: Score) -> str:
-    """The name of what was measured."""
-    return score.metric_id.rpartition(".")[2]
 
 
 def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str, ...]) -> Step:

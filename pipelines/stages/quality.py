@@ -3,6 +3,7 @@
 Sets no threshold: the gate does (`gate.py`), while scenes are made, and its scores are found here as finished steps.
 The dimensions that cannot be measured here are listed once, on the finished video, each without a value and with its
 reason.
+The summaries of an ad's scores are a step of their own: rows beside the others, by the contract's names.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from pipelines.screenplay import Clip, FinalVideo, Scene
 from pipelines.stages.context import StageContext
 from pipelines.stages.gate import Scorable, scorable_clip, scorable_keyframe, scores_of
 from pipelines.stages.storyboard import Keyframe
+from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import UNAVAILABLE, not_available
 from quality.score import Score
+from quality.summaries import SUMMARIES, summary_scores
 
 
 async def score_video(
@@ -36,5 +39,19 @@ async def score_video(
         scores += await scores_of(context, scorable_clip(context, scene, clip.artifact))
     finished = Scorable(medium="video", scene_number=None, artifact=video.artifact, prompt=None)
     scores += await scores_of(context, finished)
+    if scores:
+        await context.finish(_summary_step(tuple(scores)))
     asked = context.recipe.quality_dimensions
     return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in asked))
+
+
+def _summary_step(scores: tuple[Score, ...]) -> Step:
+    inputs: Json = {
+        "scores": [score.model_dump(mode="json") for score in scores],
+        "formulas": {name: summary.formula for name, summary in SUMMARIES.items()},
+    }
+
+    async def work(step: StepContext) -> StepOutput:
+        return StepOutput(value={}, scores=summary_scores(scores))
+
+    return Step(name="quality/summary", inputs=inputs, work=work)

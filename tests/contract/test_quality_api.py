@@ -122,6 +122,20 @@ def test_the_report_has_real_numbers_and_says_what_they_are(http, gated):
     assert {row["model_name"] for row in report["quality_metrics"]} == {None, "sketch-clip"}
 
 
+def test_the_contracts_metrics_and_the_summaries_are_rows_like_the_others(http, gated):
+    report = http.get(f"/api/generations/{gated['id']}/quality").json()
+    rows = {(row["metric_name"], row["scene_number"]): row for row in report["quality_metrics"]}
+    for name in ("image_quality", "temporal_consistency"):
+        assert all(0 <= rows[name, scene]["metric_value"] <= 100 for scene in (1, 2))
+    for name in ("image_quality_score", "video_quality_score"):
+        assert rows[name, None]["metric_value"] == report["metrics"][name]
+        assert report["formulas"][name]
+    mean = sum(rows["image_quality", scene]["metric_value"] for scene in (1, 2)) / 2
+    assert mean == pytest.approx(report["metrics"]["image_quality_score"], abs=0.02)
+    assert rows["image_quality", 1]["model_name"] == "sketch-clip"
+    assert rows["temporal_consistency", 1]["model_name"] is None
+
+
 def _mean(report, name):
     values = [
         row["metric_value"] for row in report["quality_metrics"] if row["metric_name"] == name and row["scene_number"]

@@ -23,6 +23,7 @@ from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
 from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measure, measured_on
 from quality.score import Score, Shot, UnknownDimension
+from quality.summaries import summary_scores
 
 
 def grey(*levels):
@@ -247,13 +248,13 @@ async def test_every_still_and_clip_and_the_finished_video_are_scored_in_a_step_
         context, (scene(1), scene(2)), keyframes, clips, finished_video(stored(artifacts, 80, 80))
     )
     assert [step.name for step in steps] == [
-        "quality/keyframe-001", "quality/scene-001", "quality/scene-002", "quality/final",
+        "quality/keyframe-001", "quality/scene-001", "quality/scene-002", "quality/final", "quality/summary",
     ]  # fmt: skip
     measured = [(score.scene_number, score.raw) for score in scores if score.raw is not None]
     assert measured == [(1, pytest.approx(1.0)), (1, 1.0), (2, pytest.approx(0.0, abs=0.02)), (None, 1.0)]
     missing = {score.metric_id for score in scores if score.reason}
     assert missing == {f"vbench.{name}" for name in UNAVAILABLE}
-    assert {step.name for step in steps if "temporal_flickering@1" in step.inputs["dimensions"]} == {
+    assert {step.name for step in steps if "temporal_flickering@1" in step.inputs.get("dimensions", ())} == {
         "quality/scene-001", "quality/scene-002", "quality/final",
     }  # fmt: skip
 
@@ -265,6 +266,19 @@ async def test_a_recipe_that_asks_for_a_dimension_without_weights_gets_a_reason_
     dynamic = [score for score in scores if score.metric_id == "vbench.dynamic_degree"]
     assert [score.scene_number for score in dynamic] == [1, None]
     assert all(score.raw is None and "RAFT" in str(score.reason) for score in dynamic)
+
+
+def test_a_summary_is_the_mean_of_its_parts_or_says_which_of_them_is_missing():
+    def one(name, scene, value):
+        known = {"metric_id": f"admint.{name}", "impl_id": f"{name}@1", "scene_number": scene}
+        return Score(**known, reason="no CLIP") if value is None else Score(**known, raw=value, fidelity="classical")
+
+    scores = [one("temporal_flickering", 1, 0.9), one("flow_smoothness", 1, 0.7), one("clip_consistency", 1, None)]
+    made = {score.metric_id: score for score in summary_scores([*scores, one("keyframe_alignment", 1, -0.2)])}
+    assert (made["admint.temporal_consistency"].scene_number, made["admint.temporal_consistency"].raw) == (1, 80.0)
+    assert made["admint.image_quality"].raw == made["admint.image_quality_score"].raw == 0.0
+    assert made["admint.video_quality_score"].reason == "clip_consistency of scene 1: no CLIP"
+    assert all(score.raw is None for score in summary_scores([]))
 
 
 def test_every_dimension_says_what_it_is_measured_on():
