@@ -13,14 +13,17 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 import httpx
-from huggingface_hub import HfApi, get_token, hf_hub_url
+from huggingface_hub import HfApi, ModelInfo, get_token, hf_hub_url
 
 # HTTPError: the base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
@@ -34,6 +37,12 @@ Progress = Callable[[str, int, int], None]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = httpx.Timeout(30.0)
+STREAMS = 4
+"""Files that come at once; one stream rarely fills the line."""
+ATTEMPTS = 4
+"""For each file, before the pull gives up and keeps what arrived."""
+PAUSE_SECONDS = 1.0
+"""Before the second attempt; then twice as long each time."""
 RESUME = "run the same command again, what arrived is kept"
 
 
@@ -58,19 +67,71 @@ class RemoteFile:
         return blob.hexdigest() == self.git_sha1
 
 
-def pull(spec: SpecBase, library: Library, revisions: Mapping[str, str], progress: Progress) -> None:
-    """Bring every part of `spec` into `library`. `revisions` pins, by part, what the description leaves unpinned.
+@dataclass(frozen=True)
+class Download:
+    """What a pull of one part would bring."""
 
-    Parts that are here and unaltered at that commit are left alone. Raises WeightsError (no commit pinned, nothing
-    loadable in the repository) and DownloadError (the hub did not deliver, or delivered something else).
+    part: str
+    repository: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+    """Smallest first."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def downloads(spec: SpecBase, library: Library, revisions: Mapping[str, str]) -> tuple[Download, ...]:
+    """What a pull of `spec` has to bring; parts that are here and unaltered at their commit are left out.
+
+    `revisions` pins, by part, what the description leaves unpinned. Raises as `pull`.
     """
     commits = {part: _commit(spec, part, revisions) for part in spec.parts()}
-    for part, source in spec.parts().items():
-        if not source.repository.startswith("embedded:") and not _here(library, spec, part, commits[part]):
-            folder = library.folder_of(spec, part)
-            manifest = _pull_part(folder, source, commits[part], progress)
-            library.mark_verified(folder, manifest)
+    return tuple(
+        Download(part, source.repository, commits[part], tuple(_describe(source, commits[part])))
+        for part, source in spec.parts().items()
+        if not source.repository.startswith("embedded:") and not _here(library, spec, part, commits[part])
+    )
+
+
+def pull(spec: SpecBase, library: Library, wanted: tuple[Download, ...], progress: Progress) -> None:
+    """Bring the `wanted` parts of `spec` into `library`, several files at once.
+
+    Raises WeightsError (no commit pinned, nothing loadable in the repository, no room on the disk) and DownloadError
+    (the hub did not deliver, or delivered something else).
+    """
+    _check_room(library.root, sum(download.size for download in wanted))
+    for download in wanted:
+        folder = library.folder_of(spec, download.part)
+        manifest = _pull_part(folder, download, progress)
+        library.mark_verified(folder, manifest)
     library.folders(spec)
+
+
+def _check_room(root: Path, size: int) -> None:
+    free = free_bytes(root)
+    if size > free:
+        raise WeightsError(
+            f"these weights take {size / 1e9:.1f} GB, and the disk of {str(root)!r} has {free / 1e9:.1f} GB free: make"
+            " room, or set ADMINT_HOME to a folder on another disk"
+        )
+
+
+def free_bytes(root: Path) -> int:
+    """Room on the disk of `root`, which need not exist yet."""
+    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    return shutil.disk_usage(place).free
+
+
+def newest_commits(spec: SpecBase) -> dict[str, str]:
+    """The newest commit of each part that the description leaves unpinned. Raises DownloadError."""
+    found = {}
+    for part, source in spec.parts().items():
+        if source.revision == UNPINNED:
+            found[part] = described(source.repository, "main").sha or ""
+    return found
 
 
 def _commit(spec: SpecBase, part: str, revisions: Mapping[str, str]) -> str:
@@ -81,8 +142,8 @@ def _commit(spec: SpecBase, part: str, revisions: Mapping[str, str]) -> str:
     how = f"run: admint models pull {spec.name} --revision {part}=COMMIT"
     if revision == UNPINNED:
         raise WeightsError(
-            f"model {spec.name!r} pins no commit of {source.repository!r}: look up the full commit hash you trust "
-            f"on its hub page and {how}"
+            f"model {spec.name!r} pins no commit of {source.repository!r}: look up the commit hash you trust on its"
+            f" hub page, or see with `admint models check {spec.name}` what is newest, and {how}"
         )
     raise WeightsError(
         f"revision {revision!r} of {source.repository!r} is no full commit hash; a branch or tag can change under "
@@ -102,19 +163,27 @@ def _here(library: Library, spec: SpecBase, part: str, commit: str) -> bool:
     return True
 
 
-def _pull_part(folder: Path, source: WeightSource, commit: str, progress: Progress) -> Manifest:
-    files = _describe(source, commit)
-    staging = folder.parent.parent / ".downloads" / folder.parent.name / f"{folder.name}@{commit}"
-    total, before = sum(file.size for file in files), 0
+def _pull_part(folder: Path, download: Download, progress: Progress) -> Manifest:
+    staging = folder.parent.parent / ".downloads" / folder.parent.name / f"{folder.name}@{download.commit}"
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(follow_redirects=True, timeout=TIMEOUT, headers=headers) as client:
-        for file in files:
-            url = hf_hub_url(source.repository, file.name, revision=commit)
-            report = partial(_add, progress, file.name, before, total)
-            _fetch(client, url, file, staging / file.name, report)
-            before += file.size
-    manifest = write_manifest(staging, source.repository, commit)
+    counted = _Counted(download, progress)
+    with (
+        httpx.Client(follow_redirects=True, timeout=TIMEOUT, headers=headers) as client,
+        ThreadPoolExecutor(STREAMS) as streams,
+    ):
+
+        def fetch(file: RemoteFile) -> None:
+            url = hf_hub_url(download.repository, file.name, revision=download.commit)
+            _fetch(client, url, file, staging / file.name, partial(counted.add, file.name))
+
+        running = [streams.submit(fetch, file) for file in download.files]
+        done, waiting = wait(running, return_when=FIRST_EXCEPTION)
+        for each in waiting:
+            each.cancel()
+        for each in done:
+            each.result()
+    manifest = write_manifest(staging, download.repository, download.commit)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
@@ -122,23 +191,35 @@ def _pull_part(folder: Path, source: WeightSource, commit: str, progress: Progre
     return manifest
 
 
-def _add(progress: Progress, name: str, before: int, total: int, done: int) -> None:
-    progress(name, before + done, total)
+class _Counted:
+    """The bytes of one part that are here, told to `progress` as they arrive in any of its streams."""
+
+    def __init__(self, download: Download, progress: Progress) -> None:
+        self._total = download.size
+        self._progress = progress
+        self._here: dict[str, int] = {}
+        self._lock = Lock()
+
+    def add(self, name: str, done: int) -> None:
+        with self._lock:
+            self._here[name] = done
+            self._progress(name, sum(self._here.values()), self._total)
+
+
+def described(repository: str, commit: str) -> ModelInfo:
+    """The hub's description of `repository` at `commit`, with its files. Raises DownloadError."""
+    try:
+        return HfApi().model_info(repository, revision=commit, files_metadata=True)
+    except OfflineModeIsEnabled as error:
+        raise DownloadError(f"HF_HUB_OFFLINE forbids pulling {repository!r}: unset it for this command") from error
+    except (HTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DownloadError(f"the hub does not describe {repository!r} at {commit}: {reason}; {RESUME}") from error
 
 
 def _describe(source: WeightSource, commit: str) -> list[RemoteFile]:
     """The files that the description asks for, smallest first so that a wrong repository shows early."""
-    try:
-        info = HfApi().model_info(source.repository, revision=commit, files_metadata=True)
-    except OfflineModeIsEnabled as error:
-        raise DownloadError(
-            f"HF_HUB_OFFLINE forbids pulling {source.repository!r}: unset it for this command"
-        ) from error
-    except (HTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DownloadError(
-            f"the hub does not describe {source.repository!r} at {commit}: {reason}; {RESUME}"
-        ) from error
+    info = described(source.repository, commit)
     if info.sha != commit:
         raise DownloadError(f"the hub answered with commit {info.sha!r} of {source.repository!r}, not {commit!r}")
     wanted = [
@@ -175,14 +256,13 @@ def _fetch(client: httpx.Client, url: str, file: RemoteFile, target: Path, progr
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
-        if part.stat().st_size < file.size:
-            _stream(client, url, part, progress)
+        _stream_whole(client, url, file, part, progress)
     except (httpx.HTTPError, OSError) as error:
         raise DownloadError(
-            f"download of {file.name!r} broke off ({error or type(error).__name__}): {RESUME}"
+            f"download of {file.name!r} broke off {ATTEMPTS} times ({error or type(error).__name__}): {RESUME}"
         ) from error
     if part.stat().st_size < file.size:
-        raise DownloadError(f"download of {file.name!r} ended early: {RESUME}")
+        raise DownloadError(f"download of {file.name!r} ended early {ATTEMPTS} times: {RESUME}")
     if not file.matches(part):
         part.unlink()
         raise DownloadError(
@@ -190,6 +270,28 @@ def _fetch(client: httpx.Client, url: str, file: RemoteFile, target: Path, progr
             "again, and distrust this hub or proxy if it happens twice"
         )
     part.replace(target)
+
+
+def _stream_whole(
+    client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Callable[[int], None]
+) -> None:
+    """Stream until the file is whole; what breaks off is tried again from where it stopped, after a growing pause.
+
+    A refusal (4xx) is final at once. Raises what the last attempt raised.
+    """
+    for attempt in range(ATTEMPTS):
+        if part.stat().st_size >= file.size:
+            return
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        try:
+            _stream(client, url, part, progress)
+        except httpx.HTTPStatusError as error:
+            if error.response.is_client_error or attempt == ATTEMPTS - 1:
+                raise
+        except httpx.HTTPError:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 def _stream(client: httpx.Client, url: str, part: Path, progress: Callable[[int], None]) -> None:

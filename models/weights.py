@@ -62,6 +62,11 @@ class Library:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """The folder of all weights."""
+        return self._root
+
     def folders(self, spec: SpecBase) -> dict[str, Path]:
         """The checked folder of each part of `spec`; builds untrained stand-ins where they are due.
 

@@ -1,7 +1,8 @@
-"""`admint models list|pull|verify`: the weights on this machine. Errors go up to `serving.cli.main`."""
+"""`admint models list|check|pull|adopt|verify`: the weights on this machine. Errors go up to `serving.cli.main`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 WEIGHTS_EXIT_CODE = 5
 """As `serving.cli.main` documents it: model weights missing or altered."""
 
-app = typer.Typer(help="The model weights on this machine: list, pull, verify.", no_args_is_help=True)
+app = typer.Typer(help="The model weights on this machine: list, check, pull, adopt, verify.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -55,6 +56,8 @@ def pull(
     from models.weights import Library
 
     spec, library = _spec(name), Library(library_root())
+    wanted = hub.downloads(spec, library, _pins(spec, revision or []))
+    typer.echo(f"{name}: {sum(part.size for part in wanted) / 1e9:.2f} GB to download")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns) as progress:
         task = progress.add_task(name, total=None)
@@ -62,8 +65,54 @@ def pull(
         def show(file: str, done: int, total: int) -> None:
             progress.update(task, description=file, completed=done, total=total)
 
-        hub.pull(spec, library, _pins(spec, revision or []), show)
+        hub.pull(spec, library, wanted, show)
     typer.echo(f"{name}: {_state(library, spec)}")
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(help="A name from `admint models list`.")]) -> None:
+    """Ask the hub what a pull would bring, and whether it fits this card, this disk and this version; nothing is kept.
+
+    Exit code 5 when something does not fit.
+    """
+    import torch
+
+    from configs.settings import library_root
+    from models import hub
+    from models.hub_check import Finding, card_finding, check_parts, disk_finding
+    from models.weights import Library
+
+    spec, library = _spec(name), Library(library_root())
+    found = hub.newest_commits(spec)
+    for part, commit in found.items():
+        typer.echo(f"unknown  {part}: the description pins no commit; the newest is {commit}")
+    wanted = hub.downloads(spec, library, found)
+    size = sum(part.size for part in wanted)
+    typer.echo(f"{name}: {size / 1e9:.2f} GB to download")
+    card = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
+    findings: list[Finding] = [disk_finding(size, hub.free_bytes(library.root)), card_finding(spec, card)]
+    findings += check_parts(spec, wanted)
+    for finding in findings:
+        typer.echo(f"{finding.verdict:8} {finding.text}")
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(WEIGHTS_EXIT_CODE)
+
+
+@app.command()
+def adopt(
+    name: Annotated[str, typer.Argument(help="A name from `admint models list`.")],
+    folder: Annotated[Path, typer.Argument(help="What is on this disk: a hub cache's snapshot, or a --local-dir.")],
+    part: Annotated[str, typer.Option(help="Which of the model's parts the folder holds.")] = "main",
+) -> None:
+    """Take weights that are on this disk already, without copying them where that can be: as hard links."""
+    from configs.settings import library_root
+    from models.adoption import adopt as take
+    from models.weights import Library
+
+    spec, library = _spec(name), Library(library_root())
+    taken = take(spec, library, part, folder)
+    how = "linked" if taken.linked else "copied (another file system)"
+    typer.echo(f"{name}/{part}: {taken.files} files, {taken.size / 1e9:.2f} GB, {how}: {_state(library, spec)}")
 
 
 @app.command()

@@ -73,11 +73,9 @@ def residents_of(profile: Profile, card_gb: float) -> tuple[Resident, ...]:
     share = serving.chat.gpu_memory_utilization or VLLM_SHARE * min(1.0, serving.chat.num_gpus)
     need = share * card_gb if served and serving.chat.num_gpus else chat.vram_gb
     found = [_resident("chat", (chat.name,), serving.chat, need, on_card=served or chat.vram_gb > 0)]
-    for name, settings, first, kind in (
-        ("image", serving.image, profile.image, ImageModelSpec),
-        ("video", serving.video, profile.video, VideoModelSpec),
-    ):
-        specs = [load_model(each, kind) for each in settings.offered(first)]
+    images = [load_model(each, ImageModelSpec) for each in serving.image.offered(profile.image)]
+    videos = [load_model(each, VideoModelSpec) for each in serving.video.offered(profile.video)]
+    for name, settings, specs in (("image", serving.image, images), ("video", serving.video, videos)):
         need = sum(spec.vram_gb for spec in specs)
         need = need if settings.memory_gb is None else min(need, settings.memory_gb * 1.0737)
         found.append(_resident(name, tuple(spec.name for spec in specs), settings, need, on_card=need > 0))
