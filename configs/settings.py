@@ -5,14 +5,24 @@ Read by entry points only (`serving`, `benchmarks`, tests); what they read is ha
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from configs.serving import ServingSettings
 from models.interfaces import Plain
@@ -27,10 +37,39 @@ AnySpec = ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec
 Data = TypeVar("Data", bound=BaseModel)
 
 
+def _listed(value: object) -> object:
+    """What the environment lists between commas or blanks."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", value):
+        raise ValueError(
+            f"{value!r} is no origin: write scheme, host and port as the browser's address bar has them, in small "
+            "letters and without a path, such as https://studio.example.org; pages of any origin cannot be allowed"
+        )
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError(f"{value!r} is no address or network: write 10.0.0.5 or 172.16.0.0/12, no names") from None
+
+
 class Settings(BaseSettings):
-    """What the environment may set, each as `ADMINT_…`."""
+    """What the environment may set, each as `ADMINT_…`. Raises BadInput that names the variable."""
 
     model_config = SettingsConfigDict(env_prefix="ADMINT_", env_parse_none_str="none", extra="ignore")
+
+    def __init__(self) -> None:
+        try:
+            super().__init__()
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            reason = wrong["msg"].removeprefix("Value error, ")
+            raise BadInput(f"ADMINT_{str(wrong['loc'][0]).upper()}: {reason}") from None
 
     home: Path = Path("~/.local/share/admint")
     """Where model weights live on this machine."""
@@ -58,6 +97,16 @@ class Settings(BaseSettings):
     """A file of mode 600 that holds such a key."""
     metrics_public: bool = False
     """Whether `/metrics` answers without an admin's key."""
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Origins whose pages may use the API from a browser, between commas; none without it."""
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Addresses and networks of reverse proxies, between commas: what they say of a caller in X-Forwarded-… counts."""
+    root_path: str = ""
+    """What all addresses begin with outside of a reverse proxy, such as /admint; not /api, /v1 or /ws."""
     lease_seconds: Annotated[float, Field(ge=0.5, le=3600)] = 30.0
     """After this time without a word of its worker a generation goes to another one; the same for all processes."""
     generations_per_user: Annotated[int, Field(ge=1)] = 20
@@ -76,6 +125,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_socket: Path | None = None
     """Where a process of `admint serve` sends its log lines; set by `admint serve` for the processes it starts."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not re.fullmatch(r"(?!/(api|v1|ws)(/|$))(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
+            raise ValueError(
+                f"{value!r} is no root path: write one such as /admint, which is none of /api, /v1 and /ws"
+            )
+        return path
 
 
 class Lanes(Plain):

@@ -112,7 +112,7 @@ class TooManyWaiting(PipelineError):
 
 
 class TooManyAttempts(PipelineError):
-    """Too many failed logins for this user or from this address."""
+    """Too many failed logins of this name from this address."""
 
     def __init__(self, retry_after: int) -> None:
         """`retry_after` in seconds."""

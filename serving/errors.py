@@ -8,6 +8,7 @@ ServingError
 ├── UnsafeSecret       the key that signs tokens is missing, a placeholder, too short, or readable by others
 ├── Undecodable        an upload that its decoder did not survive: too large, endless, or made to crash it
 ├── Unauthenticated    no credentials, or none that are valid
+│   └── Expired        a token or a signed address whose time is over
 ├── Forbidden          valid credentials that do not allow this
 ├── Unreachable        the command line cannot reach its server, or lost the connection
 └── UnsafeCredentials  the command line's own file of tokens can be read by others, or is damaged
@@ -58,6 +59,15 @@ class Unauthenticated(ServingError):
 
     def __init__(self, message: str = "the access token, API key or ticket is not valid: log in again") -> None:
         super().__init__(message)
+
+
+class Expired(Unauthenticated):
+    """A token or a signed address that was right, and is too old. Nobody else learns so: its signature is checked."""
+
+    def __init__(self, message: str, code: str) -> None:
+        """`code` of the answer."""
+        super().__init__(message)
+        self.code = code
 
 
 class Forbidden(ServingError):

@@ -80,6 +80,11 @@ class Accounts:
         row = await self._database.fetch_first(select(users).where(users.c.username == username, _ACCOUNT))
         return None if row is None else (user_of(row), row.password_hash)
 
+    async def active(self, user_id: str) -> User | None:
+        """The user of this id; None when there is none, or they are disabled."""
+        row = await self._database.fetch_first(select(users).where(users.c.id == user_id, users.c.disabled.is_(False)))
+        return None if row is None else user_of(row)
+
     async def set_disabled(self, username: str, disabled: bool) -> None:
         """Disable or enable a user; every login of theirs ends. Raises NotFound."""
         await self._change(username, disabled=disabled)

@@ -55,15 +55,19 @@ class Logins:
         self._database = database
 
     @transaction
-    def open(self, connection: Connection, user_id: str, token_hash: str, days: float) -> str:
-        """A new login with its first refresh token; returns its id. `days`: its life, however often it is rotated."""
+    def open(self, connection: Connection, user_id: str, token_hash: str | None, days: float) -> str:
+        """A new login with its first refresh token; returns its id. `days`: its life, however often it is rotated.
+
+        None for a login that has no refresh token: a browser's, whose cookie stands for the login itself.
+        """
         login_id, time = str(uuid.uuid4()), now()
         over = (logins.c.user_id == user_id) & (logins.c.expires_at < time)
         connection.execute(delete_stale(logins.c.id, over))
         connection.execute(
             insert(logins).values(id=login_id, user_id=user_id, created_at=time, expires_at=time + timedelta(days=days))
         )
-        connection.execute(insert(refresh_tokens).values(hash=token_hash, login_id=login_id))
+        if token_hash is not None:
+            connection.execute(insert(refresh_tokens).values(hash=token_hash, login_id=login_id))
         return login_id
 
     @transaction
@@ -178,77 +182,68 @@ class CredentialStatus:
         return frozenset(credentials) - good - {Credential(kind="key", id=row.id) for row in keys}
 
 
-Bounds = tuple[tuple[ColumnElement[bool], int], ...]
-"""Which attempts are counted together, and how many there may be."""
-
-
 class AttemptLimits(Plain):
     """Failed logins within `window_seconds`."""
 
     window_seconds: float = Field(default=900.0, gt=0)
     username_at_address: int = Field(default=5, ge=1)
-    """Failures of one name from one address."""
+    """Failures of one name from one address; more are refused, unseen, until the oldest leaves the window."""
     address: int = Field(default=20, ge=1)
-    """Failures from one address, whatever the names."""
-    username: int = Field(default=100, ge=1)
-    """For one name from everywhere. High, so that a stranger cannot lock a user out with a handful of requests."""
+    """Failures from one address, whatever the names; more are answered slowly, and none of them is refused for it."""
 
 
 class LoginAttempts:
-    """Limits failed logins: every attempt counts as failed until its password turns out right."""
+    """Failed logins, by the pair of name and address. Only the pair is ever refused.
+
+    A stranger can therefore lock out nobody: neither a user everywhere, by that one's name, nor the others at an
+    address, by made-up names. An attempt that is refused writes nothing.
+    """
 
     def __init__(self, database: Database, limits: AttemptLimits | None = None) -> None:
         self._database = database
         self._limits = limits or AttemptLimits()
 
-    async def begin(self, username: str, address: str) -> None:
-        """Count an attempt as failed, before the password is looked at. Raises TooManyAttempts.
+    async def check(self, username: str, address: str) -> None:
+        """Raises TooManyAttempts when this name has failed at this address as often as it may. Only reads."""
+        time, limit = now(), self._limits.username_at_address
+        recent = _at_address(_hash(username), address) & (login_attempts.c.created_at > self._start(time))
+        newest = select(login_attempts.c.created_at).where(recent).order_by(login_attempts.c.created_at.desc())
+        (rows,) = await self._database.fetch_each(newest.limit(limit))
+        if len(rows) < limit:
+            return
+        free = rows[-1].created_at + timedelta(seconds=self._limits.window_seconds)
+        raise TooManyAttempts(max(1, int((free - time).total_seconds()) + 1))
 
-        It is written first and counted then: of many at once no more than the limit pass, on any database.
-        """
-        name, time = _hash(username), now()
-        start = time - timedelta(seconds=self._limits.window_seconds)
-        inserted = await self._insert(name, address, time, start)
-        if wait := await self._wait(self._bounds(name, address), time):
-            await self._forget(login_attempts.c.id == inserted)
-            raise TooManyAttempts(wait)
+    async def failed(self, username: str, address: str) -> bool:
+        """Count a failure; whether the address has more of them now than it is answered at once."""
+        time = now()
+        await self._insert(_hash(username), address, time)
+        recent = (login_attempts.c.address == address) & (login_attempts.c.created_at > self._start(time))
+        newest = select(login_attempts.c.id).where(recent).limit(self._limits.address + 1)
+        (rows,) = await self._database.fetch_each(newest)
+        return len(rows) > self._limits.address
 
     async def succeeded(self, username: str, address: str) -> None:
         """Forget what was counted for this name at this address."""
-        await self._forget(_at_address(_hash(username), address))
+        if await self._database.fetch_first(select(login_attempts.c.id).where(_at_address(_hash(username), address))):
+            await self._forget(_at_address(_hash(username), address))
 
     async def forget(self, username: str) -> None:
         """Forget what was counted for this name everywhere, as when its password is set."""
         await self._forget(login_attempts.c.username_hash == _hash(username))
 
+    def _start(self, time: datetime) -> datetime:
+        return time - timedelta(seconds=self._limits.window_seconds)
+
     @transaction
-    def _insert(self, connection: Connection, name: str, address: str, time: datetime, start: datetime) -> int:
-        """Record an attempt, and delete those from before `start`; the id of the new row."""
-        connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < start))
-        new = insert(login_attempts).values(username_hash=name, address=address, created_at=time)
-        return int(connection.execute(new.returning(login_attempts.c.id)).scalar_one())
+    def _insert(self, connection: Connection, name: str, address: str, time: datetime) -> None:
+        """Record a failure, and delete those that have left the window."""
+        connection.execute(delete_stale(login_attempts.c.id, login_attempts.c.created_at < self._start(time)))
+        connection.execute(insert(login_attempts).values(username_hash=name, address=address, created_at=time))
 
     @transaction
     def _forget(self, connection: Connection, where: ColumnElement[bool]) -> None:
         connection.execute(delete_stale(login_attempts.c.id, where))
-
-    def _bounds(self, name: str, address: str) -> Bounds:
-        return (
-            (_at_address(name, address), self._limits.username_at_address),
-            (login_attempts.c.address == address, self._limits.address),
-            (login_attempts.c.username_hash == name, self._limits.username),
-        )
-
-    async def _wait(self, bounds: Bounds, time: datetime) -> int:
-        """Seconds until fewer attempts than each limit are left in the window; 0 when this one may go on."""
-        newest = select(login_attempts.c.created_at).order_by(login_attempts.c.created_at.desc())
-        found = await self._database.fetch_each(*(newest.where(where).limit(limit + 1) for where, limit in bounds))
-        # The oldest of the `limit` attempts before this one: when it leaves the window, there is room again.
-        oldest = [rows[limit].created_at for rows, (_, limit) in zip(found, bounds, strict=True) if len(rows) > limit]
-        if not oldest:
-            return 0
-        free = max(oldest) + timedelta(seconds=self._limits.window_seconds)
-        return max(1, int((free - time).total_seconds()) + 1)
 
 
 def _at_address(name: str, address: str) -> ColumnElement[bool]:

@@ -44,6 +44,7 @@ class Listener:
             app,
             lifespan="off",
             log_config=None,
+            proxy_headers=False,  # `serving.gateway.proxies` reads them, from the proxies that the operator names
             access_log=False,  # `serving.gateway.middleware` writes a line per request, with its id
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

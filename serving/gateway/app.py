@@ -1,6 +1,6 @@
 """The gateway: services in, FastAPI application out.
 
-RequestIds ─> Measured ─> Gate ─> BodyLimit ─> routes
+ReverseProxies ─> RequestIds ─> SafeAnswers ─> Cors ─> Answered ─> Measured ─> Gate ─> HeadOfGet ─> BodyLimit ─> routes
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from fastapi import FastAPI
 from pydantic import Field
 
 from pipelines.records import Event
-from serving.gateway import health
+from serving.gateway import health, pages
 from serving.gateway.auth import routes as auth
 from serving.gateway.auth.gate import PUBLIC, Gate, asking
 from serving.gateway.body_limit import BodyLimit
+from serving.gateway.browsers import Cors, SafeAnswers
 from serving.gateway.events import EventStreams
 from serving.gateway.generations import routes as generations
 from serving.gateway.interactive import routes as interactive
@@ -27,7 +28,7 @@ from serving.gateway.interactive.views import SessionMessage
 from serving.gateway.master_mode import routes as master_mode
 from serving.gateway.master_mode.answers import ProgressUpdate
 from serving.gateway.metrics import HttpMetrics
-from serving.gateway.middleware import Measured, RequestIds
+from serving.gateway.middleware import Answered, HeadOfGet, Measured, RequestIds
 from serving.gateway.openai import absent, artifacts, chat, images, models, scores, videos
 from serving.gateway.openai.answers import ImageEvent
 from serving.gateway.openai.chat import ChatStreamItem
@@ -35,9 +36,11 @@ from serving.gateway.openai.models import model_list
 from serving.gateway.openapi import DESCRIPTION, SERVERS, TAGS, describe, operation_id
 from serving.gateway.original import routes as original
 from serving.gateway.problems import ErrorResponse, install
+from serving.gateway.proxies import ReverseProxies
 from serving.gateway.services import MEGABYTE, Services
 
 ROUTES = (
+    pages,
     health,
     auth,
     models,
@@ -82,6 +85,10 @@ def described() -> FastAPI:
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         generate_unique_id_function=operation_id,
         responses={"default": {"model": ErrorResponse}},
+        openapi_url=None,  # `serving.gateway.pages` serves it, with pages that ask no other host
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to an address with the caller's own Host header in it
     )
     for routes in ROUTES:
         app.include_router(routes.router)
@@ -108,7 +115,12 @@ def create_app(services: Services) -> FastAPI:
     install(app)
     form_bytes = services.limits.video_bytes + MEGABYTE
     app.add_middleware(BodyLimit, json_bytes=services.limits.json_bytes, form_bytes=form_bytes, owner=asking)
+    app.add_middleware(HeadOfGet)
     app.add_middleware(Gate, auth=services.auth)
     app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Answered)
+    app.add_middleware(Cors, origins=services.auth.origins)
+    app.add_middleware(SafeAnswers)
     app.add_middleware(RequestIds)
+    app.add_middleware(ReverseProxies, proxies=services.proxies)
     return app

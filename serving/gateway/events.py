@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -38,6 +39,7 @@ BATCH = 256
 ENDED: tuple[GenerationStatus, ...] = ("completed", "failed", "cancelled")
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAX_SEQ = 2**31 - 1
+_SEQ = re.compile(r"\d{1,10}", re.ASCII)
 logger = logging.getLogger(__name__)
 
 
@@ -177,7 +179,7 @@ def cursor(request: Request, after: int | None) -> int:
     last = request.headers.get("last-event-id", "").strip()
     if not last:
         return after or 0
-    if not last.isascii() or not last.isdigit() or int(last) > MAX_SEQ:
+    if not _SEQ.fullmatch(last) or int(last) > MAX_SEQ:
         raise Problem("invalid_request", f"Last-Event-ID must be the id of an event (got {last[:40]!r})")
     return int(last)
 

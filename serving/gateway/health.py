@@ -34,8 +34,10 @@ class Readiness(Plain):
 
 
 @router.get("/healthz")
+@router.get("/health", include_in_schema=False)
+@router.get("/api/health", include_in_schema=False)
 async def healthz() -> Health:
-    """200 while this process answers, whatever state the models are in."""
+    """200 while this process answers, whatever state the models are in. `/health` and `/api/health` are the same."""
     return Health()
 
 

@@ -1,4 +1,5 @@
-"""What every request passes on its way to the routes: it gets an id and is counted."""
+"""What every request passes on its way to the routes: it gets an id and an answer whatever happens, is counted, and may
+ask for the head of an answer alone."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ import re
 import time
 import uuid
 from contextvars import ContextVar
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.metrics import HttpMetrics
@@ -18,6 +21,8 @@ HEADER = "x-request-id"
 SWITCHING_PROTOCOLS = 101
 _STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _current: ContextVar[str] = ContextVar("request_id", default="-")
+_ANNOUNCED = re.compile(r"\d{1,18}", re.ASCII)
+MAX_LOGGED_PATH = 200
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 logger = logging.getLogger(__name__)
 
@@ -38,8 +43,7 @@ class RequestIdFilter(logging.Filter):
 class RequestIds:
     """Middleware: every request has an id, in its response header and in every log line it causes.
 
-    It is the caller's `X-Request-ID` where that is harmless, else a new one. As the outermost part of the application
-    it also turns an error that no handler expected into an internal error of the one shape.
+    It is the caller's `X-Request-ID` where that is harmless, else a new one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -71,15 +75,72 @@ class RequestIds:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception as error:  # whatever it is, the caller gets an answer with this id, and the log the reason
-            if status:
-                raise
-            await problem_response(error)(scope, receive, send_with_id)
         finally:
             milliseconds = 1000 * (time.perf_counter() - started)
             method = scope.get("method", "WEBSOCKET")
             level = logging.ERROR if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
-            logger.log(level, "%s %s %d %.1f ms", method, scope["path"], status, milliseconds)
+            logger.log(level, "%s %s %d %.1f ms", method, address_as_sent(scope), status, milliseconds)
+
+
+def address_as_sent(scope: Scope) -> str:
+    """The path of a request as its caller wrote it, percent-encoded, so that it stays one word of one line."""
+    path = scope.get("raw_path", b"").partition(b"?")[0].decode("ascii", "replace") or quote(scope["path"])
+    return path if len(path) <= MAX_LOGGED_PATH else f"{path[:MAX_LOGGED_PATH]}…"
+
+
+class Answered:
+    """Middleware: an error that no handler expected becomes an internal error of the one shape; the log says why."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] in _STARTS
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:  # whatever it is, the caller gets an answer with the request's id
+            if started or scope["type"] == "lifespan":
+                raise
+            await problem_response(error)(scope, receive, send)
+
+
+class HeadOfGet:
+    """Middleware: HEAD is answered wherever GET is, by what GET would answer without its body.
+
+    The route never makes the body of a file or a stream: it is stopped when its headers are sent.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}
+
+        async def head_only(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            raise _HeadSent
+
+        try:
+            await self._app(as_get, receive, head_only)
+        except (_HeadSent, ClientDisconnect):
+            pass
+        finally:
+            scope["route"] = as_get.get("route")  # what `Measured` counts it under
+
+
+class _HeadSent(OSError):
+    """The answer has left: what a route writes beyond is for nobody. Routes take it for a caller that hung up."""
 
 
 class Measured:
@@ -106,6 +167,6 @@ class Measured:
             try:
                 await self._app(scope, receive, noted)
             finally:
-                route = getattr(scope.get("route"), "path", "unmatched")
+                route = getattr(scope.get("route"), "path", None) or "unmatched"
                 self._metrics.requests.labels(scope["method"], route, str(status)).inc()
                 self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)

@@ -208,6 +208,19 @@ SECURITY_SCHEMES: Mapping[str, Json] = {
         "bearerFormat": "admint_…",
         "description": "An API key of `POST /api/auth/keys`, sent as `Authorization: Bearer admint_…`.",
     },
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "admint_session_…",
+        "description": 'The cookie of a login with `session: "cookie"`; its name ends with eight digits of its server. '
+        "What changes something also needs `Sec-Fetch-Site: same-origin`, or an `Origin` that is allowed.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Part of a signed address (`GET /v1/artifacts/{sha256}/address`): opens that one file.",
+    },
     "ticket": {
         "type": "apiKey",
         "in": "query",
@@ -258,7 +271,7 @@ def _complete(document: Json, public: Collection[str], streamed: Mapping[str, An
     for name, kind in streamed.items():
         _name(schemas, name, TypeAdapter(kind).json_schema(ref_template=COMPONENT, mode="serialization"))
     _name_codes(schemas)
-    document["security"] = [{"bearer": []}, {"apiKey": []}]
+    document["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}]
     answers = json.loads(ANSWERS.read_text())
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -357,7 +370,7 @@ def _complete_operation(operation: Json, method: str, path: str, is_public: bool
     for answer in own.values():
         answer.setdefault("headers", {})[HEADER] = _REQUEST_ID
         if EVENT_STREAM in answer.get("content", {}):
-            operation["security"] = [{"bearer": []}, {"apiKey": []}, {"ticket": []}]
+            operation["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}, {"ticket": []}]
     shared = [str(status) for status in sorted(_statuses(operation, method, path, is_public))] + ["default"]
     operation["responses"] = own | {
         status: {"$ref": f"#/components/responses/{status}"} for status in shared if status not in own

@@ -36,13 +36,14 @@ from pipelines.errors import (
     TooManyWaiting,
 )
 from quality.score import UnknownDimension
-from serving.errors import Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
+from serving.errors import Expired, Forbidden, NotReady, QueueFull, ServingError, Unauthenticated, Undecodable
 from serving.gateway.mistakes import Mistake, mistakes
 
 logger = logging.getLogger(__name__)
 
 READY_RETRY_SECONDS = 5
 """Retry-After of an answer that waits for a deployment to load."""
+CHALLENGE = 'Bearer realm="admint"'
 EXPECTED = ("not_ready",)
 """Server errors that are no news: a probe asks every few seconds while models load."""
 CREDENTIALS = "/api/auth/"
@@ -76,6 +77,8 @@ class ErrorResponse(Plain):
 CODES: Mapping[str, int] = {
     "bad_request": 400,
     "unauthorized": 401,
+    "token_expired": 401,
+    "address_expired": 401,
     "forbidden": 403,
     "not_found": 404,
     "model_not_found": 404,
@@ -147,7 +150,7 @@ _MEANINGS: Sequence[tuple[type[Exception], _Meaning]] = (
     (Cancelled, _Meaning("client_closed_request")),
     (ModelError, _Meaning("inference_failed", final=True)),
     (NotReady, _Meaning("not_ready", headers={"Retry-After": str(READY_RETRY_SECONDS)})),
-    (Unauthenticated, _Meaning("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="admint"'})),
+    (Unauthenticated, _Meaning("unauthorized", headers={"WWW-Authenticate": CHALLENGE})),
     (Forbidden, _Meaning("forbidden")),
     (Undecodable, _Meaning("undecodable", final=True)),
     (ServingError, _Meaning("internal_error", final=True)),
@@ -185,6 +188,8 @@ def problem_of(error: Exception) -> Problem:
             " (GET /v1/artifacts lists those, DELETE /v1/artifacts/ID deletes one)" if error.quota == "bytes" else ""
         )
         return Problem("quota_exceeded", f"{error}{where}", details=details, final=True)
+    if isinstance(error, Expired):
+        return Problem(error.code, str(error), headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
             param = error.field if isinstance(error, BadInput) else None
@@ -262,7 +267,9 @@ def _allowed(request: Request) -> str:
     """The methods of an address. The framework names only those of the first route that has its pattern."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     pattern = next(route.path for route in routes if route.path_regex.match(request.scope["path"]))
-    methods = [method for route in routes if route.path == pattern for method in route.methods or ()]
+    methods = {method for route in routes if route.path == pattern for method in route.methods or ()}
+    if "GET" in methods:
+        methods.add("HEAD")
     return ", ".join(sorted(methods))
 
 

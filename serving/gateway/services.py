@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
@@ -26,11 +27,13 @@ from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth
 from serving.gateway.decoding.decoders import Decoders
+from serving.gateway.proxies import NO_PROXIES, Proxies
 
 
 class ArtifactFolder(Artifacts, Protocol):
-    """The artifact store, files of which are deleted (`pipelines.store.artifacts`)."""
+    """The artifact store, files of which are sent and deleted (`pipelines.store.artifacts`)."""
 
+    def whole_file(self, sha256: str) -> Path: ...
     def remove(self, sha256: str, unused_since: datetime) -> bool: ...
 
 
@@ -130,13 +133,14 @@ class Services:
     backend: ModelBackend
     store: GenerationRows
     owners: ArtifactOwners
-    artifacts: Artifacts
+    artifacts: ArtifactFolder
     notifier: WorkerNotifier
     plan_clip: ClipPlanner
     ads: Ads
     keyframe_model: str
     """The image model that draws the keyframe of a clip which is given none."""
     limits: Limits = Limits()
+    proxies: Proxies = NO_PROXIES
     decoders: Decoders = field(default_factory=Decoders)
     """Closed with the application."""
     picture_sizes: PictureSizes = field(default_factory=PictureSizes)

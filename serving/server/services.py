@@ -21,7 +21,8 @@ from pipelines.store.queue import QueueLimit
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
-from serving.gateway.auth.tokens import AccessTokens
+from serving.gateway.auth.tokens import SignedTokens
+from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Ads, ClipPlanner, Limits, Services
 from serving.profile_models import ModelSet, ad_planner, model_sets
 from serving.server.first_start import signing_key
@@ -46,6 +47,7 @@ def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend
             waiting_generations=profile.serving.queue.max_waiting,
             retry_after_seconds=profile.serving.queue.retry_after_seconds,
         ),
+        proxies=Proxies(Settings().trusted_proxies, Settings().root_path),
     )
 
 
@@ -72,6 +74,7 @@ def services_over(
     plan_clip: ClipPlanner,
     keyframe_model: str,
     limits: Limits,
+    proxies: Proxies = NO_PROXIES,
 ) -> Services:
     """The services of a gateway over an opened store and any models."""
     database, artifacts = opened.database, opened.artifacts
@@ -95,6 +98,7 @@ def services_over(
         ),
         keyframe_model=keyframe_model,
         limits=limits,
+        proxies=proxies,
     )
 
 
@@ -110,9 +114,10 @@ def server_auth(database: Database) -> Auth:
         logins=Logins(database),
         attempts=LoginAttempts(database),
         passwords=Passwords(),
-        tokens=AccessTokens(signing_key()),
+        tokens=SignedTokens(signing_key()),
         credential_status=CredentialStatus(database),
         metrics_public=Settings().metrics_public,
+        origins=frozenset(Settings().cors_origins),
     )
 
 

@@ -76,55 +76,52 @@ async def test_keys_are_found_by_id_and_hash_together(accounts, anna):
 # --- attempts ---
 
 
-async def test_attempts_are_counted_per_name_and_address_and_forgotten_when_right(database):
+async def test_failures_are_counted_per_name_and_address_and_forgotten_when_right(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=2, address=9))
     for _ in range(2):
-        await attempts.begin("anna", "a")
+        await attempts.check("anna", "a")
+        assert not await attempts.failed("anna", "a")
     with pytest.raises(TooManyAttempts) as refused:
-        await attempts.begin("anna", "a")
+        await attempts.check("anna", "a")
     assert 890 <= refused.value.retry_after <= 901
-    await attempts.begin("anna", "b")
-    await attempts.begin("bruno", "a")
+    await attempts.check("anna", "b")
+    await attempts.check("bruno", "a")
     await attempts.succeeded("anna", "a")
-    await attempts.begin("anna", "a")
+    await attempts.check("anna", "a")
 
 
-async def test_an_address_and_a_name_have_bounds_of_their_own(database):
-    attempts = LoginAttempts(database, AttemptLimits(username_at_address=2, address=3, username=3))
-    for name in "abc":
-        await attempts.begin(name, "here")
+async def test_no_number_of_failures_refuses_another_name_or_another_address(database):
+    attempts = LoginAttempts(database, AttemptLimits(username_at_address=2, address=3))
+    slow = [await attempts.failed(name, "here") for name in "abcde"]
+    assert slow == [False, False, False, True, True]
+    await attempts.check("bruno", "here")
+    for address in range(30):
+        await attempts.failed("anna", str(address))
+        await attempts.failed("anna", str(address))
+    await attempts.check("anna", "home")
     with pytest.raises(TooManyAttempts):
-        await attempts.begin("d", "here")
-    for address in "123":
-        await attempts.begin("anna", address)
-    with pytest.raises(TooManyAttempts):
-        await attempts.begin("anna", "4")
+        await attempts.check("anna", "7")
     await attempts.forget("anna")
-    await attempts.begin("anna", "4")
+    await attempts.check("anna", "7")
 
 
-async def test_an_attempt_that_was_refused_does_not_make_the_wait_longer(database):
+async def test_an_attempt_that_is_refused_writes_nothing_and_does_not_make_the_wait_longer(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=1, address=50))
-    await attempts.begin("anna", "a")
-    waits = []
+    await attempts.failed("anna", "a")
+    before, waits = await database.change_counter(), []
     for _ in range(5):
         with pytest.raises(TooManyAttempts) as refused:
-            await attempts.begin("anna", "a")
+            await attempts.check("anna", "a")
         waits.append(refused.value.retry_after)
     assert waits == sorted(waits, reverse=True)
+    assert await database.change_counter() == before
 
 
-async def test_of_many_attempts_at_once_no_more_than_the_limit_pass(database):
-    attempts = LoginAttempts(database, AttemptLimits(username_at_address=3))
-    tried = await asyncio.gather(*(attempts.begin("anna", "a") for _ in range(12)), return_exceptions=True)
-    assert [error for error in tried if error and not isinstance(error, TooManyAttempts)] == []
-    assert tried.count(None) <= 3
-
-
-async def test_old_attempts_are_forgotten(database):
+async def test_old_failures_are_forgotten(database):
     attempts = LoginAttempts(database, AttemptLimits(username_at_address=1, window_seconds=0.000001))
     for _ in range(5):
-        await attempts.begin("anna", "a")
+        await attempts.failed("anna", "a")
+        await attempts.check("anna", "a")
 
 
 # --- the first admin ---

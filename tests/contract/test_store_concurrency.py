@@ -116,7 +116,7 @@ async def test_logins_attempts_and_tickets_of_one_user_at_once_do_not_block_each
         logins, attempts = Logins(pool), LoginAttempts(pool, limits)
         for turn in range(6):
             name = f"{number}-{turn}"
-            await attempts.begin("anna", "here")
+            await attempts.failed("anna", "here")
             login = await logins.open(anna.id, f"token-{name}", -1.0)  # over before it began: the next one sweeps it
             await logins.issue_ticket(anna.id, Credential(kind="login", id=login), ("read",), f"ticket-{name}", -1.0)
             await asyncio.gather(logins.rotate(f"token-{name}", f"next-{name}"), attempts.forget("anna"))

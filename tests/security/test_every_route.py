@@ -24,7 +24,20 @@ from tests.support.gateway_server import IMAGE, VIDEO, serve
 from tests.support.gateway_users import bearer, logged_in
 from tests.support.tiny_models import png
 
-MEANT_TO_BE_PUBLIC = {"/healthz", "/readyz", "/api/auth/login", "/api/auth/refresh", "/docs", "/openapi.json"}
+MEANT_TO_BE_PUBLIC = {
+    "/",
+    "/healthz",
+    "/health",
+    "/api/health",
+    "/readyz",
+    "/api/auth/login",
+    "/api/auth/refresh",
+    "/docs",
+    "/docs/start.js",
+    "/docs/swagger-ui-bundle.js",
+    "/docs/swagger-ui.css",
+    "/openapi.json",
+}
 """What anybody may ask. Making another address public is a decision that shows here."""
 
 METHODS = ("get", "post", "put", "patch", "delete")

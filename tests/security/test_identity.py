@@ -126,20 +126,46 @@ def test_a_stranger_cannot_send_a_long_body_announced_or_not(server):
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
 
 
-def test_too_many_failed_logins_are_429_also_with_the_right_password_and_after_a_restart(tmp_path):
-    limits = AttemptLimits(username_at_address=2, address=4)
+def test_too_many_wrong_passwords_refuse_that_name_at_that_address_also_after_a_restart(tmp_path):
+    limits = AttemptLimits(username_at_address=2)
     with serve(tmp_path, working=False, login_limits=limits) as server:
         server.call(new_user(server.services.auth, "anna"))
-        server.call(new_user(server.services.auth, "bruno"))
         assert [log_in(server, "anna", "wrong").status_code for _ in range(2)] == [401, 401]
         refused = log_in(server, "anna")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_attempts")
         assert 890 <= int(refused.headers["retry-after"]) <= 901
-        assert log_in(server, "bruno").status_code == 200  # forgotten again: it was right
-        assert [log_in(server, f"name{n}", "wrong").status_code for n in range(3)] == [401, 401, 429]
-        assert log_in(server, "bruno").status_code == 429
     with serve(tmp_path, working=False, login_limits=limits) as server:
         assert log_in(server, "anna").status_code == 429
+
+
+def test_no_wrong_passwords_of_others_refuse_the_right_one(tmp_path):
+    with serve(tmp_path, working=False, login_limits=AttemptLimits()) as server:
+        server.call(new_user(server.services.auth, "bruno"))
+        statuses = [log_in(server, f"name{n}", "wrong").status_code for n in range(24)]
+        assert statuses == [401] * 24
+        assert log_in(server, "bruno").status_code == 200
+
+
+def test_a_flood_of_wrong_passwords_keeps_nobody_out_who_logged_in_there_before(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with serve(tmp_path, working=False, login_limits=AttemptLimits(address=1)) as server:
+        server.call(new_user(server.services.auth, "bruno"))
+        assert log_in(server, "bruno").status_code == 200
+        with ThreadPoolExecutor(40) as pool:
+            flood = [pool.submit(log_in, server, f"name{n}", "wrong") for n in range(40)]
+            assert log_in(server, "bruno").status_code == 200
+            statuses = {each.result().status_code for each in flood}
+        assert statuses == {401, 429}  # those beyond the queue of their address are refused unread
+
+
+def test_a_flood_of_refused_logins_writes_nothing(tmp_path):
+    with serve(tmp_path, working=False, login_limits=AttemptLimits(username_at_address=1)) as server:
+        assert log_in(server, "nobody").status_code == 401
+        counter = server.services.auth.attempts._database.change_counter
+        before = server.call(counter())
+        assert {log_in(server, "nobody").status_code for _ in range(20)} == {429}
+        assert server.call(counter()) == before
 
 
 # --- access tokens ---
@@ -149,20 +175,22 @@ def test_too_many_failed_logins_are_429_also_with_the_right_password_and_after_a
     "forged",
     [
         lambda: signed(key=b"another key of thirty-two bytes!!"),
-        lambda: signed(exp=int(time.time()) - 1),
         lambda: signed(exp=None),
         lambda: signed(jti=None),
         lambda: signed(sid=None),
         lambda: signed(sid=7),
         lambda: signed(iss="someone else"),
+        lambda: signed(iat=int(time.time()) + 90),
+        lambda: signed(aud="session"),
+        lambda: signed(aud="file", file="0" * 64),
         lambda: signed(algorithm="HS512", key=SIGNING_KEY * 2),
         lambda: signed(algorithm="none", key=""),
         lambda: signed(),
         lambda: "not.a.token",
         lambda: "\u00e4".encode("latin-1").decode("latin-1"),
     ],
-    ids=["key", "expired", "no exp", "no jti", "no login", "odd login", "issuer", "HS512", "none", "no such login",
-         "garbage", "latin-1"],
+    ids=["key", "no exp", "no jti", "no login", "odd login", "issuer", "future", "cookie", "address", "HS512", "none",
+         "no such login", "garbage", "latin-1"],
 )  # fmt: skip
 def test_a_token_that_is_not_wholly_right_is_refused(server, forged):
     answer = httpx.get(
@@ -171,6 +199,23 @@ def test_a_token_that_is_not_wholly_right_is_refused(server, forged):
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "unauthorized"
     assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_an_expired_token_says_so_and_only_one_that_was_ours(server):
+    claims = jwt.decode(log_in(server, "anna").json()["access_token"], SIGNING_KEY, algorithms=["HS256"], issuer=ISSUER)
+    now = int(time.time())
+    old = ask(server, signed(sub=claims["sub"], sid=claims["sid"], exp=now - 40))
+    assert (old.status_code, old.json()["error"]["code"]) == (401, "token_expired")
+    assert 'error="invalid_token"' in old.headers["www-authenticate"]
+    foreign = ask(server, signed(key=b"another key of thirty-two bytes!!", exp=now - 40))
+    assert foreign.json()["error"]["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("change", [{"exp": -20}, {"iat": 20}], ids=["just expired", "just issued elsewhere"])
+def test_clocks_that_differ_by_half_a_minute_refuse_no_token(server, change):
+    claims = jwt.decode(log_in(server, "anna").json()["access_token"], SIGNING_KEY, algorithms=["HS256"], issuer=ISSUER)
+    times = {name: int(time.time()) + seconds for name, seconds in change.items()}
+    assert ask(server, signed(sub=claims["sub"], sid=claims["sid"], **times)).status_code == 200
 
 
 def test_a_token_cannot_name_another_user_than_its_login(server):

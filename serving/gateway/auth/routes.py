@@ -1,4 +1,4 @@
-"""`/api/auth`: login, refresh, logout, tickets for browsers, and API keys for programs."""
+"""`/api/auth`: login by tokens or by a cookie, refresh, logout, tickets for browsers, and API keys for programs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pydantic import Field, SecretStr, StringConstraints
 from models.interfaces import Plain
 from pipelines.store.account_tables import ApiKey, Role, Scope, User
 from serving.errors import Forbidden
+from serving.gateway.auth.cookies import clear_cookie, set_cookie
 from serving.gateway.auth.gate import caller, owner
-from serving.gateway.auth.login import MAX_CHARACTERS, Auth, Tokens, log_in
+from serving.gateway.auth.login import DAY, LOGIN_DAYS, MAX_CHARACTERS, Auth, Tokens, log_in, log_in_browser
 from serving.gateway.auth.login import refresh as refreshed
 from serving.gateway.auth.tokens import LIFE_SECONDS, hashed, new_key, new_token
+from serving.gateway.browsers import is_foreign_page
 from serving.gateway.requests import BodyRoute, Id
 
 MAX_TOKEN = 4096
@@ -27,6 +29,8 @@ class LoginRequest(Plain):
     """1 to 64 characters."""
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_CHARACTERS)]
     """The password of this user."""
+    session: Literal["tokens", "cookie"] = "tokens"
+    """`cookie`, for a browser: the answer sets a cookie that stands for the login, and no script sees a token."""
 
 
 class RefreshRequest(Plain):
@@ -58,6 +62,17 @@ class TokenResponse(Plain):
     """Seconds of life of the access token."""
     refresh_token: str
     """Good once, for `POST /api/auth/refresh`; the answer has the next one."""
+    user: UserObject
+    """Whose login it is."""
+
+
+class SessionResponse(Plain):
+    """A login whose cookie the browser keeps and sends by itself."""
+
+    session: Literal["cookie"] = "cookie"
+    """What stands for the login."""
+    expires_in: int = int(LOGIN_DAYS * DAY)
+    """Seconds until the login ends."""
     user: UserObject
     """Whose login it is."""
 
@@ -122,35 +137,53 @@ def key_object(key: ApiKey) -> KeyObject:
 router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=BodyRoute)
 
 TICKET_SECONDS = 30
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 @router.post("/login")
-async def login(request: Request, response: Response, body: LoginRequest) -> TokenResponse:
-    """Tokens for a username and a password. 429 after too many wrong ones."""
-    response.headers.update(NO_STORE)
-    address = request.client.host if request.client else "unknown"
-    return token_response(await log_in(_auth(request), body.username, body.password.get_secret_value(), address))
+async def login(request: Request, response: Response, body: LoginRequest) -> TokenResponse | SessionResponse:
+    """Tokens for a username and a password, or a browser's cookie.
+
+    Wrong passwords of one name from one address slow that pair down: then 429, with `Retry-After`.
+    """
+    auth, address = _auth(request), request.client.host if request.client else "unknown"
+    password = body.password.get_secret_value()
+    if body.session == "tokens":
+        return token_response(await log_in(auth, body.username, password, address))
+    if is_foreign_page(request, auth.origins):
+        raise Forbidden("a page of another origin may log nobody in here: name its origin in ADMINT_CORS_ORIGINS")
+    session = await log_in_browser(auth, body.username, password, address)
+    set_cookie(response, request, auth.tokens, session.cookie)
+    return SessionResponse(user=user_object(session.user))
+
+
+@router.get("/me")
+async def me(request: Request) -> UserObject:
+    """Who asks: a page that was loaded anew learns whether its cookie is still good."""
+    known = caller(request)
+    return UserObject(id=known.user_id, username=known.username, role=known.role)
 
 
 @router.post("/refresh")
-async def refresh(request: Request, response: Response, body: RefreshRequest) -> TokenResponse:
+async def refresh(request: Request, body: RefreshRequest) -> TokenResponse:
     """New tokens for a refresh token, which is good once. One that comes again ends its login."""
-    response.headers.update(NO_STORE)
     return token_response(await refreshed(_auth(request), body.refresh_token.get_secret_value()))
 
 
 @router.post("/logout", status_code=204)
-async def logout(request: Request) -> None:
-    """End this login: its access and refresh tokens are worth nothing from now on."""
+async def logout(request: Request) -> Response:
+    """End this login: its tokens and its cookie are worth nothing from now on."""
     await _auth(request).logins.end(_login_id(request))
+    response = Response(status_code=204)
+    clear_cookie(response, request, _auth(request).tokens)
+    return response
 
 
 @router.post("/ticket")
-async def ticket(request: Request, response: Response) -> TicketResponse:
+async def ticket(request: Request) -> TicketResponse:
     """A ticket for one WebSocket or event stream of a browser, which can set no header there. Good once."""
-    response.headers.update(NO_STORE)
     asking, text = caller(request), new_token()
+    if asking.credential is None:
+        raise Forbidden("a signed address opens one file, and nothing else")
     await _auth(request).logins.issue_ticket(
         asking.user_id, asking.credential, asking.scopes, hashed(text), TICKET_SECONDS
     )
@@ -158,9 +191,8 @@ async def ticket(request: Request, response: Response) -> TicketResponse:
 
 
 @router.post("/keys", status_code=201)
-async def create_key(request: Request, response: Response, body: KeyRequest) -> NewKeyObject:
+async def create_key(request: Request, body: KeyRequest) -> NewKeyObject:
     """A key for a program; it serves as the API key of any OpenAI client."""
-    response.headers.update(NO_STORE)
     _login_id(request)
     key, scopes = new_key(), tuple(dict.fromkeys(body.scopes))
     made = await _auth(request).accounts.add_key(owner(request), key.id, key.secret_hash, body.name, scopes)
@@ -189,5 +221,5 @@ def _login_id(request: Request) -> str:
     """The id of the login that asks. Raises Forbidden for an API key or a ticket: it could make itself a wider key."""
     login_id = caller(request).login_id
     if login_id is None:
-        raise Forbidden("this needs an access token of POST /api/auth/login; an API key is not enough")
+        raise Forbidden("this needs a login (POST /api/auth/login): an API key is not enough")
     return login_id

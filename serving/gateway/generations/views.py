@@ -22,6 +22,7 @@ from serving.gateway.generations.answers import (
     MessageObject,
     TakeObject,
 )
+from serving.gateway.proxies import address, artifact_url
 from serving.gateway.services import Services
 
 FILES = "/api/generations"
@@ -46,7 +47,7 @@ def generation_detail(generation: Generation, made: GenerationOutputs) -> Genera
         llm_specification=outputs.get("story"),
         scene_plan=outputs.get("scenes") or generation.given.get("scenes"),
         llm_conversation_history=[message_object(message) for message in made.messages],
-        temp_clip_paths=[f"{FILES}/{generation.id}/clips/{number}" for number in clips],
+        temp_clip_paths=[address(f"{FILES}/{generation.id}/clips/{number}") for number in clips],
         num_clips=len(clips),
         references=[reference.model_dump(mode="json") for reference in generation.brief.references],
         manifest=generation.manifest,
@@ -88,7 +89,7 @@ def message_object(message: Message) -> MessageObject:
 
 
 def take_object(take: Take) -> TakeObject:
-    return TakeObject(**take.model_dump(), url=f"/v1/artifacts/{take.artifact}")
+    return TakeObject(**take.model_dump(), url=artifact_url(take.artifact))
 
 
 async def run_record(used: Services, user: str, generation_id: str) -> RunRecord:
@@ -105,7 +106,7 @@ def stages_of(generation: Generation) -> tuple[StageName, ...]:
 
 
 def video_url(generation: Generation) -> str:
-    return f"{FILES}/{generation.id}/video"
+    return address(f"{FILES}/{generation.id}/video")
 
 
 def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "current_step": generation.current_step,
         "video_path": video_url(generation) if shown else None,
         "video_url": video_url(generation) if shown else None,
-        "thumbnail_url": f"{FILES}/{generation.id}/thumbnail" if shown else None,
+        "thumbnail_url": address(f"{FILES}/{generation.id}/thumbnail") if shown else None,
         "framework": MASTER_FRAMEWORK if recipe.name == MASTER else brief.framework or recipe.framework,
         "num_scenes": _num_scenes(generation),
         "generation_time_seconds": None if ended is None else round((ended - generation.created_at).total_seconds()),

@@ -16,9 +16,10 @@ from serving.gateway.interactive.answers import Inpainted
 from serving.gateway.interactive.schemas import InpaintOrder
 from serving.gateway.interactive.sessions import Sessions
 from serving.gateway.interactive.stages import work_stage
-from serving.gateway.interactive.views import artifact_url, edit_urls
+from serving.gateway.interactive.views import edit_urls
 from serving.gateway.pictures import Pictures, kept_files
 from serving.gateway.problems import Problem
+from serving.gateway.proxies import artifact_url
 from serving.gateway.services import Services
 
 WAIT_SECONDS = 60.0

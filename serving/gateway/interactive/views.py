@@ -49,6 +49,7 @@ from serving.gateway.interactive.stages import (
     work_stage,
 )
 from serving.gateway.problems import ErrorBody
+from serving.gateway.proxies import artifact_url
 
 Outputs = Mapping[StageName, Any]
 """What each internal stage made, as JSON of its field of `RunState`."""
@@ -128,10 +129,6 @@ def stage_outputs(generation: Generation, outputs: Outputs, takes: Sequence[Take
     if (clips := outputs.get("video")) is not None:
         shown["video"] = _video(clips, outputs)
     return shown
-
-
-def artifact_url(sha256: str) -> str:
-    return f"/v1/artifacts/{sha256}"
 
 
 def edit_urls(takes: Sequence[Take], take_id: str) -> tuple[str, ...]:

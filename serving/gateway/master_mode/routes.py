@@ -31,6 +31,7 @@ from serving.gateway.master_mode.schemas import StoryRequest
 from serving.gateway.master_mode.views import progress_updates, run_state, story_response
 from serving.gateway.orders import AdIntake, Idempotent
 from serving.gateway.problems import Problem
+from serving.gateway.proxies import address
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
@@ -102,8 +103,8 @@ async def generate_story(
             status=row.status,
             seed_value=row.brief.acting_seed,
             warnings=list(warnings(row.manifest)),
-            progress_url=f"{router.prefix}/progress/{row.id}",
-            result_url=f"{router.prefix}/generate-story/{row.id}",
+            progress_url=address(f"{router.prefix}/progress/{row.id}"),
+            result_url=address(f"{router.prefix}/generate-story/{row.id}"),
         )
         headers |= {"Preference-Applied": "respond-async", "Location": later.result_url}
         return JSONResponse(later.model_dump(mode="json"), 202, headers)

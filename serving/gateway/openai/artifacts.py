@@ -1,4 +1,4 @@
-"""`/v1/artifacts/{sha256}`: a file by its hash, for its owners.
+"""`/v1/artifacts/{sha256}`: a file by its hash, for its owners, and its signed address, for whoever they give it to.
 
 An artifact belongs to the owner of a generation that made it, and to who made or uploaded it in a single call
 (`pipelines.store.ownership`). To everyone else it does not exist.
@@ -6,30 +6,46 @@ An artifact belongs to the owner of a generation that made it, and to who made o
 
 from __future__ import annotations
 
-import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from models.interfaces import Plain
-from serving.gateway.answers import file_response
+from serving.gateway.answers import Download, artifact_response
 from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import remove_unnamed
+from serving.gateway.proxies import absolute_address
 from serving.gateway.services import services
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
+SIGNED_SECONDS = 3600
+MAX_SIGNED_SECONDS = 24 * 3600
 FILE_TYPES = ("image/png", "image/jpeg", "image/webp", "video/mp4", "application/x-safetensors")
 FILE_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The file", "content": {name: {} for name in FILE_TYPES}},
     206: {"description": "One range of it", "content": {name: {} for name in FILE_TYPES}},
     304: {"description": "The caller has it already"},
 }
+Sha256 = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$", description="sha256 of the file")]
+
+
+class SignedAddress(Plain):
+    """An address that opens one file to whoever has it, without credentials, for a while."""
+
+    url: str
+    """The whole address, as it is reached from where it was asked for."""
+    expires_at: datetime
+    """When it ends; it ends before when its owner is disabled or has the file no more."""
+    media_type: str
+    """Of the file."""
+    size: int
+    """Bytes of the file."""
 
 
 MAX_PAGE = 100
-Sha256 = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$")]
 
 
 class ArtifactObject(Plain):
@@ -97,9 +113,35 @@ async def delete_artifact(request: Request, sha256: Sha256) -> ArtifactDeleted:
     return ArtifactDeleted(id=sha256)
 
 
-@router.get("/{sha256}", response_class=Response, responses=FILE_RESPONSES)
-async def get_artifact(request: Request, sha256: Sha256) -> Response:
-    """A file, whole or one range of it."""
+@router.get(
+    "/{sha256}",
+    response_class=Response,
+    responses=FILE_RESPONSES,
+    openapi_extra={"security": [{"bearer": []}, {"apiKey": []}, {"cookie": []}, {"signature": []}]},
+)
+async def get_artifact(request: Request, sha256: Sha256, download: Download = False) -> Response:
+    """A file, whole or one range of it. `?signature=…` of a signed address stands for credentials."""
+    return await artifact_response(request, sha256, f"admint-{sha256[:12]}", download)
+
+
+@router.get("/{sha256}/address")
+async def get_address(
+    request: Request,
+    sha256: Sha256,
+    seconds: Annotated[int, Query(ge=1, le=MAX_SIGNED_SECONDS, description="How long it is good for")] = SIGNED_SECONDS,
+) -> SignedAddress:
+    """A signed address of a file: for pages of other origins, players and clients that send no credentials."""
     stored = await services(request).owners.find(owner(request), sha256)
-    data = await asyncio.to_thread(services(request).artifacts.read, sha256)
-    return file_response(request, data, stored.media_type, sha256)
+    expires_at = int(time.time()) + seconds
+    return SignedAddress(
+        url=signed_address(request, sha256, expires_at),
+        expires_at=datetime.fromtimestamp(expires_at, UTC),
+        media_type=stored.media_type,
+        size=stored.size,
+    )
+
+
+def signed_address(request: Request, sha256: str, expires_at: int) -> str:
+    """The address of a file of the caller, which everybody can open until `expires_at` (Unix seconds)."""
+    signature = services(request).auth.tokens.sign_file(owner(request), sha256, expires_at)
+    return f"{absolute_address(request, f'{router.prefix}/{sha256}')}?signature={signature}"

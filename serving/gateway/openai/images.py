@@ -42,6 +42,7 @@ from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
 from serving.gateway.openai.answers import ImageEvent, ImageObject, ImagesResponse, OutputFormat
+from serving.gateway.openai.artifacts import SIGNED_SECONDS, signed_address
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
@@ -140,7 +141,7 @@ async def _made(
     outputs = zip(asked, results, files, stored, strict=True)
     return ImagesResponse(
         created=int(time.time()),
-        data=[_output(body, *output) for output in outputs],
+        data=[_output(request, body, *output) for output in outputs],
         model=spec.name,
         size="x".join(map(str, await asyncio.to_thread(_output_size, body, asked[0]))),
         output_format=body.output_format,
@@ -193,6 +194,7 @@ def _files(body: ImageGeneration, result: ImageResult) -> list[tuple[bytes, str]
 
 
 def _output(
+    request: Request,
     body: ImageGeneration,
     asked: ImageRequest,
     result: ImageResult,
@@ -201,7 +203,7 @@ def _output(
 ) -> ImageObject:
     stored, data = kept[0], files[0][0]
     where: dict[str, Any] = (
-        {"url": f"/v1/artifacts/{stored.sha256}"}
+        {"url": signed_address(request, stored.sha256, int(time.time()) + SIGNED_SECONDS)}
         if body.response_format == "url"
         else {"b64_json": base64.b64encode(data).decode()}
     )

@@ -44,7 +44,7 @@ class ImageGeneration(Sampling):
     seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=MAX_OUTPUTS)] | None = None
     """One per output, or one for all: output 0 uses it as it is, output k one derived from it."""
     response_format: Literal["b64_json", "url"] = "b64_json"
-    """`url` is a path on this server: `/v1/artifacts/{sha256}`."""
+    """`url`: a signed address, which opens for an hour without a key."""
     output_format: OutputFormat = "png"
     """`png`, `jpeg` or `webp`."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 100

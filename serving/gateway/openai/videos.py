@@ -21,7 +21,7 @@ from pipelines.records import Event, Generation, GenerationStatus, Take
 from pipelines.steps import StoredArtifact
 from serving.backends.interface import Spec
 from serving.gateway import orders
-from serving.gateway.answers import file_response
+from serving.gateway.answers import Download, artifact_response, made_response
 from serving.gateway.auth.gate import owner
 from serving.gateway.openai.answers import VideoDeleted, VideoError, VideoList, VideoObject, VideoStatus
 from serving.gateway.openai.images import SEED_BITS
@@ -52,7 +52,7 @@ CREATE_FILES = 1 + MAX_PICTURES
 MAX_PAGE = 100
 CONTENT_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The file", "content": {"video/mp4": {}, "image/jpeg": {}}},
-    206: {"description": "One range of it", "content": {"video/mp4": {}}},
+    206: {"description": "One range of it", "content": {"video/mp4": {}, "image/jpeg": {}}},
     304: {"description": "The caller has it already"},
 }
 STATUS: dict[GenerationStatus, VideoStatus] = {
@@ -116,7 +116,10 @@ async def get_video(request: Request, video_id: Id) -> VideoObject:
 
 @router.get("/{video_id}/content", response_class=Response, responses=CONTENT_RESPONSES)
 async def get_content(
-    request: Request, video_id: Id, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
+    request: Request,
+    video_id: Id,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    download: Download = False,
 ) -> Response:
     """The MP4, a JPEG of its first frame, or a JPEG of frames from all of it, row by row."""
     used = services(request)
@@ -125,13 +128,15 @@ async def get_content(
     if generation.status != "completed" or clip is None:
         text = f"video {video_id!r} is {STATUS[generation.status]}: it has no content"
         raise Problem("conflict", text, "video_id", final=True)
+    name = f"video-{video_id[:8]}"
+    if variant == "video":
+        return await artifact_response(request, clip.artifact, name, download)
     data = await asyncio.to_thread(used.artifacts.read, clip.artifact)
-    if variant == "thumbnail":
-        return Response(await asyncio.to_thread(_thumbnail, data), media_type="image/jpeg")
     if variant == "spritesheet":
-        frames = generation.recipe.video.num_frames or 1
-        return Response(await asyncio.to_thread(_spritesheet, data, frames), media_type="image/jpeg")
-    return file_response(request, data, "video/mp4", clip.artifact)
+        picture = await asyncio.to_thread(_spritesheet, data, generation.recipe.video.num_frames or 1)
+    else:
+        picture = await asyncio.to_thread(_thumbnail, data)
+    return made_response(request, picture, "image/jpeg", f"{name}-{variant}", download)
 
 
 @router.delete("/{video_id}")

@@ -5,7 +5,6 @@ Orders made here run the recipe `classic`; everything else works for generations
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -13,10 +12,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pipelines.brief import MAX_REFERENCES
 from pipelines.coherence import CoherenceSettings
 from pipelines.orders.ad import AdRequest, Variation
-from pipelines.records import GenerationStatus
+from pipelines.records import Generation, GenerationStatus
 from pipelines.report.verdict import warnings
 from quality.score import Score
-from serving.gateway.answers import file_response
+from serving.gateway.answers import Download, artifact_response, file_name
 from serving.gateway.auth.gate import owner
 from serving.gateway.generations.answers import GenerationPage, GroupObject
 from serving.gateway.generations.routes import (
@@ -168,41 +167,44 @@ router.delete("/{generation_id}")(delete_generation)
 
 
 @router.get("/{generation_id}/video", response_class=Response, responses=VIDEO_RESPONSES)
-async def get_video(request: Request, generation_id: Id) -> Response:
+async def get_video(request: Request, generation_id: Id, download: Download = False) -> Response:
     """The finished video. 409 before there is one."""
-    return await _final(request, generation_id, "artifact", "video/mp4")
+    return await _final(request, generation_id, "artifact", "", download)
 
 
 @router.get("/{generation_id}/thumbnail", response_class=Response, responses=PICTURE_RESPONSES)
-async def get_thumbnail(request: Request, generation_id: Id) -> Response:
+async def get_thumbnail(request: Request, generation_id: Id, download: Download = False) -> Response:
     """A frame of the finished video that shows the product. 409 before there is one."""
-    return await _final(request, generation_id, "thumbnail", "image/jpeg")
+    return await _final(request, generation_id, "thumbnail", "-thumbnail", download)
 
 
 @router.get("/{generation_id}/clips/{scene_number}", response_class=Response, responses=VIDEO_RESPONSES)
-async def get_clip(request: Request, generation_id: Id, scene_number: SceneNumber) -> Response:
+async def get_clip(
+    request: Request, generation_id: Id, scene_number: SceneNumber, download: Download = False
+) -> Response:
     """The current clip of a scene. 409 before there is one."""
     used, user = services(request), owner(request)
-    await used.store.get(user, generation_id)
+    generation = await used.store.get(user, generation_id)
     for take in await used.store.takes(generation_id):
         if take.current and (take.kind, take.scene_number) == ("clip", scene_number):
-            return await _file(request, take.artifact, "video/mp4")
+            name = f"{_name(generation)}-scene-{scene_number:03}"
+            return await artifact_response(request, take.artifact, name, download)
     raise Problem("conflict", f"scene {scene_number} of {generation_id!r} has no clip yet", final=True)
 
 
-async def _final(request: Request, generation_id: str, name: str, media_type: str) -> Response:
+async def _final(request: Request, generation_id: str, part: str, suffix: str, download: bool) -> Response:
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
     made = (await used.store.outputs(generation_id)).get("stitch")
     if made is None:
         text = f"{video_url(generation)}: the generation is {generation.status} and has no video"
         raise Problem("conflict", text, final=True)
-    return await _file(request, made[name], media_type)
+    return await artifact_response(request, made[part], _name(generation) + suffix, download)
 
 
-async def _file(request: Request, sha256: str, media_type: str) -> Response:
-    data = await asyncio.to_thread(services(request).artifacts.read, sha256)
-    return file_response(request, data, media_type, sha256)
+def _name(generation: Generation) -> str:
+    """What a file of a generation is saved as: its title says most."""
+    return file_name(generation.brief.title or f"ad {generation.id[:8]}")
 
 
 async def _comparison(used: Services, user: str, group_id: str) -> GroupObject:
