@@ -98,6 +98,23 @@ def test_a_single_seed_serves_the_first_output_and_derives_the_others(client):
     assert all(seed < 2**53 for seed in seeds()[0])
 
 
+def test_a_picture_under_an_idempotency_key_is_the_same_file_when_it_is_sent_again(server, client):
+    def made(key, **body):
+        headers = {"Idempotency-Key": key} if key else {}
+        return client.images.generate(prompt="a bottle", extra_headers=headers, **body).data
+
+    first, again = made("order-1", n=2), made("order-1", n=2)
+    assert [image.artifact for image in first] == [image.artifact for image in again]
+    assert all(request.deterministic for request in server.studio.requests)
+    assert made("order-2", n=2)[0].seed != first[0].seed
+    assert made("order-1", n=1)[0].seed != first[0].seed
+    assert made(None)[0].seed != made(None)[0].seed
+    assert made("order-1", extra_body={"seed": 5})[0].seed == 5
+    headers = {"Idempotency-Key": "edit-1"}
+    edits = [client.images.edit(prompt="in snow", image=files(png(1)), extra_headers=headers).data[0] for _ in "12"]
+    assert edits[0].artifact == edits[1].artifact
+
+
 def test_seeds_must_be_one_or_one_per_output(client):
     with pytest.raises(openai.UnprocessableEntityError, match="2 seeds for n = 3") as caught:
         client.images.generate(model=IMAGE.name, prompt="a bottle", n=3, extra_body={"seed": [1, 2]})

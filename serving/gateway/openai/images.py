@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request
@@ -56,12 +57,14 @@ from serving.gateway.openai.sampling import (
 )
 from serving.gateway.openai.schemas import ImageEdit, ImageGeneration
 from serving.gateway.openai.sizes import check_fills, fitting_size
+from serving.gateway.orders import Idempotency, Idempotent
 from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import Problem, problem_response, refuse
 from serving.gateway.requests import FORM_TYPE, BodyRoute, PictureSource, body_schema, parse_body
 from serving.gateway.services import Services, services
 
 router = APIRouter(prefix="/v1/images", tags=["images"], route_class=BodyRoute)
+Asking = TypeVar("Asking", ImageGeneration, ImageEdit)
 EventName = Literal["image_generation.completed", "image_edit.completed"]
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": stream_content("ImageStreamItem")}}}
 SEED_BITS = 53
@@ -79,8 +82,9 @@ ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
 
 
 @router.post("/generations", response_model=ImagesResponse, responses=STREAMED)
-async def generate(request: Request, body: ImageGeneration) -> ImagesResponse | Response:
+async def generate(request: Request, body: ImageGeneration, idempotency: Idempotent) -> ImagesResponse | Response:
     """Make `n` images from a prompt."""
+    body = _repeatable(body, idempotency, owner(request))
     spec, notes = find_model(services(request).backend.specs, body.model, ImageModelSpec, body.strict)
     pictures = Pictures(services(request), owner(request))
     asked, said = await generation_requests(body, spec, pictures)
@@ -90,14 +94,28 @@ async def generate(request: Request, body: ImageGeneration) -> ImagesResponse | 
 @router.post(
     "/edits", response_model=ImagesResponse, responses=STREAMED, openapi_extra=body_schema(ImageEdit, (FORM_TYPE,))
 )
-async def edit(request: Request) -> ImagesResponse | Response:
+async def edit(request: Request, idempotency: Idempotent) -> ImagesResponse | Response:
     """Repaint, vary or combine images."""
     limit = services(request).limits.upload_bytes
     body = await parse_body(request, ImageEdit, EDIT_FILES, limit, (FORM_TYPE,))
+    body = _repeatable(body, idempotency, owner(request))
     spec, notes = find_model(services(request).backend.specs, body.model, ImageModelSpec, body.strict)
     pictures = Pictures(services(request), owner(request))
     asked, said = await edit_requests(body, spec, pictures)
     return await _answer(request, body, spec, asked, (*notes, *said))
+
+
+def _repeatable(body: Asking, idempotency: Idempotency, user: str) -> Asking:
+    """`body`, which under an `Idempotency-Key` draws the same files whenever it is sent again.
+
+    No answer is kept: the seed follows from the key, and a deterministic call has the same bits.
+    """
+    keys = idempotency.keys(body)
+    if not keys:
+        return body
+    named = hashlib.sha256(f"{user}\n{keys[0].name}\n{keys[0].fingerprint}".encode()).digest()
+    seed = int.from_bytes(named[:8]) >> (64 - SEED_BITS)
+    return body.model_copy(update={"deterministic": True, "seed": seed if body.seed is None else body.seed})
 
 
 async def _answer(
