@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     single_files_days: Annotated[float, Field(gt=0)] | None = 30.0
     """Days after which pictures and latents of single calls expire; `none`: they stay until they are deleted. What
     belongs to a generation stays as long as that does."""
+    ended_generations_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which completed, failed and cancelled generations are deleted; `none`: they stay."""
     device_hour_price: Annotated[float, Field(ge=0)] | None = None
     """What an hour of a device costs, in any currency: generations asked for from then on say their `cost`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

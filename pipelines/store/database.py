@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Executable, Row, text
 
 from pipelines.store.connections import ChangeCounter, Reader, Rows, Writer
@@ -102,15 +103,21 @@ def _migrate(url: str) -> None:
     engine = migrating_engine(url)
     try:
         with engine.begin() as connection:
-            _upgrade(connection)
+            upgrade(connection)
     finally:
         engine.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
+def revision(connection: Connection) -> str | None:
+    """The version of the schema; None: there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring the schema to the newest version, or to the one named. Raises alembic's CommandError for an unknown one."""
     if connection.dialect.name == "postgresql":  # SQLite's one write lock is held since BEGIN IMMEDIATE
         connection.execute(text("select pg_advisory_xact_lock(:number)"), {"number": _MIGRATION_LOCK})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

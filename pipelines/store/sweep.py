@@ -12,9 +12,11 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy import CompoundSelect, Connection, delete, select, union, update
+from sqlalchemy import CompoundSelect, Connection, delete, func, select, union, update
 
+from models.interfaces import Plain
 from pipelines.errors import Busy, NotFound, StorageFailed
+from pipelines.store.account_tables import users
 from pipelines.store.database import Database, transaction
 from pipelines.store.request_keys import forget_gone, let_go
 from pipelines.store.tables import artifacts, generation_groups, generations, owned_artifacts
@@ -25,6 +27,21 @@ SWEEP_SECONDS = 3600.0
 AT_ONCE = 500
 """Hashes in one query."""
 logger = logging.getLogger(__name__)
+
+
+class Usage(Plain):
+    """What one owner has stored."""
+
+    owner: str
+    """The user's name; `owner:ID` for one that has no account."""
+    generations: int
+    generation_bytes: int
+    """Of the files of their generations, each once."""
+    row_bytes: int
+    """Of the rows of their generations."""
+    single_files: int
+    single_bytes: int
+    """Of the files of single calls."""
 
 
 class Disposal:
@@ -67,11 +84,18 @@ class Disposal:
             raise NotFound(f"no artifact {sha256!r}")
         return not connection.execute(_named({sha256})).scalars().all()
 
-    @transaction
-    def expire(self, connection: Connection, before: datetime) -> int:
-        """Forget files of single calls that were made or sent before `before`; how many. The sweep takes the bytes."""
-        old = owned_artifacts.c.created_at < before
-        return connection.execute(delete(owned_artifacts).where(old)).rowcount
+    async def single_files_before(self, before: datetime) -> tuple[tuple[str, str], ...]:
+        """Owner and hash of the files of single calls that were made or sent before `before`."""
+        table = owned_artifacts.c
+        query = select(table.user_id, table.sha256).where(table.created_at < before).order_by(table.created_at)
+        return tuple((row.user_id, row.sha256) for row in await self._database.fetch(query))
+
+    async def ended_before(self, before: datetime) -> tuple[tuple[str, str], ...]:
+        """Owner and id of the generations that were completed, failed or cancelled before `before`."""
+        table = generations.c
+        ended = table.status.in_(("completed", "failed", "cancelled"))
+        query = select(table.user_id, table.id).where(ended, table.completed_at < before).order_by(table.completed_at)
+        return tuple((row.user_id, row.id) for row in await self._database.fetch(query))
 
     @transaction
     def forget_requests(self, connection: Connection) -> None:
@@ -81,6 +105,48 @@ class Disposal:
     async def named(self, hashes: Collection[str]) -> frozenset[str]:
         """The hashes among `hashes` that some row names."""
         return frozenset(row.sha256 for row in await self._database.fetch(_named(hashes)))
+
+    async def named_by(self) -> dict[str, tuple[str, ...]]:
+        """Every file that some row names, with the generations that have it; none for a file of a single call."""
+        of_generations = select(artifacts.c.sha256, artifacts.c.generation_id).order_by(artifacts.c.generation_id)
+        found: dict[str, tuple[str, ...]] = {}
+        for row in await self._database.fetch(of_generations):
+            found[row.sha256] = (*found.get(row.sha256, ()), row.generation_id)
+        for row in await self._database.fetch(select(owned_artifacts.c.sha256)):
+            found.setdefault(row.sha256, ())
+        return found
+
+    async def usage(self) -> tuple[Usage, ...]:
+        """What each owner has stored, the largest first."""
+        files = (
+            select(generations.c.user_id, artifacts.c.sha256, artifacts.c.size)
+            .join(generations, generations.c.id == artifacts.c.generation_id)
+            .distinct()
+            .subquery()
+        )
+        of_generations = select(files.c.user_id, func.sum(files.c.size).label("size")).group_by(files.c.user_id)
+        rows = select(
+            generations.c.user_id, func.count().label("count"), func.sum(generations.c.row_bytes).label("size")
+        ).group_by(generations.c.user_id)
+        table = owned_artifacts.c
+        single = select(table.user_id, func.count().label("count"), func.sum(table.size).label("size"))
+        queries = (select(users.c.id, users.c.username), of_generations, rows, single.group_by(table.user_id))
+        names, by_files, by_rows, by_single = await self._database.fetch_each(*queries)
+        bytes_of = {row.user_id: int(row.size) for row in by_files}
+        rows_of = {row.user_id: (int(row.count), int(row.size)) for row in by_rows}
+        single_of = {row.user_id: (int(row.count), int(row.size)) for row in by_single}
+        found = [
+            Usage(
+                owner=row.username,
+                generations=rows_of.get(row.id, (0, 0))[0],
+                generation_bytes=bytes_of.get(row.id, 0),
+                row_bytes=rows_of.get(row.id, (0, 0))[1],
+                single_files=single_of.get(row.id, (0, 0))[0],
+                single_bytes=single_of.get(row.id, (0, 0))[1],
+            )
+            for row in names
+        ]
+        return tuple(sorted(found, key=lambda one: -(one.generation_bytes + one.row_bytes + one.single_bytes)))
 
 
 def _named(hashes: Collection[str]) -> CompoundSelect[str]:
@@ -114,20 +180,22 @@ class Rows(Protocol):
     """Rows that name files (`Disposal`)."""
 
     async def named(self, hashes: Collection[str]) -> frozenset[str]: ...
-    async def expire(self, before: datetime) -> int: ...
-    async def forget_requests(self) -> None: ...
 
 
-async def keep_swept(folder: Folder, rows: Rows, single_files: timedelta | None) -> None:
-    """Sweep now and every SWEEP_SECONDS, until cancelled. A sweep that fails is tried again at the next turn.
+class Retention(Plain):
+    """How long things stay that nobody deletes; None: for ever."""
 
-    Files of single calls expire when they are older than `single_files`; None: never.
-    """
+    single_files: timedelta | None = None
+    """Pictures and latents of single calls."""
+    ended_generations: timedelta | None = None
+    """Generations that are completed, failed or cancelled."""
+
+
+async def keep_swept(folder: Folder, rows: Disposal, retention: Retention) -> None:
+    """Sweep now and every SWEEP_SECONDS, until cancelled. A sweep that fails is tried again at the next turn."""
     while True:
         try:
-            await rows.forget_requests()
-            if single_files is not None and (expired := await rows.expire(datetime.now(UTC) - single_files)):
-                logger.info("%d files of single calls have expired", expired)
+            await _retire(rows, retention)
             removed = await sweep(folder, rows, datetime.now(UTC) - GRACE)
             if removed:
                 logger.info("%d artifact files that no generation names were removed", removed)
@@ -136,13 +204,34 @@ async def keep_swept(folder: Folder, rows: Rows, single_files: timedelta | None)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def sweep(folder: Folder, rows: Rows, unused_since: datetime) -> int:
-    """Remove what no row names and nobody put since `unused_since`; how many files. Raises StorageFailed."""
+async def _retire(rows: Disposal, retention: Retention) -> None:
+    """Forget what is too old: the sweep takes its files."""
+    now = datetime.now(UTC)
+    await rows.forget_requests()
+    if retention.single_files is not None:
+        old = await rows.single_files_before(now - retention.single_files)
+        for user_id, sha256 in old:
+            await rows.forget_file(user_id, sha256)
+        if old:
+            logger.info("%d files of single calls have expired", len(old))
+    if retention.ended_generations is not None:
+        ended = await rows.ended_before(now - retention.ended_generations)
+        for user_id, generation_id in ended:
+            await rows.forget(user_id, generation_id)
+        if ended:
+            logger.info("%d ended generations have expired", len(ended))
+
+
+async def sweep(folder: Folder, rows: Rows, unused_since: datetime, dry_run: bool = False) -> int:
+    """Remove what no row names and nobody put since `unused_since`; how many files. Raises StorageFailed.
+
+    `dry_run`: they are only counted.
+    """
     removed = 0
     for prefix in await asyncio.to_thread(folder.prefixes):
         aged = await asyncio.to_thread(folder.older_than, prefix, unused_since)
         for start in range(0, len(aged), AT_ONCE):
             some = aged[start : start + AT_ONCE]
             for sha256 in frozenset(some) - await rows.named(some):
-                removed += await asyncio.to_thread(folder.remove, sha256, unused_since)
+                removed += 1 if dry_run else await asyncio.to_thread(folder.remove, sha256, unused_since)
     return removed

@@ -17,7 +17,7 @@ import sys
 
 import typer
 
-from serving.cli import ads, enhance, pictures
+from serving.cli import ads, data, enhance, pictures
 from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
 from serving.cli.plan import plan
@@ -51,6 +51,10 @@ app.command("enhance-video-prompt")(enhance.enhance_video_prompt)
 app.command("serve")(serve)
 app.command("worker")(worker)
 app.command("deploy")(deploy)
+app.command("backup")(data.backup)
+app.command("restore")(data.restore)
+app.command("gc")(data.gc)
+app.command("disk")(data.disk)
 app.command("plan")(plan)
 app.command("login")(login)
 app.command("logout")(logout)

@@ -14,6 +14,7 @@ from pipelines.store.database import Database
 from pipelines.store.engines import database_address
 from pipelines.store.generations import GenerationStore
 from pipelines.store.ownership import OwnedArtifacts, Quota
+from pipelines.store.sweep import Retention
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class ServerStore:
     owners: OwnedArtifacts
     quota: Quota | None
     """None: users have no bound."""
-    single_files: timedelta | None = None
-    """After this time pictures and latents of single calls expire; None: never."""
+    retention: Retention
 
     async def close(self) -> None:
         await self.database.close()
@@ -37,6 +37,28 @@ async def open_server_store() -> ServerStore:
     """Open the store that the environment names. Raises StorageFailed, BadInput for a malformed database address.
 
     From then on this process writes for its owner only: a store holds password hashes and everybody's prompts.
+    """
+    make_folders()
+    settings = Settings()
+    quota = Quota(
+        generations=settings.generations_per_user,
+        stored_bytes=int(settings.stored_gb_per_user * 1e9),
+        stored_generations=settings.stored_generations_per_user,
+    )
+    retention = Retention(
+        single_files=_days(settings.single_files_days), ended_generations=_days(settings.ended_generations_days)
+    )
+    return await open_store(server_database(), server_artifacts(), quota, settings.lease_seconds, retention)
+
+
+def _days(days: float | None) -> timedelta | None:
+    return None if days is None else timedelta(days=days)
+
+
+def make_folders() -> None:
+    """Make the folders of the store that the environment names, and close them to others, now and from now on.
+
+    Raises StorageFailed, BadInput.
     """
     os.umask(0o077)
     artifacts, url = server_artifacts(), database_address(server_database())
@@ -48,20 +70,11 @@ async def open_server_store() -> ServerStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_failure(folder, error) from error
-    settings = Settings()
-    _close_to_others(settings.home.expanduser() / "server")
-    quota = Quota(
-        generations=settings.generations_per_user,
-        stored_bytes=int(settings.stored_gb_per_user * 1e9),
-        stored_generations=settings.stored_generations_per_user,
-    )
-    days = settings.single_files_days
-    single_files = None if days is None else timedelta(days=days)
-    return await open_store(server_database(), artifacts, quota, settings.lease_seconds, single_files)
+    _close_to_others(Settings().home.expanduser() / "server")
 
 
 async def open_store(
-    url: str, artifacts: Path, quota: Quota | None, lease_seconds: float, single_files: timedelta | None = None
+    url: str, artifacts: Path, quota: Quota | None, lease_seconds: float, retention: Retention | None = None
 ) -> ServerStore:
     """Open a database, with its schema brought to the newest, and a folder of artifacts. Raises StorageFailed."""
     database = Database(url)
@@ -72,7 +85,7 @@ async def open_store(
         artifacts=LocalArtifacts(artifacts),
         owners=OwnedArtifacts(database, quota),
         quota=quota,
-        single_files=single_files,
+        retention=retention or Retention(),
     )
 
 

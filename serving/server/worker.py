@@ -122,7 +122,7 @@ class ServerWorker:
         self.work = asyncio.create_task(self._worker.run())
         """Ends only when the worker is stopped, or with the error that broke it."""
         disposal = Disposal(opened.database)
-        self._sweeping = asyncio.create_task(keep_swept(opened.artifacts, disposal, opened.single_files))
+        self._sweeping = asyncio.create_task(keep_swept(opened.artifacts, disposal, opened.retention))
 
     async def wake(self) -> None:
         """A new row may be waiting."""

@@ -110,10 +110,12 @@ def test_a_picture_sent_for_a_clip_goes_with_the_clip(server, anna):
 def test_files_of_single_calls_expire_unless_they_are_made_again(server, anna):
     old, young = make(anna, seed=7)["artifact"], make(anna, seed=8)["artifact"]
     disposal = server.services.ads.disposal
-    assert server.call(disposal.expire(datetime.now(UTC) - timedelta(hours=1))) == 0
+    assert server.call(disposal.single_files_before(datetime.now(UTC) - timedelta(hours=1))) == ()
     between = datetime.now(UTC)
     make(anna, seed=8)
-    assert server.call(disposal.expire(between)) == 1
+    ((user, expired),) = server.call(disposal.single_files_before(between))
+    assert expired == old
+    server.call(disposal.forget_file(user, expired))
     assert listed(anna) == [young]
     assert anna.get(f"/v1/artifacts/{old}").status_code == 404
 
