@@ -126,15 +126,15 @@ class Disposal:
         )
         of_generations = select(files.c.user_id, func.sum(files.c.size).label("size")).group_by(files.c.user_id)
         rows = select(
-            generations.c.user_id, func.count().label("count"), func.sum(generations.c.row_bytes).label("size")
+            generations.c.user_id, func.count().label("number"), func.sum(generations.c.row_bytes).label("size")
         ).group_by(generations.c.user_id)
         table = owned_artifacts.c
-        single = select(table.user_id, func.count().label("count"), func.sum(table.size).label("size"))
+        single = select(table.user_id, func.count().label("number"), func.sum(table.size).label("size"))
         queries = (select(users.c.id, users.c.username), of_generations, rows, single.group_by(table.user_id))
         names, by_files, by_rows, by_single = await self._database.fetch_each(*queries)
         bytes_of = {row.user_id: int(row.size) for row in by_files}
-        rows_of = {row.user_id: (int(row.count), int(row.size)) for row in by_rows}
-        single_of = {row.user_id: (int(row.count), int(row.size)) for row in by_single}
+        rows_of = {row.user_id: (int(row.number), int(row.size)) for row in by_rows}
+        single_of = {row.user_id: (int(row.number), int(row.size)) for row in by_single}
         found = [
             Usage(
                 owner=row.username,
