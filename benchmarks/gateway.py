@@ -29,7 +29,7 @@ from pipelines.steps import Step, StepOutput
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.store.database import Database, sqlite_url
 from pipelines.store.generations import GenerationStore
-from serving.deployments.gateway import freeze_collector
+from serving.deployments.replica_options import end_construction
 from tests.support.postgres import PostgresServer
 
 RATE, SUBMIT_SECONDS = 50.0, 10.0
@@ -188,7 +188,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M"), "cores": os.cpu_count()}
     result["load_before"] = os.getloadavg()
-    freeze_collector()  # a full collection here would be counted as the gateway's delay
+    end_construction()  # a full collection here would be counted as the gateway's delay
     table: list[Row] = []
     for database in (arguments.database,) if arguments.database else MEASURES:
         result[database] = MEASURES[database]()

@@ -13,7 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
-from serving.deployments.gateway import freeze_collector
+from serving.deployments.replica_options import end_construction
 from serving.gateway.services import Limits
 from tests.support.gateway_server import serve
 
@@ -26,7 +26,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
     with serve(folder, database_url=database_url, limits=Limits(waiting_generations=10**6), working=False) as server:
-        freeze_collector()  # as the gateway's replica does
+        end_construction()  # as the gateway's replica does
         print(json.dumps({"url": server.url, "key": server.key}), flush=True)
         sys.stdin.read()
 

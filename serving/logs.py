@@ -88,9 +88,9 @@ class Terminal:
         self._form = form
         self._writing = threading.Lock()
 
-    def say(self, message: str, level: str = "INFO") -> None:
+    def say(self, message: str) -> None:
         """Write a line of the main process: as it is, or as JSON."""
-        self._write(message if self._form == "text" else as_json(line_of("admint", level, message)))
+        self._write(message if self._form == "text" else as_json(line_of("admint", "INFO", message)))
 
     def show(self, line: Line) -> None:
         """Write a line of any process."""

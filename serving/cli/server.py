@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ def serve(
     from serving.profile_models import check_chat_address, model_set
     from serving.server.stopping import Stop
 
+    gc.disable()  # until all is ready: collections while modules are imported cost a tenth of the start
     os.umask(0o077)
     _choose_logs(log_level, log_format)
     stop = Stop()
@@ -90,6 +92,7 @@ def _serve(profile: Profile, host: str, port: int, cluster: str | None, terminal
             return application(profile, address)
 
         with running(build, Address(host, port), cluster, terminal, stop):
+            gc.enable()
             if not stop.asked:
                 terminal.say(
                     f"ready at http://{host}:{port} (OpenAI-compatible under /v1, API description at /docs). "

@@ -144,11 +144,10 @@ async def stream(handle: DeploymentHandle[Any], method: str, *arguments: Any) ->
 
 async def alive(handle: DeploymentHandle[Any], method: str) -> bool:
     """Whether a replica answers `method` within ALIVE_SECONDS."""
-    response = handle.broadcast(method)
     try:
         async with asyncio.timeout(ALIVE_SECONDS):
-            answers = await response.results_async(return_exceptions=True)
-    except (TimeoutError, *LOST):
+            answers = await handle.broadcast(method).results_async(return_exceptions=True)
+    except (TimeoutError, DeploymentUnavailableError, *LOST):
         return False
     return any(not isinstance(answer, BaseException) for answer in answers)
 
@@ -156,5 +155,8 @@ async def alive(handle: DeploymentHandle[Any], method: str) -> bool:
 async def broadcast(handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
     """The answers of all live replicas; those that fail or answer late are left out."""
     response = handle.broadcast(method, *arguments)
-    answers = await response.results_async(timeout_s=BROADCAST_SECONDS, return_exceptions=True)
+    try:
+        answers = await response.results_async(timeout_s=BROADCAST_SECONDS, return_exceptions=True)
+    except DeploymentUnavailableError:
+        return []
     return [answer for answer in answers if not isinstance(answer, BaseException)]

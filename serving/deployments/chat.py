@@ -28,7 +28,7 @@ from serving.backends.counters import Counters
 from serving.backends.in_process import LocalChat
 from serving.backends.interface import ModelCounters
 from serving.deployments.calls import ATTEMPTS, LOST, Failed, stream
-from serving.deployments.replica_options import begin_replica, replica_options
+from serving.deployments.replica_options import begin_replica, end_construction, replica_options
 from serving.errors import NotReady, QueueFull
 
 IN_PROCESS_CALLS = 1
@@ -64,6 +64,7 @@ class ChatReplica:
         self._chat = LocalChat(self._spec, self._stream)
         hello = ChatRequest(messages=(ChatMessage(role="user", content="Hello"),), max_tokens=1)
         await self._stream(hello, Unwatched(), unread)
+        end_construction()
 
     async def answer(self, body: Json) -> AsyncGenerator[Json | Failed, None]:
         """As `LocalChat.chat`, but a ModelError is not raised: it is the last item."""

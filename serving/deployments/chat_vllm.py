@@ -32,7 +32,7 @@ from serving.backends.counters import Counters
 from serving.backends.interface import ModelCounters
 from serving.deployments.calls import Failed
 from serving.deployments.chat import failing_as_data
-from serving.deployments.replica_options import begin_replica, replica_options
+from serving.deployments.replica_options import begin_replica, end_construction, replica_options
 
 VLLM_CALLS = 256
 """What one replica holds at once: vLLM's own default for sequences in a batch."""
@@ -120,6 +120,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
         async for item in self.answer(hello):
             if isinstance(item, Failed):
                 raise item.error
+        end_construction()
 
     async def answer(self, body: Json) -> AsyncGenerator[Json | Failed, None]:
         """Chunks when `body["stream"]`, else one completion; a ModelError is the last item."""

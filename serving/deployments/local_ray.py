@@ -12,17 +12,18 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray._private.node
+import ray._private.worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from serving.errors import StartFailed
-from serving.logs import LogReader, Terminal
+from serving.logs import LogReader, Terminal, line_of
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Clips pass through the object store, and stay for a moment."""
@@ -33,6 +34,8 @@ LONGEST_FOLDER = 36
 """Letters: Ray adds 66 to reach its sockets, and the system takes 107."""
 LOOPBACK = "127.0.0.1"
 TRIES = 2
+MESSAGE_LETTERS = 160
+"""Of a message of Ray's: what follows is advice for clusters, and all of it is in its logs."""
 
 
 @contextmanager
@@ -47,8 +50,9 @@ def local_ray(terminal: Terminal) -> Iterator[Path]:
         lines = LogReader(folder / "log.sock", terminal.show)
         os.environ["ADMINT_LOG_SOCKET"] = str(folder / "log.sock")
         try:
-            _start(folder, terminal.say)
-            yield folder / "ray" / "session_latest" / "logs"
+            with _messages_to(terminal):
+                _start(folder, terminal.say)
+                yield folder / "ray" / "session_latest" / "logs"
         finally:
             ray.shutdown()
             del os.environ["ADMINT_LOG_SOCKET"]
@@ -83,8 +87,6 @@ def _environment(folder: Path) -> None:
     # A busy machine takes its time: Ray's own patience is half a minute and a minute.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
-    # Ray's agents end with the process above them, not a minute later.
-    os.environ.setdefault("RAY_enable_pipe_based_agent_to_parent_health_check", "1")
     # Ray has read both when it was imported.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
@@ -155,6 +157,22 @@ def _lone_node() -> Iterator[None]:
         yield
     finally:
         ray._private.node.Node = usual
+
+
+@contextmanager
+def _messages_to(terminal: Terminal) -> Iterator[None]:
+    """Let what Ray itself reports, such as a process that died, be a line like any other."""
+
+    def show(data: Mapping[str, Any], **_: Any) -> None:
+        for message in data["lines"]:
+            terminal.show(line_of("Ray", "WARNING", message[:MESSAGE_LETTERS]))
+
+    usual = ray._private.worker.print_to_stdstream
+    ray._private.worker.print_to_stdstream = show
+    try:
+        yield
+    finally:
+        ray._private.worker.print_to_stdstream = usual
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from serving.backends.interface import ModelCounters
 from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.deployments.batching import Coalescer
 from serving.deployments.calls import CallItem, call_stream
-from serving.deployments.replica_options import begin_replica
+from serving.deployments.replica_options import begin_replica, end_construction
 
 Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
 Result = TypeVar("Result")
@@ -109,6 +109,7 @@ class ImageReplica:
         self._coalescer: Coalescer[tuple[str, ImageRequest], ImageResult] = Coalescer(self._run)
         for request in one_step_images(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
+        end_construction()
 
     async def generate(self, model: str, request: ImageRequest, watched: bool) -> AsyncIterator[CallItem[ImageResult]]:
         """Steps, then the image or the ModelError. Closing the stream stops the call at its next step."""
@@ -159,6 +160,7 @@ class VideoReplica:
         self._replica = PictureReplica(specs, lambda spec: load(spec, library.folders(spec), device), device, memory_gb)
         for request in one_step_clips(self._replica.spec(models[0])):
             await self._make(models[0], request, Unwatched())
+        end_construction()
 
     async def generate(self, model: str, request: VideoRequest, watched: bool) -> AsyncIterator[CallItem[VideoResult]]:
         """Steps, then the clip or the ModelError. Closing the stream stops the call at its next step."""

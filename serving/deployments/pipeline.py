@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from configs.settings import load_profile
 from serving.deployments.handles import HandleModels, ModelHandles
-from serving.deployments.replica_options import begin_replica
+from serving.deployments.replica_options import begin_replica, end_construction
 from serving.profile_models import model_sets
 from serving.server.store import open_server_store
 from serving.server.worker import ServerWorker
@@ -40,6 +40,7 @@ class PipelineReplica:
             loaded, self._opened, lambda *names: HandleModels(handles, describe(*names)), generations
         )
         self._stopping = False
+        end_construction()
 
     async def wake(self) -> None:
         await self._worker.wake()

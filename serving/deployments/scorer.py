@@ -14,7 +14,7 @@ from pipelines.scoring import ScoreRequest
 from quality.score import Score
 from serving.backends.interface import ModelCounters
 from serving.deployments.calls import CallItem, call_stream
-from serving.deployments.replica_options import begin_replica
+from serving.deployments.replica_options import begin_replica, end_construction
 from serving.profile_models import LibraryLoader
 
 
@@ -25,6 +25,7 @@ class ScorerReplica:
         begin_replica("Scorer")
         spec = None if model is None else load_model(model, ScorerModelSpec)
         self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
+        end_construction()
 
     async def score(self, request: ScoreRequest, watched: bool) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
         """A step per dimension, then the scores in order, or the ModelError."""

@@ -17,18 +17,19 @@ from ray.serve.config import ProxyLocation
 from serving.deployments.listener import Address
 from serving.deployments.local_ray import QUIET, close_to_others, local_ray, ray_environment
 from serving.errors import PortTaken, StartFailed
-from serving.logs import Terminal
+from serving.logs import Terminal, line_of
 from serving.server.stopping import Stop
 
 APPLICATION = "admint"
 GATEWAY, PIPELINE = "Gateway", "Pipeline"
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 """Between two looks at deployments that load."""
 WATCH_SECONDS = 2.0
 """Between two looks at deployments that serve."""
 HAND_BACK_SECONDS = 40.0
 """The longest wait for running steps to stop: one denoising step of a large video model takes ten seconds and more."""
 HEALTHY = "HEALTHY"
+LOST = "has lost a replica; another one loads"
 
 
 @contextmanager
@@ -72,10 +73,8 @@ def watch(terminal: Terminal, stop: Stop) -> None:
             now = {name: deployment.status for name, deployment in _statuses().items()}
             for name, status in now.items():
                 if status != before.get(name, HEALTHY):
-                    if status == HEALTHY:
-                        terminal.say(f"{name} serves again")
-                    else:
-                        terminal.say(f"{name} has lost a replica; another one loads", "WARNING")
+                    level, said = ("INFO", "serves again") if status == HEALTHY else ("WARNING", LOST)
+                    terminal.show(line_of(name, level, said))
             before = now
 
 

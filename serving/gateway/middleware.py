@@ -78,8 +78,14 @@ class RequestIds:
         finally:
             milliseconds = 1000 * (time.perf_counter() - started)
             method = scope.get("method", "WEBSOCKET")
-            level = logging.ERROR if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
-            logger.log(level, "%s %s %d %.1f ms", method, address_as_sent(scope), status, milliseconds)
+            logger.log(_level(status), "%s %s %d %.1f ms", method, address_as_sent(scope), status, milliseconds)
+
+
+def _level(status: int) -> int:
+    """A request that was served is for those who look closely; 503 says what is told of anyway: something loads."""
+    if status >= 500:
+        return logging.WARNING if status == 503 else logging.ERROR
+    return logging.INFO if status >= 400 else logging.DEBUG
 
 
 def address_as_sent(scope: Scope) -> str:
