@@ -37,21 +37,6 @@ ACTS_FROM = 128
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 KINDS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
-UNREADABLE = {
-    b"GIF8": "a GIF",
-    b"BM": "a BMP",
-    b"II*\0": "a TIFF or camera raw",
-    b"MM\0*": "a TIFF or camera raw",
-    b"8BPS": "a Photoshop",
-    b"%PDF": "a PDF",
-    b"<svg": "an SVG",
-    b"<?xml": "an SVG",
-    b"\0\0\1\0": "an ICO",
-    b"\xff\x0a": "a JPEG XL",
-    b"\0\0\0\x0cJXL ": "a JPEG XL",
-    b"\0\0\0\x0cjP  ": "a JPEG 2000",
-}
-"""First bytes of pictures that are not read here, and what to call their files."""
 
 
 def kind_of(data: bytes) -> str | None:

@@ -20,12 +20,14 @@ from serving.cli.options import (
     AspectRatio,
     Duration,
     FrameworkName,
+    Overwrite,
     ProfileName,
     Prompt,
     RecipeName,
     References,
     Seed,
     ServerAddress,
+    check_free,
     chosen_server,
     given_only,
     seed_or_random,
@@ -52,11 +54,13 @@ def create_storyboard(
     aspect_ratio: AspectRatio = "9:16",
     framework: FrameworkName = None,
     anyway: Anyway = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a storyboard: story and scenes, no pictures. `admint pipeline --storyboard FILE` draws it."""
     from serving.ad_flags import AdFlags
     from serving.cli.output import print_result
+    from serving.reference_files import skipped_pictures
 
     brief = given_only(
         prompt=text_of(prompt),
@@ -65,12 +69,14 @@ def create_storyboard(
         aspect_ratio=aspect_ratio,
         framework=framework,
     )
+    check_free(overwrite, output)
     address = chosen_server(server, profile)
     flags = AdFlags(brief, {}, reference_images or [], None, recipe, seed_or_random(seed), anyway)
     record = _write_on_server(address, flags, output) if address else _write_locally(profile, flags, output)
     written = len(record.scenes.scenes) if record.scenes else 0
     result = {"storyboard": str(output), "scenes": written, "seed": flags.seed}
-    print_result({**result, "approval_status": record.approval_status}, record.notes, as_json)
+    notes = (*skipped_pictures(reference_images or []), *record.notes)
+    print_result({**result, "approval_status": record.approval_status}, notes, as_json)
 
 
 def _write_locally(profile: str | None, flags: AdFlags, output: Path) -> RunRecord:
@@ -121,7 +127,9 @@ def _server_request(flags: AdFlags, wait_after: StageName | None) -> GenerationR
 
 def pipeline(
     output: Annotated[Path | None, typer.Option("--output", help="Folder for the finished ad; must be new.")] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="What the ad is for; @FILE reads a file.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="What the ad is for; @FILE reads a file, @@ begins a text with @.")
+    ] = None,
     reference_images: References = None,
     full_pipeline: Annotated[
         bool,
@@ -178,6 +186,7 @@ def pipeline(
     )
     from serving.ad_flags import AdFlags, new_folder, refuse_with_resume
     from serving.cli.output import Resumable, print_result, run_to_end
+    from serving.reference_files import skipped_pictures
 
     if resume is not None:
         others = given_only(output=output, storyboard=storyboard, recipe=recipe, profile=profile, seed=seed)
@@ -194,7 +203,8 @@ def pipeline(
         else:
             work = _run_locally(folder, profile, flags, None if full_pipeline else _before_video())
             record = run_to_end(work, Resumable(folder))
-    print_result(summary(folder, record), (*record.notes, *_advice(folder, record)), as_json)
+    notes = (*skipped_pictures(reference_images or []), *record.notes, *_advice(folder, record))
+    print_result(summary(folder, record), notes, as_json)
 
 
 def _before_video() -> tuple[StageName, ...]:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.options import AsJson, ProfileName, Seed, ServerAddress, chosen_server, seed_or_random, text_of
+from serving.cli.options import (
+    AsJson,
+    Overwrite,
+    ProfileName,
+    Seed,
+    ServerAddress,
+    check_free,
+    chosen_server,
+    is_file,
+    seed_or_random,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from pipelines.agents.conversation import Question
@@ -25,10 +36,11 @@ def enhance_image_prompt(
     profile: ProfileName = None,
     server: ServerAddress = None,
     seed: Seed = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a simple prompt into a richer one for an image model."""
-    _enhance("image_enhancer", input, output, profile, server, seed_or_random(seed), as_json)
+    _enhance("image_enhancer", input, output, profile, server, seed_or_random(seed), overwrite, as_json)
 
 
 def enhance_video_prompt(
@@ -37,10 +49,11 @@ def enhance_video_prompt(
     profile: ProfileName = None,
     server: ServerAddress = None,
     seed: Seed = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Rewrite a simple prompt into a richer one for a video model."""
-    _enhance("video_enhancer", input, output, profile, server, seed_or_random(seed), as_json)
+    _enhance("video_enhancer", input, output, profile, server, seed_or_random(seed), overwrite, as_json)
 
 
 def _enhance(
@@ -50,6 +63,7 @@ def _enhance(
     profile: str | None,
     server: str | None,
     seed: int,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     from pipelines.agents.enhancers import enhancement_question
@@ -58,9 +72,11 @@ def _enhance(
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
 
-    prompt = text_of(f"@{value}" if _is_file(value) else value).strip()
+    prompt = text_of(f"@{value}" if is_file(value) else value).strip()
     if not 1 <= len(prompt) <= 5000:
         raise BadInput(f"--input has {len(prompt)} characters: give a prompt of 1 to 5000")
+    if output is not None:
+        check_free(overwrite, output)
     address = chosen_server(server, profile)
     work = _ask(enhancement_question(agent, prompt, seed), Job(address) if address else None, profile)
     richer, notes = run_to_end(work, NothingKept())
@@ -77,10 +93,3 @@ async def _ask(question: Question, job: Job | None, profile: str | None) -> tupl
 
     async with model_client(job, profile) as client:
         return (await ask(client, question, PromptAnswer)).prompt, client.notes
-
-
-def _is_file(value: str) -> bool:
-    try:
-        return Path(value).is_file()
-    except OSError:  # a long prompt is no valid file name
-        return False

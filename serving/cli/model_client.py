@@ -46,8 +46,8 @@ class ModelClient(ChatContext, Protocol):
     def video_model(self) -> VideoModelSpec: ...
     async def generate_image(self, request: ImageRequest) -> ImageResult: ...
 
-    async def generate_video(self, request: VideoRequest, path: Path) -> None:
-        """Make the clip and write it to `path` as MP4."""
+    async def generate_video(self, request: VideoRequest, path: Path) -> tuple[str, ...]:
+        """Make the clip and write it to `path` as MP4; gives what was not done as asked."""
         ...
 
 
@@ -75,9 +75,10 @@ class LocalModelClient:
     async def generate_image(self, request: ImageRequest) -> ImageResult:
         return await self._models.image(request, StepLines(self.task))
 
-    async def generate_video(self, request: VideoRequest, path: Path) -> None:
+    async def generate_video(self, request: VideoRequest, path: Path) -> tuple[str, ...]:
         result = await self._models.video(request, StepLines(self.task))
         write_durably(path, encode_clip(result.frames, self.video_model.native_fps))
+        return result.notes
 
 
 @asynccontextmanager

@@ -5,12 +5,17 @@ A flag that the user did not give is None and never overrides a recipe's or prof
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Prompt = Annotated[str, typer.Option("--prompt", help="What the ad is for; @FILE reads it from a file.")]
+_FILE_ENDING = re.compile(r"\.\w{1,5}$")
+Prompt = Annotated[
+    str,
+    typer.Option("--prompt", help="What the ad is for; @FILE reads it from a file, @@ begins a text with @."),
+]
 References = Annotated[
     list[str] | None,
     typer.Option(
@@ -41,19 +46,49 @@ Anyway = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse a --model that runs elsewhere, instead of using the nearest one here.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over files that are there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def text_of(value: str) -> str:
-    """The text itself, or the content of `@FILE`. Raises BadInput."""
+    """The text itself, or the content of `@FILE`; `@@` begins a text with `@`. Raises BadInput.
+
+    A text in several words that begins with `@` and names no file is that text: `@nike style summer sale`.
+    """
     from pipelines.errors import BadInput
 
+    if value.startswith("@@"):
+        return value[1:]
     if not value.startswith("@"):
         return value
+    name = value[1:]
+    if not is_file(name) and len(value.split()) > 1 and not _FILE_ENDING.search(name):
+        return value
     try:
-        return Path(value[1:]).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read the prompt file {value[1:]!r}: {error}") from None
+        return Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        no_text = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no file has such a name"
+        reason = error.strerror if isinstance(error, OSError) else no_text
+        raise BadInput(
+            f"cannot read the prompt file {name[:200]!r}: {reason}; write @@ for a prompt that begins with @"
+        ) from None
+
+
+def is_file(value: str) -> bool:
+    """Whether `value` names a file that is there."""
+    try:
+        return Path(value).is_file()
+    except (OSError, ValueError):  # a long prompt is no valid file name
+        return False
+
+
+def check_free(overwrite: bool, *paths: Path) -> None:
+    """Raises BadInput when one of the files that a command will write is there, unless it may be overwritten."""
+    from pipelines.errors import BadInput
+
+    taken = [path for path in paths if path.exists() or path.is_symlink()]
+    if taken and not overwrite:
+        raise BadInput(f"{str(taken[0])!r} is there already: name another --output, or give --overwrite")
 
 
 def seed_or_random(seed: int | None) -> int:

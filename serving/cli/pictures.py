@@ -11,12 +11,14 @@ import typer
 from serving.cli.options import (
     AsJson,
     AspectRatio,
+    Overwrite,
     ProfileName,
     Prompt,
     References,
     Seed,
     ServerAddress,
     Strict,
+    check_free,
     chosen_server,
     seed_or_random,
     text_of,
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from models.spec import Size
     from pipelines.storyboard_file import VideoPrompt
     from serving.cli.model_client import ModelClient
+
+
+IMAGES, VIDEOS = "images.json", "videos.json"
+"""What each command writes of its files beside them."""
 
 
 def generate_images(
@@ -41,6 +47,7 @@ def generate_images(
     seed: Seed = None,
     aspect_ratio: AspectRatio = "1:1",
     strict: Strict = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw reference images or stills; picture k uses a seed derived from --seed and k."""
@@ -49,22 +56,26 @@ def generate_images(
     from serving.cli.model_client import model_client
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
-    from serving.reference_files import bound_references
+    from serving.reference_files import bound_references, skipped_pictures
 
     text = text_of(prompt)
     if not text.strip():
         raise BadInput("--prompt is empty: say what to draw")
     if not 1 <= count <= 100:
         raise BadInput(f"--count {count!r} must be 1 to 100")
-    references = bound_references(reference_images or [])
+    check_free(overwrite, *(output / _image_name(number) for number in range(1, count + 1)), output / IMAGES)
+    references, skipped = bound_references(reference_images or []), skipped_pictures(reference_images or [])
     root = seed_or_random(seed)
     address = chosen_server(server, profile)
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
         async with model_client(Job(address) if address else None, profile, image=model, strict=strict) as client:
-            made = await _make_images(client, text, negative_prompt, references, aspect_ratio, root, count, output)
+            made, notes = await _make_images(
+                client, text, negative_prompt, references, aspect_ratio, root, count, output
+            )
             spec = client.image_model
-            return made, (*client.notes, *prompt_warnings(text, spec.name, spec.domain))
+            warnings = prompt_warnings(text, spec.name, spec.domain)
+            return made, tuple(dict.fromkeys((*client.notes, *skipped, *warnings, *notes)))
 
     images, notes = run_to_end(work(), NothingKept())
     print_result({"output": str(output), "images": images, "seed": root}, notes, as_json)
@@ -79,7 +90,8 @@ async def _make_images(
     root: int,
     count: int,
     output: Path,
-) -> list[str]:
+) -> tuple[list[str], tuple[str, ...]]:
+    """The paths of the pictures, and what was not done as asked."""
     from models.interfaces import ImageRequest, NoiseSpec
     from pipelines.coherence import derived_seed
     from pipelines.media import encode_png
@@ -89,6 +101,7 @@ async def _make_images(
     spec = client.image_model
     width, height = size_of(spec.sizes, aspect_ratio)
     made: list[dict[str, Any]] = []
+    notes: list[str] = []
     for number in range(1, count + 1):
         client.task = f"image {number} of {count}"
         request = ImageRequest(
@@ -102,12 +115,17 @@ async def _make_images(
             references=references,
         )
         result = await client.generate_image(request)
-        name = f"image-{number:03d}.png"
+        notes += result.notes
+        name = _image_name(number)
         write_durably(output / name, encode_png(result.image))
         made.append({"file": name, "seed": request.noise.seed, "noise_sha256": result.noise_sha256})
     record = {"prompt": prompt, "model": spec.name, "seed": root, "images": made}
-    write_durably(output / "images.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-    return [str(output / image["file"]) for image in made]
+    write_durably(output / IMAGES, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return [str(output / image["file"]) for image in made], tuple(notes)
+
+
+def _image_name(number: int) -> str:
+    return f"image-{number:03d}.png"
 
 
 def generate_videos(
@@ -120,6 +138,7 @@ def generate_videos(
     seed: Seed = None,
     aspect_ratio: AspectRatio = "9:16",
     strict: Strict = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one clip per prompt, each from a keyframe that is drawn first."""
@@ -128,20 +147,23 @@ def generate_videos(
     from serving.cli.model_client import model_client
     from serving.cli.output import NothingKept, print_result, run_to_end
     from serving.client.run import Job
-    from serving.reference_files import bound_references
+    from serving.reference_files import bound_references, skipped_pictures
 
     try:
         items = read_prompts(prompts.read_bytes(), prompts.name)
     except OSError as error:
         raise BadInput(f"cannot read --prompts {str(prompts)!r}: {error.strerror}") from None
-    references = bound_references(reference_images or [])
+    names = [_video_name(number) for number in range(1, len(items) + 1)]
+    check_free(overwrite, *(output / f"{name}{end}" for name in names for end in (".mp4", ".png")), output / VIDEOS)
+    references, skipped = bound_references(reference_images or []), skipped_pictures(reference_images or [])
     root = seed_or_random(seed)
     address = chosen_server(server, profile)
     job = Job(address) if address else None
 
     async def work() -> tuple[list[str], tuple[str, ...]]:
         async with model_client(job, profile, video=model, strict=strict) as client:
-            return await _make_videos(client, items, references, aspect_ratio, root, output), client.notes
+            made, notes = await _make_videos(client, items, references, aspect_ratio, root, output)
+            return made, tuple(dict.fromkeys((*client.notes, *skipped, *notes)))
 
     videos, notes = run_to_end(work(), job or NothingKept())
     print_result({"output": str(output), "videos": videos, "seed": root}, notes, as_json)
@@ -154,31 +176,50 @@ async def _make_videos(
     aspect_ratio: str,
     root: int,
     output: Path,
-) -> list[str]:
+) -> tuple[list[str], tuple[str, ...]]:
+    """The paths of the clips, and what was not done as asked, by the clip."""
     from pipelines.coherence import derived_seed
     from pipelines.store.artifacts import write_durably
     from serving.cli.model_client import size_of
 
     sizes = size_of(client.image_model.sizes, aspect_ratio), size_of(client.video_model.sizes, aspect_ratio)
     made: list[dict[str, Any]] = []
+    notes = list(_unused_references(client, references))
     for number, item in enumerate(items, start=1):
         client.task = f"video {number} of {len(items)}"
-        name = f"video-{number:03d}"
-        keyframe = await _draw(client, item, references, sizes[0], derived_seed(root, "keyframe", number))
+        name = _video_name(number)
+        keyframe, of_keyframe = await _draw(client, item, references, sizes[0], derived_seed(root, "keyframe", number))
         write_durably(output / f"{name}.png", keyframe)
-        request = await _clip(client, item, references, sizes[1], derived_seed(root, "clip", number), keyframe)
-        await client.generate_video(request, output / f"{name}.mp4")
+        request, of_request = await _clip(
+            client, item, references, sizes[1], derived_seed(root, "clip", number), keyframe
+        )
+        of_clip = await client.generate_video(request, output / f"{name}.mp4")
+        notes += [f"{name}: {note}" for note in dict.fromkeys((*of_keyframe, *of_request, *of_clip))]
         seed = request.noise.seed
         made.append({"file": f"{name}.mp4", "keyframe": f"{name}.png", "prompt": item.prompt, "seed": seed})
     record = {"model": client.video_model.name, "seed": root, "videos": made}
-    write_durably(output / "videos.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-    return [str(output / video["file"]) for video in made]
+    write_durably(output / VIDEOS, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return [str(output / video["file"]) for video in made], tuple(notes)
+
+
+def _video_name(number: int) -> str:
+    return f"video-{number:03d}"
+
+
+def _unused_references(client: ModelClient, references: tuple[Reference, ...]) -> tuple[str, ...]:
+    """One note when neither model takes all of the references; else none."""
+    taken = max(client.image_model.references, client.video_model.references)
+    if taken >= len(references):
+        return ()
+    return (
+        f"{len(references)} reference images were given, and these models take {taken}: the last ones are not used",
+    )
 
 
 async def _draw(
     client: ModelClient, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int
-) -> bytes:
-    """The keyframe as PNG."""
+) -> tuple[bytes, tuple[str, ...]]:
+    """The keyframe as PNG, and what was not done as asked."""
     from models.interfaces import ImageRequest, NoiseSpec
     from pipelines.media import encode_png
 
@@ -192,26 +233,31 @@ async def _draw(
         guidance_scale=spec.guidance_scale,
         references=references[: spec.references],
     )
-    return encode_png((await client.generate_image(request)).image)
+    result = await client.generate_image(request)
+    return encode_png(result.image), result.notes
 
 
 async def _clip(
     client: ModelClient, item: VideoPrompt, references: tuple[Reference, ...], size: Size, seed: int, keyframe: bytes
-) -> VideoRequest:
-    """The request to the video model. Prints a notice on what the model cannot do as asked."""
+) -> tuple[VideoRequest, tuple[str, ...]]:
+    """The request to the video model, and what that cannot do as asked, which is printed at once too."""
     from models.interfaces import EncodedImage, NoiseSpec, VideoRequest
     from pipelines.stages.video import supported_camera
     from pipelines.timeline import native_frames
 
     spec = client.video_model
+    notes: list[str] = []
     camera = supported_camera(spec, item.camera)
     if camera != item.camera:
-        await client.notice("camera_not_supported", f"{spec.name!r} knows no camera move {item.camera!r}", "warning")
+        notes.append(f"{spec.name!r} knows no camera move {item.camera!r}")
+        await client.notice("camera_not_supported", notes[-1], "warning")
     length = native_frames(round(item.seconds * spec.native_fps), spec.native_fps, spec)
     if length.retimed:
-        text = f"{spec.name!r} makes at most {length.num_frames} frames: the clip is shorter than {item.seconds} s"
-        await client.notice("clip_shortened", text, "warning")
-    return VideoRequest(
+        notes.append(
+            f"{spec.name!r} makes at most {length.num_frames} frames: the clip is shorter than {item.seconds} s"
+        )
+        await client.notice("clip_shortened", notes[-1], "warning")
+    request = VideoRequest(
         prompt=item.prompt,
         width=size[0],
         height=size[1],
@@ -223,3 +269,4 @@ async def _clip(
         first_frame=EncodedImage(data=keyframe),
         references=references[: spec.references],
     )
+    return request, tuple(notes)

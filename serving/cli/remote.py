@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from serving.cli.options import AsJson, KnownServer
+from serving.cli.options import AsJson, KnownServer, Overwrite, check_free
 
 if TYPE_CHECKING:
     from pipelines.report.record import RunRecord
@@ -85,13 +85,16 @@ def attach(
         Path | None,
         typer.Option("--output", help="A folder for all files; FILE.mp4 for the video; FILE.json for the storyboard."),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Follow a generation on a server to its end, whatever became of the command that started it."""
     from serving.cli.output import print_result, run_to_end
     from serving.client.http import known_server
-    from serving.client.run import Job
+    from serving.client.run import STORYBOARD, VIDEO, Job
 
+    if output is not None and output.suffix in (VIDEO, STORYBOARD):
+        check_free(overwrite, output)
     job = Job(known_server(server), output, generation_id)
     result, notes = run_to_end(_attach(job, generation_id), job)
     print_result(result, notes, as_json)

@@ -102,18 +102,19 @@ class RemoteModelClient:
 
     async def generate_image(self, request: ImageRequest) -> ImageResult:
         body = {"n": 1, "response_format": "b64_json", **_sampled(request, self.image_model.name)}
-        answer = (await self._connection.call("POST", "/v1/images/generations", json=body)).json()["data"][0]
+        whole = (await self._connection.call("POST", "/v1/images/generations", json=body)).json()
+        answer = whole["data"][0]
         typer.echo(f"{self.task}: drawn in {answer['seconds']:.1f} s", err=True)
         return ImageResult(
             image=decode_image(base64.b64decode(answer["b64_json"])),
             noise_sha256=answer["noise_sha256"],
             seconds=answer["seconds"],
             timings=answer["timings"],
-            notes=tuple(answer["notes"]),
+            notes=(*whole.get("notes", ()), *answer.get("notes", ())),
         )
 
-    async def generate_video(self, request: VideoRequest, path: Path) -> None:
-        """Ask for the clip, follow it, and write its MP4 to `path`."""
+    async def generate_video(self, request: VideoRequest, path: Path) -> tuple[str, ...]:
+        """Ask for the clip, follow it, and write its MP4 to `path`; gives what was not done as asked."""
         model = self.video_model
         body = {"num_frames": request.num_frames, "camera": request.camera, **_sampled(request, model.name)}
         if request.first_frame is not None and model.first_frame != "unused":
@@ -128,6 +129,8 @@ class RemoteModelClient:
         content = await self._connection.call("GET", f"/v1/videos/{video_id}/content", patience=PATIENCE_SECONDS)
         write_durably(path, content.content)
         self._job.generation_id = None
+        made = (await self._connection.call("GET", f"/v1/videos/{video_id}", patience=PATIENCE_SECONDS)).json()
+        return (*created.json().get("notes", ()), *made.get("notes", ()))
 
     async def _follow(self, video_id: str) -> None:
         generations, lines = RemoteGenerations(self._connection), StepLines(self.task)

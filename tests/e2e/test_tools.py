@@ -60,6 +60,22 @@ def test_the_same_seed_draws_the_same_images_bit_for_bit(images, tmp_path):
         assert (tmp_path / name).read_bytes() == (images / name).read_bytes()
 
 
+def test_a_cut_prompt_is_noted_and_nothing_is_written_over(tmp_path):
+    long = ("--prompt", "a red bottle, " + "sun " * 300, "--negative-prompt", "dark " * 300, "--seed", "4")
+    (tmp_path / "refs").mkdir()
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "refs" / "product.png")
+    (tmp_path / "refs" / "._product.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "refs" / "other.gif").write_bytes(b"GIF89a")
+    flags = (*long, "--reference-images", tmp_path / "refs", "--output", tmp_path / "made")
+    made = result(admint("generate-images", *flags, "--json"))
+    notes = " ".join(made["notes"])
+    assert "the prompt has " in notes and "the negative prompt has " in notes and "'other.gif'" in notes
+    before = (tmp_path / "made" / "image-001.png").read_bytes()
+    again = admint("generate-images", *flags)
+    assert (again.returncode, "image-001.png' is there already" in again.stderr) == (2, True)
+    assert (tmp_path / "made" / "image-001.png").read_bytes() == before
+
+
 def test_images_of_one_tool_are_the_references_of_the_next(images, storyboard, tmp_path):
     references = sorted(images.glob("*.png"))
     flags = ("--prompts", storyboard, "--reference-images", *references, "--model", "sketch-video", "--seed", "1")
