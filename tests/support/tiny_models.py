@@ -39,6 +39,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import (
@@ -62,7 +63,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from models.interfaces import EncodedImage
-from models.spec import ImageModelSpec, VideoModelSpec
+from models.spec import ImageModelSpec, LoraSource, VideoModelSpec
 
 TEXT_WIDTH = 32
 UNET_CHANNELS = (32, 64)
@@ -400,6 +401,33 @@ def save_wan_experts(folder: Path) -> Path:
         image_processor=None,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def save_wan_residual(folder: Path) -> Path:
+    """Wan 2.2 TI2V-5B: a residual VAE of 48 channels and a folder that names the text-to-video class."""
+    torch.manual_seed(17)
+    parts = wan_parts() | {
+        "vae": AutoencoderKLWan(
+            base_dim=8, z_dim=48, dim_mult=[1, 1, 1, 1], num_res_blocks=1, is_residual=True, in_channels=12,
+            out_channels=12, patch_size=2, scale_factor_spatial=16, scale_factor_temporal=4,
+            latents_mean=[0.0] * 48, latents_std=[1.0] * 48,
+        )
+    }  # fmt: skip
+    transformer = WanTransformer3DModel(**{**WAN_TRANSFORMER, "in_channels": 48, "out_channels": 48})
+    WanPipeline(transformer=transformer, expand_timesteps=True, **parts).save_pretrained(folder)
+    return folder
+
+
+def save_expert_loras(main: Path, folder: Path, source: LoraSource) -> None:
+    """The two files of a LoRA for the two denoisers of `save_wan_experts` in `main`, strong and random."""
+    for name, file in (("transformer", source.weight_name), ("transformer_2", source.second_weight_name)):
+        torch.manual_seed(5)
+        denoiser = WanTransformer3DModel.from_pretrained(main / name, local_files_only=True)
+        denoiser.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+        layers = {key: value * 3 for key, value in get_peft_model_state_dict(denoiser).items()}
+        path = folder / str(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WanPipeline.save_lora_weights(path.parent, transformer_lora_layers=layers, weight_name=path.name)
 
 
 def save_ltx(folder: Path) -> Path:

@@ -1,0 +1,77 @@
+"""Every shipped description loads from the published layout of its weights, and makes one result with two references.
+
+Widths are tiny and weights random; class names, file names, shards, variants, precisions and adapters are as published.
+"""
+
+import numpy as np
+import pytest
+
+from configs.settings import load_model_specs
+from models.interfaces import LoraUse, Unwatched
+from models.registry import SERVED_FAMILY, load
+from tests.layouts.published import publish
+from tests.support import tiny_models
+from tests.support.engine_calls import image_request, reference, video_request
+
+SPECS = load_model_specs()
+FOREIGN = [
+    name
+    for name, spec in SPECS.items()
+    if any(not source.repository.startswith("embedded:") for source in spec.weights.values())
+]
+PICTURES = [name for name in FOREIGN if SPECS[name].kind in ("image", "video")]
+SMALL = {"sizes": {"1:1": (64, 64)}, "max_pixels": 64 * 64 * 40, "size_multiple": 8}
+
+
+def described(name, dtype):
+    """The shipped description, but for what only a card can do and for its sizes."""
+    spec = SPECS[name]
+    plain = type(spec.acceleration)()
+    return spec.model_copy(update={**SMALL, "acceleration": plain, **({} if dtype is None else {"dtype": dtype})})
+
+
+def made(name, engine, spec):
+    references = tuple(reference(seed) for seed in range(min(2, spec.references)))
+    if spec.kind == "image":
+        return engine.generate(image_request(references=references, num_inference_steps=2), Unwatched()).image
+    frames = (2 * spec.frame_multiple if spec.frame_multiple > 1 else 3) + 1
+    start = None if spec.first_frame == "unused" or spec.family == "wan-text" else tiny_models.png(1)
+    request = video_request(references=references, num_frames=frames, first_frame=start, num_inference_steps=2)
+    return engine.generate(request, Unwatched()).frames
+
+
+@pytest.mark.filterwarnings("ignore:.upcast_vae. is deprecated:FutureWarning")  # what diffusers' own SDXL call does
+@pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "as described"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_description_loads_and_makes_from_the_published_layout(name, dtype, tmp_path):
+    spec = described(name, dtype)
+    folders = publish(spec, tmp_path).folders(spec)
+    pixels = made(name, load(spec, folders, "cpu"), spec)
+    assert pixels.shape[-3:] == (64, 64, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.std() > 0
+
+
+def test_the_pair_of_loras_that_wan_describes_loads_and_acts(tmp_path):
+    spec = described("wan2.2-i2v-a14b", "float32")
+    engine = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
+    plain, fast = (
+        engine.generate(video_request(first_frame=tiny_models.png(1), loras=loras), Unwatched()).frames
+        for loras in ((), (LoraUse(name="fast"),))
+    )
+    assert not np.array_equal(plain, fast)
+
+
+@pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "as described"])
+def test_the_scorer_loads_and_embeds_from_the_published_layout(dtype, tmp_path):
+    spec = SPECS["clip-vit-l-14"]
+    spec = spec if dtype is None else spec.model_copy(update={"dtype": dtype})
+    encoder = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
+    vectors = encoder.images([np.zeros((40, 60, 3), np.uint8)])
+    assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_what_this_tier_cannot_load_is_served_by_vllm_or_is_a_chat_model():
+    """vLLM's vision models do not run on a CPU: those descriptions are checked by name alone."""
+    left = {name for name in FOREIGN if name not in PICTURES and SPECS[name].kind != "scorer"}
+    assert all(SPECS[name].family in (SERVED_FAMILY, "llava") for name in left)
