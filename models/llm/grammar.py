@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 import xgrammar
 
 from models.errors import InvalidRequest
+from models.llm.schema_bounds import Trial, check_size, is_small
 
 
 class SpecialTokens:
@@ -42,8 +44,14 @@ NARROW_LEADS = {0xE0: (0x80, 0x9F), 0xED: (0xA0, 0xBF), 0xF0: (0x80, 0x8F), 0xF4
 """Lead bytes after which some continuation bytes are forbidden, for tokens that end between the two."""
 
 
+KEPT_BYTES = 256 * 1024 * 1024
+"""Of compiled schemas. Those of the agents have 1 to 5 MB."""
+
+KEPT_REFUSALS = 100
+
+
 class Grammars:
-    """Compiles schemas for one tokenizer and keeps what it compiled, by schema hash."""
+    """Compiles schemas for one tokenizer and keeps those that were used last, by schema hash."""
 
     def __init__(self, tokenizer: Any, vocabulary_size: int, stop_token_ids: list[int]) -> None:
         """`vocabulary_size` is the width of the model's logits, which may exceed the tokenizer's own count."""
@@ -52,7 +60,9 @@ class Grammars:
         )
         # Its own cache breaks on patterns that repeat over 128 times ("per_rule_fsm_hashes", 0.2.8); ours suffices.
         self._compiler = xgrammar.GrammarCompiler(self._tokens, max_threads=1, cache_enabled=False)
-        self._compiled: dict[str, xgrammar.CompiledGrammar] = {}
+        self._compiled: OrderedDict[str, xgrammar.CompiledGrammar] = OrderedDict()
+        self._refused: OrderedDict[str, str] = OrderedDict()
+        self._trial = Trial(self._tokens)
         self._bytes = _TokenBytes(self._tokens.decoded_vocab)
 
     def mask(self, schema: dict[str, Any]) -> GrammarMask:
@@ -60,16 +70,40 @@ class Grammars:
         text = json.dumps(schema)
         key = hashlib.sha256(text.encode()).hexdigest()
         if key not in self._compiled:
-            check_schema(schema)
-            try:
-                self._compiled[key] = self._compiler.compile_json_schema(text, any_whitespace=False)
-            except (RuntimeError, ValueError) as error:
-                raise InvalidRequest(f"the JSON schema cannot be compiled: {error}") from error
+            self._compiled[key] = self._compile(schema, text)
+            while len(self._compiled) > 1 and self._held() > KEPT_BYTES:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(key)
         return GrammarMask(self._compiled[key], self._bytes)
+
+    def _compile(self, schema: dict[str, Any], text: str) -> xgrammar.CompiledGrammar:
+        check_schema(schema)
+        if text in self._refused:
+            raise InvalidRequest(self._refused[text])
+        if not is_small(schema):
+            self._try(text)
+        try:
+            return self._compiler.compile_json_schema(text, any_whitespace=False)
+        except (RuntimeError, ValueError) as error:
+            raise InvalidRequest(f"the JSON schema cannot be compiled: {error}") from error
+
+    def _try(self, text: str) -> None:
+        """Raises InvalidRequest, the next time at once, for a schema that does not compile in time."""
+        try:
+            self._trial.check(text)
+        except InvalidRequest as error:
+            self._refused[text] = str(error)
+            if len(self._refused) > KEPT_REFUSALS:
+                self._refused.popitem(last=False)
+            raise
+
+    def _held(self) -> int:
+        return sum(each.memory_size_bytes for each in self._compiled.values())
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raises InvalidRequest for a schema of which xgrammar would silently ignore a part."""
+    """Raises InvalidRequest for a schema that is too large, or of which xgrammar would silently ignore a part."""
+    check_size(schema)
     for problem in _unenforceable(schema):
         raise InvalidRequest(f"the JSON schema cannot be guaranteed: {problem}")
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from models.errors import InvalidRequest
+from models.llm import grammar
 from models.llm.grammar import Grammars, Sampler
 from models.sketch.build import build
 
@@ -148,3 +149,46 @@ def test_greedy_and_random_answers_both_end_with_the_stop_token(tokenizer, gramm
 def test_a_schema_that_cannot_be_guaranteed_is_refused_with_the_reason(grammars, schema, words):
     with pytest.raises(InvalidRequest, match=words):
         grammars.mask({"anyOf": [schema, {"type": "null"}]})
+
+
+def fields(count, schema, **more):
+    names = [f"field{number}" for number in range(count)]
+    return {"type": "object", "properties": dict(zip(names, map(schema, range(count)), strict=True)), **more}
+
+
+def nested(depth):
+    schema = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (fields(1500, lambda _: {"type": "string"}), "at most"),
+        (nested(900), "nested deeper|parts: at most"),
+        (nested(40), "nested deeper"),
+        ({"enum": [f"value {number}" for number in range(1001)]}, "1001 values"),
+        ({"type": "string", "description": "x" * 40_000}, "characters"),
+        (fields(40, lambda number: {"type": "string", "maxLength": 1000 + number}), "different lengths"),
+        (fields(30, lambda number: {"type": "string", "pattern": f"^[a-z]{{1,{3000 + number}}}$"}), "more than 2 s"),
+    ],
+)
+def test_a_schema_that_would_take_too_long_is_refused_and_others_are_compiled_after_it(grammars, schema, words):
+    with pytest.raises(InvalidRequest, match=words):
+        grammars.mask(schema)
+    assert grammars.mask({"type": "boolean"})
+
+
+def test_a_large_schema_that_compiles_in_time_is_taken(tokenizer, grammars):
+    schema = fields(70, lambda _: {"type": "boolean"}, additionalProperties=False)
+    assert all(value in (True, False) for value in json.loads(answer(tokenizer, grammars, schema, 1)).values())
+
+
+def test_only_so_many_compiled_schemas_are_kept(tokenizer, monkeypatch):
+    monkeypatch.setattr(grammar, "KEPT_BYTES", 0)
+    grammars = Grammars(tokenizer, len(tokenizer) + 7, [tokenizer.eos_token_id])
+    for number in range(3):
+        assert answer(tokenizer, grammars, {"const": number}, 1) == str(number)
+    assert len(grammars._compiled) == 1
