@@ -84,9 +84,12 @@ def random_seed() -> int:
 
 
 def derived_seed(seed: int, *parts: object) -> int:
-    """A seed below 2**63 that depends on `seed` and `parts` alone (sha256 of their text)."""
+    """A seed below EXACT_IN_JSON that depends on `seed` and `parts` alone (sha256 of their text).
+
+    It is shown with what it made, and sent back to make it again: a page must not round it.
+    """
     text = ":".join([str(seed), *map(str, parts)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
 
 
 def plan_coherence(

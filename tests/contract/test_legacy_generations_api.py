@@ -92,6 +92,27 @@ def test_an_ad_without_a_seed_draws_one_that_an_order_sent_again_keeps(idle):
     assert again[0] == again[1]
 
 
+def numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from numbers(each)
+    elif isinstance(value, int):
+        yield value
+
+
+def test_no_number_that_is_served_is_rounded_by_a_page(http, finished):
+    own = f"/api/v1/generations/{finished['id']}"
+    for path in (own, f"{own}/record", f"{own}/takes", f"{own}/events", f"{URL}/{finished['id']}/quality"):
+        served = [*numbers(http.get(path).json())]
+        assert served
+        assert max(served) < 2**53, path
+    fields = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
+    told = http.post("/api/master-mode/generate-story", json=fields).json()
+    assert max(numbers(told)) < 2**53
+
+
 def test_seed_control_that_is_off_is_shown_as_it_acts(idle):
     settings = {"use_seed_control": False, "seed_policy": "fixed"}
     made = idle.post(f"{URL}/generate", json={**AD, "coherence_settings": settings}).json()

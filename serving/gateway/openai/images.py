@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from dataclasses import replace
@@ -33,7 +32,7 @@ from models.interfaces import (
     Unwatched,
 )
 from models.spec import ImageModelSpec, Size
-from pipelines.coherence import derived_seed
+from pipelines.coherence import derived_seed, random_seed
 from pipelines.media import decode_image, encode_jpeg, encode_png, encode_webp, image_size
 from pipelines.reading.domain import prompt_warnings
 from pipelines.stages.edits import overlaid
@@ -67,8 +66,6 @@ router = APIRouter(prefix="/v1/images", tags=["images"], route_class=BodyRoute)
 Asking = TypeVar("Asking", ImageGeneration, ImageEdit)
 EventName = Literal["image_generation.completed", "image_edit.completed"]
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": stream_content("ImageStreamItem")}}}
-SEED_BITS = 53
-"""Seeds chosen here stay exact in JSON readers that have only doubles."""
 START_STRENGTH = 0.8
 INPAINT_STRENGTH = 1.0
 EDIT_FILES = MAX_PICTURES + 1 + MAX_PICTURES
@@ -319,8 +316,8 @@ def output_seeds(seed: int | list[int] | None, count: int) -> list[int]:
         if len(seed) != count:
             refuse("seed", f"seed: {len(seed)} seeds for n = {count} outputs: give one seed, or one each")
         return seed
-    first = secrets.randbits(SEED_BITS) if seed is None else seed
-    return [derived_seed(first, "output", k) >> (63 - SEED_BITS) if k else first for k in range(count)]
+    first = random_seed() if seed is None else seed
+    return [derived_seed(first, "output", k) if k else first for k in range(count)]
 
 
 async def _adapter(body: ImageGeneration, pictures: Pictures) -> AdapterSettings:

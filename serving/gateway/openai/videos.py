@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from models.interfaces import NoiseSpec
 from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
 from pipelines.brief import BriefReference
+from pipelines.coherence import random_seed
 from pipelines.media import encode_jpeg, image_size, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
@@ -24,7 +24,6 @@ from serving.gateway import orders
 from serving.gateway.answers import Download, artifact_response, made_response
 from serving.gateway.auth.gate import owner
 from serving.gateway.openai.answers import VideoDeleted, VideoError, VideoList, VideoObject, VideoStatus
-from serving.gateway.openai.images import SEED_BITS
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
@@ -227,7 +226,7 @@ async def clip_order(
         size=size,
         num_frames=frames,
         noise=NoiseSpec(
-            seed=secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
+            seed=random_seed() if body.seed is None else body.seed,
             shared_seed=body.coherence.shared_seed,
             shared_strength=body.coherence.shared_strength,
         ),
