@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable
 from dataclasses import replace
@@ -110,8 +109,7 @@ def _repeatable(body: Asking, idempotency: Idempotency, user: str) -> Asking:
     keys = idempotency.keys(body)
     if not keys:
         return body
-    named = hashlib.sha256(f"{user}\n{keys[0].name}\n{keys[0].fingerprint}".encode()).digest()
-    seed = int.from_bytes(named[:8]) >> (64 - SEED_BITS)
+    seed = derived_seed(0, user, keys[0].name, keys[0].fingerprint)
     return body.model_copy(update={"deterministic": True, "seed": seed if body.seed is None else body.seed})
 
 
