@@ -3,6 +3,8 @@
 Widths are tiny and weights random; class names, file names, shards, variants, precisions and adapters are as published.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ SMALL = {"sizes": {"1:1": (64, 64)}, "max_pixels": 64 * 64 * 40, "size_multiple"
 
 def described(name, dtype):
     """The shipped description, but for what only a card can do and for its sizes."""
-    spec = SPECS[name]
+    spec: Any = SPECS[name]
     plain = type(spec.acceleration)()
     return spec.model_copy(update={**SMALL, "acceleration": plain, **({} if dtype is None else {"dtype": dtype})})
 
@@ -66,7 +68,7 @@ def test_the_pair_of_loras_that_wan_describes_loads_and_acts(tmp_path):
 def test_the_scorer_loads_and_embeds_from_the_published_layout(dtype, tmp_path):
     spec = SPECS["clip-vit-l-14"]
     spec = spec if dtype is None else spec.model_copy(update={"dtype": dtype})
-    encoder = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
+    encoder: Any = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
     vectors = encoder.images([np.zeros((40, 60, 3), np.uint8)])
     assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-3)
 
