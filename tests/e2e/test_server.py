@@ -113,6 +113,33 @@ def test_a_video_is_queued_runs_with_real_progress_and_can_be_downloaded(client)
     assert client.videos.download_content(video.id).read()[4:8] == b"ftyp"
 
 
+def test_a_stock_user_of_openais_client_gets_pictures_clips_and_answers(client):
+    """Nothing of ours in the calls: model names, sizes and lengths are OpenAI's."""
+    prompt = "a red bottle on the beach"
+    drawn = client.images.generate(model="dall-e-3", prompt=prompt, size="1024x1024", quality="standard", n=1)
+    assert (picture(drawn.data[0]).size, drawn.size, drawn.model) == ((128, 128), "128x128", "sketch-image")
+    assert [word in " ".join(drawn.notes) for word in ("dall-e-3", "1024x1024")] == [True, True]
+    base = (REFERENCE / "product-1.png").read_bytes()
+    edited = client.images.edit(model="gpt-image-1", image=base, prompt=prompt, size="1024x1536")
+    assert picture(edited.data[0]).size == (96, 160)
+    streamed = list(client.images.generate(model="gpt-image-1", prompt=prompt, stream=True, partial_images=1))
+    assert [event.type for event in streamed] == ["image_generation.completed"]
+    clip = client.videos.create_and_poll(model="sora-2", prompt=prompt, seconds="4", size="720x1280")
+    assert (clip.status, clip.size, clip.seconds, clip.model) == ("completed", "96x160", "2", "sketch-video")
+    assert [word in " ".join(clip.notes) for word in ("sora-2", "4 seconds", "720x1280")] == [True] * 3
+    sheet = client.videos.download_content(clip.id, variant="spritesheet").read()
+    assert Image.open(io.BytesIO(sheet)).size == (4 * 96, 4 * 160)
+    said = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "a slogan"}])
+    assert said.choices[0].message.content
+    assert "gpt-4o" in said.notes[0]
+
+
+def test_a_picture_under_an_idempotency_key_is_the_same_file_whoever_draws_beside_it(client):
+    headers = {"Idempotency-Key": "order-17"}
+    one, two = (client.images.generate(prompt="a mug", extra_headers=headers).data[0].artifact for _ in range(2))
+    assert one == two
+
+
 def test_a_killed_server_loses_no_video_and_the_next_one_finishes_them(server, client, home):
     videos = [client.videos.create(model="sketch-video", prompt="a mug", size="96x160", seconds="2") for _ in range(2)]
     server.program.kill()
