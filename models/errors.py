@@ -19,6 +19,11 @@ class ModelError(Exception):
 class InvalidRequest(ModelError):
     """The request cannot be served by this model: size, frame count, reference count, role."""
 
+    def __init__(self, message: str, field: str | None = None) -> None:
+        """`field`: that which must change, by its place in a request that came as JSON (`messages.0.content`)."""
+        super().__init__(message)
+        self.field = field
+
 
 class Cancelled(ModelError):
     """A watcher asked the running call to stop."""

@@ -66,11 +66,12 @@ def stand_in_note(name: str, model: str) -> str:
     return f"model {name[:80]!r} does not run here: {model!r} is used, the nearest that does"
 
 
-def unknown_model(name: str, kind: str, known: Sequence[str]) -> str:
-    """The error of a name that no model here has: which one is near, and which there are."""
+def unknown_model(name: str, kind: ModelKind | None, known: Sequence[str]) -> str:
+    """The error of a name that no model of `kind` (None: of any) has: which one is near, and which there are."""
+    word = f"{kind} model" if kind else "model"
     near = difflib.get_close_matches(name.lower(), known, n=1) or list(known[:1])
     nearest = f"the nearest is {near[0]!r}; " if near else ""
-    return f"no {kind} model {name[:80]!r}: {nearest}the {kind} models are {', '.join(known) or 'none'}"
+    return f"no {word} {name[:80]!r}: {nearest}the {word}s are {', '.join(known) or 'none'}"
 
 
 def _first_word(name: str) -> str:

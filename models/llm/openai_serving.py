@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from models.errors import InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, FinishReason, Plain
@@ -51,6 +52,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """What clients send without meaning anything by it; another value is refused."""
 TOOL_REMEDY = "it calls no tools; ask for JSON of your own shape with response_format json_schema"
+SHOWN = 40
+"""A value of more letters is not repeated in a refusal."""
 DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,")
 
 
@@ -77,20 +80,20 @@ def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
     for name, values in NEUTRAL.items():
         if name in body and body[name] not in values:
             remedy = TOOL_REMEDY if name in ("tools", "functions", "tool_choice", "function_call") else "leave it out"
-            raise InvalidRequest(f"field {name!r} is not supported by model {spec.name!r}: {remedy}")
+            raise InvalidRequest(f"field {name!r} is not supported by model {spec.name!r}: {remedy}", name)
     left_out = {*IGNORED, *NOTED, *NEUTRAL}
     fields = {key: value for key, value in body.items() if key not in left_out and value is not None}
     try:
         asked = _Body.model_validate(fields)
     except ValidationError as error:
-        raise InvalidRequest(_first_mistake(error, spec)) from error
+        raise _first_mistake(error, fields, spec) from error
     if asked.model != spec.name:
-        raise InvalidRequest(f"model {asked.model!r} is unknown here: {spec.name!r} is served without LoRA adapters")
+        text = f"model {asked.model!r} is unknown here: {spec.name!r} is served without LoRA adapters"
+        raise InvalidRequest(text, "model")
     schema = None if asked.response_format is None else asked.response_format.schema_of_answer()
     if schema is not None and asked.stop:
-        raise InvalidRequest(
-            "field 'stop' would cut an answer that must be JSON: leave out 'stop' or 'response_format'"
-        )
+        text = "field 'stop' would cut an answer that must be JSON: leave out 'stop' or 'response_format'"
+        raise InvalidRequest(text, "stop")
     request = ChatRequest(
         messages=tuple(message.plain(place) for place, message in enumerate(asked.messages)),
         json_schema=schema,
@@ -216,7 +219,8 @@ class _ResponseFormat(Plain):
         if self.type == "json_object":
             return {"type": "object"}
         if self.json_schema is None:
-            raise InvalidRequest("field 'response_format.json_schema' is missing beside type 'json_schema'")
+            text = "field 'response_format.json_schema' is missing beside type 'json_schema'"
+            raise InvalidRequest(text, "response_format.json_schema")
         return self.json_schema.json_schema
 
 
@@ -249,13 +253,12 @@ def decode_data_url(url: str, field: str) -> EncodedImage:
     """The image in a `data:` URL. Raises InvalidRequest naming `field`; nothing is ever fetched."""
     head = DATA_URL.match(url)
     if head is None:
-        raise InvalidRequest(
-            f"{field}: images are taken as data:image/png;base64,… (or jpeg, webp), never fetched; got {url[:40]!r}"
-        )
+        text = f"{field}: images are taken as data:image/png;base64,… (or jpeg, webp), never fetched; got {url[:40]!r}"
+        raise InvalidRequest(text, field)
     try:
         return EncodedImage(data=base64.b64decode(url[head.end() :], validate=True))
     except binascii.Error as error:
-        raise InvalidRequest(f"{field}: the image is no base64 ({error}): encode the file's bytes") from error
+        raise InvalidRequest(f"{field}: the image is no base64 ({error}): encode the file's bytes", field) from error
 
 
 def check_parts(messages: Any) -> None:
@@ -270,14 +273,39 @@ def check_parts(messages: Any) -> None:
             try:
                 known = _PART.validate_python(part)
             except ValidationError as error:
-                raise InvalidRequest(f"field {field!r}: only text and image_url parts are taken") from error
+                raise InvalidRequest(f"field {field!r}: only text and image_url parts are taken", field) from error
             if isinstance(known, _ImagePart):
                 decode_data_url(known.image_url.url, field)
 
 
-def _first_mistake(error: ValidationError, spec: ChatModelSpec) -> str:
-    mistake = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in mistake["loc"])
-    if mistake["type"] == "extra_forbidden":
-        return f"field {field!r} is not supported by model {spec.name!r}: leave it out"
-    return f"field {field!r}: {mistake['msg']} (got {mistake.get('input')!r:.80})"
+def _first_mistake(error: ValidationError, body: Json, spec: ChatModelSpec) -> InvalidRequest:
+    """The mistake that lies deepest in `body`, as a refusal in the caller's own words."""
+    mistakes = [(_place(each, body), each) for each in error.errors(include_url=False)]
+    place, mistake = max(mistakes, key=lambda each: len(each[0]))
+    field = ".".join(place)
+    kind, expected = mistake["type"], mistake.get("ctx", {}).get("expected")
+    if kind == "extra_forbidden":
+        text = f"is not supported by model {spec.name!r}: leave it out"
+    elif kind == "missing":
+        text = "is missing"
+    elif kind == "union_tag_invalid":
+        text = "is of a kind that is not taken: only text and image_url are"
+    elif kind == "literal_error":
+        text = f"must be {expected}"
+    else:
+        text = re.sub(r"^(Input|String|Tuple|Value) should ", "must ", mistake["msg"])
+    given = mistake.get("input")
+    short = isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) <= SHOWN)
+    return InvalidRequest(f"field {field!r} {text}{f' (got {given!r})' if short else ''}", field)
+
+
+def _place(mistake: ErrorDetails, body: Any) -> list[str]:
+    """Where in `body` a mistake is, without the names of the shapes that were tried there."""
+    place: list[str] = []
+    here = body
+    for part in mistake["loc"]:
+        inside = part in here if isinstance(here, dict) else isinstance(here, list | tuple) and isinstance(part, int)
+        if inside:
+            here = here[part]
+            place.append(str(part))
+    return [*place, str(mistake["loc"][-1])] if mistake["type"] == "missing" else place

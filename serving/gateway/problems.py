@@ -192,7 +192,7 @@ def problem_of(error: Exception) -> Problem:
         return Problem(error.code, str(error), headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'})
     for kind, meaning in _MEANINGS:
         if isinstance(error, kind):
-            param = error.field if isinstance(error, BadInput) else None
+            param = error.field if isinstance(error, BadInput | InvalidRequest) else None
             text = meaning.message or str(error)
             return Problem(meaning.code, text, param, headers=meaning.headers, final=meaning.final)
     return Problem("internal_error", "the server failed; its log says why under this request's id", final=True)

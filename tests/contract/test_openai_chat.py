@@ -163,6 +163,37 @@ def test_what_the_engine_cannot_honour_is_refused_by_name(client, field, stream)
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         ask(client, **field, stream=stream)
     assert f"'{name}" in refused.value.message
+    assert (refused.value.param or "").split(".")[0] == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "says"),
+    [
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role", "must be 'system'"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role", "is missing"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content", "is missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content.0", "only text"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text", "is missing"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content", "must be "),
+        ({"temperature": 3}, "temperature", "must be less than or equal to 2"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing"),
+        ({"stop": ["}"], "response_format": {"type": "json_object"}}, "stop", "would cut"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+    ],
+)
+def test_a_refusal_names_the_field_as_it_was_sent(client, changes, param, says):
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        ask(client, **changes)
+    assert refused.value.param == param
+    assert says in refused.value.message
+    assert "tuple" not in refused.value.message
+
+
+def test_a_refusal_does_not_repeat_what_was_said(client):
+    secret = "my secret " * 20
+    with pytest.raises(openai.UnprocessableEntityError) as refused:
+        ask(client, messages=[{"role": "user", "content": [{"type": "text", "text": secret, "more": 1}]}])
+    assert "my secret" not in refused.value.message
 
 
 @pytest.mark.parametrize(

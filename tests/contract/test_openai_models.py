@@ -25,6 +25,11 @@ def test_the_client_retrieves_one_model(client):
     assert client.models.retrieve(IMAGE.name).id == IMAGE.name
 
 
+def test_a_model_of_elsewhere_is_not_found_and_its_nearest_is_named(client):
+    with pytest.raises(openai.NotFoundError, match=rf"the nearest is '{VIDEO.name}'; the video models are"):
+        client.models.retrieve("sora-2")
+
+
 def test_an_unknown_model_is_a_not_found_error_with_a_code(client):
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("nothing")

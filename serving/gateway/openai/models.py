@@ -12,6 +12,7 @@ from serving.gateway.openai.answers import ModelList, ModelObject, PictureLimits
 from serving.gateway.problems import Problem
 from serving.gateway.requests import Id
 from serving.gateway.services import services
+from serving.model_names import kind_elsewhere, unknown_model
 
 
 def model_list(specs: Iterable[Spec]) -> bytes:
@@ -69,5 +70,7 @@ async def get_model(request: Request, model_id: Id) -> ModelObject:
     """One model, with its limits."""
     specs = services(request).backend.specs
     if model_id not in specs:
-        raise Problem("model_not_found", f"no model {model_id!r}: the models are {', '.join(specs)}", "model")
+        kind = kind_elsewhere(model_id)
+        served = [spec.name for spec in specs.values() if kind in (None, spec.kind)]
+        raise Problem("model_not_found", unknown_model(model_id, kind, served), "model")
     return model_object(specs[model_id])
