@@ -277,6 +277,8 @@ class LocalChat:
             result = await answer
             if not opened:
                 yield reply.opening()
+                if result.text:  # of an engine that found its answer only at the end, such as among a server's thoughts
+                    yield reply.piece(result.text)
             yield reply.end(result.finish_reason, result.notes)
             if served.include_usage:
                 yield reply.usage(result)

@@ -1,5 +1,6 @@
 """The remote chat engine against servers as they are: busy, failing, talkative, half compatible."""
 
+import asyncio
 import json
 import socket
 import struct
@@ -11,7 +12,9 @@ import pytest
 from models.errors import BrokenAnswer, BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, Unwatched
 from models.llm.openai_chat import TRIES_BROKEN, TRIES_BUSY, OpenAIChat
+from models.llm.openai_wire import complete_over
 from models.spec import ChatModelSpec
+from serving.backends.in_process import LocalChat
 from tests.support.waiting import ended
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -295,3 +298,38 @@ def test_what_it_refuses_else_is_a_refusal_with_its_own_words(server, chat):
     with pytest.raises(InvalidRequest, match="the context has 4096 tokens"):
         chat.complete(ask(), Unwatched())
     assert len(server.requests) == 1
+
+
+# --- served on ---
+
+
+@pytest.fixture
+def served(chat):
+    """The engine behind OpenAI's protocol, as a replica serves it."""
+
+    async def stream(request, watcher, write):
+        return await asyncio.to_thread(chat.stream, request, watcher, write)
+
+    return LocalChat(chat._spec, stream)
+
+
+async def test_an_answer_among_the_thoughts_reaches_who_asks_over_the_wire(server, served):
+    server.script = [says({"reasoning_content": 'so: {"a": 1}'})]
+    assert (await complete_over(served, "far", ask(), Unwatched())).text == '{"a": 1}'
+
+
+async def test_notes_travel_with_the_answer(server, served):
+    server.script = [refuses(400, "no json_schema here"), says('{"a": 1}')]
+    assert "in words" in (await complete_over(served, "far", ask(), Unwatched())).notes[0]
+    server.script = [refuses(400, "unknown field: seed"), says("hello")]
+    server.requests.clear()
+    body = {"model": "far", "messages": [{"role": "user", "content": "hi"}]}
+    (whole,) = [item async for item in served.chat(body)]
+    assert whole["choices"][0]["message"]["content"] == "hello"
+    assert "takes no seed" in whole["notes"][0]
+
+
+async def test_what_broke_off_is_broken_for_who_asks_over_the_wire_too(server, served):
+    server.script = [says("no idea")]
+    with pytest.raises(BrokenAnswer):
+        await complete_over(served, "far", ask(), Unwatched())
