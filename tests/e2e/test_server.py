@@ -3,12 +3,19 @@
 import base64
 import io
 import json
+import os
+import re
+import signal
+from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
-from tests.support.command import REPOSITORY, admint
+from tests.support.command import REPOSITORY, admint, start_admint
+from tests.support.program import free_port
 from tests.support.serve_command import start_server
 from tests.support.waiting import until
 
@@ -138,6 +145,69 @@ def test_a_picture_under_an_idempotency_key_is_the_same_file_whoever_draws_besid
     headers = {"Idempotency-Key": "order-17"}
     one, two = (client.images.generate(prompt="a mug", extra_headers=headers).data[0].artifact for _ in range(2))
     assert one == two
+
+
+def test_it_says_what_loads_until_all_of_it_is_ready(server):
+    loaded = re.findall(r"loading (\w+) (\d) of 6: ready after", server.program.said)
+    assert {name for name, _ in loaded} == {"Chat", "Image", "Video", "Scorer", "Pipeline", "Gateway"}
+    assert [number for _, number in loaded] == list("123456")
+
+
+def test_a_request_that_failed_is_a_line_on_the_terminal_with_its_id(server):
+    httpx.get(f"{server.url}/v1/videos/nowhere", headers={**server.headers, "X-Request-ID": "what-a-caller-names"})
+    said = server.program.until_says("[what-a-caller-names]")
+    assert re.search(r"INFO Gateway \[what-a-caller-names\] GET /v1/videos/nowhere 404 ", said)
+    assert server.api_key not in server.program.said
+
+
+def test_nothing_listens_beyond_loopback(server):
+    processes = [psutil.Process(server.program.pid), *psutil.Process(server.program.pid).children(recursive=True)]
+    listening = {
+        (process.name(), ip_address(one.laddr.ip.removeprefix("::ffff:")))
+        for process in processes
+        for one in process.net_connections(kind="inet")
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert {name for name, _ in listening} >= {"raylet", "gcs_server"}
+    assert not {(name, str(address)) for name, address in listening if not address.is_loopback}
+
+
+def test_what_a_server_writes_is_closed_to_others(server, home):
+    def open_to_others(folder):
+        return [path for path in folder.rglob("*") if not path.is_symlink() and path.lstat().st_mode & 0o077]
+
+    assert not open_to_others(home)
+    environment = psutil.Process(server.program.pid).children()[0].environ()
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"])
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+    assert (token.parent / "ray").is_dir()
+
+
+def test_two_servers_on_one_machine_do_not_meet(server, client, tmp_path):
+    other = start_server(tmp_path)
+    try:
+        assert httpx.get(f"{other.url}/v1/models", headers=server.headers).status_code == 401
+        assert httpx.get(f"{other.url}/readyz").status_code == 200
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+    finally:
+        code = other.stop()
+    assert code == 130, other.program.said
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "code"), [("starting profile", signal.SIGTERM, 0), ("loading ", signal.SIGINT, 130)]
+)
+def test_a_server_that_is_told_to_end_while_it_starts_ends_in_order(tmp_path, moment, number, code):
+    variables = {"ADMINT_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with start_admint("serve", "--port", str(free_port()), env=variables) as program:
+        program.until_says(moment)
+        os.kill(program.pid, number)
+        assert program.end() == code, program.said
+    assert "Traceback" not in program.said
+    assert "SIGTERM received" not in program.said
 
 
 def test_a_killed_server_loses_no_video_and_the_next_one_finishes_them(server, client, home):
