@@ -78,7 +78,7 @@ class Transitions(Plain):
 class BriefLimits(Plain):
     """What the recipe asks of a brief; the defaults are the contract's for an ad."""
 
-    min_prompt: Annotated[int, Field(ge=1)] = 10
+    min_prompt: Annotated[int, Field(ge=1)] = 1
     """Characters of the prompt at least."""
     min_seconds: Annotated[int, Field(ge=1)] = 9
     """Seconds of the finished video at least."""

@@ -85,7 +85,7 @@ def test_a_fourth_picture_is_refused(idle):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"brief": {"prompt": "short"}}, "prompt"),
+        ({"brief": {"prompt": " "}}, "prompt"),
         ({"brief": {**BRIEF, "duration": 5}}, "duration"),
         ({"brief": {**BRIEF, "num_scenes": 20}}, "num_scenes"),
         ({"brief": {**BRIEF, "fps": 30}}, "brief.fps"),

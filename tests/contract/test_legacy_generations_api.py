@@ -233,7 +233,7 @@ def test_ten_variations_are_compared_at_once(idle):
         ("prompt", [{}, {}]),
         ("settings", [{"coherence_settings": {}}, {"prompt": PROMPT}]),
         ("prompt", [{"prompt": PROMPT}, {"coherence_settings": {}}]),
-        ("prompt", [{"prompt": PROMPT}, {"prompt": "short"}]),
+        ("prompt", [{"prompt": PROMPT}, {"prompt": " "}]),
     ],
 )
 def test_a_comparison_that_compares_nothing_is_refused_whole(idle, kind, variations):

@@ -33,7 +33,7 @@ def files(tmp_path_factory):
     ("flags", "words"),
     [
         (("--prompt", ""), ["prompt"]),
-        (("--prompt", "short"), ["prompt", "10 characters", "'short'"]),
+        (("--prompt", " "), ["prompt", "1 character"]),
         (("--prompt", "x" * 5001), ["prompt", "5000 characters"]),
         ((), ["--prompt: missing"]),
         ((*OK, "--duration", "8"), ["--duration", "9", "'8'"]),

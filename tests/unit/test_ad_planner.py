@@ -67,7 +67,7 @@ def test_what_a_storyboard_says_is_not_said_twice(name):
     ("brief", "fields", "field", "reason"),
     [
         ({}, {}, "brief.prompt", "missing; say what the ad is for"),
-        ({"prompt": "short"}, {}, "brief.prompt", "at least 10 characters (got 'short')"),
+        ({"prompt": " "}, {}, "brief.prompt", "at least 1 character"),
         ({"prompt": "x" * 5001}, {}, "brief.prompt", "at most 5000 characters"),
         ({**SHORT, "duration": 8}, {}, "brief.duration", "9 to 60 seconds for recipe 'express' (got '8')"),
         ({**SHORT, "num_scenes": 1}, {}, "brief.num_scenes", "at least 2 for recipe 'express' (got 1)"),
@@ -110,7 +110,7 @@ def test_a_comparison_is_one_order_per_variation_that_differs_in_nothing_else():
 @pytest.mark.parametrize(
     ("brief", "variations", "field"),
     [
-        (SHORT, (Variation(prompt=PROMPT), Variation(prompt="short")), "variations.1.prompt"),
+        (SHORT, (Variation(prompt=PROMPT), Variation(prompt=" ")), "variations.1.prompt"),
         ({**SHORT, "duration": 5}, (Variation(prompt=PROMPT), Variation(prompt=PROMPT * 2)), "brief.duration"),
     ],
 )

@@ -12,18 +12,14 @@ from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, FrameworkName
 from pipelines.coherence import CoherenceSettings
 from pipelines.direction import Modifications
 from pipelines.facts import FactEdits
-from pipelines.recipe import BriefLimits, StageName
+from pipelines.recipe import StageName
 from pipelines.steps import Json
 from pipelines.storyboard_file import Storyboard
 from serving.gateway.orders import ReferenceBody, ReferenceRoles
 from serving.gateway.requests import Id, PictureSource
 
-AdPrompt = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT),
-    Field(json_schema_extra={"minLength": BriefLimits().min_prompt}),
-]
-"""What an ad is for. A recipe refuses what is too short for it, with the words that the command line has too."""
+AdPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+"""What an ad is for. Sessions ask for ten characters, as in the contract; all others take one word."""
 Title = Annotated[str, StringConstraints(max_length=200)]
 Brand = Annotated[str, StringConstraints(max_length=100)]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
