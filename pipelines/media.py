@@ -1,8 +1,8 @@
 """Pictures and clips as files: PNG and H.264/MP4 bytes on one side, uint8 RGB arrays on the other.
 
-The only place that talks to the codecs. Every encoder here is bit-reproducible: the same pixels give the same bytes, so
-that an artifact's sha256 is a fact about its content. The bytes it decodes are our own: images of strangers go through
-`pipelines.uploads` first.
+Every encoder here is bit-reproducible: the same pixels give the same bytes, so that an artifact's sha256 is a fact
+about its content. The bytes it decodes are our own: pictures of strangers go through `pipelines.uploads` first, their
+videos are decoded by `pipelines.uploaded_videos`.
 """
 
 from __future__ import annotations

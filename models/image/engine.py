@@ -7,7 +7,7 @@ image and inpainting in a family that has them.
 from __future__ import annotations
 
 from math import ceil, lcm
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -26,6 +26,8 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
     adapter begin and end count those that run.
     """
 
+    prompt_tokens: ClassVar[int | None] = None
+    """What the text encoder reads; None: what its tokenizer says."""
     _spec: ImageModelSpec
 
     def _check(self, request: ImageRequest) -> None:
@@ -99,10 +101,16 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""
-        notes = cut_prompt_note(self._pipeline.tokenizer, request.prompt)
+        tokenizer = self._pipeline.tokenizer
+        notes = cut_prompt_note(tokenizer, self._as_read(request.prompt), self.prompt_tokens)
         if not self._guided(request):
             return notes
-        return notes + cut_prompt_note(self._pipeline.tokenizer, request.negative_prompt, called="the negative prompt")
+        negative = self._as_read(request.negative_prompt)
+        return notes + cut_prompt_note(tokenizer, negative, self.prompt_tokens, "the negative prompt")
+
+    def _as_read(self, text: str) -> str:
+        """`text` with what a family's pipeline puts around it before it is cut."""
+        return text
 
     def _fit_note(self, request: ImageRequest) -> tuple[str, ...]:
         given = request.inpaint or request.start

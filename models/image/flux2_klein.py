@@ -17,7 +17,6 @@ from diffusers import Flux2KleinPipeline
 from PIL import Image
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
-from models.diffusion.inputs import cut_prompt_note
 from models.diffusion.loading import load_pipeline
 from models.diffusion.references import reference_images, reference_notes
 from models.errors import InvalidRequest
@@ -36,6 +35,8 @@ LARGEST_AREA = 1024 * 1024
 
 class Flux2Klein(ImageEngine):
     """ImageModel over Flux.2 [klein] weights, distilled (no guidance) or base, in the part `main`."""
+
+    prompt_tokens = PROMPT_TOKENS
 
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
         # diffusers 0.42.1 takes its first block's output for a tensor, as its last block's is; here it is a pair.
@@ -89,9 +90,7 @@ class Flux2Klein(ImageEngine):
         super()._check(request)
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
-        notes = [*self._cut_note(request.prompt, "the prompt")]
-        if self._guided(request):
-            notes += self._cut_note(request.negative_prompt, "the negative prompt")
+        notes = [*super()._notes(request)]
         if self._pipeline.config.is_distilled and request.guidance_scale > 1:
             notes.append(
                 f"guidance_scale {request.guidance_scale:g} had no effect: these weights know no guidance; use 1"
@@ -105,11 +104,11 @@ class Flux2Klein(ImageEngine):
             notes.append("no latents were kept: this model could not start from them")
         return (*notes, *reference_notes(request.references, request.adapter))
 
-    def _cut_note(self, text: str, called: str) -> tuple[str, ...]:
+    def _as_read(self, text: str) -> str:
         chat = [{"role": "user", "content": text}]
         options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
-        read = self._pipeline.tokenizer.apply_chat_template(chat, **options)
-        return cut_prompt_note(self._pipeline.tokenizer, read, PROMPT_TOKENS, called)
+        read: str = self._pipeline.tokenizer.apply_chat_template(chat, **options)
+        return read
 
 
 def _in_patches(image: Image.Image, step: int) -> Image.Image:

@@ -15,7 +15,6 @@ import torch
 from diffusers import ZImageImg2ImgPipeline, ZImageInpaintPipeline, ZImagePipeline
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
-from models.diffusion.inputs import cut_prompt_note
 from models.diffusion.loading import load_pipeline
 from models.image.engine import ImageEngine, steps_rounded_up
 from models.interfaces import ImageRequest
@@ -60,6 +59,8 @@ class ZImageInpainting(ZImageInpaintPipeline):  # type: ignore[misc]
 class ZImage(ImageEngine):
     """ImageModel over Z-Image weights in the part `main`."""
 
+    prompt_tokens = PROMPT_TOKENS
+
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
         return load_pipeline(ZImagePipeline, self._spec, folders, dtype)
 
@@ -99,11 +100,14 @@ class ZImage(ImageEngine):
         # In float32 between the steps, whatever the transformer computes in.
         return latents.to(self._pipeline._execution_device, torch.float32)
 
-    def _notes(self, request: ImageRequest) -> tuple[str, ...]:
-        chat = [{"role": "user", "content": request.prompt}]
+    def _as_read(self, text: str) -> str:
+        chat = [{"role": "user", "content": text}]
         options = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": True}
-        read = self._pipeline.tokenizer.apply_chat_template(chat, **options)
-        notes = cut_prompt_note(self._pipeline.tokenizer, read, PROMPT_TOKENS)
+        read: str = self._pipeline.tokenizer.apply_chat_template(chat, **options)
+        return read
+
+    def _notes(self, request: ImageRequest) -> tuple[str, ...]:
+        notes = super()._notes(request)
         if request.negative_prompt and not self._guided(request):
             ignored = (
                 f"the negative prompt {request.negative_prompt[:40]!r} had no effect: it works through guidance, and"

@@ -347,6 +347,18 @@ def test_base64_is_read_as_tools_write_it(server, client, form, alphabet):
     assert Image.open(io.BytesIO(request.references[0].image.data)).size == (65, 64)
 
 
+def test_a_mask_that_repaints_most_of_an_image_says_so(client):
+    """A canvas with white strokes on clear ground means the opposite here."""
+    strokes = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    strokes.paste((255, 255, 255, 255), (0, 0, 16, 64))
+    buffer = io.BytesIO()
+    strokes.save(buffer, "PNG")
+    made = client.images.edit(prompt="x", image=files(png(1)), mask=("m.png", buffer.getvalue(), "image/png"))
+    assert "the mask repaints 75% of the image" in " ".join(made.notes)
+    made = client.images.edit(prompt="x", image=files(png(1)), mask=("m.png", holed(), "image/png"))
+    assert "repaints" not in " ".join(made.notes)
+
+
 def test_strict_refuses_an_image_that_does_not_fill_the_size(client):
     with pytest.raises(openai.UnprocessableEntityError, match="160x48 and does not fill 64x64") as caught:
         client.images.edit(

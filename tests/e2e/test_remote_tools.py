@@ -130,6 +130,18 @@ def test_videos_are_filmed_there_one_after_another(gateway, env, storyboard, tmp
     assert "video 2 of 2: filmed" in made.stderr
 
 
+def test_what_a_model_noted_there_is_told_here(gateway, env, tmp_path):
+    at = ("--server", gateway.url, "--json")
+    drawn = admint("generate-images", "--prompt", "sun " * 70, "--output", tmp_path / "images", *at, env=env)
+    assert "the prompt has 70 words" in result(drawn)["notes"]
+    (tmp_path / "prompts.json").write_text(json.dumps(["a bottle", "sun " * 80]))
+    filmed = admint(
+        "generate-videos", "--prompts", tmp_path / "prompts.json", "--output", tmp_path / "videos", *at, env=env
+    )
+    assert "video-002: the prompt has 80 words" in result(filmed)["notes"]
+    assert not any(note.startswith("video-001: the prompt") for note in result(filmed)["notes"])
+
+
 @pytest.mark.parametrize("tool", ["enhance-image-prompt", "enhance-video-prompt"])
 def test_a_prompt_is_enhanced_there(gateway, env, tool, tmp_path):
     path = tmp_path / "prompt.txt"

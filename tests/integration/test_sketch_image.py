@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from models.interfaces import AdapterSettings, ImageRequest, NoiseSpec, Reference, Unwatched
+from models.interfaces import AdapterSettings, ImageRequest, NoiseSpec, Reference, StartImage, Unwatched
 from models.registry import load
 from models.sketch.training.world import render_reference, sample_spec
 from models.sketch.training.world.judge import Judge
@@ -127,3 +127,36 @@ def test_a_product_at_the_end_of_a_portrait_is_seen_whole(engine, spec, judge):
         reference = Reference(image=tiny_models.encoded(portrait), role="product")
         right += judge.judge(draw(engine, spec, "a product on the beach", seed, (reference,), 1.0)).colour == colour
     assert right >= 3
+
+
+def with_ends(ends, width, height):
+    """White, with a red square in its middle, and other first and last fifths along the longer side."""
+    picture = np.full((height, width, 3), 255, np.uint8)
+    middle = np.s_[height // 2 - 30 : height // 2 + 30, width // 2 - 30 : width // 2 + 30]
+    picture[middle] = (220, 20, 20)
+    along = picture if height >= width else picture.transpose(1, 0, 2)
+    along[: len(along) // 5] = along[-(len(along) // 5) :] = ends
+    return Reference(image=tiny_models.encoded(Image.fromarray(picture)), role="product")
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 100), (100, 178)])
+def test_the_whole_of_a_photo_conditions_and_not_its_central_square(engine, spec, width, height):
+    white, blue = (
+        draw(engine, spec, "a bottle", 3, (with_ends(ends, width, height),), scale=1.0)
+        for ends in ((255, 255, 255), (20, 20, 220))
+    )
+    assert not np.array_equal(white, blue)
+
+
+def test_an_edit_shows_the_whole_picture_and_says_what_surrounds_it(engine, spec):
+    wide = np.full((100, 320, 3), (20, 160, 20), np.uint8)
+    wide[:, :64] = wide[:, -64:] = (20, 20, 220)
+    start = StartImage(image=tiny_models.encoded(Image.fromarray(wide)), strength=0.1)
+    request = ImageRequest(
+        prompt="a bottle", width=160, height=96, noise=NoiseSpec(seed=1), start=start, num_inference_steps=10,
+        guidance_scale=spec.guidance_scale,
+    )  # fmt: skip
+    result = engine.generate(request, Unwatched())
+    inside = result.image[24:72].astype(int)
+    assert ((inside[..., 2] > 130) & (inside[..., 0] < 110)).mean() == pytest.approx(0.4, abs=0.08)
+    assert "the image is 320x100 and lies whole in the middle of 160x96" in result.notes[0]

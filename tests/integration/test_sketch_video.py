@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.sketch_eval import ssim
-from models.interfaces import NoiseSpec, Unwatched, VideoRequest
+from models.interfaces import NoiseSpec, Reference, Unwatched, VideoRequest
 from models.registry import load
 from models.sketch.training.world import render, sample_spec
 from models.sketch.training.world.judge import Judge
@@ -72,3 +73,19 @@ def test_the_same_seed_moves_the_same_bits(engine, clips):
         num_inference_steps=10, guidance_scale=1.0, first_frame=tiny_models.encoded(render(KEYFRAME)),
     )  # fmt: skip
     assert np.array_equal(engine.generate(request, Unwatched()).frames, clips["static"])
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 178), (300, 100)])
+def test_the_whole_of_a_photo_conditions_a_clip(engine, width, height):
+    def clip(ends):
+        picture = np.full((height, width, 3), (220, 20, 20), np.uint8)
+        along = picture if height >= width else picture.transpose(1, 0, 2)
+        along[: len(along) // 5] = along[-(len(along) // 5) :] = ends
+        reference = Reference(image=tiny_models.encoded(Image.fromarray(picture)), role="product")
+        request = VideoRequest(
+            prompt="a red box in a kitchen", width=64, height=64, num_frames=4, noise=NoiseSpec(seed=1),
+            num_inference_steps=2, guidance_scale=1.0, references=(reference,), first_frame=tiny_models.png(1),
+        )  # fmt: skip
+        return engine.generate(request, Unwatched()).frames
+
+    assert not np.array_equal(clip((255, 255, 255)), clip((20, 20, 220)))

@@ -100,7 +100,7 @@ class Studio:
 
 
 class Drawer:
-    """An image and video engine: one colour that follows from the start noise."""
+    """An image and video engine: one colour that follows from the start noise; it notes a prompt of over 60 words."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -110,12 +110,13 @@ class Drawer:
         noise = hashlib.sha256(request.noise.model_dump_json().encode())
         colour = np.frombuffer(noise.digest()[:3], dtype=np.uint8)
         picture = np.broadcast_to(colour, (request.height, request.width, 3)).copy()
+        notes = (f"the prompt has {words} words",) if (words := len(request.prompt.split())) > 60 else ()
         seconds: dict[str, Any] = {"seconds": 0.01, "timings": {"denoise": 0.01}, "noise_sha256": noise.hexdigest()}
         if hasattr(request, "num_frames"):
             frames = np.repeat(picture[None], request.num_frames, axis=0)
-            return VideoResult(frames=frames, **seconds)
+            return VideoResult(frames=frames, notes=notes, **seconds)
         latents = save({"latents": np.zeros((4, 8, 8), np.float32)}) if request.keep_latents else None
-        return ImageResult(image=picture, latents=latents, **seconds)
+        return ImageResult(image=picture, latents=latents, notes=notes, **seconds)
 
 
 class Studios:

@@ -70,6 +70,8 @@ INPAINT_STRENGTH = 1.0
 EDIT_FILES = MAX_PICTURES + 1 + MAX_PICTURES
 """Images, their mask, and those of `ip_adapter`."""
 DEFAULT_QUALITY = 90
+MOST = 0.5
+"""Share of an image that a mask repaints, from which a note says so: strokes of a canvas mean the opposite here."""
 ENCODERS: dict[OutputFormat, Callable[[Pixels, int], bytes]] = {
     "png": lambda pixels, _: encode_png(pixels),
     "jpeg": encode_jpeg,
@@ -301,6 +303,11 @@ async def edit_requests(body: ImageEdit, spec: ImageModelSpec, pictures: Picture
         return _requests(body, spec, size, bound, adapter, start=start), notes
     mask = await _mask(body.mask, "mask", pictures)
     inpaint = await _inpaint(images[0], mask, strength)
+    share = float((await asyncio.to_thread(decode_image, mask.data)).mean()) / 255
+    if share > MOST:
+        notes += (
+            f"the mask repaints {share:.0%} of the image: its transparent parts; in a file without any, its white ones",
+        )
     return _requests(body, spec, size, bound, adapter, inpaint=inpaint), notes
 
 
