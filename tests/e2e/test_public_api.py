@@ -53,6 +53,9 @@ def test_an_ad_is_made_inside_a_running_event_loop_and_its_files_are_there(made)
         assert path.parent == ad.folder and path.stat().st_size > 0
     assert (ad.seed, ad.seconds) == (5, 9.0)
     assert any("sketch models" in note for note in ad.notes)
+    assert ad.approval_status in ("approved", "needs_revision")
+    assert any(warning.startswith("sketch models: ") for warning in ad.warnings)
+    assert all(text in ad.notes or text.startswith("sketch models: ") for text in ad.warnings)
     with av.open(str(ad.video)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 9 * 24
 
