@@ -38,6 +38,8 @@ REPLAYED = "Idempotency-Replayed"
 STOP_SECONDS = 15.0
 """How long a deletion waits for a running worker to stop by itself."""
 LOOK_SECONDS = 0.05
+PICTURE_FIELDS = frozenset({"reference_images", "reference_image", "references", "images", "image"})
+"""What clients call the pictures of an order."""
 MAX_UNUSED = 10
 """Fields that were not used are named up to here."""
 logger = logging.getLogger(__name__)
@@ -150,6 +152,24 @@ class OpenBody(OpenObject):
                     place = f"{name}.{index}" if each is not value else name
                     names += [f"{place}.{one}" for one in each.unused]
         return tuple(names)
+
+
+def with_pictures(data: Any) -> Any:
+    """A body with all its pictures as the list `reference_images`, whatever it calls their fields.
+
+    The old system's second route took one as `image`; files of a form count under any name.
+    """
+    if not isinstance(data, dict):
+        return data
+    pictures: list[Any] = []
+    rest: dict[Any, Any] = {}
+    for name, value in data.items():
+        several = value if isinstance(value, list) else [] if value is None else [value]
+        if name in PICTURE_FIELDS or (several and all(isinstance(each, Upload) for each in several)):
+            pictures += several
+        else:
+            rest[name] = value
+    return {**rest, "reference_images": pictures} if pictures else rest
 
 
 def unused_warnings(names: Sequence[str]) -> tuple[str, ...]:

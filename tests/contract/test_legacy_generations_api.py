@@ -1,5 +1,6 @@
 """`/api/generations` over a real server: the contract's original pipeline, its comparisons, qualities and files."""
 
+import base64
 import io
 
 import pytest
@@ -138,6 +139,29 @@ def test_what_an_old_client_sends_besides_is_not_used_and_every_answer_says_so(i
     assert "'variations.0.tone' is no field of this request: it was not used" in pair["warnings"]
     many = idle.post(f"{URL}/generate", json={**AD, **{f"field_{number}": 1 for number in range(40)}}).json()
     assert "30 more fields of the request were not used" in many["warnings"]
+
+
+@pytest.mark.parametrize("name", ["image", "images", "reference_image", "reference_images[]", "product_photo"])
+def test_a_picture_counts_under_whatever_name_a_form_gives_it(idle, name):
+    made = idle.post(f"{URL}/generate", data={"prompt": PROMPT}, files=[(name, ("style-gold.png", png(1).data))]).json()
+    row = idle.get(f"{URL}/{made['generation_id']}").json()
+    assert [(each["role"], each["filename"]) for each in row["references"]] == [("style", "style-gold.png")]
+    assert not [one for one in made["warnings"] if "was not used" in one]
+
+
+def test_pictures_as_base64_count_under_the_old_name_and_more_than_three_are_refused(idle):
+    picture = base64.b64encode(png(1).data).decode()
+    made = idle.post(f"{URL}/generate", json={**AD, "image": f"data:image/png;base64,{picture}"}).json()
+    assert len(idle.get(f"{URL}/{made['generation_id']}").json()["references"]) == 1
+    refused = idle.post(f"{URL}/generate", json={**AD, "reference_images": [picture] * 4})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "reference_images")
+
+
+def test_a_form_without_a_file_may_be_urlencoded(idle):
+    made = idle.post(f"{URL}/generate", data={"prompt": PROMPT, "duration": "9", "framework": "bab", "title": ""})
+    assert made.status_code == 202, made.text
+    row = idle.get(f"{URL}/{made.json()['generation_id']}").json()
+    assert (row["duration"], row["framework"], row["title"]) == (9, "BAB", None)
 
 
 def test_the_quality_gate_is_asked_for_here_too(idle):

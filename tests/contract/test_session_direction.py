@@ -199,6 +199,39 @@ def test_an_empty_mask_is_refused_and_an_edited_frame_keeps_its_own_prompt(clien
     assert "'a blue poster'" in answer(seen)
 
 
+@pytest.mark.parametrize(
+    ("modifications", "said"),
+    [
+        ("make it funny", "make it funny"), (["make it funny", "shorter"], "make it funny; shorter"),
+        ({"camera": "zoom in on it"}, "camera move: zoom in on it"),
+        ({"style": {"mood": "noir"}}, "style: {'mood': 'noir'}"),
+    ],
+)  # fmt: skip
+def test_modifications_of_any_kind_reach_the_agents(client, modifications, said):
+    session_id = client.reach("story")
+    answered = client.post(session_id, "/regenerate", stage="story", modifications=modifications)
+    assert answered.status_code == 200, answered.text
+    assert client.wait(session_id)["conversation_history"][0]["content"] == said
+
+
+def test_a_camera_move_in_other_letters_and_a_scene_by_its_short_name_are_understood(client, server):
+    session_id = client.reach("storyboard")
+    before = frames(client.get(session_id))
+    changes = {"scene": 1, "camera": "Push-In", "place": "on the beach"}
+    assert client.post(session_id, "/regenerate", stage="storyboard", modifications=changes).status_code == 200
+    after = frames(client.wait(session_id))
+    assert "Camera: push_in" in after[0]["content"]
+    assert [one["path"] == other["path"] for one, other in zip(before, after, strict=True)][1:] == [True] * len(
+        after[1:]
+    )
+
+
+def test_a_setting_that_a_stage_has_no_use_for_is_said(client):
+    session_id = client.reach("story")
+    answered = client.post(session_id, "/regenerate", stage="story", modifications={"seed": 5}).json()
+    assert answered["message"] == "Being made anew: story. Not used here: seed."
+
+
 def test_unknown_modifications_are_wishes_and_known_ones_are_applied(client, server):
     session_id = client.reach("story")
     answered = client.post(

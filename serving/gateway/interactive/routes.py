@@ -111,8 +111,8 @@ async def regenerate(request: Request, session_id: Id, body: Regeneration, idemp
     changes = body.modifications or SceneModifications()
     generation = await sessions.row(session_id)
     stage = work_stage_of(body.stage)
+    wanted = wishes_of(stage, body)
     if not await idempotency.is_repeated(keys := idempotency.keys(body)):
-        wanted = wishes_of(stage, body)
         number = changes.scene_number
         reading = None
         if body.feedback is not None and body.feedback == wanted.words:
@@ -122,7 +122,9 @@ async def regenerate(request: Request, session_id: Id, body: Regeneration, idemp
         await sessions.decide(directions.regenerate(owner(request), session_id, *asked))
     named = stage.replace("_", " ")
     what = named if changes.scene_number is None else f"scene {changes.scene_number} of the {named}"
-    return Regenerated(session_id=session_id, stage=stage, message=f"Being made anew: {what}.", regenerated=True)
+    unused = f" Not used here: {', '.join(wanted.unused)}." if wanted.unused else ""
+    message = f"Being made anew: {what}.{unused}"
+    return Regenerated(session_id=session_id, stage=stage, message=message, regenerated=True)
 
 
 @router.post("/{session_id}/reference-images/upload", openapi_extra=body_schema(ReferenceUpload, (FORM_TYPE,)))

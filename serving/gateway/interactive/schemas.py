@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
 from models.interfaces import Plain, Seed
-from models.spec import AspectRatio
+from models.spec import AspectRatio, CameraMove
 from pipelines.direction import Modifications, Prompt, Wish
 from serving.gateway.generations.schemas import Brand, QualityBody
 from serving.gateway.interactive.answers import SessionStage
@@ -16,6 +16,7 @@ from serving.gateway.orders import OpenBody, ReferenceRoles
 from serving.gateway.requests import FileField, OpenObject
 
 SceneNumber = Annotated[int, Field(ge=1, le=99)]
+MOVES = frozenset(get_args(CameraMove))
 MAX_WISHES = 1500
 """Characters of the fields of `modifications` that are wishes."""
 MAX_MASK_TEXT = 16 * 1024 * 1024
@@ -70,6 +71,22 @@ class SceneModifications(Modifications, OpenObject):
     def settings(self) -> Modifications:
         return Modifications(**{name: getattr(self, name) for name in Modifications.model_fields})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_other_words(cls, data: Any) -> Any:
+        """A camera move said freely (`zoom in`) is a wish; a scene may be called `scene`."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        camera = data.get("camera")
+        if isinstance(camera, str) and (move := camera.strip().lower().replace(" ", "_").replace("-", "_")) in MOVES:
+            data["camera"] = move
+        elif isinstance(camera, str):
+            data["camera_move"] = data.pop("camera")
+        if "scene_number" not in data and isinstance(data.get("scene"), int):
+            data["scene_number"] = data.pop("scene")
+        return data
+
     @model_validator(mode="after")
     def _bounded(self) -> SceneModifications:
         if len(json.dumps(self.model_extra or {}, default=str)) > MAX_WISHES:
@@ -85,7 +102,19 @@ class Regeneration(Plain):
     feedback: Wish | None = None
     """What should be otherwise, in words; at most 2,000 characters."""
     modifications: SceneModifications | None = None
-    """What is set outright, and wishes by name."""
+    """What is set outright, and wishes by name. A text, or a list of texts, is feedback."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts_are_feedback(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        said = data.get("modifications")
+        texts = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        if not texts or not all(isinstance(text, str) for text in texts):
+            return data
+        feedback = [data["feedback"]] if isinstance(data.get("feedback"), str) else []
+        return {**data, "modifications": None, "feedback": "; ".join([*feedback, *texts])}
 
 
 class ReferenceUpload(Plain):

@@ -43,6 +43,8 @@ class Wishes(Plain):
     """Of the plan."""
     words: str | None
     """The feedback, with every wish that is neither."""
+    unused: tuple[str, ...]
+    """Settings that the stage has no use for."""
 
 
 def wishes_of(stage: WorkStage, body: Regeneration) -> Wishes:
@@ -57,7 +59,8 @@ def wishes_of(stage: WorkStage, body: Regeneration) -> Wishes:
     words = [body.feedback] if body.feedback else []
     words += [f"{name.replace('_', ' ')}: {value}" for name, value in told.items() if value not in (None, "")]
     kept = Modifications(**{name: value for name, value in settings.items() if name in can})
-    return Wishes(modifications=kept, changes=changes, words="; ".join(words)[:2000] or None)
+    unused = ("seed",) if "seed" in settings and "seed" not in can else ()
+    return Wishes(modifications=kept, changes=changes, words="; ".join(words)[:2000] or None, unused=unused)
 
 
 def _plan_changes(extra: dict[str, Any]) -> tuple[Changes | None, dict[str, Any]]:

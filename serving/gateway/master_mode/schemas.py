@@ -10,7 +10,7 @@ from models.interfaces import Seed
 from models.spec import AspectRatio
 from pipelines.brief import MAX_REFERENCES
 from serving.gateway.generations.schemas import AdPrompt, Brand, QualityBody, Title
-from serving.gateway.orders import OpenBody, ReferenceRoles
+from serving.gateway.orders import OpenBody, ReferenceRoles, with_pictures
 from serving.gateway.requests import PictureSource
 
 ClientId = Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x21-\x2e\x30-\x7e]{1,200}$")]
@@ -54,10 +54,8 @@ class StoryRequest(OpenBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_or_several(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "reference_images" in data and not isinstance(data["reference_images"], list):
-            return {**data, "reference_images": [data["reference_images"]]}
-        return data
+    def _pictures_together(cls, data: Any) -> Any:
+        return with_pictures(data)
 
     @model_validator(mode="after")
     def _videos_need_scenes(self) -> StoryRequest:

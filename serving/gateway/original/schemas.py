@@ -12,7 +12,7 @@ from pipelines.brief import MAX_REFERENCES, FrameworkName
 from pipelines.orders.ad import MAX_VARIATIONS, MIN_VARIATIONS
 from pipelines.records import ComparisonType
 from serving.gateway.generations.schemas import AdPrompt, Brand, CoherenceBody, QualityBody, Title
-from serving.gateway.orders import OpenBody, ReferenceRoles
+from serving.gateway.orders import OpenBody, ReferenceRoles, with_pictures
 from serving.gateway.requests import Id, PictureSource
 
 
@@ -52,10 +52,8 @@ class AdFields(OpenBody):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_or_several(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "reference_images" in data and not isinstance(data["reference_images"], list):
-            return {**data, "reference_images": [data["reference_images"]]}
-        return data
+    def _pictures_together(cls, data: Any) -> Any:
+        return with_pictures(data)
 
 
 class GenerateBody(AdFields):
