@@ -1,8 +1,11 @@
-"""Kills worker and gateway processes by the hundred, on both databases, and says how long a replacement took.
+"""Kills workers, gateways and PostgreSQL by the hundred, and says how long a replacement took.
 
-    python -m benchmarks.durability [--each 7] [--moments 15] [--minutes 60] [--json FILE]
+    python -m benchmarks.durability --json FILE [--each 23] [--moments 45] [--terms 54] [--restarts 40] [--minutes 60]
 
-Each named fault point is struck `--each` times and random moments `--moments` times, per process and database. After
+Each named fault point is struck `--each` times, random moments `--moments` times and SIGTERM `--terms` times, per
+process and database; PostgreSQL is killed `--restarts` times under a working worker. These numbers make 500 kills per
+database and 40 more. What was struck stands in FILE.struck.json after every few kills: the same command goes on from
+there. `--markdown FILE` writes the table. After
 every ad and every order the assertions of `tests/chaos` must hold: nothing lost, nothing doubled, no gap in a log, and
 the bytes of the video that nobody disturbed. Leases last 1 s, so that hundreds of kills fit in minutes; a few kills
 with the lease as it is shipped show what that means for a server. The first failure ends the run; what `--minutes` cut
@@ -23,6 +26,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -36,7 +40,7 @@ from pipelines.steps import Json
 from pipelines.store.generations import LEASE_SECONDS as SHIPPED_LEASE_SECONDS
 from serving.profile_models import model_set
 from tests.chaos.gateway_kills import gateway_faults, kill_gateways
-from tests.chaos.kills import RANDOM, Fault, Kill, kill_workers, worker_faults
+from tests.chaos.kills import MOST_NEWS, RANDOM, Fault, Kill, kill_databases, kill_workers, worker_faults
 from tests.chaos.processes import small_profile
 from tests.chaos.world import LEASE_SECONDS, ChaosWorld
 from tests.support.postgres import PostgresServer
@@ -46,6 +50,33 @@ SHIPPED_KILLS = 3
 PORTION = 6
 """Kills between two looks at the clock."""
 SEED = 2026
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many kills of each kind."""
+
+    each: int
+    moments: int
+    terms: int
+    restarts: int
+
+
+class Journal:
+    """What was struck, by database, process and lease, in a file that outlives this program."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kills: dict[str, list[Json]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def struck(self, name: str) -> list[Kill]:
+        return [Kill(**kill) for kill in self._kills.get(name, [])]
+
+    def add(self, name: str, kills: Iterable[Kill]) -> None:
+        self._kills.setdefault(name, []).extend(asdict(kill) for kill in kills)
+        part = self._path.with_suffix(".part")
+        part.write_text(json.dumps(self._kills))
+        part.replace(self._path)
 
 
 class Bench:
@@ -78,7 +109,7 @@ Strike = Callable[[ChaosWorld, list[Fault]], Awaitable[tuple[Kill, ...]]]
 """Kills one process per fault in a world, and asserts what must hold."""
 
 
-async def run(bench: Bench, each: int, moments: int, until: float) -> list[Json]:
+async def run(bench: Bench, server: PostgresServer, plan: Plan, journal: Journal, until: float) -> list[Json]:
     """A row per process, database, lease and fault point. All worlds at once: most of their time is waiting."""
     async with bench.world("sqlite", LEASE_SECONDS) as world:
         generation_id = await world.order()
@@ -87,6 +118,9 @@ async def run(bench: Bench, each: int, moments: int, until: float) -> list[Json]
         undisturbed = await world.check(generation_id)
     rng = random.Random(SEED)  # noqa: S311
 
+    async def databases(world: ChaosWorld, faults: list[Fault]) -> tuple[Kill, ...]:
+        return await kill_databases(world, server, faults, undisturbed, rng)
+
     async def workers(world: ChaosWorld, faults: list[Fault]) -> tuple[Kill, ...]:
         return await kill_workers(world, faults, undisturbed, rng)
 
@@ -94,29 +128,41 @@ async def run(bench: Bench, each: int, moments: int, until: float) -> list[Json]
         return await kill_gateways(world, faults, rng)
 
     plans: list[tuple[Strike, float, list[Fault]]] = [
-        (workers, LEASE_SECONDS, worker_faults(rng, each, moments)),
-        (gateways, LEASE_SECONDS, gateway_faults(rng, each, moments)),
+        (workers, LEASE_SECONDS, worker_faults(rng, plan.each, plan.moments, plan.terms)),
+        (gateways, LEASE_SECONDS, gateway_faults(rng, plan.each, plan.moments, plan.terms)),
         (workers, SHIPPED_LEASE_SECONDS, [Fault(RANDOM, 2)] * SHIPPED_KILLS),
     ]
     runs = [
-        strike_all(bench, database, lease_seconds, strike, faults, until)
+        strike_all(bench, database, lease_seconds, strike, faults, journal, until)
         for database in ("sqlite", "postgresql")
         for strike, lease_seconds, faults in plans
     ]
-    return [row for rows in await asyncio.gather(*runs) for row in rows]
+    rows = [row for rows in await asyncio.gather(*runs) for row in rows]
+    killed = [Fault(RANDOM, rng.randint(1, MOST_NEWS)) for _ in range(plan.restarts)]
+    # Last and alone: everybody's database goes with the server.
+    return rows + await strike_all(bench, "postgresql", LEASE_SECONDS, databases, killed, journal, until)
 
 
 async def strike_all(
-    bench: Bench, database: str, lease_seconds: float, strike: Strike, faults: list[Fault], until: float
+    bench: Bench,
+    database: str,
+    lease_seconds: float,
+    strike: Strike,
+    faults: list[Fault],
+    journal: Journal,
+    until: float,
 ) -> list[Json]:
-    """In small portions, until all struck or the time (monotonic) is over."""
-    kills: list[Kill] = []
+    """In small portions, until all struck or the time (monotonic) is over; what the journal has is not done again."""
+    name = f"{database} {strike.__name__} {lease_seconds:g} s"
+    kills = journal.struck(name)
     async with bench.world(database, lease_seconds) as world:
-        for start in range(0, len(faults), PORTION):
+        for start in range(len(kills), len(faults), PORTION):
             if time.monotonic() > until:
                 break
-            kills += await strike(world, faults[start : start + PORTION])
-            print(f"{database}: {len(kills)} of {len(faults)} {kills[-1].process} kills", flush=True)
+            struck = await strike(world, faults[start : start + PORTION])
+            journal.add(name, struck)
+            kills += struck
+            print(f"{name}: {len(kills)} of {len(faults)}", flush=True)
         await world.check_files()
     return told(database, lease_seconds, kills)
 
@@ -140,6 +186,17 @@ def line(row: Json) -> str:
         f"{row['process']:8} {row['database']:11} {row['lease_seconds']:4.0f} s  {row['point']:18} "
         f"{row['kills']:4}  {times}"
     )
+
+
+def markdown(rows: list[Json], totals: list[Json]) -> str:
+    """The rows as a table for a document."""
+    names = ("killed", "database", "lease", "at", "kills", "p50", "p95", "max")
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    for row in (*rows, *totals):
+        times = ["–" if value is None else f"{value:.2f} s" for value in percentiles(row["recovery_seconds"]).values()]
+        place = (row["process"], row["database"], f"{row['lease_seconds']:g} s", row["point"].replace("_", " "))
+        lines.append(f"| {' | '.join((*place, str(row['kills']), *times))} |")
+    return "\n".join(lines) + "\n"
 
 
 def percentiles(seconds: list[float]) -> dict[str, float | None]:
@@ -169,10 +226,13 @@ def summary(rows: list[Json]) -> list[Json]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--each", type=int, default=7)
-    parser.add_argument("--moments", type=int, default=15)
+    parser.add_argument("--each", type=int, default=23)
+    parser.add_argument("--moments", type=int, default=45)
+    parser.add_argument("--terms", type=int, default=54)
+    parser.add_argument("--restarts", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     manifest, server, started = model_set(small_profile()).manifest, PostgresServer(durable=True), time.monotonic()
     try:
@@ -180,7 +240,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="admint-durability-") as folder:
             (Path(folder) / "models").symlink_to(library_root())
             until = started + 60 * arguments.minutes
-            rows = asyncio.run(run(Bench(Path(folder), server, manifest), arguments.each, arguments.moments, until))
+            plan = Plan(arguments.each, arguments.moments, arguments.terms, arguments.restarts)
+            journal = Journal(arguments.json.with_suffix(".struck.json"))
+            rows = asyncio.run(run(Bench(Path(folder), server, manifest), server, plan, journal, until))
         with psycopg.connect(server.url("postgres").replace("+psycopg", "")) as connection:
             postgres = connection.info.server_version
     finally:
@@ -191,23 +253,24 @@ def main() -> None:
         print(line(row))
     kills = sum(row["kills"] for row in rows)
     print(f"{kills} kills, nothing lost and nothing doubled")
-    if arguments.json:
-        result = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "cores": os.cpu_count(),
-            "load_average": [round(each, 2) for each in os.getloadavg()],
-            "versions": {
-                "python": platform.python_version(),
-                "sqlalchemy": version("sqlalchemy"),
-                "sqlite": sqlite3.sqlite_version,
-                "postgresql": f"{postgres // 10000}.{postgres % 10000}",
-            },
-            "minutes": round((time.monotonic() - started) / 60, 1),
-            "kills": kills,
-            "summary": [{name: value for name, value in row.items() if name != "recovery_seconds"} for row in totals],
-            "rows": rows,
-        }
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(rows, totals))
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        "load_average": [round(each, 2) for each in os.getloadavg()],
+        "versions": {
+            "python": platform.python_version(),
+            "sqlalchemy": version("sqlalchemy"),
+            "sqlite": sqlite3.sqlite_version,
+            "postgresql": f"{postgres // 10000}.{postgres % 10000}",
+        },
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "kills": kills,
+        "summary": [{name: value for name, value in row.items() if name != "recovery_seconds"} for row in totals],
+        "rows": rows,
+    }
+    arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import io
 import random
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +24,7 @@ from sqlalchemy import select
 
 from pipelines.store.request_keys import request_keys
 from pipelines.store.tables import generations
-from tests.chaos.kills import RANDOM, Fault, Kill
+from tests.chaos.kills import RANDOM, TERM, Fault, Kill
 from tests.chaos.processes import Process
 from tests.chaos.world import LOOK_SECONDS, PROMPT, ChaosWorld
 from tests.support.gateway_users import auth_on, bearer, new_user
@@ -52,9 +53,10 @@ class Book:
     """Monotonic seconds."""
 
 
-def gateway_faults(rng: random.Random, each: int, moments: int) -> list[Fault]:
+def gateway_faults(rng: random.Random, each: int, moments: int, terms: int = 0) -> list[Fault]:
+    """As `kills.worker_faults`."""
     faults = [Fault(point, rng.randint(1, MOST)) for point in POINTS for _ in range(each)]
-    faults += [Fault(RANDOM, 0) for _ in range(moments)]
+    faults += [Fault(RANDOM, 0) for _ in range(moments)] + [Fault(TERM, 0) for _ in range(terms)]
     rng.shuffle(faults)
     return faults
 
@@ -138,15 +140,20 @@ def _picture(key: str) -> str:
 
 
 def _variable(fault: Fault | None) -> str | None:
-    return None if fault is None or fault.point == RANDOM else f"{fault.point}:{fault.number}"
+    return None if fault is None or fault.point in (RANDOM, TERM) else f"{fault.point}:{fault.number}"
 
 
 async def _until_dead(
     world: ChaosWorld, gateway: Process, fault: Fault, book: Book, customers: asyncio.Future[Any], rng: random.Random
 ) -> None:
-    if fault.point == RANDOM:
+    if fault.point in (RANDOM, TERM):
         await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
+    if fault.point == RANDOM:
         gateway.kill()
+    if fault.point == TERM:
+        code = await asyncio.to_thread(gateway.stop)
+        assert code in (0, -signal.SIGTERM), f"a gateway that was told to stop ended with {code}"
+        return
 
     async def dead() -> bool:
         _raise(customers)

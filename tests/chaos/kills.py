@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,11 @@ from typing import Literal, get_args
 from pipelines.store.fault_points import FaultPoint
 from tests.chaos.processes import Process
 from tests.chaos.world import ChaosWorld, Finished
+from tests.support.postgres import PostgresServer
 
 RANDOM = "random"
+TERM = "sigterm"
+"""Told to end, as `docker stop` does, at a random moment: the work is handed back."""
 POINTS: tuple[FaultPoint, ...] = get_args(FaultPoint)
 FILES_OF_AN_AD, COMMITS_OF_AN_AD = 8, 30
 """What an undisturbed run writes, rounded down."""
@@ -33,16 +37,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Kill:
-    process: Literal["worker", "gateway"]
+    process: Literal["worker", "gateway", "postgresql"]
     point: str
     recovery_seconds: float | None
     """From the kill to the first sign of work of a replacement; None: that one was killed before it."""
 
 
-def worker_faults(rng: random.Random, each: int, moments: int) -> list[Fault]:
-    """`each` faults at every named point and `moments` at random ones, mixed."""
+def worker_faults(rng: random.Random, each: int, moments: int, terms: int = 0) -> list[Fault]:
+    """`each` faults at every named point, `moments` at random ones, and as many SIGTERMs as `terms` says, mixed."""
     faults = [Fault(point, rng.randint(1, _most(point))) for point in POINTS for _ in range(each)]
     faults += [Fault(RANDOM, rng.randint(1, MOST_NEWS)) for _ in range(moments)]
+    faults += [Fault(TERM, rng.randint(1, MOST_NEWS)) for _ in range(terms)]
     rng.shuffle(faults)
     return faults
 
@@ -93,8 +98,8 @@ def _recovery(starts: Sequence[datetime], killed: datetime, before: datetime) ->
 
 async def _kill_one(world: ChaosWorld, generation_id: str, fault: Fault, rng: random.Random) -> bool:
     """Start a worker that the fault kills; false when the ad ended before."""
-    if fault.point == RANDOM:
-        return await _kill_at_a_moment(world, generation_id, fault.number, rng)
+    if fault.point in (RANDOM, TERM):
+        return await _kill_at_a_moment(world, generation_id, fault, rng)
     worker = world.worker(f"{fault.point}:{fault.number}")
     await world.until(lambda: _died_or_done(world, worker, generation_id), f"a worker dies {fault}")
     if not worker.ended:
@@ -108,18 +113,57 @@ async def _died_or_done(world: ChaosWorld, worker: Process, generation_id: str) 
     return worker.ended or await world.ended(generation_id)
 
 
-async def _kill_at_a_moment(world: ChaosWorld, generation_id: str, events: int, rng: random.Random) -> bool:
-    goal = await _news(world, generation_id) + events
+async def _kill_at_a_moment(world: ChaosWorld, generation_id: str, fault: Fault, rng: random.Random) -> bool:
+    goal = await _news(world, generation_id) + fault.number
     worker = world.worker()
+    await _until_news(world, generation_id, goal)
+    await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
+    running = not await world.ended(generation_id)
+    if fault.point == TERM:
+        assert await asyncio.to_thread(worker.stop) == 0, (
+            f"a worker that was told to stop ended with {worker.exit_code}"
+        )
+    else:
+        worker.kill()
+    return running
+
+
+async def _until_news(world: ChaosWorld, generation_id: str, goal: int) -> None:
+    """Until the log says so many new things, or the ad has ended."""
 
     async def reached() -> bool:
         return await world.ended(generation_id) or await _news(world, generation_id) >= goal
 
-    await world.until(reached, f"{generation_id} has {events} more events")
-    await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
-    running = not await world.ended(generation_id)
-    worker.kill()
-    return running
+    await world.until(reached, f"{generation_id} has {goal} events")
+
+
+async def kill_databases(
+    world: ChaosWorld, server: PostgresServer, faults: Sequence[Fault], undisturbed: str, rng: random.Random
+) -> tuple[Kill, ...]:
+    """`kill -9` of the database server, once per fault, while a worker makes ads; asserts as `kill_workers`."""
+    left, kills = list(faults), list[Kill]()
+    while left:
+        generation_id, worker, kept = await world.order(), world.worker(), list[Finished]()
+        while left:
+            await _until_news(world, generation_id, await _news(world, generation_id) + left[0].number)
+            await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
+            if await world.ended(generation_id):
+                left[0] = Fault(left[0].point, max(1, left[0].number // 2))
+                break
+            kept.append(await world.finished(generation_id))
+            await asyncio.to_thread(server.kill)
+            killed = time.monotonic()
+            await asyncio.to_thread(server.start)
+            before = len(await world.events(generation_id))
+            await _until_news(world, generation_id, await _news(world, generation_id) + 1)
+            moved = len(await world.events(generation_id)) > before
+            kills.append(Kill("postgresql", left.pop(0).point, time.monotonic() - killed if moved else None))
+        await world.until_ended(generation_id)
+        assert await world.check(generation_id, *kept) == undisturbed, "the video differs"
+        assert not worker.ended, f"a worker ended with its database: {worker.exit_code}"
+        worker.kill()
+        await world.forget(generation_id)
+    return tuple(kills)
 
 
 async def _news(world: ChaosWorld, generation_id: str) -> int:

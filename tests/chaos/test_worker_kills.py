@@ -2,12 +2,12 @@
 
 import random
 
-from tests.chaos.kills import POINTS, kill_workers, worker_faults
+from tests.chaos.kills import POINTS, TERM, kill_workers, worker_faults
 
 
 async def test_no_kill_of_a_worker_loses_doubles_or_changes_anything(chaos, undisturbed):
     rng = random.Random(5)  # noqa: S311
-    kills = await kill_workers(chaos, worker_faults(rng, each=1, moments=2), undisturbed, rng)
-    assert {kill.point for kill in kills} >= set(POINTS)
-    assert len(kills) == len(POINTS) + 2
+    kills = await kill_workers(chaos, worker_faults(rng, each=1, moments=2, terms=2), undisturbed, rng)
+    assert {kill.point for kill in kills} >= {*POINTS, TERM}
+    assert len(kills) == len(POINTS) + 4
     await chaos.check_files()
