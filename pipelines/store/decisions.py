@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.decisions.situation import Decision, Situation
-from pipelines.errors import NotFound
+from pipelines.errors import DecisionRefused, NotFound
 from pipelines.records import Generation, Keys, NewEvent, Take
 from pipelines.steps import Json, TakeKind
 from pipelines.store.database import Database, transaction
@@ -31,6 +31,9 @@ from pipelines.store.transaction import (
     retire_metrics,
     stored_size,
 )
+
+MAX_MESSAGES = 1000
+"""Of the owner, in the conversation of one generation."""
 
 
 class DirectionStore:
@@ -81,19 +84,21 @@ class DirectionStore:
         note_request(connection, user_id, keys, generation_id=generation_id)
         situation = Situation(generation_of(row), _outputs(connection, generation_id))
         decision = decide(situation)
-        self._admit(connection, situation.generation, decision)
+        self._admit(connection, situation.generation, decision, step)
         _write(connection, situation, decision, step)
         if events := _log(decision):
             append_events(connection, row, events)
         return generation_of(locked(connection, generation_id))
 
-    def _admit(self, connection: Connection, generation: Generation, decision: Decision) -> None:
+    def _admit(self, connection: Connection, generation: Generation, decision: Decision, step: str) -> None:
         """Raises QuotaExceeded when what the owner sends, or one more generation at work, is too much.
 
         An approval sends nothing: it is never refused.
         """
         if decision.continues_at is not None and generation.status not in IN_PROGRESS:
             admit_start(connection, generation.user_id, self._quota)
+        if any(message.role == "user" for message in decision.messages) and step.startswith("chat"):
+            _admit_message(connection, generation.id)
         sent = sum(file.size for file in decision.artifacts)
         sent += sum(stored_size(message.content) for message in decision.messages)
         if sent:
@@ -169,6 +174,17 @@ def _log(decision: Decision) -> tuple[NewEvent, ...]:
         )
         (answered if message.role == "assistant" else said).append(event)
     return (*said, *decision.events, *answered)
+
+
+def _admit_message(connection: Connection, generation_id: str) -> None:
+    """Raises DecisionRefused when as much was said in the generation's conversation as may be."""
+    said = (
+        select(func.count())
+        .select_from(messages)
+        .where(messages.c.generation_id == generation_id, messages.c.role == "user")
+    )
+    if connection.execute(said).scalar_one() >= MAX_MESSAGES:
+        raise DecisionRefused(f"{MAX_MESSAGES} messages were said here: begin a new session")
 
 
 def _was_decided(connection: Connection, generation_id: str, step: str) -> bool:

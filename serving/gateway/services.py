@@ -5,6 +5,9 @@ Store, artifacts and planners are described as far as routes use them.
 
 from __future__ import annotations
 
+import math
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +28,7 @@ from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.ownership import OwnedArtifact
 from pipelines.store.sweep import Disposal
 from serving.backends.interface import ModelBackend, WorkerNotifier
+from serving.errors import QueueFull
 from serving.gateway.auth.login import Auth
 from serving.gateway.decoding.decoders import Decoders
 from serving.gateway.proxies import NO_PROXIES, Proxies
@@ -53,6 +57,10 @@ class Ads:
 
 
 MEGABYTE = 1024 * 1024
+MESSAGES_PER_MINUTE = 60
+"""Of one session."""
+SESSIONS_COUNTED = 10_000
+"""Those that were talked in last."""
 
 
 class GenerationRows(Protocol):
@@ -109,6 +117,27 @@ class PictureSizes:
         self._largest[kind] = max(size, self._largest.get(kind, 1))
 
 
+class TalkRate:
+    """How fast may be talked in one session, over WebSockets and HTTP together: as fast as people do."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def count(self, session_id: str) -> None:
+        """Count a message. Raises QueueFull for one too many within a minute."""
+        now = time.monotonic()
+        said = self._said.setdefault(session_id, deque())
+        self._said.move_to_end(session_id)
+        if len(self._said) > SESSIONS_COUNTED:
+            self._said.popitem(last=False)
+        while said and said[0] <= now - 60.0:
+            said.popleft()
+        if len(said) >= MESSAGES_PER_MINUTE:
+            wait = math.ceil(said[0] + 60.0 - now)
+            raise QueueFull(f"more than {MESSAGES_PER_MINUTE} messages in a minute: wait {wait} s", wait)
+        said.append(now)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds on what one caller can make the server hold."""
@@ -144,6 +173,7 @@ class Services:
     decoders: Decoders = field(default_factory=Decoders)
     """Closed with the application."""
     picture_sizes: PictureSizes = field(default_factory=PictureSizes)
+    talk: TalkRate = field(default_factory=TalkRate)
 
 
 def services(connection: HTTPConnection) -> Services:

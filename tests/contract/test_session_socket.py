@@ -9,6 +9,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from models.errors import InferenceFailed
+from pipelines.store import decisions
+from serving.gateway import services
 from tests.support.ad_server import SpeakingServer
 from tests.support.gateway_users import bearer, logged_in
 from tests.support.session_client import Client
@@ -315,3 +317,35 @@ def test_a_ticket_opens_it_for_a_browser(server, client, board):
     address = f"ws{server.url.removeprefix('http')}/ws/{board}?ticket={ticket}&after={seq - 1}"
     with connect(address) as socket:
         assert json.loads(socket.recv(timeout=RECEIVE_SECONDS))["seq"] == seq
+
+
+def test_who_talks_too_fast_is_told_and_a_session_takes_so_many_messages_a_minute(client, server, monkeypatch):
+    monkeypatch.setattr(services, "MESSAGES_PER_MINUTE", 5)
+    session_id = client.reach("story")
+    with watching(server, session_id, after=client.get(session_id)["seq"]) as socket:
+        for number in range(12):
+            socket.say(f"what is scene {number}?")
+        refused = _errors(socket, 7)
+    assert all(error["code"] == "queue_full" and "messages in a minute" in error["message"] for error in refused)
+    answer = server.http.post(f"/api/v1/interactive/{session_id}/chat", json={"message": "and scene 2?"})
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 60
+
+
+def test_a_session_takes_so_many_messages_in_all(client, server, monkeypatch):
+    monkeypatch.setattr(decisions, "MAX_MESSAGES", 2)
+    session_id = client.reach("story")
+    address = f"/api/v1/interactive/{session_id}/chat"
+    answers = [server.http.post(address, json={"message": "what is it about?"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    assert "begin a new session" in answers[-1].json()["error"]["message"]
+
+
+def _errors(socket, count):
+    """The errors of the next frames, until there are so many."""
+    found = []
+    while len(found) < count:
+        frame = socket.next()
+        if frame["type"] == "error":
+            found.append(frame["error"])
+    return found

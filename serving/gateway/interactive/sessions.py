@@ -58,8 +58,9 @@ class Sessions:
         return (await self._newest(session_id))[0]
 
     async def say(self, session_id: str, message: ChatMessage) -> None:
-        """Add a message and its answer to the conversation, and set going what it asks for."""
+        """Add a message and its answer to the conversation, and set going what it asks for. Raises QueueFull."""
         generation = await self.row(session_id)
+        self._services.talk.count(session_id)
         stage = generation.current_stage if is_awaited(generation) else None
         reading = await read_message(self._services, generation, stage, message.message, message.scene_number)
         said = (message.message, message.scene_number, message.client_id, reading)

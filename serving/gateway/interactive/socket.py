@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketState
 from models.interfaces import Plain
 from pipelines.errors import NotFound, PipelineError
 from pipelines.records import Event, Generation
+from serving.errors import QueueFull
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import MAX_SEQ, event_streams
 from serving.gateway.interactive.schemas import ChatMessage
@@ -32,6 +33,8 @@ MAX_KEEP_ALIVE = 200
 """Characters; a longer frame is no keep-alive."""
 KEEP_ALIVE = frozenset({"ping", "pong", "heartbeat", "keepalive", "noop"})
 """What clients and proxies send to keep a connection."""
+PONG_SECONDS, REFUSED_SECONDS = 0.01, 0.05
+"""No frame is read for so long after one that did nothing: who sends very many is slowed down by his own connection."""
 logger = logging.getLogger(__name__)
 
 
@@ -105,12 +108,14 @@ class SessionConnection:
                 return
             if _is_keep_alive(received.get("text")):
                 await self._send(Pong(session_id=self._generation.id, seq=self._seq))
+                await asyncio.sleep(PONG_SECONDS)
                 continue
             try:
                 await self._sessions.say(self._generation.id, _message(received.get("text")))
-            except (Problem, PipelineError) as error:
+            except (Problem, PipelineError, QueueFull) as error:
                 refused = error_body(error)
                 await self._send(ErrorFrame(session_id=self._generation.id, seq=self._seq, error=refused))
+                await asyncio.sleep(REFUSED_SECONDS)
 
     async def _send(self, frame: Plain) -> None:
         async with self._sending:
