@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """Days after which completed, failed and cancelled generations are deleted; `none`: they stay."""
     device_hour_price: Annotated[float, Field(ge=0)] | None = None
     """What an hour of a device costs, in any currency: generations asked for from then on say their `cost`."""
+    traces: str | None = None
+    """An OpenTelemetry collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; None: nothing is traced."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What a server's processes say: from this level up. `debug` has a line per request."""
     log_format: Literal["text", "json"] = "text"

@@ -19,6 +19,7 @@ from pipelines.recipe import Recipe
 from pipelines.records import Generation, GenerationStatus, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress, stage_shares
 from pipelines.runtime.run import Run, RunStore, StoredFiles
+from pipelines.runtime.traces import span
 from pipelines.stages.context import StageContext
 from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.registry import Stage, wanted_stages
@@ -84,6 +85,11 @@ class Engine:
 
     async def run_claimed(self, lease: Lease, generation: Generation, cancel: asyncio.Event | None = None) -> RunState:
         """As `run`, under a lease that the caller took. Setting `cancel` ends it as `cancelled` within one step."""
+        asked_by = generation.manifest.get("traceparent")
+        with span(f"generation {generation.recipe.name}", asked_by, **{"admint.generation": generation.id}):
+            return await self._run_claimed(lease, generation, cancel)
+
+    async def _run_claimed(self, lease: Lease, generation: Generation, cancel: asyncio.Event | None) -> RunState:
         cancel = cancel or asyncio.Event()
         run = Run(self._store, lease, self._models, self._artifacts, cancel, generation.progress)
         work = asyncio.create_task(self._stages(run, generation))
@@ -166,7 +172,8 @@ class Engine:
                     await run.store.append(run.lease, *passed)
                 began = NewEvent(kind="stage_started", message=stage.describe, step=stage.name, data=run.place)
                 await run.store.start_stage(run.lease, stage.name, began)
-        state = state.model_copy(update={stage.makes: await stage.run(context, state)})
+        with span(f"stage {stage.name}"):
+            state = state.model_copy(update={stage.makes: await stage.run(context, state)})
         output = state.model_dump(mode="json", include={stage.makes})[stage.makes]
         if stage.name == "story" and state.story is not None and context.direction.later_edits:
             output = directed_story(context, state.story).model_dump(mode="json")

@@ -22,6 +22,7 @@ from pipelines.errors import PipelineError, StepFailed
 from pipelines.recipe import StageName
 from pipelines.records import Checkpoint, Lease, NewEvent
 from pipelines.runtime.progress import StageProgress
+from pipelines.runtime.traces import span
 from pipelines.scoring import ScoreRequest
 from pipelines.steps import Artifacts, Json, Models, Step, StepOutput
 from quality.score import Score
@@ -98,17 +99,21 @@ class RunningStep:
             await self._run.store.append(self._run.lease, event)
 
     async def chat(self, request: ChatRequest, watcher: Watcher | None = None) -> ChatResult:
-        return await self._run.models.chat(request, watcher or self._progress)
+        with span("chat", model=self.chat_model.name):
+            return await self._run.models.chat(request, watcher or self._progress)
 
     async def image(self, request: ImageRequest, watcher: Watcher | None = None) -> ImageResult:
-        return await self._run.models.image(request, watcher or self._progress)
+        with span("image", model=self.image_model.name):
+            return await self._run.models.image(request, watcher or self._progress)
 
     async def video(self, request: VideoRequest, watcher: Watcher | None = None) -> VideoResult:
-        return await self._run.models.video(request, watcher or self._progress)
+        with span("video", model=self.video_model.name):
+            return await self._run.models.video(request, watcher or self._progress)
 
     async def score(self, request: ScoreRequest, watcher: Watcher | None = None) -> tuple[Score, ...]:
         """Scores of a file. Measuring does not move the step's progress, which counts denoising."""
-        return await self._run.models.score(request, watcher or Unwatched())
+        with span("score"):
+            return await self._run.models.score(request, watcher or Unwatched())
 
 
 class Run:
@@ -214,7 +219,8 @@ class Run:
         progress = self._running[step.name] = StepProgress(step)
         started = time.perf_counter()
         try:
-            output = await step.work(RunningStep(self, step, progress))
+            with span(f"step {step.name}"):
+                output = await step.work(RunningStep(self, step, progress))
         except (InvalidRequest, BudgetExceeded, InferenceFailed, WeightsError) as error:
             raise StepFailed(f"step {step.name!r} failed: {error}") from error
         except PipelineError as error:

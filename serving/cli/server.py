@@ -152,6 +152,7 @@ def worker(
     from serving.profile_models import model_set
     from serving.server.stopping import Stop
     from serving.server.worker import check_profile
+    from serving.tracing import start_tracing
 
     os.umask(0o077)
     _choose_logs(log_level, log_format)
@@ -161,6 +162,7 @@ def worker(
     for note in described.notes:
         typer.echo(f"note: {note}")
     log_as("Worker")
+    start_tracing("Worker", Settings().traces)
     stop = Stop()
     asyncio.run(_work(chosen, generations, stop))
     raise typer.Exit(stop.exit_code)

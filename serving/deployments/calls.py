@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from models.errors import ModelError
 from models.interfaces import Unwatched, Watcher
+from pipelines.runtime.traces import span, traceparent
 from serving.errors import NotReady, QueueFull
 
 Value = TypeVar("Value")
@@ -31,6 +32,16 @@ ALIVE_SECONDS = 3.0
 """A replica that lives answers in milliseconds, on a busy machine in a second."""
 LOST = (RayActorError, ObjectLostError, ReplicaUnavailableError)
 """The replica died, or what it made died with it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What goes with the request of a call."""
+
+    watched: bool
+    """Whether somebody hears of its steps."""
+    traceparent: str | None = None
+    """The caller's span; None: nothing is traced."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +79,15 @@ class _Steps:
         self._loop.call_soon_threadsafe(self._items.put_nowait, StepDone(done, total))
 
 
-async def call_stream(
-    call: Callable[[Watcher], Awaitable[Value]], watched: bool
-) -> AsyncGenerator[CallItem[Value], None]:
-    """Run `call` and yield its steps if they are `watched`, then its result or the ModelError as `Failed`.
+async def call_stream(work: Callable[[Watcher], Awaitable[Value]], call: Call) -> AsyncGenerator[CallItem[Value], None]:
+    """Run `work` and yield its steps if they are watched, then its result or the ModelError as `Failed`.
 
     Other errors are raised.
 
     When the consumer goes away the call is cancelled, and has stopped by the time that this generator is closed.
     """
     items: asyncio.Queue[StepDone | None] = asyncio.Queue()
-    task = asyncio.ensure_future(call(_Steps(items) if watched else Unwatched()))
+    task = asyncio.create_task(_in_span(work, _Steps(items) if call.watched else Unwatched(), call.traceparent))
     task.add_done_callback(lambda _: items.put_nowait(None))
     try:
         while (item := await items.get()) is not None:
@@ -91,6 +100,14 @@ async def call_stream(
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+async def _in_span(work: Callable[[Watcher], Awaitable[Value]], watcher: Watcher, parent: str | None) -> Value:
+    """In the task of the work: a span that a generator opens would be closed in whichever task drops it."""
+    if parent is None:
+        return await work(watcher)
+    with span("replica", parent):
+        return await work(watcher)
 
 
 async def follow(stream: AsyncIterator[CallItem[Value]], watcher: Watcher) -> Value:
@@ -108,14 +125,14 @@ async def follow(stream: AsyncIterator[CallItem[Value]], watcher: Watcher) -> Va
 async def call_replica(handle: DeploymentHandle[Any], method: str, watcher: Watcher, *arguments: Any) -> Any:
     """The result of a replica's `method`, which yields CallItems; another replica is asked when one is lost.
 
-    The method takes `arguments`, and whether the steps are watched.
+    The method takes `arguments` and a Call.
 
     Cancelling the task stops the call at its next step. Raises what the call raised, QueueFull, NotReady.
     """
-    watched = not isinstance(watcher, Unwatched)
+    call = Call(watched=not isinstance(watcher, Unwatched), traceparent=traceparent())
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await follow(stream(handle, method, *arguments, watched), watcher)
+            return await follow(stream(handle, method, *arguments, call), watcher)
         except LOST as error:
             if attempt == ATTEMPTS:
                 raise NotReady(f"{handle.deployment_name} lost {ATTEMPTS} replicas during one call") from error

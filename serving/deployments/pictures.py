@@ -30,7 +30,7 @@ from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import ModelCounters
 from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.deployments.batching import Coalescer
-from serving.deployments.calls import CallItem, call_stream
+from serving.deployments.calls import Call, CallItem, call_stream
 from serving.deployments.replica_options import begin_replica, end_construction
 
 Spec = TypeVar("Spec", ImageModelSpec, VideoModelSpec)
@@ -111,9 +111,9 @@ class ImageReplica:
             await self._make(models[0], request, Unwatched())
         end_construction()
 
-    async def generate(self, model: str, request: ImageRequest, watched: bool) -> AsyncIterator[CallItem[ImageResult]]:
+    async def generate(self, model: str, request: ImageRequest, call: Call) -> AsyncIterator[CallItem[ImageResult]]:
         """Steps, then the image or the ModelError. Closing the stream stops the call at its next step."""
-        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), call):
             yield item
 
     async def counters(self) -> dict[str, ModelCounters]:
@@ -162,9 +162,9 @@ class VideoReplica:
             await self._make(models[0], request, Unwatched())
         end_construction()
 
-    async def generate(self, model: str, request: VideoRequest, watched: bool) -> AsyncIterator[CallItem[VideoResult]]:
+    async def generate(self, model: str, request: VideoRequest, call: Call) -> AsyncIterator[CallItem[VideoResult]]:
         """Steps, then the clip or the ModelError. Closing the stream stops the call at its next step."""
-        async for item in call_stream(lambda watcher: self._make(model, request, watcher), watched):
+        async for item in call_stream(lambda watcher: self._make(model, request, watcher), call):
             yield item
 
     async def counters(self) -> dict[str, ModelCounters]:

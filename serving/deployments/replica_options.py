@@ -12,7 +12,9 @@ from ray.serve._private.constants import RAY_SERVE_PROXY_USE_GRPC, RAY_SERVE_USE
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 
 from configs.serving import ReplicaSettings
+from configs.settings import Settings
 from serving.logs import log_as
+from serving.tracing import start_tracing
 
 SHUTDOWN_SECONDS = 30.0
 """A stopped call ends within a denoising step, and its generation resumes elsewhere."""
@@ -48,7 +50,7 @@ def replica_options(name: str, settings: ReplicaSettings, max_ongoing_requests: 
 
 
 def begin_replica(process: str, *filters: logging.Filter) -> None:
-    """Call it first in a replica: it logs under the name `process`, writes for its owner only, and listens to nobody.
+    """Call it first in a replica: it logs and traces as `process`, writes for its owner only, listens to nobody.
 
     Serve opens a port of every replica on all interfaces, for calls between deployments by gRPC. Calls here go through
     Ray itself, unless RAY_SERVE_USE_GRPC_BY_DEFAULT says otherwise, so that port serves only who should not be there.
@@ -56,6 +58,7 @@ def begin_replica(process: str, *filters: logging.Filter) -> None:
     gc.disable()  # until `end_construction`: collections while modules are imported and weights are read cost a tenth
     os.umask(0o077)
     log_as(process, *filters)
+    start_tracing(process, Settings().traces)
     if not (RAY_SERVE_USE_GRPC_BY_DEFAULT or RAY_SERVE_PROXY_USE_GRPC):
         ray.serve._private.replica.add_port_to_grpc_server = _no_port
 

@@ -13,7 +13,7 @@ from pipelines.runtime.lanes import Scorers
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
 from serving.backends.interface import ModelCounters
-from serving.deployments.calls import CallItem, call_stream
+from serving.deployments.calls import Call, CallItem, call_stream
 from serving.deployments.replica_options import begin_replica, end_construction
 from serving.profile_models import LibraryLoader
 
@@ -27,9 +27,9 @@ class ScorerReplica:
         self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
         end_construction()
 
-    async def score(self, request: ScoreRequest, watched: bool) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
+    async def score(self, request: ScoreRequest, call: Call) -> AsyncIterator[CallItem[tuple[Score, ...]]]:
         """A step per dimension, then the scores in order, or the ModelError."""
-        async for item in call_stream(lambda watcher: self._scorers.score(request, watcher), watched):
+        async for item in call_stream(lambda watcher: self._scorers.score(request, watcher), call):
             yield item
 
     async def counters(self) -> dict[str, ModelCounters]:

@@ -38,6 +38,7 @@ from serving.gateway.original import routes as original
 from serving.gateway.problems import ErrorResponse, install
 from serving.gateway.proxies import ReverseProxies
 from serving.gateway.services import MEGABYTE, Services
+from serving.tracing import Traced
 
 ROUTES = (
     pages,
@@ -118,6 +119,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(HeadOfGet)
     app.add_middleware(Gate, auth=services.auth)
     app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Traced)
     app.add_middleware(Answered)
     app.add_middleware(Cors, origins=services.auth.origins)
     app.add_middleware(SafeAnswers)

@@ -23,6 +23,7 @@ from pipelines.brief import MAX_REFERENCES, BriefReference, role_of
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdRequest, Variation
 from pipelines.records import ComparisonType, Generation, Keys, NewGeneration, RequestKey
+from pipelines.runtime.traces import traced
 from pipelines.steps import StoredArtifact
 from pipelines.store.intake import Accepted
 from serving.gateway.auth.gate import owner
@@ -229,7 +230,7 @@ class AdIntake:
             return Accepted(known, repeated=True)
         request, artifacts, uploads = await self._with_references(request, references, roles)
         order = await self._plan(lambda: self._services.ads.planner.plan(request))
-        manifest = await asyncio.to_thread(self._services.ads.manifest)
+        manifest = traced(await asyncio.to_thread(self._services.ads.manifest))
         manifest = {**manifest, "warnings": [*order.warnings, *unused_warnings(unused)]}
         new = NewGeneration(order.brief, order.recipe, order.given, manifest, artifacts, parent_generation_id)
         async with kept_files(self._services, self._owner, uploads.values(), "image/png"):
@@ -252,7 +253,7 @@ class AdIntake:
             return Accepted(known, repeated=True)
         request, artifacts, uploads = await self._with_references(request, references, roles)
         orders = await self._plan(lambda: self._services.ads.planner.compare(request, comparison_type, variations))
-        manifest = await asyncio.to_thread(self._services.ads.manifest)
+        manifest = traced(await asyncio.to_thread(self._services.ads.manifest))
         said = unused_warnings(unused)
         new = tuple(
             NewGeneration(one.brief, one.recipe, one.given, {**manifest, "warnings": [*one.warnings, *said]}, artifacts)

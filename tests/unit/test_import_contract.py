@@ -19,14 +19,15 @@ TRAINING = "models.sketch.training"
 SERVING_MAY_IMPORT = {
     "errors": set(),
     "logs": set(),
+    "tracing": set(),
     "console": set(),
     "reference_files": set(),
     "profile_models": set(),
     "model_names": set(),
     "backends": {"errors", "profile_models"},
-    "gateway": {"errors", "backends", "model_names"},
+    "gateway": {"errors", "backends", "model_names", "tracing"},
     "server": {"errors", "profile_models", "backends", "gateway"},
-    "deployments": {"errors", "logs", "profile_models", "backends", "gateway", "server"},
+    "deployments": {"errors", "logs", "tracing", "profile_models", "backends", "gateway", "server"},
     "app": {"deployments"},
     "run_folder": {"backends"},
     "local_run": {"backends", "console", "reference_files", "run_folder"},
@@ -34,7 +35,7 @@ SERVING_MAY_IMPORT = {
     "client": {"ad_flags", "console", "errors", "model_names", "reference_files", "run_folder"},
     "cli": {
         "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
-        "logs", "model_names", "profile_models", "reference_files", "server",
+        "logs", "model_names", "profile_models", "reference_files", "server", "tracing",
     },
     "__main__": {"cli"},
 }  # fmt: skip

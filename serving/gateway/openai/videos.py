@@ -18,6 +18,7 @@ from pipelines.coherence import random_seed
 from pipelines.media import encode_jpeg, image_size, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
+from pipelines.runtime.traces import traced
 from pipelines.steps import StoredArtifact
 from serving.backends.interface import Spec
 from serving.gateway import orders
@@ -79,7 +80,7 @@ async def create_video(request: Request, idempotency: Idempotent) -> VideoObject
         return await _view(used, await _video(used, user, known))
     asked = await clip_order(body, used.backend.specs, used.keyframe_model, Pictures(used, user))
     new = await asyncio.to_thread(used.plan_clip, asked.order)
-    new = replace(new, manifest={**new.manifest, "warnings": list(asked.notes)}, artifacts=asked.files)
+    new = replace(new, manifest=traced({**new.manifest, "warnings": list(asked.notes)}), artifacts=asked.files)
     async with kept_files(used, user, asked.uploads, "image/png"):
         accepted = await used.ads.intake.generation(user, new, keys)
     idempotency.mark(accepted.repeated)
