@@ -144,26 +144,35 @@ async def kill_databases(
     left, kills = list(faults), list[Kill]()
     while left:
         generation_id, worker, kept = await world.order(), world.worker(), list[Finished]()
-        while left:
-            await _until_news(world, generation_id, await _news(world, generation_id) + left[0].number)
-            await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
-            if await world.ended(generation_id):
-                left[0] = Fault(left[0].point, max(1, left[0].number // 2))
-                break
+        while left and await _works_on(world, generation_id, left[0].number, rng):
             kept.append(await world.finished(generation_id))
-            await asyncio.to_thread(server.kill)
-            killed = time.monotonic()
-            await asyncio.to_thread(server.start)
-            before = len(await world.events(generation_id))
-            await _until_news(world, generation_id, await _news(world, generation_id) + 1)
-            moved = len(await world.events(generation_id)) > before
-            kills.append(Kill("postgresql", left.pop(0).point, time.monotonic() - killed if moved else None))
+            kills.append(await _kill_database(world, server, generation_id, left.pop(0).point))
+        if left:
+            left[0] = Fault(left[0].point, max(1, left[0].number // 2))
         await world.until_ended(generation_id)
         assert await world.check(generation_id, *kept) == undisturbed, "the video differs"
         assert not worker.ended, f"a worker ended with its database: {worker.exit_code}"
         worker.kill()
         await world.forget(generation_id)
     return tuple(kills)
+
+
+async def _works_on(world: ChaosWorld, generation_id: str, events: int, rng: random.Random) -> bool:
+    """Wait for so many new events and a moment more; whether the ad is still made then."""
+    await _until_news(world, generation_id, await _news(world, generation_id) + events)
+    await asyncio.sleep(rng.uniform(0, MOMENT_SECONDS))
+    return not await world.ended(generation_id)
+
+
+async def _kill_database(world: ChaosWorld, server: PostgresServer, generation_id: str, point: str) -> Kill:
+    """Kill the server and start it again; how long until the worker wrote something new."""
+    await asyncio.to_thread(server.kill)
+    killed = time.monotonic()
+    await asyncio.to_thread(server.start)
+    before = await _news(world, generation_id)
+    await _until_news(world, generation_id, before + 1)
+    moved = await _news(world, generation_id) > before
+    return Kill("postgresql", point, time.monotonic() - killed if moved else None)
 
 
 async def _news(world: ChaosWorld, generation_id: str) -> int:

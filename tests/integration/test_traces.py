@@ -73,8 +73,7 @@ def test_one_trace_leads_from_the_request_to_the_clip(server, exporter, path):
     assert request.parent.span_id == 0xB7AD6B7169203331
     assert request.attributes["http.response.status_code"] < 300
     said = " ".join(f"{each.name} {dict(each.attributes)}" for each in of_trace(exporter))
-    assert BRIEF["prompt"] not in said
-    assert "a bottle" not in said
+    assert "bottle" not in said
 
 
 def test_requests_without_a_parent_and_with_a_broken_one_begin_traces_of_their_own(server, exporter):
