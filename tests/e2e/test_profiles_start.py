@@ -56,7 +56,7 @@ def small(name: str) -> dict[str, Any]:
         return {"extends": name, "weights_of": name, "vision": False, "dtype": "float32"}
     if spec.kind == "scorer":
         return {"extends": name, "weights_of": name}
-    frames = {"max_frames": 17} if spec.kind == "video" else {}
+    frames = {} if spec.kind == "image" else {"max_frames": 16 if spec.frame_multiple == 1 else 17}
     base = spec.weights_of or name
     return {"extends": base, "weights_of": base, "acceleration": {}, "max_pixels": 64 * 128 * 17, **SMALL, **frames}
 
@@ -101,6 +101,6 @@ def test_a_shipped_profile_starts_and_makes_an_ad(served):
 
         until(ended, lambda: f"the end of an ad: {row}", pause=0.5)
         assert row["status"] == "completed", row["error_message"]
-        video = client.get(f"/api/v1/generations/{row['id']}/video")
+        video = client.get(row["video_url"])
         assert video.status_code == 200
         assert video.headers["content-type"] == "video/mp4"
