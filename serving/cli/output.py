@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
-import signal
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import typer
+
+from serving.server.stopping import Stop
 
 Result = TypeVar("Result")
 
@@ -58,7 +59,9 @@ class Resumable:
 
 
 def run_to_end(work: Coroutine[Any, Any, Result], ending: Ending) -> Result:
-    """Run `work`. Ctrl-C or SIGTERM stops it within one denoising step, and `ending` says how to continue."""
+    """Run `work`. Ctrl-C, SIGTERM or a closed terminal stops it within one denoising step, and `ending` says how to
+    continue. A second Ctrl-C ends the process at once.
+    """
     try:
         return asyncio.run(_interruptible(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -71,14 +74,14 @@ def run_to_end(work: Coroutine[Any, Any, Result], ending: Ending) -> Result:
 
 
 async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
-    """Await `work`; SIGTERM stops it as Ctrl-C does."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    """Await `work`, which the first signal cancels."""
+    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), Stop()
     if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        stop.listen(lambda: loop.call_soon_threadsafe(task.cancel))
     try:
         return await work
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        stop.leave()
 
 
 def print_result(result: Mapping[str, Any], notes: tuple[str, ...], as_json: bool) -> None:

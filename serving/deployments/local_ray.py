@@ -68,6 +68,9 @@ def ray_environment() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Ray's own lines would bury those that a user waits for; its logs are in the session's folder.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # Ray has read the environment when it was imported.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -76,7 +79,6 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 def _environment(folder: Path) -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
-    ray_environment()
     token = folder / "auth_token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
@@ -87,9 +89,7 @@ def _environment(folder: Path) -> None:
     # A busy machine takes its time: Ray's own patience is half a minute and a minute.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
-    # Ray has read both when it was imported.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    ray_environment()
 
 
 def _start(folder: Path, tell: Callable[[str], None]) -> None:

@@ -28,6 +28,7 @@ WATCH_SECONDS = 2.0
 """Between two looks at deployments that serve."""
 HAND_BACK_SECONDS = 40.0
 """The longest wait for running steps to stop: one denoising step of a large video model takes ten seconds and more."""
+CONNECT_SECONDS = 10.0
 HEALTHY = "HEALTHY"
 LOST = "has lost a replica; another one loads"
 
@@ -83,11 +84,12 @@ def _joined(cluster: str) -> Iterator[None]:
     """A connection to an existing Ray."""
     ray_environment()
     try:
+        _check_answers(cluster)
         ray.init(address=cluster, **QUIET)
     except Exception as error:  # Ray raises plain exceptions of many kinds
         raise StartFailed(
-            f"no Ray cluster answers at {cluster!r} ({type(error).__name__}): start it with RAY_AUTH_MODE=token, and "
-            "give this process the same token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+            f"no Ray cluster answers at {cluster!r} ({error or type(error).__name__}): start it with "
+            "RAY_AUTH_MODE=token, and give this process the same token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
         ) from error
     try:
         yield
@@ -148,6 +150,13 @@ def _hand_back() -> None:
         deadline = time.monotonic() + HAND_BACK_SECONDS
         for response in asked:
             response.results(timeout_s=max(0.1, deadline - time.monotonic()), return_exceptions=True)
+
+
+def _check_answers(cluster: str) -> None:
+    """Raises OSError when nobody listens at `cluster`, HOST:PORT: Ray would try for minutes."""
+    host, _, port = cluster.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _check_port(address: Address) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_SECONDS = 0.5
@@ -27,6 +28,7 @@ class Stop:
         self._since = 0.0
         self._asked = threading.Event()
         self._then: Callable[[], object] | None = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def listen(self, then: Callable[[], object] | None = None) -> None:
         """Hear the signals from now on, in place of whoever heard them; call `then` at the first one.
@@ -36,9 +38,15 @@ class Stop:
         self._then = then
         for number in SIGNALS:
             if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._hear)
+                self._before.setdefault(number, signal.signal(number, self._hear))
         if self.asked and then is not None:
             then()
+
+    def leave(self) -> None:
+        """Give the signals back to whoever heard them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
 
     @property
     def asked(self) -> bool:

@@ -74,3 +74,11 @@ def test_a_second_ctrl_c_ends_at_once():
         program.until_says("asked")
         program.interrupt()
         assert program.end() == 130
+
+
+def test_the_signals_are_given_back(stop):
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    stop.listen()
+    stop.listen()
+    stop.leave()
+    assert {number: signal.getsignal(number) for number in stopping.SIGNALS} == before
