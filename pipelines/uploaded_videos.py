@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from select import select
+from select import POLLIN, poll
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -117,9 +117,11 @@ def _answers(line: IO[bytes], name: str) -> Iterator[tuple[float, Pixels]]:
 def _exactly(line: IO[bytes], size: int, name: str) -> bytes:
     """The next `size` bytes. Raises BadInput when the program has ended or stays silent."""
     data = bytearray()
+    waiting = poll()  # and not `select`, which knows no descriptor above 1023
+    waiting.register(line, POLLIN)
     while len(data) < size:
         part = b""
-        if select([line], [], [], SILENCE_SECONDS)[0]:
+        if waiting.poll(SILENCE_SECONDS * 1000):
             part = os.read(line.fileno(), min(size - len(data), 1024 * 1024))
         if not part:
             raise BadInput(
@@ -161,7 +163,7 @@ def _is_cut_off(data: bytes) -> bool:
     if data[4:8] not in FIRST_BOXES:
         return False  # no MP4 at all: the decoder says so
     place = 0
-    while place + 8 <= len(data):
+    while place + 8 <= len(data) and data[place + 4 : place + 8].isalnum():  # what else follows is no box
         size = int.from_bytes(data[place : place + 4], "big")
         if size == 1:
             size = int.from_bytes(data[place + 8 : place + 16], "big")

@@ -96,9 +96,14 @@ def fit_note(image: EncodedImage, name: str, width: int, height: int, step: int)
     near = "x".join(str(max(step, round(side * scale / step) * step)) for side in picture)
     other = "" if near == f"{width}x{height}" else f"ask for a size of its shape, such as {near}, or "
     return (
-        f"{name} is {picture[0]}x{picture[1]} and lies whole in the middle of {width}x{height}, a blurred copy of it"
-        f" fills the rest: {other}give one of the shape {width}x{height}",
+        f"{lies_whole(name, picture)} in the middle of {width}x{height}, a blurred copy of it fills the rest:"
+        f" {other}give one of the shape {width}x{height}",
     )
+
+
+def lies_whole(name: str, picture: Size) -> str:
+    """What a `fit_note` on a picture begins with."""
+    return f"{name} is {picture[0]}x{picture[1]} and lies whole"
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:

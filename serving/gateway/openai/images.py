@@ -247,7 +247,7 @@ def _with_kept_parts(body: ImageGeneration, asked: ImageRequest, result: ImageRe
     """The result of an edit with the image itself, bit for bit, where the mask keeps it; any other as it is."""
     from PIL import Image
 
-    from models.diffusion.inputs import decode_mask, decode_whole, place_of
+    from models.diffusion.inputs import decode_mask, decode_whole, lies_whole, place_of
 
     inpaint, made = asked.inpaint, (asked.width, asked.height)
     if inpaint is None:
@@ -259,8 +259,11 @@ def _with_kept_parts(body: ImageGeneration, asked: ImageRequest, result: ImageRe
         return replace(result, image=overlaid(np.asarray(picture), result.image, np.asarray(mask.convert("RGB"))))
     whole = Image.fromarray(result.image).crop(place_of(own, made)).resize(own, Image.Resampling.LANCZOS)
     image = overlaid(decode_image(inpaint.image.data), np.asarray(whole), decode_image(inpaint.mask.data))
+    if own == made:
+        return replace(result, image=image)
     scaled = f"the masked part was painted at {made[0]}x{made[1]} and scaled to the image's own size"
-    return replace(result, image=image, notes=result.notes if own == made else (*result.notes, scaled))
+    others = [note for note in result.notes if not note.startswith(lies_whole("the image", own))]
+    return replace(result, image=image, notes=(*others, scaled))
 
 
 Asked = tuple[list[ImageRequest], tuple[str, ...]]
