@@ -78,12 +78,16 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	@touch $@
 
 # What the test suite needs and no wheel brings: PostgreSQL's server, which it starts itself; curl, which runs the
-# examples of docs/api.md; a compiler with Python's headers, which compiled blocks need (`compile: regional`); libnuma,
-# which vLLM is linked to; Debian's half of Python that makes .venv.
+# examples of docs/api.md; nginx with openssl and a browser, behind and in which the server is tried; a compiler with
+# Python's headers, which compiled blocks need (`compile: regional`); libnuma, which vLLM is linked to; Debian's half of
+# Python that makes .venv.
 packages:  ## install the Debian packages of the test suite that are missing, where this is root
 	@missing=; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="postgresql"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v nginx >/dev/null || test -x /usr/sbin/nginx || missing="$$missing nginx-light"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v g++ >/dev/null || missing="$$missing g++"; \
 	$(PYTHON) -c "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')" 2>/dev/null || \
 	  missing="$$missing python3-dev"; \

@@ -33,6 +33,7 @@ from serving.gateway.generations.views import (
 )
 from serving.gateway.orders import AdIntake, Idempotent, nested_field, notify
 from serving.gateway.problems import Problem
+from serving.gateway.proxies import address
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, BodyRoute, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
 
@@ -61,7 +62,7 @@ async def create_generation(request: Request, response: Response, idempotency: I
         _request(body), body.references, idempotency.keys(body), body.parent_generation_id, body.reference_roles
     )
     idempotency.mark(accepted.repeated)
-    response.headers["Location"] = f"{router.prefix}/{accepted.id}"
+    response.headers["Location"] = address(f"{router.prefix}/{accepted.id}")
     return await detail(used, user, accepted.id)
 
 
