@@ -57,7 +57,7 @@ def test_errors_of_the_framework_have_the_one_shape_and_a_request_id(server, met
 
 
 def test_a_405_says_what_is_allowed(server):
-    assert server.http.delete("/v1/models").headers["allow"] == "GET"
+    assert server.http.delete("/v1/models").headers["allow"] == "GET, HEAD"
 
 
 def test_a_harmless_request_id_is_kept_and_another_is_replaced(server):
