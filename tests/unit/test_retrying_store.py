@@ -76,3 +76,39 @@ async def test_a_lost_lease_is_passed_on():
     store: Any = Store()
     with pytest.raises(LeaseLost):
         await RetryingStore(store, Backoff()).renew(LEASE)
+
+
+class Taking:
+    """Takes whatever it is given."""
+
+    async def append(self, lease, *events):
+        return None
+
+    async def end(self, lease, status, event, error_message=None):
+        return None
+
+    async def commit_step(self, *arguments):
+        return None
+
+
+async def test_the_life_of_an_ad_and_its_warnings_are_lines_of_the_log(caplog):
+    caplog.set_level("INFO", logger="pipelines")
+    taking: Any = Taking()
+    store = RetryingStore(taking, Backoff())
+    await store.append(LEASE, NewEvent(kind="generation_started", message="recipe 'express'"), EVENT)
+    await store.commit_step(
+        LEASE, STEP, StepOutput(value={}), 0.0, NewEvent(kind="notice", severity="warning", message="cut", step="video")
+    )
+    await store.end(LEASE, "failed", NewEvent(kind="generation_failed", severity="error", message="no room"), "no room")
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "generation g started: recipe 'express'"),
+        ("WARNING", "generation g notice at video: cut"),
+        ("ERROR", "generation g failed: no room"),
+    ]
+
+
+async def test_what_the_store_refused_is_not_told(caplog):
+    store: Any = Store("here")
+    with pytest.raises(LeaseLost):
+        await RetryingStore(store, Backoff()).renew(LEASE)
+    assert not caplog.records
