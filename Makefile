@@ -6,7 +6,7 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check fix openapi examples docs licences release-check serve setup setup-all packages gpu-session \
+.PHONY: help demo test check attack fix openapi examples docs licences release-check serve setup setup-all packages gpu-session \
   gpu-rehearsal clean
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ release-check: setup-all  ## build the wheel and check its metadata, its content
 
 licences: setup-all  ## list the licences of all installed packages
 	@$(BIN)/pip-licenses --from=mixed --order=license --ignore-packages admint
+
+attack: setup-all  ## try what strangers tried on a server of its own, over loopback, and print what held
+	$(BIN)/python -m tests.security.attack
 
 fix: setup-all  ## apply what `check` can repair
 	$(BIN)/ruff check --fix .
