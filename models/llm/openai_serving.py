@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from models.errors import InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, FinishReason, Plain
+from models.llm.schema_bounds import check_size
 from models.spec import ChatModelSpec
 
 Json = dict[str, Any]
@@ -221,6 +222,7 @@ class _ResponseFormat(Plain):
         if self.json_schema is None:
             text = "field 'response_format.json_schema' is missing beside type 'json_schema'"
             raise InvalidRequest(text, "response_format.json_schema")
+        check_size(self.json_schema.json_schema)
         return self.json_schema.json_schema
 
 

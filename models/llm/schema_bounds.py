@@ -17,14 +17,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import xgrammar
+from typing import IO, TYPE_CHECKING, Any
 
 from models.errors import InferenceFailed, InvalidRequest
 
 PROGRAM = "models.llm.schema_bounds"
 """This module, which `Trial` runs."""
+if TYPE_CHECKING:
+    import xgrammar  # with torch: read where sizes are checked, loaded where schemas are compiled
+
+FIELD = "response_format.json_schema"
+"""Of a chat call."""
 MAX_BYTES = 32 * 1024
 MAX_PARTS = 500
 """Objects within the schema, itself included."""
@@ -48,18 +51,22 @@ def check_size(schema: dict[str, Any]) -> None:
     """Raises InvalidRequest for a schema that is larger, deeper or wider than any answer needs."""
     size = len(json.dumps(schema))
     if size > MAX_BYTES:
-        raise InvalidRequest(f"the JSON schema has {size} characters: at most {MAX_BYTES}")
+        raise InvalidRequest(f"the JSON schema has {size} characters: at most {MAX_BYTES}", FIELD)
     parts = list(_parts(schema))
     if len(parts) > MAX_PARTS:
-        raise InvalidRequest(f"the JSON schema has {len(parts)} parts: at most {MAX_PARTS}")
+        raise InvalidRequest(f"the JSON schema has {len(parts)} parts: at most {MAX_PARTS}", FIELD)
     if max(depth for _, depth in parts) > MAX_DEPTH:
-        raise InvalidRequest(f"the JSON schema is nested deeper than {MAX_DEPTH}")
+        raise InvalidRequest(f"the JSON schema is nested deeper than {MAX_DEPTH}", FIELD)
     if len(_counted(parts)) > MAX_COUNTS:
-        raise InvalidRequest(f"the JSON schema has more than {MAX_COUNTS} different lengths of texts: round them")
+        raise InvalidRequest(
+            f"the JSON schema has more than {MAX_COUNTS} different lengths of texts: round them", FIELD
+        )
     for part, _ in parts:
         for name, value in part.items():
             if isinstance(value, dict | list) and len(value) > MAX_CHOICES:
-                raise InvalidRequest(f"{name!r} in the JSON schema has {len(value)} values: at most {MAX_CHOICES}")
+                raise InvalidRequest(
+                    f"{name!r} in the JSON schema has {len(value)} values: at most {MAX_CHOICES}", FIELD
+                )
 
 
 def is_small(schema: dict[str, Any]) -> bool:
@@ -105,7 +112,8 @@ class Trial:
             else:
                 raise InferenceFailed("JSON schemas cannot be tried at the moment: try again later")
         if answer != "compiled":
-            raise InvalidRequest(_TOO_SLOW if answer == "stopped" else f"the JSON schema cannot be compiled: {answer}")
+            reason = _TOO_SLOW if answer == "stopped" else f"the JSON schema cannot be compiled: {answer}"
+            raise InvalidRequest(reason, FIELD)
 
     def _asked(self, text: str) -> str | None:
         """What the helper says: compiled, stopped, or what is wrong with the schema; None: it is gone."""
@@ -140,10 +148,17 @@ def _exchanged(helper: subprocess.Popen[str], line: str, seconds: float) -> str 
         helper.stdin.flush()
     except OSError:
         return None
-    if not select.select([helper.stdout], [], [], seconds)[0]:
+    if not _readable(helper.stdout, seconds):
         return None
     said = helper.stdout.readline()
     return str(json.loads(said)) if said else None
+
+
+def _readable(stream: IO[str], seconds: float) -> bool:
+    """Whether something comes within so long. `select` would know 1,024 descriptors only."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(1000 * seconds))
 
 
 def _end(helper: subprocess.Popen[str]) -> None:
@@ -158,11 +173,13 @@ def _end(helper: subprocess.Popen[str]) -> None:
 
 
 def _serve() -> None:
+    import xgrammar
+
     compiler = xgrammar.GrammarCompiler(
         xgrammar.TokenizerInfo.deserialize_json(sys.stdin.readline()), max_threads=1, cache_enabled=False
     )
     _say("ready")
-    while select.select([sys.stdin], [], [], IDLE_SECONDS)[0] and (line := sys.stdin.readline()):
+    while _readable(sys.stdin, IDLE_SECONDS) and (line := sys.stdin.readline()):
         _say(_compiled_in_a_fork(compiler, json.loads(line)))
 
 

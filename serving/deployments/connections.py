@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 
 MAX_CONNECTIONS = 4096
 """Of one process, event streams and WebSockets included."""
@@ -40,16 +40,23 @@ def room_for_connections() -> int:
     return max(16, min(MAX_CONNECTIONS, free))
 
 
+class Line(Protocol):
+    """A transport, as far as its owner counts it."""
+
+    def is_closing(self) -> bool: ...
+    def abort(self) -> None: ...
+
+
 class Connections:
     """The open connections of one listener, oldest first."""
 
     def __init__(self, room: int, per_address: int = MAX_PER_ADDRESS) -> None:
         self._room = room
         self._per_address = per_address
-        self._open: dict[asyncio.Transport, _Connection] = {}
+        self._open: dict[Line, _Connection] = {}
         self._addresses: Counter[str] = Counter()
 
-    def admit(self, transport: asyncio.Transport, protocol: Any, address: str) -> bool:
+    def admit(self, transport: Line, protocol: Any, address: str) -> bool:
         """Whether the new connection may stay. Closes the oldest one without a complete request when there is no room.
 
         `protocol` is uvicorn's; its `cycle` tells what its request has come to.
@@ -64,17 +71,17 @@ class Connections:
         self._addresses[address] += 1
         return True
 
-    def rest(self, transport: asyncio.Transport) -> None:
+    def rest(self, transport: Line) -> None:
         """Its answer is complete: of all that wait it is the youngest now."""
         if (connection := self._open.pop(transport, None)) is not None:
             self._open[transport] = connection
 
-    def upgrade(self, transport: asyncio.Transport) -> None:
+    def upgrade(self, transport: Line) -> None:
         """It is a WebSocket from now on."""
         if transport in self._open:
             self._open[transport].protocol = None
 
-    def remove(self, transport: asyncio.Transport) -> None:
+    def remove(self, transport: Line) -> None:
         if (connection := self._open.pop(transport, None)) is not None:
             self._addresses[connection.address] -= 1
             if not self._addresses[connection.address]:

@@ -167,6 +167,8 @@ def _in_words(found: _Found, model: type[BaseModel] | None) -> str:
     if found.kind == "value_error":
         return found.text.removeprefix("Value error, ")
     text = _IN_WORDS.get(found.kind, found.text)
+    if found.kind in ("too_short", "too_long") and isinstance(found.value, str):
+        text = text.partition(", not ")[0].replace("item", "character").replace(" after validation", "")
     return _BEGINNING.sub("must ", text).replace(" after validation", "")
 
 

@@ -52,6 +52,7 @@ CASES = [
     (GENERATE, {"prompt": PROMPT, "duration": 8}, "duration", "greater than or equal to 9 (got 8)"),
     (START, {"prompt": "short"}, "prompt", "at least 10 characters (got 'short')"),
     (START, {"prompt": PROMPT, "seed": -1}, "seed", "leave it out for a random one"),
+    ("/api/auth/login", {"username": "x", "password": ""}, "password", "must have at least 1 character"),
     ("/api/auth/keys", {"name": "x", "scopes": ["all"]}, "scopes.0", "must be 'read' or 'write'"),
     (
         "/v1/chat/completions",

@@ -145,8 +145,8 @@ def probed(process):
         [sys.executable, "-c", "import select" + PROBE, str(process.port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as probe:  # fmt: skip
-        assert probe.stdout.readline() == "ready\n"
-        longest = []
+        assert probe.stdout is not None and probe.stdout.readline() == "ready\n"
+        longest: list[float] = []
         yield longest
         longest.append(float(probe.communicate("\n", timeout=60)[0]))
 
