@@ -93,7 +93,7 @@ class Pictures:
         if len(upload.data) > limit:
             raise _too_large(param, limit)
         try:
-            data = await self._services.decoders.read(job, upload.data, upload.filename or param, what)
+            data = await self._services.decoders.read(job, upload.data, upload.filename or param, what, self._owner)
         except BadInput as error:
             raise Problem("invalid_request", f"{param}: {error}", param) from None
         except Undecodable as error:

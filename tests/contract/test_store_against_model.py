@@ -5,6 +5,7 @@ A worker that crashed or was replaced keeps its lease here and goes on writing w
 
 import asyncio
 import shutil
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import select, update
 
 from pipelines.brief import Brief
 from pipelines.decisions.situation import Decision
-from pipelines.errors import BadInput, Busy, LeaseLost, NotFound
+from pipelines.errors import BadInput, Busy, Gone, LeaseLost, NotFound
 from pipelines.recipe import Recipe
 from pipelines.records import Lease, NewEvent, NewGeneration, RequestKey
 from pipelines.steps import Message, NewTake, Step, StepOutput, StoredArtifact
@@ -56,6 +57,8 @@ class Job:
     cancel: bool = False
     lost: int = 0
     """Workers in a row, since a step was finished."""
+    served: int = 0
+    """The number of the claim that took it last, of all; 0: none did."""
     seq: int = 0
     steps: set[tuple[str, str]] = field(default_factory=set)
     current: dict[str | None, Any] = field(default_factory=dict)
@@ -64,9 +67,9 @@ class Job:
     def holds(self, lease):
         return (self.holder, self.fence) == (lease.owner, lease.fence)
 
-    def take(self, worker, lost=0):
+    def take(self, worker, lost, served):
         self.fence += 1
-        self.lost = lost
+        self.lost, self.served = lost, served
         self.cancel = self.cancel and self.status == "processing"
         self.holder, self.alive, self.status = worker, True, "processing"
 
@@ -88,6 +91,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.gone: list[str] = []
         self.named: dict[tuple[str, str], str] = {}
         self.leases: list[Lease] = []
+        self.served = 0
+        self.forgotten: set[tuple[str, str]] = set()
+        """Names of orders whose generations were deleted, with their owners."""
 
     def teardown(self):
         self.agree()
@@ -126,6 +132,9 @@ class StoreMachine(RuleBasedStateMachine):
     def order(self, owner, name):
         keys = () if name is None else (RequestKey(name, "f"),)
         order = NewGeneration(Brief(prompt="an ad for a bottle", seed=1), RECIPE, {}, {})
+        if (owner, name) in self.forgotten:
+            self.refused(Gone, self.intake.generation(owner, order, keys))
+            return
         accepted = self.now(self.intake.generation(owner, order, keys))
         known = self.named.get((owner, name or ""))
         assert accepted.repeated == (known is not None)
@@ -143,6 +152,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         if job.status in ("pending", "awaiting_approval"):
             job.status, job.seq, job.cancel = "cancelled", job.seq + 1, True
+        elif job.status == "processing" and not job.alive:
+            job.finish("cancelled")
         elif job.status == "processing":
             job.cancel = True
         assert self.now(self.store.cancel(owner, generation_id)).status == job.status
@@ -177,6 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.now(call)
             del self.jobs[generation_id]
             self.gone.append(generation_id)
+            self.forgotten |= {name for name, made in self.named.items() if made == generation_id}
             self.named = {name: made for name, made in self.named.items() if made != generation_id}
 
     # --- the workers ---
@@ -184,19 +196,39 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def claim_next(self, worker):
         claimed = self.now(self.store.claim_next(worker))
+        generation_id = self.abandoned() or self.waiting()
+        if generation_id is None:
+            assert claimed is None
+            return
+        job, (lease, generation) = self.jobs[generation_id], claimed
+        self.served += 1
+        job.take(worker, job.lost + 1 if job.status == "processing" else 0, self.served)
+        assert lease.generation_id == generation.id == generation_id
+        assert lease.fence == job.fence
+        self.leases.append(lease)
+
+    def abandoned(self):
+        """The oldest generation whose worker died, past those that end instead."""
         for generation_id, job in self.jobs.items():
-            lost = job.lost + 1 if job.status == "processing" and not job.alive else 0
-            if lost == LOST_WORKERS:
-                job.cancel = False
+            if job.status != "processing" or job.alive:
+                continue
+            if job.cancel:
+                job.finish("cancelled")
+            elif job.lost + 1 == LOST_WORKERS:
                 job.finish("failed")
-            elif lost or job.status == "pending":
-                lease, generation = claimed
-                job.take(worker, lost)
-                assert lease.generation_id == generation.id == generation_id
-                assert lease.fence == job.fence
-                self.leases.append(lease)
-                return
-        assert claimed is None
+            else:
+                return generation_id
+        return None
+
+    def waiting(self):
+        """Whose turn it is: behind those of the owner that run or wait longer, then who was served longest ago."""
+        turns, before = [], Counter(job.owner for job in self.jobs.values() if job.status == "processing")
+        for place, (generation_id, job) in enumerate(self.jobs.items()):
+            if job.status == "pending":
+                served = max(other.served for other in self.jobs.values() if other.owner == job.owner)
+                turns.append((before[job.owner], served, place, generation_id))
+                before[job.owner] += 1
+        return min(turns)[-1] if turns else None
 
     @rule(worker=WORKERS, which=WHICH, take_over=st.booleans())
     def claim(self, worker, which, take_over):
@@ -208,7 +240,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(Busy, call)
         else:
             self.leases.append(self.now(call))
-            job.take(worker)
+            self.served += 1
+            job.take(worker, 0, self.served)
 
     @rule(which=WHICH)
     def time_passes_without_a_renewal(self, which):

@@ -15,9 +15,10 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 from models.interfaces import Unwatched
 from pipelines.errors import BadInput
@@ -43,8 +44,53 @@ Job = Literal["reference", "mask", "mask of holes"]
 """A picture; a mask whose clear parts are kept; one whose clear parts are repainted."""
 Verdict = Literal["read", "refused", "stopped"]
 """Of a file: read; not usable, and the message says why; its decoder was ended by a limit or by a crash."""
+Decoded = TypeVar("Decoded")
 _HEAD = struct.Struct("!II")
 _PART = 1024 * 1024
+
+
+class Turns:
+    """A few slots that owners use by turns, so that nobody's many uploads keep another's only one waiting."""
+
+    def __init__(self, slots: int, refusal: QueueFull) -> None:
+        """`refusal` is raised when too many wait."""
+        self._free = slots
+        self._refusal = refusal
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        """Who waits, by owner; the owner whose turn is next comes first."""
+
+    async def take(self, owner: str, waiting: int) -> None:
+        """Wait for a slot; `leave` gives it back. Raises QueueFull when `waiting` wait already, but for an owner who
+        has less than their share of that.
+        """
+        if self._free:
+            self._free -= 1
+            return
+        mine = self._queues.get(owner, ())
+        share = max(1, waiting // (len(self._queues) + (0 if mine else 1)))
+        if sum(map(len, self._queues.values())) >= waiting and len(mine) >= share:
+            raise self._refusal
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(owner, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot came in this moment
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a slot to the owner whose turn it is."""
+        while self._queues:
+            owner, queue = next(iter(self._queues.items()))
+            del self._queues[owner]
+            turn = queue.popleft()
+            if queue:
+                self._queues[owner] = queue  # behind the others
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 class Decoders:
@@ -57,35 +103,39 @@ class Decoders:
         self._video_thread = ThreadPoolExecutor(1, "video-decoder")
         self._mine = threading.local()
         self._all: set[_Program] = set()
-        self._asking = 0
+        self._turns = Turns(AT_ONCE, QueueFull("too many uploads are being decoded: try again in a moment", 1))
+        self._video_turns = Turns(1, QueueFull("too many videos are being decoded: try again in a moment", 5))
         self._videos: set[threading.Event] = set()
         self._closed = False
 
-    async def read(self, job: Job, data: bytes, name: str, what: What = "reference image") -> bytes:
+    async def read(self, job: Job, data: bytes, name: str, what: What = "reference image", owner: str = "") -> bytes:
         """The picture re-encoded by `pipelines.uploads`, as PNG; errors call it `what` and `name`.
 
-        Raises BadInput for a file that cannot be used, Undecodable for one whose decoder did not survive it, QueueFull,
-        NotReady.
+        Owners take turns. Raises BadInput for a file that cannot be used, Undecodable for one whose decoder did not
+        survive it, QueueFull, NotReady.
         """
-        if self._asking >= AT_ONCE + WAITING:
-            raise QueueFull("too many uploads are being decoded: try again in a moment", 1)
-        self._asking += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, job, data, name, what)
-        finally:
-            self._asking -= 1
+        await self._turns.take(owner, WAITING)
+        return await self._done(self._turns, self._threads, lambda: self._read(job, data, name, what))
 
-    async def check_video(self, data: bytes, name: str) -> tuple[float, ...]:
+    async def _done(self, turns: Turns, threads: ThreadPoolExecutor, work: Callable[[], Decoded]) -> Decoded:
+        """Do `work` in a thread, in a slot that was taken: free when it ends, also when its caller went away."""
+        try:
+            done = threads.submit(work)
+        except RuntimeError:  # closed meanwhile
+            turns.leave()
+            raise NotReady("uploads cannot be decoded at the moment: try again later") from None
+        loop = asyncio.get_running_loop()
+        done.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(turns.leave))
+        return await asyncio.wrap_future(done)
+
+    async def check_video(self, data: bytes, name: str, owner: str = "") -> tuple[float, ...]:
         """When each frame of a video that may be scored is shown, in seconds. Raises BadInput, QueueFull."""
-        if len(self._videos) > VIDEOS_WAITING:
-            raise QueueFull("too many videos are being decoded: try again in a moment", 5)
         stop = threading.Event()
         self._videos.add(stop)
         watcher = StoppableWatcher(stop, Unwatched())
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._video_thread, check_video, data, name, watcher
-            )
+            await self._video_turns.take(owner, VIDEOS_WAITING)
+            return await self._done(self._video_turns, self._video_thread, lambda: check_video(data, name, watcher))
         finally:
             stop.set()  # who hung up waits for nothing
             self._videos.discard(stop)

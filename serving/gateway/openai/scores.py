@@ -73,7 +73,7 @@ async def _video(request: Request, body: ScoreBody) -> tuple[bytes, tuple[float,
         return await pictures.artifact(body.artifact or "", "artifact", ("video/mp4",)), None
     try:
         times = await while_connected(
-            request, services(request).decoders.check_video(body.file.data, body.file.filename)
+            request, services(request).decoders.check_video(body.file.data, body.file.filename, owner(request))
         )
     except BadInput as error:
         refuse("file", str(error))
