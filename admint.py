@@ -1,4 +1,4 @@
-"""The public Python API of AdMint: make an ad, score a video, list profiles and models.
+"""The public Python API of AdMint: make an ad here or on a server, score a video, list profiles and models.
 
     import admint
 
@@ -6,6 +6,11 @@
     for event in generation:
         print(event.message)
     print(generation.result.video)
+
+    with admint.Client("http://127.0.0.1:8000", api_key="admint_…") as client:
+        ad = client.generations.create("An ad for a steel water bottle", duration=9)
+        client.generations.wait(ad.id)
+        client.generations.download(ad.id, "bottle.mp4")
 
 What is not in `__all__` is internal and may change with any release. Importing this module imports nothing else of
 AdMint: the rest is loaded by the first call. The packages beside it have common names (`models`, `configs`, …), so
@@ -16,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import importlib.util
 import queue
 import sys
@@ -33,31 +39,46 @@ if TYPE_CHECKING:
     from pipelines.records import Event as StoredEvent
     from pipelines.report.record import RunRecord
     from quality.score import Score as MeasuredScore
+    from serving.client.client import AsyncClient, Client
+    from serving.client.exceptions import (
+        APIError,
+        Conflict,
+        Forbidden,
+        InvalidRequest,
+        NotFound,
+        NotReady,
+        OutOfDomain,
+        QueueFull,
+        QuotaExceeded,
+        ServerFailed,
+        TooManyAttempts,
+        Unauthenticated,
+        Unreachable,
+    )
     from serving.reference_files import ReferenceFile
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Ad",
-    "AdMintError",
-    "BadInput",
-    "Cancelled",
-    "Event",
-    "Failed",
-    "Generation",
-    "Model",
-    "Profile",
-    "Score",
-    "ShadowedPackage",
-    "__version__",
-    "generate",
-    "models",
-    "profiles",
-    "score",
-]
+    "APIError", "Ad", "AdMintError", "AsyncClient", "BadInput", "Cancelled", "Client", "Conflict", "Event",
+    "Failed", "Forbidden", "Generation", "InvalidRequest", "Model", "NotFound", "NotReady", "OutOfDomain",
+    "Profile", "QueueFull", "QuotaExceeded", "Score", "ServerFailed", "ShadowedPackage", "TooManyAttempts",
+    "Unauthenticated", "Unreachable", "__version__", "generate", "models", "profiles", "score",
+]  # fmt: skip
+_CLIENT = ("AsyncClient", "Client")
+"""Public names that `serving.client.client` defines; others that are not here are errors of a server."""
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
 _PACKAGES = ("configs", "models", "pipelines", "quality", "serving")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `__all__` that are not in this file: a server's client and its errors, loaded by their first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _check_packages()
+    module = importlib.import_module("serving.client.client" if name in _CLIENT else "serving.client.exceptions")
+    return getattr(module, name)
 
 
 class AdMintError(Exception):

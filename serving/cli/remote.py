@@ -13,8 +13,8 @@ from serving.cli.options import AsJson, KnownServer, Overwrite, check_free
 
 if TYPE_CHECKING:
     from pipelines.report.record import RunRecord
-    from serving.client.generations import ServedGeneration
     from serving.client.run import Job
+    from serving.gateway.generations.answers import GenerationObject
 
 PROMPT_SHOWN = 60
 """Characters of a prompt in the table."""
@@ -103,7 +103,7 @@ def attach(
 def cancel(generation_id: GenerationId, server: KnownServer = None, as_json: AsJson = False) -> None:
     """Stop a generation on a server: at once while it waits, within one denoising step while it runs."""
     from serving.cli.output import print_result
-    from serving.client.generations import ENDED
+    from serving.client.events import ENDED
     from serving.client.http import known_server
 
     stopped = asyncio.run(_cancel(known_server(server), generation_id))
@@ -131,7 +131,7 @@ def list_jobs(
 
     rows, total = asyncio.run(_page(known_server(server), limit, tuple(status or ())))
     if as_json:
-        items = [row.model_dump(mode="json", exclude={"last_seq"}) for row in rows]
+        items = [row.model_dump(mode="json") for row in rows]
         typer.echo(json.dumps({"items": items, "total": total}, ensure_ascii=False))
         return
     _print_table(rows)
@@ -141,19 +141,17 @@ def list_jobs(
 
 async def _attach(job: Job, generation_id: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What to print, and notes."""
-    from serving.client.generations import RemoteGenerations
     from serving.client.http import connect
     from serving.client.run import check_output, fetch_output, watch
 
     check_output(job, generation_id)
     async with connect(job.server) as connection:
-        generations = RemoteGenerations(connection)
-        now = await watch(generations, generation_id)
-        record = None if job.output is None else await fetch_output(generations, job, generation_id)
+        now = await watch(connection, generation_id)
+        record = None if job.output is None else await fetch_output(connection, job, generation_id)
     return _summary(now, record, job.output), _advice(now)
 
 
-def _summary(now: ServedGeneration, record: RunRecord | None, output: Path | None) -> dict[str, Any]:
+def _summary(now: GenerationObject, record: RunRecord | None, output: Path | None) -> dict[str, Any]:
     from serving.cli.ads import summary
 
     if record is not None and output is not None:
@@ -161,29 +159,30 @@ def _summary(now: ServedGeneration, record: RunRecord | None, output: Path | Non
     return {"generation_id": now.id, "status": now.status, "output": output and str(output)}
 
 
-def _advice(now: ServedGeneration) -> tuple[str, ...]:
+def _advice(now: GenerationObject) -> tuple[str, ...]:
     if now.status != "awaiting_approval":
         return ()
     return (f"the generation waits for approval of its stage {now.current_stage!r}",)
 
 
-async def _cancel(server: str, generation_id: str) -> ServedGeneration:
-    from serving.client.generations import RemoteGenerations
+async def _cancel(server: str, generation_id: str) -> GenerationObject:
+    from serving.client.ads import cancel_generation
     from serving.client.http import connect
 
     async with connect(server) as connection:
-        return await RemoteGenerations(connection).cancel(generation_id)
+        return await cancel_generation(generation_id)(connection)
 
 
-async def _page(server: str, limit: int, statuses: tuple[str, ...]) -> tuple[tuple[ServedGeneration, ...], int]:
-    from serving.client.generations import RemoteGenerations
+async def _page(server: str, limit: int, statuses: tuple[str, ...]) -> tuple[list[GenerationObject], int]:
+    from serving.client.ads import list_generations
     from serving.client.http import connect
 
     async with connect(server) as connection:
-        return await RemoteGenerations(connection).page(limit, statuses)
+        page = await list_generations(limit=limit, status=statuses)(connection)
+        return page.items, page.total
 
 
-def _print_table(rows: tuple[ServedGeneration, ...]) -> None:
+def _print_table(rows: list[GenerationObject]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text

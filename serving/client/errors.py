@@ -6,6 +6,7 @@ The mirror of `serving.gateway.problems`, by its codes; a test holds the two tog
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -50,6 +51,25 @@ def how_to_log_in(server: str) -> str:
     return f"log in with: admint login --server {server}"
 
 
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """What an error answer says besides its message."""
+
+    code: str | None = None
+    status: int | None = None
+    param: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    retry_after: int | None = None
+    """Seconds."""
+
+
+def answer_of(error: Exception) -> ErrorAnswer | None:
+    """The answer that `refusal` made `error` of; None for an error of another origin."""
+    found = vars(error).get("answer")
+    return found if isinstance(found, ErrorAnswer) else None
+
+
 def refusal(server: str, answer: httpx.Response) -> Exception:
     """What to raise for an error `answer`, whose body has been read."""
     try:
@@ -57,7 +77,17 @@ def refusal(server: str, answer: httpx.Response) -> Exception:
     except ValueError:
         body = None
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        return refusal_of(server, body["error"], int(answer.headers.get("retry-after", 0)))
+        said, later = body["error"], int(answer.headers.get("retry-after", 0))
+        error = refusal_of(server, said, later)
+        vars(error)["answer"] = ErrorAnswer(
+            code=str(said.get("code")),
+            status=answer.status_code,
+            param=said.get("param"),
+            details=said.get("details") or {},
+            request_id=answer.headers.get("x-request-id"),
+            retry_after=later or None,
+        )
+        return error
     text = f"{server} answered {answer.status_code} {answer.reason_phrase}, not as AdMint does: check the address"
     return NotReady(text) if answer.status_code in PASSING else ServingError(text)
 

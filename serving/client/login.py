@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,34 @@ class LoginTokens:
         if login is None:
             raise Unauthenticated(f"no login for {self._server}: {how_to_log_in(self._server)}")
         return login
+
+
+class PasswordLogin:
+    """The tokens of a login that only this process knows, made by username and password when they are first needed."""
+
+    def __init__(self, server: str, username: str, password: str) -> None:
+        self._server = server
+        self._username = username
+        self._password = password
+        self._lock = threading.Lock()
+        self._login: Login | None = None
+
+    @property
+    def logged_in(self) -> bool:
+        return self._login is not None
+
+    def token(self) -> str:
+        with self._lock:
+            if self._login is None:
+                self._login = password_login(self._server, self._username, self._password)
+            return self._login.access_token or ""
+
+    def renewed(self, refused: str) -> str | None:
+        with self._lock:
+            if self._login is None or self._login.access_token == refused:
+                newer = None if self._login is None else refreshed(self._server, self._login)
+                self._login = newer or password_login(self._server, self._username, self._password)
+            return self._login.access_token
 
 
 def password_login(server: str, username: str, password: str) -> Login:

@@ -24,10 +24,12 @@ from pipelines.errors import BadInput
 from pipelines.media import decode_image
 from pipelines.steps import Json
 from pipelines.store.artifacts import LocalArtifacts, write_durably
+from serving.client.ads import check_outcome, get_generation
 from serving.client.errors import refusal_of
-from serving.client.generations import PATIENCE_SECONDS, Following, RemoteGenerations
+from serving.client.events import Following
 from serving.client.http import Connection, connect, event_data
-from serving.client.run import Job, check_outcome
+from serving.client.run import Job
+from serving.client.sending import PATIENCE_SECONDS
 from serving.console import StepLines, line
 from serving.model_names import ModelKind, nearest_name
 
@@ -133,15 +135,15 @@ class RemoteModelClient:
         return (*created.json().get("notes", ()), *made.get("notes", ()))
 
     async def _follow(self, video_id: str) -> None:
-        generations, lines = RemoteGenerations(self._connection), StepLines(self.task)
-        following = Following(generations, video_id, lambda text: typer.echo(text, err=True))
+        lines = StepLines(self.task)
+        following = Following(self._connection, video_id, lambda text: typer.echo(text, err=True))
         async with aclosing(following.events()) as events:
             async for event in events:
                 if event.kind == "step_progress":
                     lines.step(event.data["done"], event.data["total"])
                 elif event.kind == "notice":
                     typer.echo(line(event), err=True)
-        check_outcome(await generations.get(video_id))
+        check_outcome(await get_generation(video_id)(self._connection))
         typer.echo(f"{self.task}: filmed", err=True)
 
 

@@ -22,9 +22,12 @@ from pipelines.report.record import RunRecord, storyboard_of
 from pipelines.steps import TakeKind
 from pipelines.store.artifacts import LocalArtifacts, write_durably
 from serving.ad_flags import naming_flags
-from serving.client.generations import Following, GenerationRequest, RemoteGenerations, ServedGeneration
-from serving.client.http import connect
+from serving.client import ads
+from serving.client.events import Following
+from serving.client.generations import GenerationRequest, ask_for, fetch
+from serving.client.http import Connection, connect
 from serving.console import display
+from serving.gateway.generations.answers import GenerationDetail
 from serving.run_folder import STATE_FOLDER, check_new
 
 VIDEO, STORYBOARD = ".mp4", ".json"
@@ -64,41 +67,39 @@ class Job:
 async def start(job: Job, folder: Path, request: GenerationRequest) -> RunRecord:
     """Ask for an ad, follow it and fetch it into `folder`. Raises what stopped it."""
     async with connect(job.server) as connection:
-        generations = RemoteGenerations(connection)
         with naming_flags():
-            job.generation_id = (await generations.create(request)).id
+            job.generation_id = (await ask_for(request)(connection)).id
         await asyncio.to_thread(write_note, folder, Note(server=job.server, generation_id=job.generation_id))
-        await watch(generations, job.generation_id)
-        return await fetch_folder(generations, job.generation_id, folder)
+        await watch(connection, job.generation_id)
+        return await fetch_folder(connection, job.generation_id, folder)
 
 
 async def resume(note: Note, folder: Path, full_pipeline: bool) -> RunRecord:
     """Resume the generation of `folder` if it failed; with `full_pipeline` also approve what waits."""
     async with connect(note.server) as connection:
-        generations, generation_id = RemoteGenerations(connection), note.generation_id
-        now = await generations.get(generation_id)
+        generation_id = note.generation_id
+        now = await ads.get_generation(generation_id)(connection)
         after = now.last_seq
         if now.status in ("failed", "cancelled"):
-            now = await generations.resume(generation_id)
+            await ads.resume_generation(generation_id)(connection)
         if now.status != "awaiting_approval":
-            now = await watch(generations, generation_id, after)
+            now = await watch(connection, generation_id, after)
         while full_pipeline and now.status == "awaiting_approval" and now.current_stage is not None:
             after = now.last_seq
-            await generations.approve(generation_id, now.current_stage)
-            now = await watch(generations, generation_id, after)
-        return await fetch_folder(generations, generation_id, folder)
+            await ads.approve_generation(generation_id, now.current_stage)(connection)
+            now = await watch(connection, generation_id, after)
+        return await fetch_folder(connection, generation_id, folder)
 
 
 async def write_scenes(job: Job, request: GenerationRequest, output: Path) -> RunRecord:
     """Ask for the scenes of an ad, write them to `output` as a storyboard file, and delete them on the server."""
     async with connect(job.server) as connection:
-        generations = RemoteGenerations(connection)
         with naming_flags():
-            generation_id = job.generation_id = (await generations.create(request)).id
-        await watch(generations, generation_id)
-        record = await generations.record(generation_id)
+            generation_id = job.generation_id = (await ask_for(request)(connection)).id
+        await watch(connection, generation_id)
+        record = await ads.generation_record(generation_id)(connection)
         await asyncio.to_thread(write_durably, output, storyboard_of(record))
-        await generations.delete(generation_id)
+        await ads.delete_generation(generation_id)(connection)
         return record
 
 
@@ -108,21 +109,21 @@ def check_output(job: Job, generation_id: str) -> None:
         check_folder(job.output, Note(server=job.server, generation_id=generation_id))
 
 
-async def fetch_output(generations: RemoteGenerations, job: Job, generation_id: str) -> RunRecord | None:
+async def fetch_output(connection: Connection, job: Job, generation_id: str) -> RunRecord | None:
     """Write the result to `job.output`. The record, when that is a folder. Raises BadInput, StorageFailed."""
     output = job.output
     if output is None:
         return None
     if output.suffix not in (VIDEO, STORYBOARD):
         await asyncio.to_thread(write_note, output, Note(server=job.server, generation_id=generation_id))
-        return await fetch_folder(generations, generation_id, output)
-    record = await generations.record(generation_id)
-    made = storyboard_of(record) if output.suffix == STORYBOARD else await _video(generations, record)
+        return await fetch_folder(connection, generation_id, output)
+    record = await ads.generation_record(generation_id)(connection)
+    made = storyboard_of(record) if output.suffix == STORYBOARD else await _video(connection, record)
     await asyncio.to_thread(write_durably, output, made)
     return None
 
 
-async def _video(generations: RemoteGenerations, record: RunRecord) -> bytes:
+async def _video(connection: Connection, record: RunRecord) -> bytes:
     """The finished ad, or the only clip of a generation of the recipe `clip`, as MP4."""
     clips = [take.artifact for take in record.takes if take.current and take.kind == "clip"]
     if record.final is not None:
@@ -133,40 +134,31 @@ async def _video(generations: RemoteGenerations, record: RunRecord) -> bytes:
         raise BadInput(f"generation {record.generation_id!r} has no finished video: name a folder as --output")
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
         artifacts = LocalArtifacts(Path(scratch))
-        await generations.fetch(wanted, artifacts)
+        await fetch(connection, wanted, artifacts)
         return artifacts.read(wanted)
 
 
-async def watch(generations: RemoteGenerations, generation_id: str, after: int = 0) -> ServedGeneration:
+async def watch(connection: Connection, generation_id: str, after: int = 0) -> GenerationDetail:
     """Show the events past `after` until the generation has ended or waits for its owner.
 
     Raises StepFailed or Cancelled when it ended so, Unreachable when the server stays away.
     """
     with display() as shown:
-        following = Following(generations, generation_id, shown.say, after)
+        following = Following(connection, generation_id, shown.say, after)
         await following.show(shown.show)
-    return check_outcome(await generations.get(generation_id))
+    return ads.check_outcome(await ads.get_generation(generation_id)(connection))
 
 
-def check_outcome(generation: ServedGeneration) -> ServedGeneration:
-    """The generation unchanged. Raises StepFailed for one that failed, Cancelled for one that was cancelled."""
-    if generation.status == "failed":
-        raise StepFailed(f"generation {generation.id} failed: {generation.error_message}")
-    if generation.status == "cancelled":
-        raise Cancelled(f"generation {generation.id} was cancelled")
-    return generation
-
-
-async def fetch_folder(generations: RemoteGenerations, generation_id: str, folder: Path) -> RunRecord:
+async def fetch_folder(connection: Connection, generation_id: str, folder: Path) -> RunRecord:
     """Fetch all files of a generation into `folder`, but those that are there already, and write its report."""
-    record = await generations.record(generation_id)
+    record = await ads.generation_record(generation_id)(connection)
     artifacts = LocalArtifacts(folder / STATE_FOLDER / "artifacts")
     wanted = [take.artifact for take in record.takes if take.kind in IN_FOLDER]
     wanted += [reference.artifact for reference in record.brief.references]
     if record.final is not None:
         wanted += [record.final.artifact, record.final.thumbnail]
     for sha256 in dict.fromkeys(wanted):
-        await generations.fetch(sha256, artifacts)
+        await fetch(connection, sha256, artifacts)
     await asyncio.to_thread(write_report, folder, record, artifacts)
     return record
 

@@ -11,7 +11,7 @@ from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput, NotFound, StepFailed
 from serving.cli.main import exit_code
 from serving.client.errors import refusal, refusal_of
-from serving.client.generations import read_event
+from serving.client.events import read_event
 from serving.client.http import Backoff, event_data, server_address
 from serving.client.model_client import served_model
 from serving.client.run import Job, Note, check_folder, read_note, write_note

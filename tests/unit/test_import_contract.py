@@ -32,7 +32,7 @@ SERVING_MAY_IMPORT = {
     "run_folder": {"backends"},
     "local_run": {"backends", "console", "reference_files", "run_folder"},
     "ad_flags": {"reference_files", "run_folder"},
-    "client": {"ad_flags", "console", "errors", "model_names", "reference_files", "run_folder"},
+    "client": {"ad_flags", "console", "errors", "gateway", "model_names", "reference_files", "run_folder"},
     "cli": {
         "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
         "logs", "model_names", "profile_models", "reference_files", "server", "tracing",
@@ -139,6 +139,17 @@ def parts_of(package: str, path: Path) -> list[tuple[str, str]]:
     ]
     inside = [name for name in names if name.startswith(f"{package}.")]
     return [(name, name.removeprefix(f"{package}.").split(".")[0]) for name in inside]
+
+
+def test_a_client_imports_the_gateways_answers_and_nothing_else_of_it():
+    """So it runs where no server is installed."""
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("serving/client")
+        for name, part in parts_of("serving", path)
+        if part == "gateway" and ".answers." not in name
+    }
+    assert not wrong
 
 
 def test_nothing_that_is_shipped_imports_training():
