@@ -353,6 +353,7 @@ def create_story(
     aspect_ratio: AspectRatio | None = None,
     num_scenes: int | None = None,
     seed: int | None = None,
+    quality: Mapping[str, Any] | None = None,
     accept_out_of_domain: bool | None = None,
     idempotency_key: str | None = None,
 ) -> Operation[StoryAccepted]:
@@ -361,7 +362,7 @@ def create_story(
         prompt=prompt, title=title, brand_name=brand_name, client_generation_id=client_generation_id,
         max_iterations=max_iterations, generate_scenes=generate_scenes, generate_videos=generate_videos,
         duration=duration, aspect_ratio=aspect_ratio, num_scenes=num_scenes, seed=seed,
-        accept_out_of_domain=accept_out_of_domain,
+        quality=quality and dict(quality), accept_out_of_domain=accept_out_of_domain,
     )  # fmt: skip
     sent = body({**fields, **_roles(reference_images)}, _pictures("reference_images[]", reference_images))
     headers = {**once_named(idempotency_key), "Prefer": "respond-async"}
