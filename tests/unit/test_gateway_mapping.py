@@ -228,7 +228,7 @@ async def test_every_log_line_of_a_request_carries_its_id():
     logger = logging.getLogger("serving.gateway")
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     try:
         app = FastAPI()
 
