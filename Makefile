@@ -6,8 +6,8 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check attack fix openapi examples docs licences release-check serve setup setup-all packages gpu-session \
-  gpu-rehearsal clean
+.PHONY: help demo test check attack fix openapi types types-check examples docs licences release-check serve setup \
+  setup-all packages gpu-session gpu-rehearsal clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -29,14 +29,32 @@ test: packages setup-all  ## run the whole suite, and measure what of the code i
 	$(PYTEST) -m serial; serial=$$?; \
 	exit $$((parallel | serial))
 
-check: setup-all  ## lint, format, types, import contract, module size (read-only)
+check: setup-all types-check  ## lint, format, types (TypeScript's too), import contract, module size (read-only)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy admint.py .ci/release_check.py configs models pipelines quality serving benchmarks tests
 	$(PYTEST) -q tests/unit/test_import_contract.py tests/unit/test_module_size.py
 
-openapi: setup-all  ## write docs/openapi.json anew, after a route has changed
+openapi: setup-all  ## write docs/openapi.json and docs/admint.d.ts anew, after a route has changed
 	$(BIN)/python -m serving.gateway > docs/openapi.json
+	@$(MAKE) --no-print-directory types
+
+# Properties with a default may be left out of a body: without the flag they would be demanded.
+TYPESCRIPT := .ci/typescript
+TYPES := $(TYPESCRIPT)/node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable=false
+
+types: $(TYPESCRIPT)/node_modules/installed  ## write docs/admint.d.ts anew from docs/openapi.json
+	$(TYPES) --output docs/admint.d.ts
+
+types-check: $(TYPESCRIPT)/node_modules/installed  ## docs/admint.d.ts is that of docs/openapi.json, and a sample compiles
+	$(TYPES) --output docs/admint.d.ts --check
+	$(TYPESCRIPT)/node_modules/.bin/tsc --project $(TYPESCRIPT)
+
+$(TYPESCRIPT)/node_modules/installed: $(TYPESCRIPT)/package-lock.json
+	@command -v npm >/dev/null || \
+	  { echo "TypeScript's types need npm with Node.js 18 or newer: on Debian or Ubuntu, apt-get install nodejs npm"; exit 1; }
+	cd $(TYPESCRIPT) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 examples: setup-all  ## record the answers that docs/openapi.json shows, anew, from the commands of docs/api.md
 	@mkdir -p build
@@ -81,9 +99,9 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	@touch $@
 
 # What the test suite needs and no wheel brings: PostgreSQL's server, which it starts itself; curl, which runs the
-# examples of docs/api.md; nginx with openssl and a browser, behind and in which the server is tried; a compiler with
-# Python's headers, which compiled blocks need (`compile: regional`); libnuma, which vLLM is linked to; Debian's half of
-# Python that makes .venv.
+# examples of docs/api.md; npm, which brings what makes and compiles TypeScript's types; nginx with openssl and a browser,
+# behind and in which the server is tried; a compiler with Python's headers, which compiled blocks need
+# (`compile: regional`); libnuma, which vLLM is linked to; Debian's half of Python that makes .venv.
 packages:  ## install the Debian packages of the test suite that are missing, where this is root
 	@missing=; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="postgresql"; \
@@ -92,6 +110,7 @@ packages:  ## install the Debian packages of the test suite that are missing, wh
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v g++ >/dev/null || missing="$$missing g++"; \
+	command -v npm >/dev/null || missing="$$missing nodejs npm"; \
 	$(PYTHON) -c "import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')" 2>/dev/null || \
 	  missing="$$missing python3-dev"; \
 	ls /usr/lib/*/libnuma.so.1 /usr/lib*/libnuma.so.1 2>/dev/null | grep -q . || missing="$$missing libnuma1"; \
@@ -117,4 +136,4 @@ $(GPU_REHEARSAL)/installed: requirements/gpu-session.txt
 	@touch $@
 
 clean:  ## remove what the targets made
-	rm -rf .venv build *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build .ci/typescript/node_modules *.egg-info $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

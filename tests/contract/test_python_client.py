@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 GUIDE = REPOSITORY / "docs" / "client.md"
 PICTURE = REPOSITORY / "examples" / "water-bottle" / "references" / "product-1.png"
 BRIEF = "An ad for a steel water bottle"
-SMALL = {"recipe": "express", "duration": 9, "num_scenes": 2}
+SMALL: dict[str, Any] = {"recipe": "express", "duration": 9, "num_scenes": 2}
 SERVER_EXTRA = ("fastapi", "starlette", "ray", "uvicorn", "jwt", "pwdlib", "psycopg", "pyarrow", "prometheus_client")
 HEAVY = ("torch", "diffusers", "transformers", "cv2", "av", "sqlalchemy", "PIL")
 
