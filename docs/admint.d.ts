@@ -5257,7 +5257,7 @@ export interface components {
              * @description What should be otherwise, in words; at most 2,000 characters.
              */
             feedback?: string | null;
-            /** @description What is set outright, and wishes by name. */
+            /** @description What is set outright, and wishes by name. A text, or a list of texts, is feedback. */
             modifications?: components["schemas"]["SceneModifications"] | null;
         };
         /**
