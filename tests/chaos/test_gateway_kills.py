@@ -6,14 +6,14 @@ import random
 import httpx
 
 from tests.chaos.gateway_kills import ORDER, ORDERS, POINTS, gateway_faults, kill_gateways, patiently, visitor
-from tests.chaos.kills import RANDOM
+from tests.chaos.kills import RANDOM, TERM
 from tests.support.waiting import until_async
 
 
 async def test_an_answered_order_stands_once_and_an_unanswered_one_at_most_once(chaos):
     rng = random.Random(7)  # noqa: S311
-    kills = await kill_gateways(chaos, gateway_faults(rng, each=1, moments=1), rng)
-    assert {kill.point for kill in kills} == {*POINTS, RANDOM}
+    kills = await kill_gateways(chaos, gateway_faults(rng, each=1, moments=1, terms=1), rng)
+    assert {kill.point for kill in kills} == {*POINTS, RANDOM, TERM}
     await chaos.check_files()
 
 

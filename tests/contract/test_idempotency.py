@@ -1,6 +1,7 @@
 """`Idempotency-Key` on every route that creates something lasting: once per key, per owner and per body."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,6 +58,35 @@ def test_a_request_sent_again_gets_the_same_answer_and_creates_nothing(server, n
     assert first.json() == second.json()
     assert first.json()[field]
     assert ("Idempotency-Replayed" in first.headers, second.headers["Idempotency-Replayed"]) == (False, "true")
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_of_many_that_come_at_once_all_but_the_first_say_that_they_are_repeated(server, name):
+    path, body, _, field = ROUTES[name]
+    with ThreadPoolExecutor(8) as together:
+        answers = list(together.map(lambda _: ask(server.http, path, body, f"at-once-{name}"), range(16)))
+    assert {answer.status_code for answer in answers} <= {200, 201, 202}
+    assert len({answer.json()[field] for answer in answers}) == 1
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers].count("true") == 15
+
+
+DELETED = {"unified", "original", "video"}
+"""Routes whose result one call deletes."""
+
+
+@pytest.mark.parametrize("name", sorted(DELETED))
+def test_a_late_retry_of_what_was_deleted_is_gone_and_makes_nothing(server, name):
+    path, body, other, field = ROUTES[name]
+    made = ask(server.http, path, body, f"gone-{name}").json()[field]
+    for _ in range(2):  # a clip is cancelled first
+        server.http.delete(f"/v1/videos/{made}" if name == "video" else f"/api/v1/generations/{made}")
+    listed = server.http.get("/api/v1/generations").json()
+    answer = ask(server.http, path, body, f"gone-{name}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone"), answer.text
+    assert answer.headers["x-should-retry"] == "false"
+    assert server.http.get("/api/v1/generations").json() == listed
+    assert ask(server.http, path, other, f"gone-{name}").status_code == 422
+    assert ask(server.http, path, body, f"gone-{name}-another").status_code < 300
 
 
 @pytest.mark.parametrize("name", ROUTES)

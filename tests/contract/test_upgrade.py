@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from functools import partial
 
 import pytest
 from alembic import command
@@ -78,6 +79,10 @@ def rows(artifacts):
     yield "currents", {"generation_id": DONE, "kind": "video", "scene_number": 0, "take_id": "take"}
 
 
+def run(statement, row, connection):
+    connection.execute(statement, row)
+
+
 @pytest.fixture
 async def old(tmp_path, empty_database_url, monkeypatch):
     """The address of a database under the schema of the first migration, filled."""
@@ -90,7 +95,7 @@ async def old(tmp_path, empty_database_url, monkeypatch):
         names = ", ".join(row)
         values = ", ".join(f":{name}" for name in row)
         statement = text(f"insert into {table} ({names}) values ({values})")  # noqa: S608
-        await database.write(lambda connection, statement=statement, row=row: connection.execute(statement, row))
+        await database.write(partial(run, statement, row))
     await database.close()
     return empty_database_url
 
