@@ -85,16 +85,16 @@ class Terminal:
     """Standard output of a server: its own lines and those of its processes, in one format, each whole."""
 
     def __init__(self, form: Literal["text", "json"]) -> None:
-        self._form = form
+        self.for_people = form == "text"
         self._writing = threading.Lock()
 
     def say(self, message: str) -> None:
         """Write a line of the main process: as it is, or as JSON."""
-        self._write(message if self._form == "text" else as_json(line_of("admint", "INFO", message)))
+        self._write(message if self.for_people else as_json(line_of("admint", "INFO", message)))
 
     def show(self, line: Line) -> None:
         """Write a line of any process."""
-        self._write(text(line) if self._form == "text" else as_json(line))
+        self._write(text(line) if self.for_people else as_json(line))
 
     def _write(self, words: str) -> None:
         with self._writing:

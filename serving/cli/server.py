@@ -106,7 +106,7 @@ def _prepare(terminal: Terminal) -> None:
     """Migrate the store and check the secret, tell of the first account when it was made now, and load our own code."""
     first = asyncio.run(_first_start())
     if first is not None:
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and terminal.for_people:
             for line in first.lines():
                 terminal.say(line)
         else:

@@ -55,8 +55,11 @@ def running(
         stop.listen()  # Ray has taken SIGTERM for itself
         try:
             if not stop.asked:
-                _deploy(build, address, cluster)
-                _until_ready(terminal, stop, logs)
+                try:
+                    _deploy(build, address, cluster)
+                    _until_ready(terminal, stop, logs)
+                except ray.exceptions.RayError as error:
+                    raise StartFailed(f"Ray ended while the deployments loaded ({_reason(str(error))})") from error
             if logs is not None:
                 close_to_others(logs)
             yield
@@ -108,8 +111,8 @@ def _deploy(build: Callable[[Address | None], Application], address: Address, cl
 
 
 def _until_ready(terminal: Terminal, stop: Stop, logs: Path | None) -> None:
-    """Tell of every deployment that gets ready. Raises StartFailed when one cannot."""
-    started, ready = time.monotonic(), set[str]()
+    """Tell of every deployment that gets ready, and of what keeps one from it. Raises StartFailed when one cannot."""
+    started, ready, told = time.monotonic(), set[str](), set[tuple[str, str]]()
     terminal.say(f"loading {', '.join(_statuses())}")
     while not stop.wait(LOOK_SECONDS):
         application = serve.status().applications[APPLICATION]
@@ -119,6 +122,9 @@ def _until_ready(terminal: Terminal, stop: Stop, logs: Path | None) -> None:
                 ready.add(name)
                 seconds = time.monotonic() - started
                 terminal.say(f"loading {name} {len(ready)} of {len(deployments)}: ready after {seconds:.0f} s")
+            elif deployment.message and (trouble := (name, _reason(deployment.message))) not in told:
+                told.add(trouble)  # such as a replica that no device has room for, or that is tried again
+                terminal.show(line_of(name, "WARNING", trouble[1]))
         if application.status == "RUNNING":
             return
         if application.status == "DEPLOY_FAILED":
@@ -126,12 +132,19 @@ def _until_ready(terminal: Terminal, stop: Stop, logs: Path | None) -> None:
 
 
 def _why(deployments: Mapping[str, Any], message: str, logs: Path | None) -> str:
-    """One line for a deployment that did not come up: the last line of its traceback says what is wrong."""
+    """One line for a deployment that did not come up."""
     failed = next((name for name, each in deployments.items() if each.status != HEALTHY and each.message), APPLICATION)
     told = deployments[failed].message if failed in deployments else message
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
     where = "in the logs of the Ray cluster" if logs is None else f"in {logs}"
-    return f"{failed} could not start: {lines[-1] if lines else 'no reason was given'} (more {where})"
+    return f"{failed} could not start: {_reason(told)} (more {where})"
+
+
+def _reason(message: str) -> str:
+    """The line of a message of Ray's that says what is the matter: of a traceback the last one, else the first."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if not lines:
+        return "no reason was given"
+    return lines[-1] if any(line.startswith('File "') for line in lines) else lines[0]
 
 
 def _statuses() -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from serving.cli.main import exit_code, one_line
-from serving.deployments import local_ray
+from serving.deployments import local_ray, server
 from serving.errors import StartFailed
 from serving.logs import Terminal
 
@@ -97,3 +97,27 @@ def test_folders_of_ended_servers_are_removed_but_for_the_newest_and_for_those_t
     os.close(running)
     assert {folder.name for folder in (folders[0], *folders[3:])} <= left
     assert not {folder.name for folder in folders[1:3]} & left
+
+
+SLOW = """Deployment 'Image' in application 'admint' has 1 replicas that have taken more than 30s to initialize.
+This may be caused by a slow __init__ or reconfigure method."""
+BROKEN = """The deployment failed to start 3 times in a row. See controller logs for details. Error:
+ray::ServeReplica:admint:Image.initialize_and_get_metadata() (pid=7, ip=127.0.0.1)
+  File "pictures.py", line 111, in __init__
+models.errors.InvalidRequest: this machine has no CUDA device; use 'cpu'
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            SLOW,
+            "Deployment 'Image' in application 'admint' has 1 replicas that have taken more than 30s to initialize.",
+        ),
+        (BROKEN, "models.errors.InvalidRequest: this machine has no CUDA device; use 'cpu'"),
+        ("", "no reason was given"),
+    ],
+)
+def test_what_keeps_a_deployment_from_starting_is_one_line(message, said):
+    assert server._reason(message) == said
