@@ -70,13 +70,19 @@ class Logins:
             connection.execute(insert(refresh_tokens).values(hash=token_hash, login_id=login_id))
         return login_id
 
-    @transaction
-    def rotate(self, connection: Connection, token_hash: str, next_hash: str) -> tuple[str, User] | None:
+    async def rotate(self, token_hash: str, next_hash: str) -> tuple[str, User] | None:
         """Spend a refresh token for its successor. Returns the login's id and its user.
 
         None when the token is unknown, or its login is over, or its user disabled. A token that was spent before ends
         its login: two hold it, and one of them is a thief.
         """
+        known = select(refresh_tokens.c.login_id).where(refresh_tokens.c.hash == token_hash)
+        if await self._database.fetch_first(known) is None:  # strangers' guesses cost the one writer nothing
+            return None
+        return await self._rotate(token_hash, next_hash)
+
+    @transaction
+    def _rotate(self, connection: Connection, token_hash: str, next_hash: str) -> tuple[str, User] | None:
         spent = update(refresh_tokens).where(refresh_tokens.c.hash == token_hash, refresh_tokens.c.spent_at.is_(None))
         # The login is locked before its token, in the order in which a login that is deleted takes its tokens along.
         login = (
@@ -133,11 +139,14 @@ class Logins:
             )
         )
 
-    @transaction
-    def redeem_ticket(
-        self, connection: Connection, ticket_hash: str
-    ) -> tuple[User, Credential, tuple[Scope, ...]] | None:
+    async def redeem_ticket(self, ticket_hash: str) -> tuple[User, Credential, tuple[Scope, ...]] | None:
         """Use a ticket up: user, credential, scopes; None when it is unknown, used or too old, or its user disabled."""
+        if await self._database.fetch_first(select(tickets.c.hash).where(tickets.c.hash == ticket_hash)) is None:
+            return None
+        return await self._redeem(ticket_hash)
+
+    @transaction
+    def _redeem(self, connection: Connection, ticket_hash: str) -> tuple[User, Credential, tuple[Scope, ...]] | None:
         query = (
             select(users, tickets.c.scopes, tickets.c.credential)
             .join(tickets, tickets.c.user_id == users.c.id)

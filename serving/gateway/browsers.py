@@ -80,6 +80,7 @@ class Cors(CORSMiddleware):
             allow_methods=METHODS,
             allow_headers=ASKED_HEADERS,
             allow_credentials=True,
+            allow_private_network=True,  # a page of the internet may ask a server at home, when its origin is named
             expose_headers=TOLD_HEADERS,
         )
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.ad_server import BRIEF, until
@@ -95,3 +96,20 @@ def test_a_range_of_a_large_file_costs_its_own_bytes(server, http):
     with http.stream("GET", path) as answer:
         assert next(answer.iter_bytes(1024)) == large[:1024]  # and hangs up
     assert http.get(path).content == large
+
+
+@pytest.mark.parametrize("part", ["video", "thumbnail", "clips/1"])
+def test_each_file_of_an_ad_has_an_address_that_opens_without_a_key(http, ad, part):
+    path = f"/api/generations/{ad['id']}/{part}"
+    told = http.get(f"{path}/address", params={"seconds": 60}).json()
+    answer = httpx.get(told["url"], timeout=60)
+    assert (answer.status_code, answer.content) == (200, http.get(path).content)
+    assert answer.headers["content-type"] == told["media_type"]
+
+
+def test_an_ad_without_a_video_has_no_address_of_one(http):
+    waits = {"recipe": "express", "brief": BRIEF, "approvals": ["story"]}
+    made = http.post("/api/v1/generations", json=waits).json()
+    for part in ("video", "thumbnail", "clips/1"):
+        assert http.get(f"/api/generations/{made['id']}/{part}/address").status_code == 409
+    http.post(f"/api/v1/generations/{made['id']}/cancel")

@@ -6,7 +6,6 @@ An artifact belongs to the owner of a generation that made it, and to who made o
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -16,13 +15,11 @@ from models.interfaces import Plain
 from serving.gateway.answers import Download, artifact_response
 from serving.gateway.auth.gate import owner
 from serving.gateway.pictures import remove_unnamed
-from serving.gateway.proxies import absolute_address
 from serving.gateway.services import services
+from serving.gateway.signed import SIGNED_SECONDS, SignedAddress, SignedSeconds, signed
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
-SIGNED_SECONDS = 3600
-MAX_SIGNED_SECONDS = 24 * 3600
 FILE_TYPES = ("image/png", "image/jpeg", "image/webp", "video/mp4", "application/x-safetensors")
 FILE_RESPONSES: dict[int | str, dict[str, object]] = {
     200: {"description": "The file", "content": {name: {} for name in FILE_TYPES}},
@@ -30,19 +27,6 @@ FILE_RESPONSES: dict[int | str, dict[str, object]] = {
     304: {"description": "The caller has it already"},
 }
 Sha256 = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f]{64}$", description="sha256 of the file")]
-
-
-class SignedAddress(Plain):
-    """An address that opens one file to whoever has it, without credentials, for a while."""
-
-    url: str
-    """The whole address, as it is reached from where it was asked for."""
-    expires_at: datetime
-    """When it ends; it ends before when its owner is disabled or has the file no more."""
-    media_type: str
-    """Of the file."""
-    size: int
-    """Bytes of the file."""
 
 
 MAX_PAGE = 100
@@ -125,23 +109,6 @@ async def get_artifact(request: Request, sha256: Sha256, download: Download = Fa
 
 
 @router.get("/{sha256}/address")
-async def get_address(
-    request: Request,
-    sha256: Sha256,
-    seconds: Annotated[int, Query(ge=1, le=MAX_SIGNED_SECONDS, description="How long it is good for")] = SIGNED_SECONDS,
-) -> SignedAddress:
+async def get_address(request: Request, sha256: Sha256, seconds: SignedSeconds = SIGNED_SECONDS) -> SignedAddress:
     """A signed address of a file: for pages of other origins, players and clients that send no credentials."""
-    stored = await services(request).owners.find(owner(request), sha256)
-    expires_at = int(time.time()) + seconds
-    return SignedAddress(
-        url=signed_address(request, sha256, expires_at),
-        expires_at=datetime.fromtimestamp(expires_at, UTC),
-        media_type=stored.media_type,
-        size=stored.size,
-    )
-
-
-def signed_address(request: Request, sha256: str, expires_at: int) -> str:
-    """The address of a file of the caller, which everybody can open until `expires_at` (Unix seconds)."""
-    signature = services(request).auth.tokens.sign_file(owner(request), sha256, expires_at)
-    return f"{absolute_address(request, f'{router.prefix}/{sha256}')}?signature={signature}"
+    return await signed(request, sha256, seconds)

@@ -41,7 +41,6 @@ from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.events import HEADERS, HEARTBEAT_SECONDS, stream_content
 from serving.gateway.openai.answers import ImageEvent, ImageObject, ImagesResponse, OutputFormat
-from serving.gateway.openai.artifacts import SIGNED_SECONDS, signed_address
 from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
@@ -60,6 +59,7 @@ from serving.gateway.pictures import IMAGE_TYPES, LATENTS_TYPE, Pictures
 from serving.gateway.problems import Problem, problem_response, refuse
 from serving.gateway.requests import FORM_TYPE, BodyRoute, PictureSource, body_schema, parse_body
 from serving.gateway.services import Services, services
+from serving.gateway.signed import SIGNED_SECONDS, signed_address
 
 router = APIRouter(prefix="/v1/images", tags=["images"], route_class=BodyRoute)
 Asking = TypeVar("Asking", ImageGeneration, ImageEdit)

@@ -34,6 +34,7 @@ from serving.gateway.original.schemas import AdFields, GenerateBody, ParallelBod
 from serving.gateway.problems import Problem
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, BodyRoute, Id, body_schema, parse_body
 from serving.gateway.services import Services, services
+from serving.gateway.signed import SIGNED_SECONDS, SignedAddress, SignedSeconds, signed
 
 router = APIRouter(prefix="/api/generations", tags=["generations (original contract)"], route_class=BodyRoute)
 
@@ -169,13 +170,42 @@ router.delete("/{generation_id}")(delete_generation)
 @router.get("/{generation_id}/video", response_class=Response, responses=VIDEO_RESPONSES)
 async def get_video(request: Request, generation_id: Id, download: Download = False) -> Response:
     """The finished video. 409 before there is one."""
-    return await _final(request, generation_id, "artifact", "", download)
+    name, sha256 = await _made(request, generation_id, "artifact")
+    return await artifact_response(request, sha256, name, download)
+
+
+@router.get("/{generation_id}/video/address")
+async def get_video_address(
+    request: Request, generation_id: Id, seconds: SignedSeconds = SIGNED_SECONDS
+) -> SignedAddress:
+    """A signed address of the finished video, which opens without credentials. 409 before there is one."""
+    _, sha256 = await _made(request, generation_id, "artifact")
+    return await signed(request, sha256, seconds)
+
+
+@router.get("/{generation_id}/thumbnail/address")
+async def get_thumbnail_address(
+    request: Request, generation_id: Id, seconds: SignedSeconds = SIGNED_SECONDS
+) -> SignedAddress:
+    """A signed address of the frame that shows the product. 409 before there is one."""
+    _, sha256 = await _made(request, generation_id, "thumbnail")
+    return await signed(request, sha256, seconds)
+
+
+@router.get("/{generation_id}/clips/{scene_number}/address")
+async def get_clip_address(
+    request: Request, generation_id: Id, scene_number: SceneNumber, seconds: SignedSeconds = SIGNED_SECONDS
+) -> SignedAddress:
+    """A signed address of the current clip of a scene. 409 before there is one."""
+    _, sha256 = await _clip(request, generation_id, scene_number)
+    return await signed(request, sha256, seconds)
 
 
 @router.get("/{generation_id}/thumbnail", response_class=Response, responses=PICTURE_RESPONSES)
 async def get_thumbnail(request: Request, generation_id: Id, download: Download = False) -> Response:
     """A frame of the finished video that shows the product. 409 before there is one."""
-    return await _final(request, generation_id, "thumbnail", "-thumbnail", download)
+    name, sha256 = await _made(request, generation_id, "thumbnail")
+    return await artifact_response(request, sha256, f"{name}-thumbnail", download)
 
 
 @router.get("/{generation_id}/clips/{scene_number}", response_class=Response, responses=VIDEO_RESPONSES)
@@ -183,23 +213,29 @@ async def get_clip(
     request: Request, generation_id: Id, scene_number: SceneNumber, download: Download = False
 ) -> Response:
     """The current clip of a scene. 409 before there is one."""
-    used, user = services(request), owner(request)
-    generation = await used.store.get(user, generation_id)
+    name, sha256 = await _clip(request, generation_id, scene_number)
+    return await artifact_response(request, sha256, name, download)
+
+
+async def _clip(request: Request, generation_id: str, scene_number: int) -> tuple[str, str]:
+    """Name and artifact of the current clip of a scene. Raises Problem 409."""
+    used = services(request)
+    generation = await used.store.get(owner(request), generation_id)
     for take in await used.store.takes(generation_id):
         if take.current and (take.kind, take.scene_number) == ("clip", scene_number):
-            name = f"{_name(generation)}-scene-{scene_number:03}"
-            return await artifact_response(request, take.artifact, name, download)
+            return f"{_name(generation)}-scene-{scene_number:03}", take.artifact
     raise Problem("conflict", f"scene {scene_number} of {generation_id!r} has no clip yet", final=True)
 
 
-async def _final(request: Request, generation_id: str, part: str, suffix: str, download: bool) -> Response:
+async def _made(request: Request, generation_id: str, part: str) -> tuple[str, str]:
+    """Name and artifact of a part of the finished video. Raises Problem 409."""
     used = services(request)
     generation = await used.store.get(owner(request), generation_id)
     made = (await used.store.outputs(generation_id)).get("stitch")
     if made is None:
         text = f"{video_url(generation)}: the generation is {generation.status} and has no video"
         raise Problem("conflict", text, final=True)
-    return await artifact_response(request, made[part], _name(generation) + suffix, download)
+    return _name(generation), made[part]
 
 
 def _name(generation: Generation) -> str:
