@@ -48,7 +48,7 @@ def files(tmp_path_factory):
         ((*OK, "--scenes", "20", "--duration", "9"), ["--scenes", "20"]),
         ((*OK, "--reference-images", "{files}/missing.png"), ["missing.png", "does not exist"]),
         ((*OK, "--reference-images", "{files}/many"), ["4 reference images", "at most 3"]),
-        ((*OK, "--reference-images", "{files}/empty"), ["empty", "no JPEG, PNG or WebP"]),
+        ((*OK, "--reference-images", "{files}/empty"), ["empty", "no JPEG, PNG, WebP, AVIF or HEIC"]),
         ((*OK, "--reference-images", "{files}/note.png"), ["note.png"]),
         ((*OK, "--reference-images", "{files}/truncated.png"), ["truncated.png"]),
         ((*OK, "--reference-images", "{files}/large.png"), ["large.png", "10 MB"]),
