@@ -28,6 +28,8 @@ SMALL = {
     "num_inference_steps": 2,
     "warm_up": ["9:16"],
 }
+START_SECONDS = 900.0
+"""vLLM alone takes one to three minutes to start here, and longer on a busy machine."""
 CPU_SHARE = 0.2
 """Of the two cores, for each replica: they take turns."""
 VLLM_ON_A_CPU = {
@@ -80,7 +82,7 @@ def served(request, tmp_path, monkeypatch):
             made = publish(spec, tmp_path / model)
             shutil.copytree(made.root, home / "models", dirs_exist_ok=True)
     monkeypatch.setenv("ADMINT_CONFIGS", str(own))
-    server = start_server(home, "--profile", name)
+    server = start_server(home, "--profile", name, seconds=START_SECONDS)
     yield server
     assert server.stop() == 130
 

@@ -16,6 +16,7 @@ from serving.server.first_start import FIRST_FILE, create_first_admin
 from serving.server.store import open_server_store
 from tests.support.command import ADMINT, REPOSITORY, environment
 from tests.support.program import Program, free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 API_KEY = re.compile(r"admint_[0-9a-f]{12}_[0-9a-f]{64}")
 
@@ -43,14 +44,14 @@ class Server:
         return self.program.end()
 
 
-def start_server(home: Path, *arguments: str) -> Server:
+def start_server(home: Path, *arguments: str, seconds: float = PATIENCE_SECONDS) -> Server:
     """Returns once it says that it is ready; AssertionError with what it said when it ends before."""
     port = free_port()
     variables = environment() | {"ADMINT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     command = [*ADMINT, "serve", "--port", str(port), *arguments]
     program = Program(command, cwd=REPOSITORY, env=variables, own_group=True)
     try:
-        program.until_says("ready at ")
+        program.until_says("ready at ", seconds)
     except AssertionError:
         program.kill()
         raise
