@@ -46,9 +46,9 @@ def test_an_address_that_is_not_there(server, path):
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/v1/models", "GET"),
-        ("PATCH", "/v1/videos", "GET, POST"),
-        ("PUT", "/api/v1/generations/x", "DELETE, GET, PATCH"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("PATCH", "/v1/videos", "GET, HEAD, POST"),
+        ("PUT", "/api/v1/generations/x", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/api/auth/login", "POST"),
         ("OPTIONS", "/api/generations/generate", "POST"),
     ],
