@@ -922,6 +922,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/generations/{generation_id}/video/address": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Video Address
+         * @description A signed address of the finished video, which opens without credentials. 409 before there is one.
+         */
+        get: operations["original_get_video_address"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/generations/{generation_id}/thumbnail/address": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Thumbnail Address
+         * @description A signed address of the frame that shows the product. 409 before there is one.
+         */
+        get: operations["original_get_thumbnail_address"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/generations/{generation_id}/clips/{scene_number}/address": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Clip Address
+         * @description A signed address of the current clip of a scene. 409 before there is one.
+         */
+        get: operations["original_get_clip_address"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/generations/{generation_id}/thumbnail": {
         parameters: {
             query?: never;
@@ -1222,12 +1282,8 @@ export interface components {
              * @description Id of the generation.
              */
             generation_id: string;
-            /**
-             * Status
-             * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
+            status: components["schemas"]["GenerationStatus"];
             /**
              * Message
              * @description One sentence for people.
@@ -1278,16 +1334,18 @@ export interface components {
             mask?: components["schemas"]["EncodedImage"] | null;
         };
         /**
+         * AgentRole
+         * @description Who speaks in a conversation.
+         * @enum {string}
+         */
+        AgentRole: "vision" | "director" | "critic" | "writer" | "scene_critic" | "cohesor" | "image_enhancer" | "video_enhancer" | "user" | "assistant";
+        /**
          * Approval
          * @description Body of `POST /{session_id}/approve`.
          */
         Approval: {
-            /**
-             * Stage
-             * @description Must be the current one.
-             * @enum {string}
-             */
-            stage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description Must be the current one. */
+            stage: components["schemas"]["SessionStage"];
             /**
              * Notes
              * @description A remark that is kept in the conversation; it changes nothing.
@@ -1304,12 +1362,8 @@ export interface components {
          * @description Body of `POST /api/v1/generations/{id}/approve`.
          */
         ApproveBody: {
-            /**
-             * Stage
-             * @description The stage that waits.
-             * @enum {string}
-             */
-            stage: "story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality";
+            /** @description The stage that waits. */
+            stage: components["schemas"]["StageName"];
             /**
              * Notes
              * @description A remark that is kept in the conversation; it changes nothing.
@@ -1331,18 +1385,10 @@ export interface components {
              * @description Id of the session; it is also the id of its generation.
              */
             session_id: string;
-            /**
-             * Approved Stage
-             * @description The stage that was approved.
-             * @enum {string}
-             */
-            approved_stage: "story" | "reference_image" | "storyboard" | "video";
-            /**
-             * Next Stage
-             * @description The stage that comes now.
-             * @enum {string}
-             */
-            next_stage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description The stage that was approved. */
+            approved_stage: components["schemas"]["WorkStage"];
+            /** @description The stage that comes now. */
+            next_stage: components["schemas"]["SessionStage"];
             /**
              * Message
              * @description One sentence for people.
@@ -1436,6 +1482,12 @@ export interface components {
             created_at: number;
         };
         /**
+         * AspectRatio
+         * @description Width to height.
+         * @enum {string}
+         */
+        AspectRatio: "9:16" | "16:9" | "1:1";
+        /**
          * Beat
          * @description One event of the story; a beat becomes one scene.
          */
@@ -1483,12 +1535,10 @@ export interface components {
              */
             duration?: number;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Framework
              * @description None: the recipe's.
@@ -1555,12 +1605,10 @@ export interface components {
              */
             duration?: number;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Framework
              * @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's.
@@ -1663,12 +1711,8 @@ export interface components {
              * @description sha256 in the artifact store.
              */
             artifact: string;
-            /**
-             * Role
-             * @description What it shows: `character`, `product` or `style`.
-             * @enum {string}
-             */
-            role: "character" | "product" | "style";
+            /** @description What it shows: `character`, `product` or `style`. */
+            role: components["schemas"]["ReferenceRole"];
             /**
              * Filename
              * @description Name of the file as it was uploaded.
@@ -1698,6 +1742,12 @@ export interface components {
              */
             fix: string;
         };
+        /**
+         * CameraMove
+         * @description A move of the camera.
+         * @enum {string}
+         */
+        CameraMove: "static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit";
         /**
          * ChatAnswer
          * @description OpenAI's chat completion, as the model's engine gives it; engines add fields of their own.
@@ -2174,6 +2224,12 @@ export interface components {
             overall_recommendations: string[];
         };
         /**
+         * ComparisonType
+         * @description What the generations of a comparison differ in.
+         * @enum {string}
+         */
+        ComparisonType: "settings" | "prompt";
+        /**
          * Completion
          * @description What a finished stage is followed by, beside the event's own details.
          */
@@ -2183,12 +2239,8 @@ export interface components {
              * @description Whether the session waits for its owner now.
              */
             awaiting_approval: boolean;
-            /**
-             * Next Stage
-             * @description What comes after it.
-             * @enum {string}
-             */
-            next_stage?: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description What comes after it. */
+            next_stage?: components["schemas"]["SessionStage"];
         } & {
             [key: string]: unknown;
         };
@@ -2274,17 +2326,13 @@ export interface components {
              * @description Counts from 1 without a gap; `?after=seq` continues behind it.
              */
             seq: number;
-            /**
-             * Event
-             * @description What happened, by the log's own name.
-             * @enum {string}
-             */
-            event: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
+            /** @description What happened, by the log's own name. */
+            event: components["schemas"]["EventKind"];
             /**
              * Stage
              * @description The stage that it is about; null: the session as a whole.
              */
-            stage: ("story" | "reference_image" | "storyboard" | "video" | "complete" | "error") | null;
+            stage: components["schemas"]["SessionStage"] | null;
             /**
              * Progress
              * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
@@ -2301,12 +2349,8 @@ export interface components {
              * @description One sentence for people.
              */
             message: string;
-            /**
-             * Severity
-             * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
-             * @enum {string}
-             */
-            severity: "info" | "warning" | "error";
+            /** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
+            severity: components["schemas"]["Severity"];
             /**
              * Timestamp
              * Format: date-time
@@ -2404,12 +2448,8 @@ export interface components {
              * @description Stable short name, `product`, `character-1`; also `reference-N` maps to it through `reference_index`.
              */
             handle: string;
-            /**
-             * Role
-             * @description `character`, `product` or `style`.
-             * @enum {string}
-             */
-            role: "character" | "product" | "style";
+            /** @description `character`, `product` or `style`. */
+            role: components["schemas"]["ReferenceRole"];
             /**
              * Name
              * @description What it is called.
@@ -2499,24 +2539,18 @@ export interface components {
          * @description One row of a generation's log; `seq` counts from 1 without a gap.
          */
         Event: {
-            /**
-             * Kind
-             * @description What happened.
-             * @enum {string}
-             */
-            kind: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
+            /** @description What happened. */
+            kind: components["schemas"]["EventKind"];
             /**
              * Message
              * @description It in one sentence, for people.
              */
             message: string;
             /**
-             * Severity
              * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
              * @default info
-             * @enum {string}
              */
-            severity?: "info" | "warning" | "error";
+            severity?: components["schemas"]["Severity"];
             /**
              * Step
              * @description The step that it is about, such as `storyboard/scene-002`; null: the whole generation.
@@ -2546,6 +2580,12 @@ export interface components {
              */
             created_at: string;
         };
+        /**
+         * EventKind
+         * @description What happened.
+         * @enum {string}
+         */
+        EventKind: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
         /**
          * EventList
          * @description Events of a generation.
@@ -2689,12 +2729,10 @@ export interface components {
              */
             duration?: number;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Title
              * @description A working title, at most 200 characters; null: none.
@@ -2740,7 +2778,7 @@ export interface components {
              * Reference Roles
              * @description What they show, in their order; empty: by their files' names, else `product`.
              */
-            reference_roles?: ("character" | "product" | "style")[];
+            reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Prompt
              * @description What the ad is for, 10 to 5,000 characters.
@@ -2772,14 +2810,14 @@ export interface components {
              * Reference Roles
              * @description What the references show, in their order; empty: by their files' names, else `product`.
              */
-            reference_roles?: ("character" | "product" | "style")[];
+            reference_roles?: components["schemas"]["ReferenceRole"][];
             /** @description Settings that differ from the recipe's; null: none. */
             coherence?: components["schemas"]["CoherenceBody"] | null;
             /**
              * Approvals
              * @description Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end.
              */
-            approvals?: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[] | null;
+            approvals?: components["schemas"]["StageName"][] | null;
             /** @description What is measured and demanded; null: as the recipe says. */
             quality?: components["schemas"]["QualityBody"] | null;
             /** @description Scenes of your own: no agent writes them. */
@@ -2832,18 +2870,10 @@ export interface components {
              * @description Seconds of the finished video.
              */
             duration: number;
-            /**
-             * Aspect Ratio
-             * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
-             * @enum {string}
-             */
-            aspect_ratio: "9:16" | "16:9" | "1:1";
-            /**
-             * Status
-             * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
+            aspect_ratio: components["schemas"]["AspectRatio"];
+            /** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
+            status: components["schemas"]["GenerationStatus"];
             /**
              * Progress
              * @description Percent of the whole, 0 to 100.
@@ -2853,7 +2883,7 @@ export interface components {
              * Current Stage
              * @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last.
              */
-            current_stage: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality") | null;
+            current_stage: components["schemas"]["StageName"] | null;
             /**
              * Current Step
              * @description The step at work, such as `storyboard/scene-002`; null: none.
@@ -2956,12 +2986,12 @@ export interface components {
              * Stages
              * @description Those that run in this generation.
              */
-            stages: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            stages: components["schemas"]["StageName"][];
             /**
              * Approvals
              * @description Stages after which it waits for its owner.
              */
-            approvals: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            approvals: components["schemas"]["StageName"][];
             /**
              * Quality Dimensions
              * @description What is measured.
@@ -3064,18 +3094,10 @@ export interface components {
              * @description Seconds of the finished video.
              */
             duration: number;
-            /**
-             * Aspect Ratio
-             * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
-             * @enum {string}
-             */
-            aspect_ratio: "9:16" | "16:9" | "1:1";
-            /**
-             * Status
-             * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
+            aspect_ratio: components["schemas"]["AspectRatio"];
+            /** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
+            status: components["schemas"]["GenerationStatus"];
             /**
              * Progress
              * @description Percent of the whole, 0 to 100.
@@ -3085,7 +3107,7 @@ export interface components {
              * Current Stage
              * @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last.
              */
-            current_stage: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality") | null;
+            current_stage: components["schemas"]["StageName"] | null;
             /**
              * Current Step
              * @description The step at work, such as `storyboard/scene-002`; null: none.
@@ -3188,12 +3210,12 @@ export interface components {
              * Stages
              * @description Those that run in this generation.
              */
-            stages: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            stages: components["schemas"]["StageName"][];
             /**
              * Approvals
              * @description Stages after which it waits for its owner.
              */
-            approvals: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            approvals: components["schemas"]["StageName"][];
             /**
              * Quality Dimensions
              * @description What is measured.
@@ -3239,6 +3261,12 @@ export interface components {
              */
             has_more: boolean;
         };
+        /**
+         * GenerationStatus
+         * @description How far a generation is.
+         * @enum {string}
+         */
+        GenerationStatus: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
         /** @description An event of a generation, or why its stream ends early. */
         GenerationStreamItem: components["schemas"]["Event"] | components["schemas"]["ErrorResponse"];
         /**
@@ -3256,19 +3284,13 @@ export interface components {
              * @description In the order of the variations.
              */
             generation_ids: string[];
+            /** @description What the generations differ in: `settings` or `prompt`. */
+            comparison_type: components["schemas"]["ComparisonType"];
             /**
-             * Comparison Type
-             * @description What the generations differ in: `settings` or `prompt`.
-             * @enum {string}
-             */
-            comparison_type: "settings" | "prompt";
-            /**
-             * Status
              * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
              * @default pending
-             * @enum {string}
              */
-            status?: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            status?: components["schemas"]["GenerationStatus"];
             /**
              * Message
              * @description One sentence for people.
@@ -3295,12 +3317,8 @@ export interface components {
              * @description Id of the owner.
              */
             user_id: string;
-            /**
-             * Comparison Type
-             * @description What the generations differ in: `settings` or `prompt`.
-             * @enum {string}
-             */
-            comparison_type: "settings" | "prompt";
+            /** @description What the generations differ in: `settings` or `prompt`. */
+            comparison_type: components["schemas"]["ComparisonType"];
             /**
              * Winner Generation Id
              * @description The generation that was chosen; null: none yet.
@@ -4024,7 +4042,7 @@ export interface components {
              * @description What the images show: one for all, or one per image in their order.
              * @default product
              */
-            role?: ("character" | "product" | "style") | ("character" | "product" | "style")[];
+            role?: components["schemas"]["ReferenceRole"] | components["schemas"]["ReferenceRole"][];
             /**
              * Mask
              * @description Where the images act: its transparent parts; in a file without any, the white ones. Pictures only, and models
@@ -4136,12 +4154,8 @@ export interface components {
          * @description One utterance of an agent, of the owner, or of the assistant that answers the owner.
          */
         Message: {
-            /**
-             * Role
-             * @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner.
-             * @enum {string}
-             */
-            role: "vision" | "director" | "critic" | "writer" | "scene_critic" | "cohesor" | "image_enhancer" | "video_enhancer" | "user" | "assistant";
+            /** @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner. */
+            role: components["schemas"]["AgentRole"];
             /**
              * Iteration
              * @description The draft that it is about, counted from 1.
@@ -4174,12 +4188,8 @@ export interface components {
          * @description One utterance of an agent, of the owner or of the assistant.
          */
         MessageObject: {
-            /**
-             * Role
-             * @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner.
-             * @enum {string}
-             */
-            role: "vision" | "director" | "critic" | "writer" | "scene_critic" | "cohesor" | "image_enhancer" | "video_enhancer" | "user" | "assistant";
+            /** @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner. */
+            role: components["schemas"]["AgentRole"];
             /**
              * Iteration
              * @description The draft that it is about, counted from 1.
@@ -4297,7 +4307,7 @@ export interface components {
              * Camera
              * @description Move of the camera in the clip.
              */
-            camera?: ("static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit") | null;
+            camera?: components["schemas"]["CameraMove"] | null;
             /**
              * Seed
              * @description Seed of the start noise.
@@ -4509,12 +4519,10 @@ export interface components {
              */
             duration?: number;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Title
              * @description A working title, at most 200 characters; null: none.
@@ -4560,7 +4568,7 @@ export interface components {
              * Reference Roles
              * @description What they show, in their order; empty: by their files' names, else `product`.
              */
-            reference_roles?: ("character" | "product" | "style")[];
+            reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Base Prompt
              * @description What all of them are for, 10 to 5,000 characters.
@@ -4571,12 +4579,8 @@ export interface components {
              * @description One for each generation.
              */
             variations: components["schemas"]["VariationBody"][];
-            /**
-             * Comparison Type
-             * @description What the generations differ in: `settings` or `prompt`.
-             * @enum {string}
-             */
-            comparison_type: "settings" | "prompt";
+            /** @description What the generations differ in: `settings` or `prompt`. */
+            comparison_type: components["schemas"]["ComparisonType"];
         } & {
             [key: string]: unknown;
         };
@@ -4955,13 +4959,13 @@ export interface components {
              * Stages
              * @description The stages that run, in their order.
              */
-            stages: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            stages: components["schemas"]["StageName"][];
             /**
              * Approvals
              * @description Stages after which the generation waits for its owner's approval, as a row and nothing else.
              * @default []
              */
-            approvals?: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality")[];
+            approvals?: components["schemas"]["StageName"][];
             /**
              * Framework
              * @description Used when the brief names none.
@@ -5118,7 +5122,7 @@ export interface components {
              * Role
              * @description None: by the file's name (`character-anna.png`, `style=gold.png`), else `product`.
              */
-            role?: ("character" | "product" | "style") | null;
+            role?: components["schemas"]["ReferenceRole"] | null;
             /**
              * Weight
              * @description Weight among the references, 0 to 1.
@@ -5138,6 +5142,12 @@ export interface components {
             images: components["schemas"]["SessionImage"][];
         };
         /**
+         * ReferenceRole
+         * @description What a reference image shows.
+         * @enum {string}
+         */
+        ReferenceRole: "character" | "product" | "style";
+        /**
          * ReferenceUpload
          * @description Form of `POST /{session_id}/reference-images/upload`.
          */
@@ -5151,7 +5161,7 @@ export interface components {
              * Reference Roles
              * @description What the pictures show, in their order; empty: by their files' names, else `product`.
              */
-            reference_roles?: ("character" | "product" | "style")[];
+            reference_roles?: components["schemas"]["ReferenceRole"][];
         };
         /**
          * ReferencesUploaded
@@ -5195,7 +5205,7 @@ export interface components {
              * Stage
              * @description The stage to make again; or name `take_id`.
              */
-            stage?: ("story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality") | null;
+            stage?: components["schemas"]["StageName"] | null;
             /**
              * Scene Number
              * @description Only this scene of the stage, counted from 1; null: all of it.
@@ -5224,12 +5234,8 @@ export interface components {
              * @description Id of the session; it is also the id of its generation.
              */
             session_id: string;
-            /**
-             * Stage
-             * @description The stage that is made again.
-             * @enum {string}
-             */
-            stage: "story" | "reference_image" | "storyboard" | "video";
+            /** @description The stage that is made again. */
+            stage: components["schemas"]["WorkStage"];
             /**
              * Message
              * @description One sentence for people.
@@ -5246,12 +5252,8 @@ export interface components {
          * @description Body of `POST /{session_id}/regenerate`.
          */
         Regeneration: {
-            /**
-             * Stage
-             * @description The current one, or an earlier one to go back to.
-             * @enum {string}
-             */
-            stage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description The current one, or an earlier one to go back to. */
+            stage: components["schemas"]["SessionStage"];
             /**
              * Feedback
              * @description What should be otherwise, in words; at most 2,000 characters.
@@ -5270,12 +5272,8 @@ export interface components {
              * @description Id of the generation.
              */
             generation_id: string;
-            /**
-             * Status
-             * @description How far it is.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description How far it is. */
+            status: components["schemas"]["GenerationStatus"];
             /** @description What was asked for. */
             brief: components["schemas"]["Brief"];
             /** @description How it is made. */
@@ -5506,12 +5504,8 @@ export interface components {
              * @description What happens, in one sentence.
              */
             action: string;
-            /**
-             * Camera
-             * @description Move of the camera.
-             * @enum {string}
-             */
-            camera: "static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit";
+            /** @description Move of the camera. */
+            camera: components["schemas"]["CameraMove"];
             /**
              * Entities
              * @description Handles; a validator proves that every one is bound.
@@ -5548,7 +5542,7 @@ export interface components {
              * Camera
              * @description Move of the camera in the clip.
              */
-            camera?: ("static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit") | null;
+            camera?: components["schemas"]["CameraMove"] | null;
             /**
              * Seed
              * @description Seed of the start noise.
@@ -5647,23 +5641,15 @@ export interface components {
              * @description Prompt of the keyframe that it starts from.
              */
             image_prompt: string;
-            /**
-             * Camera
-             * @description Move of the camera.
-             * @enum {string}
-             */
-            camera: "static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit";
+            /** @description Move of the camera. */
+            camera: components["schemas"]["CameraMove"];
             /**
              * Seconds
              * @description Its length in the finished video.
              */
             seconds: number;
-            /**
-             * Aspect Ratio
-             * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
-             * @enum {string}
-             */
-            aspect_ratio: "9:16" | "16:9" | "1:1";
+            /** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
+            aspect_ratio: components["schemas"]["AspectRatio"];
             /** @description Start noise of the keyframe. */
             keyframe_noise: components["schemas"]["NoiseSpec"];
             /** @description Start noise of the clip. */
@@ -5917,18 +5903,10 @@ export interface components {
              * @description Id of the owner.
              */
             user_id: string;
-            /**
-             * Status
-             * @description The stage at work or waiting, or `completed`, `error`.
-             * @enum {string}
-             */
-            status: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
-            /**
-             * Current Stage
-             * @description The stage at work or waiting; of a session in `error`, the stage in which it stopped.
-             * @enum {string}
-             */
-            current_stage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description The stage at work or waiting, or `completed`, `error`. */
+            status: components["schemas"]["SessionStage"];
+            /** @description The stage at work or waiting; of a session in `error`, the stage in which it stopped. */
+            current_stage: components["schemas"]["SessionStage"];
             /**
              * Created At
              * Format: date-time
@@ -5983,12 +5961,8 @@ export interface components {
              * @description The seed that it is made with.
              */
             seed: number;
-            /**
-             * Aspect Ratio
-             * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
-             * @enum {string}
-             */
-            aspect_ratio: "9:16" | "16:9" | "1:1";
+            /** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
+            aspect_ratio: components["schemas"]["AspectRatio"];
             /**
              * Warnings
              * @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are.
@@ -6084,7 +6058,7 @@ export interface components {
              * Role
              * @description What a reference shows.
              */
-            role?: ("character" | "product" | "style") | null;
+            role?: components["schemas"]["ReferenceRole"] | null;
         };
         /** @description What the WebSocket `/ws/{session_id}` sends, by its `type`. */
         SessionMessage: components["schemas"]["StageProgress"] | components["schemas"]["StageComplete"] | components["schemas"]["StageError"] | components["schemas"]["ConversationUpdate"] | components["schemas"]["Heartbeat"] | components["schemas"]["Pong"] | components["schemas"]["ErrorFrame"];
@@ -6109,6 +6083,12 @@ export interface components {
             /** @description Whose login it is. */
             user: components["schemas"]["UserObject"];
         };
+        /**
+         * SessionStage
+         * @description A stage of a session, or how it ended.
+         * @enum {string}
+         */
+        SessionStage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
         /**
          * SessionStart
          * @description Body of `POST /start`.
@@ -6143,12 +6123,10 @@ export interface components {
              */
             seed?: number | null;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Brand Name
              * @description The brand, which the agents then keep to; at most 100 characters.
@@ -6181,18 +6159,10 @@ export interface components {
              * @description Id of the session; it is also the id of its generation.
              */
             session_id: string;
-            /**
-             * Status
-             * @description The stage at work or waiting, or `completed`, `error`.
-             * @enum {string}
-             */
-            status: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
-            /**
-             * Current Stage
-             * @description The stage at work or waiting; of a session in `error`, the stage in which it stopped.
-             * @enum {string}
-             */
-            current_stage: "story" | "reference_image" | "storyboard" | "video" | "complete" | "error";
+            /** @description The stage at work or waiting, or `completed`, `error`. */
+            status: components["schemas"]["SessionStage"];
+            /** @description The stage at work or waiting; of a session in `error`, the stage in which it stopped. */
+            current_stage: components["schemas"]["SessionStage"];
             /**
              * Updated At
              * Format: date-time
@@ -6231,6 +6201,12 @@ export interface components {
              */
             warnings?: string[];
         };
+        /**
+         * Severity
+         * @description How much an event matters.
+         * @enum {string}
+         */
+        Severity: "info" | "warning" | "error";
         /**
          * SharedNoise
          * @description Start noise that several requests have in common, so that their pictures resemble each other.
@@ -6319,17 +6295,13 @@ export interface components {
              * @description Counts from 1 without a gap; `?after=seq` continues behind it.
              */
             seq: number;
-            /**
-             * Event
-             * @description What happened, by the log's own name.
-             * @enum {string}
-             */
-            event: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
+            /** @description What happened, by the log's own name. */
+            event: components["schemas"]["EventKind"];
             /**
              * Stage
              * @description The stage that it is about; null: the session as a whole.
              */
-            stage: ("story" | "reference_image" | "storyboard" | "video" | "complete" | "error") | null;
+            stage: components["schemas"]["SessionStage"] | null;
             /**
              * Progress
              * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
@@ -6346,12 +6318,8 @@ export interface components {
              * @description One sentence for people.
              */
             message: string;
-            /**
-             * Severity
-             * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
-             * @enum {string}
-             */
-            severity: "info" | "warning" | "error";
+            /** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
+            severity: components["schemas"]["Severity"];
             /**
              * Timestamp
              * Format: date-time
@@ -6381,17 +6349,13 @@ export interface components {
              * @description Counts from 1 without a gap; `?after=seq` continues behind it.
              */
             seq: number;
-            /**
-             * Event
-             * @description What happened, by the log's own name.
-             * @enum {string}
-             */
-            event: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
+            /** @description What happened, by the log's own name. */
+            event: components["schemas"]["EventKind"];
             /**
              * Stage
              * @description The stage that it is about; null: the session as a whole.
              */
-            stage: ("story" | "reference_image" | "storyboard" | "video" | "complete" | "error") | null;
+            stage: components["schemas"]["SessionStage"] | null;
             /**
              * Progress
              * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
@@ -6408,12 +6372,8 @@ export interface components {
              * @description One sentence for people.
              */
             message: string;
-            /**
-             * Severity
-             * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
-             * @enum {string}
-             */
-            severity: "info" | "warning" | "error";
+            /** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
+            severity: components["schemas"]["Severity"];
             /**
              * Timestamp
              * Format: date-time
@@ -6429,6 +6389,12 @@ export interface components {
             data: components["schemas"]["Stop"];
         };
         /**
+         * StageName
+         * @description A stage of a generation, in the order in which they run.
+         * @enum {string}
+         */
+        StageName: "story" | "scenes" | "reference_image" | "storyboard" | "video" | "stitch" | "quality";
+        /**
          * StageProgress
          * @description A stage is at work.
          */
@@ -6443,17 +6409,13 @@ export interface components {
              * @description Counts from 1 without a gap; `?after=seq` continues behind it.
              */
             seq: number;
-            /**
-             * Event
-             * @description What happened, by the log's own name.
-             * @enum {string}
-             */
-            event: "generation_started" | "generation_completed" | "generation_failed" | "generation_cancelled" | "generation_interrupted" | "stage_started" | "stage_completed" | "step_started" | "step_progress" | "step_completed" | "step_reused" | "notice" | "approval_needed" | "stage_approved" | "regeneration_asked" | "take_selected" | "edit_asked" | "references_uploaded" | "generation_resumed" | "conversation";
+            /** @description What happened, by the log's own name. */
+            event: components["schemas"]["EventKind"];
             /**
              * Stage
              * @description The stage that it is about; null: the session as a whole.
              */
-            stage: ("story" | "reference_image" | "storyboard" | "video" | "complete" | "error") | null;
+            stage: components["schemas"]["SessionStage"] | null;
             /**
              * Progress
              * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
@@ -6470,12 +6432,8 @@ export interface components {
              * @description One sentence for people.
              */
             message: string;
-            /**
-             * Severity
-             * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
-             * @enum {string}
-             */
-            severity: "info" | "warning" | "error";
+            /** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
+            severity: components["schemas"]["Severity"];
             /**
              * Timestamp
              * Format: date-time
@@ -6522,12 +6480,8 @@ export interface components {
              * @description Id of the generation.
              */
             generation_id: string;
-            /**
-             * Status
-             * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
+            status: components["schemas"]["GenerationStatus"];
             /**
              * Progress
              * @description Percent of the whole, 0 to 100.
@@ -6596,12 +6550,8 @@ export interface components {
          * @description Where a session stopped, beside the event's own details.
          */
         Stop: {
-            /**
-             * Stopped At
-             * @description The stage in which it stopped.
-             * @enum {string}
-             */
-            stopped_at?: "story" | "reference_image" | "storyboard" | "video";
+            /** @description The stage in which it stopped. */
+            stopped_at?: components["schemas"]["WorkStage"];
         } & {
             [key: string]: unknown;
         };
@@ -6642,12 +6592,8 @@ export interface components {
              * @description Id of the generation.
              */
             generation_id: string;
-            /**
-             * Status
-             * @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`.
-             * @enum {string}
-             */
-            status: "pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled";
+            /** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
+            status: components["schemas"]["GenerationStatus"];
             /**
              * Seed Value
              * @description The same order with this seed is made the same again.
@@ -6832,7 +6778,7 @@ export interface components {
              * Reference Roles
              * @description What they show, in their order; empty: by their files' names, else `product`.
              */
-            reference_roles?: ("character" | "product" | "style")[];
+            reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Max Iterations
              * @description Drafts of the story at most.
@@ -6858,12 +6804,10 @@ export interface components {
              */
             duration?: number;
             /**
-             * Aspect Ratio
              * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
              * @default 9:16
-             * @enum {string}
              */
-            aspect_ratio?: "9:16" | "16:9" | "1:1";
+            aspect_ratio?: components["schemas"]["AspectRatio"];
             /**
              * Num Scenes
              * @description Number of scenes; null: as many as the framework has for this duration.
@@ -7072,12 +7016,8 @@ export interface components {
              * @enum {string}
              */
             framework: "AIDA" | "PAS" | "BAB";
-            /**
-             * Aspect Ratio
-             * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
-             * @enum {string}
-             */
-            aspect_ratio: "9:16" | "16:9" | "1:1";
+            /** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
+            aspect_ratio: components["schemas"]["AspectRatio"];
             /**
              * Duration
              * @description Seconds of the finished video, 9 to 60.
@@ -7139,7 +7079,7 @@ export interface components {
              * Role
              * @description What a reference shows.
              */
-            role?: ("character" | "product" | "style") | null;
+            role?: components["schemas"]["ReferenceRole"] | null;
             /**
              * Scene Number
              * @description The scene, counted from 1.
@@ -7192,12 +7132,8 @@ export interface components {
              * @description What happens.
              */
             action: string;
-            /**
-             * Camera
-             * @description Move of the camera.
-             * @enum {string}
-             */
-            camera: "static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit";
+            /** @description Move of the camera. */
+            camera: components["schemas"]["CameraMove"];
             /**
              * Entities
              * @description Handles of who and what it shows.
@@ -7230,12 +7166,8 @@ export interface components {
              * @description Id of the take.
              */
             id: string;
-            /**
-             * Kind
-             * @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad).
-             * @enum {string}
-             */
-            kind: "reference" | "keyframe" | "clip" | "video";
+            /** @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad). */
+            kind: components["schemas"]["TakeKind"];
             /**
              * Scene Number
              * @description The scene, counted from 1; null: the whole ad.
@@ -7271,6 +7203,12 @@ export interface components {
             created_at: string;
         };
         /**
+         * TakeKind
+         * @description What a take is.
+         * @enum {string}
+         */
+        TakeKind: "reference" | "keyframe" | "clip" | "video";
+        /**
          * TakeList
          * @description The results of a generation's steps.
          */
@@ -7291,12 +7229,8 @@ export interface components {
              * @description Id of the take.
              */
             id: string;
-            /**
-             * Kind
-             * @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad).
-             * @enum {string}
-             */
-            kind: "reference" | "keyframe" | "clip" | "video";
+            /** @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad). */
+            kind: components["schemas"]["TakeKind"];
             /**
              * Scene Number
              * @description The scene, counted from 1; null: the whole ad.
@@ -7571,12 +7505,10 @@ export interface components {
              */
             seed?: number | null;
             /**
-             * Camera
              * @description Move of the camera; one of the model's `camera_moves`.
              * @default static
-             * @enum {string}
              */
-            camera?: "static" | "push_in" | "pull_back" | "pan_left" | "pan_right" | "tilt_up" | "tilt_down" | "orbit";
+            camera?: components["schemas"]["CameraMove"];
             /**
              * @description Start noise that it has in common with other clips.
              * @default {
@@ -7824,6 +7756,12 @@ export interface components {
              */
             generation_id: string;
         };
+        /**
+         * WorkStage
+         * @description A stage of a session.
+         * @enum {string}
+         */
+        WorkStage: "story" | "reference_image" | "storyboard" | "video";
     };
     responses: {
         /** @description It cannot be read, or cannot be done with the object as it stands (`bad_request`) */
@@ -8085,7 +8023,7 @@ export interface operations {
                      *       "expires_in": 900,
                      *       "refresh_token": "vJ0nN3…",
                      *       "user": {
-                     *         "id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *         "id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *         "username": "admin",
                      *         "role": "admin"
                      *       }
@@ -8122,7 +8060,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "0acabb09-6f39-4cdf-973b-b6e9654beddc",
+                     *       "id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "username": "admin",
                      *       "role": "admin"
                      *     }
@@ -8168,7 +8106,7 @@ export interface operations {
                      *       "expires_in": 900,
                      *       "refresh_token": "vJ0nN3…",
                      *       "user": {
-                     *         "id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *         "id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *         "username": "admin",
                      *         "role": "admin"
                      *       }
@@ -8267,22 +8205,22 @@ export interface operations {
                      * @example {
                      *       "items": [
                      *         {
-                     *           "id": "907672714d63",
+                     *           "id": "a1cbf1d94e09",
                      *           "name": "test",
                      *           "scopes": [
                      *             "read",
                      *             "write"
                      *           ],
-                     *           "created_at": "2026-11-26T23:08:57.524217Z"
+                     *           "created_at": "2026-11-27T00:03:03.844186Z"
                      *         },
                      *         {
-                     *           "id": "3e7376f01db9",
+                     *           "id": "d4baedee4bb7",
                      *           "name": "laptop",
                      *           "scopes": [
                      *             "read",
                      *             "write"
                      *           ],
-                     *           "created_at": "2026-11-26T23:08:58.255744Z"
+                     *           "created_at": "2026-11-27T00:03:05.415689Z"
                      *         }
                      *       ]
                      *     }
@@ -8327,13 +8265,13 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "3e7376f01db9",
+                     *       "id": "d4baedee4bb7",
                      *       "name": "laptop",
                      *       "scopes": [
                      *         "read",
                      *         "write"
                      *       ],
-                     *       "created_at": "2026-11-26T23:08:58.255744Z",
+                     *       "created_at": "2026-11-27T00:03:05.415689Z",
                      *       "key": "admint_4fQ…"
                      *     }
                      */
@@ -8532,8 +8470,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "chatcmpl-0313e13d2e2941e78de7dee87c7855af",
-                     *       "created": 1795734575,
+                     *       "id": "chatcmpl-5ba5330705c9487999225bbe1dd778f4",
+                     *       "created": 1795737833,
                      *       "model": "sketch-author",
                      *       "object": "chat.completion",
                      *       "choices": [
@@ -8606,11 +8544,11 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "created": 1795734575,
+                     *       "created": 1795737833,
                      *       "data": [
                      *         {
                      *           "b64_json": null,
-                     *           "url": "/v1/artifacts/074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
+                     *           "url": "http://127.0.0.1:60857/v1/artifacts/074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338?signature=eyJhbGciOiJIUzI1NiJ9…",
                      *           "revised_prompt": null,
                      *           "seed": 7,
                      *           "artifact": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
@@ -8690,16 +8628,16 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "created": 1795734576,
+                     *       "created": 1795737833,
                      *       "data": [
                      *         {
                      *           "b64_json": null,
-                     *           "url": "/v1/artifacts/bf9896a27591f5c702bf31af2429884c11db9e7f1922d4701fb66c0305970cf4",
+                     *           "url": "http://127.0.0.1:60857/v1/artifacts/e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f?signature=eyJhbGciOiJIUzI1NiJ9…",
                      *           "revised_prompt": null,
-                     *           "seed": 6614366836407804,
-                     *           "artifact": "bf9896a27591f5c702bf31af2429884c11db9e7f1922d4701fb66c0305970cf4",
+                     *           "seed": 7874281902308198,
+                     *           "artifact": "e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f",
                      *           "latents_artifact": null,
-                     *           "noise_sha256": "38d49d6812730ac0f4df2c0c56732f776e9ec2133b7efaee0f3785a3cc47725f",
+                     *           "noise_sha256": "ce19adf3fa38046303e87b68cc1c4e34fe9ae14b9742ed7e77929c157a637f52",
                      *           "notes": [],
                      *           "timings": {
                      *             "denoise": 0.01
@@ -8760,13 +8698,13 @@ export interface operations {
                      *       "object": "list",
                      *       "data": [
                      *         {
-                     *           "id": "37d42920-14ef-4cbc-afef-6415453cf95a",
+                     *           "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
                      *           "object": "video",
                      *           "model": "filmer",
                      *           "status": "completed",
                      *           "progress": 100,
-                     *           "created_at": 1795734576,
-                     *           "completed_at": 1795734576,
+                     *           "created_at": 1795737834,
+                     *           "completed_at": 1795737834,
                      *           "expires_at": null,
                      *           "prompt": "A steel bottle on a rock",
                      *           "size": "64x64",
@@ -8784,8 +8722,8 @@ export interface operations {
                      *           "notes": []
                      *         }
                      *       ],
-                     *       "first_id": "37d42920-14ef-4cbc-afef-6415453cf95a",
-                     *       "last_id": "37d42920-14ef-4cbc-afef-6415453cf95a",
+                     *       "first_id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
+                     *       "last_id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
                      *       "has_more": false
                      *     }
                      */
@@ -8845,12 +8783,12 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "37d42920-14ef-4cbc-afef-6415453cf95a",
+                     *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
                      *       "object": "video",
                      *       "model": "filmer",
                      *       "status": "queued",
                      *       "progress": 0,
-                     *       "created_at": 1795734576,
+                     *       "created_at": 1795737834,
                      *       "completed_at": null,
                      *       "expires_at": null,
                      *       "prompt": "A steel bottle on a rock",
@@ -8858,7 +8796,7 @@ export interface operations {
                      *       "seconds": "2.125",
                      *       "error": null,
                      *       "remixed_from_video_id": null,
-                     *       "queue_position": 1,
+                     *       "queue_position": null,
                      *       "cancellation_requested": false,
                      *       "num_frames": 17,
                      *       "fps": 8,
@@ -8907,13 +8845,13 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "37d42920-14ef-4cbc-afef-6415453cf95a",
+                     *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
                      *       "object": "video",
                      *       "model": "filmer",
                      *       "status": "completed",
                      *       "progress": 100,
-                     *       "created_at": 1795734576,
-                     *       "completed_at": 1795734576,
+                     *       "created_at": 1795737834,
+                     *       "completed_at": 1795737834,
                      *       "expires_at": null,
                      *       "prompt": "A steel bottle on a rock",
                      *       "size": "64x64",
@@ -8963,7 +8901,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "37d42920-14ef-4cbc-afef-6415453cf95a",
+                     *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
                      *       "object": "video.deleted",
                      *       "deleted": true,
                      *       "status": "completed"
@@ -9005,8 +8943,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
-                    "image/jpeg": unknown;
+                    "video/mp4": string;
+                    "image/jpeg": string;
                 };
             };
             /** @description One range of it */
@@ -9016,8 +8954,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
-                    "image/jpeg": unknown;
+                    "video/mp4": string;
+                    "image/jpeg": string;
                 };
             };
             /** @description The caller has it already */
@@ -9146,18 +9084,18 @@ export interface operations {
                      *       "object": "list",
                      *       "data": [
                      *         {
-                     *           "id": "bf9896a27591f5c702bf31af2429884c11db9e7f1922d4701fb66c0305970cf4",
+                     *           "id": "e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f",
                      *           "object": "artifact",
                      *           "media_type": "image/png",
-                     *           "bytes": 156,
-                     *           "created_at": 1795734576
+                     *           "bytes": 157,
+                     *           "created_at": 1795737833
                      *         },
                      *         {
                      *           "id": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
                      *           "object": "artifact",
                      *           "media_type": "image/png",
                      *           "bytes": 156,
-                     *           "created_at": 1795734575
+                     *           "created_at": 1795737833
                      *         }
                      *       ],
                      *       "last_id": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
@@ -9196,11 +9134,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": unknown;
-                    "image/jpeg": unknown;
-                    "image/webp": unknown;
-                    "video/mp4": unknown;
-                    "application/x-safetensors": unknown;
+                    "image/png": string;
+                    "image/jpeg": string;
+                    "image/webp": string;
+                    "video/mp4": string;
+                    "application/x-safetensors": string;
                 };
             };
             /** @description One range of it */
@@ -9210,11 +9148,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": unknown;
-                    "image/jpeg": unknown;
-                    "image/webp": unknown;
-                    "video/mp4": unknown;
-                    "application/x-safetensors": unknown;
+                    "image/png": string;
+                    "image/jpeg": string;
+                    "image/webp": string;
+                    "video/mp4": string;
+                    "application/x-safetensors": string;
                 };
             };
             /** @description The caller has it already */
@@ -9274,7 +9212,7 @@ export interface operations {
     artifacts_get_address: {
         parameters: {
             query?: {
-                /** @description How long it is good for */
+                /** @description How long the address is good for */
                 seconds?: number;
             };
             header?: never;
@@ -9295,10 +9233,10 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "url": "http://127.0.0.1:44623/v1/artifacts/f1f8fc284939d5df8d60750fcb3d78c4a21d53d92dd6248091deedfd6864d649?signature=eyJhbGciOiJIUzI1NiJ9…",
-                     *       "expires_at": "2026-11-26T23:24:42Z",
+                     *       "url": "http://127.0.0.1:60857/v1/artifacts/34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82?signature=eyJhbGciOiJIUzI1NiJ9…",
+                     *       "expires_at": "2026-11-27T00:13:47Z",
                      *       "media_type": "image/png",
-                     *       "size": 159
+                     *       "size": 158
                      *     }
                      */
                     "application/json": components["schemas"]["SignedAddress"];
@@ -9320,7 +9258,7 @@ export interface operations {
                 /** @description How many to leave out before the first. */
                 offset?: number;
                 /** @description Only generations in one of these states; none: in all. */
-                status?: ("pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled")[] | null;
+                status?: components["schemas"]["GenerationStatus"][] | null;
                 /** @description Only generations of these recipes; none: of all. */
                 recipe?: string[] | null;
                 /** @description Text in the prompt */
@@ -9343,8 +9281,8 @@ export interface operations {
                      * @example {
                      *       "items": [
                      *         {
-                     *           "id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle, fresh and bright",
                      *           "duration": 9,
@@ -9352,13 +9290,13 @@ export interface operations {
                      *           "status": "completed",
                      *           "progress": 100,
                      *           "current_stage": "quality",
-                     *           "current_step": "quality",
-                     *           "video_path": "/api/generations/31d5cd49-1588-4df7-b5fa-5e3678b75738/video",
-                     *           "video_url": "/api/generations/31d5cd49-1588-4df7-b5fa-5e3678b75738/video",
-                     *           "thumbnail_url": "/api/generations/31d5cd49-1588-4df7-b5fa-5e3678b75738/thumbnail",
+                     *           "current_step": null,
+                     *           "video_path": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/video",
+                     *           "video_url": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/video",
+                     *           "thumbnail_url": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/thumbnail",
                      *           "framework": "AIDA",
                      *           "num_scenes": 2,
-                     *           "generation_time_seconds": 18,
+                     *           "generation_time_seconds": 26,
                      *           "cost": null,
                      *           "cost_reason": "the server had no price of a device hour when it was asked for",
                      *           "error_message": null,
@@ -9383,8 +9321,8 @@ export interface operations {
                      *           "use_llm": true,
                      *           "generation_group_id": null,
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:08:58.702680Z",
-                     *           "completed_at": "2026-11-26T23:09:16.821042Z",
+                     *           "created_at": "2026-11-27T00:03:06.900821Z",
+                     *           "completed_at": "2026-11-27T00:03:33.382312Z",
                      *           "recipe": "express",
                      *           "stages": [
                      *             "story",
@@ -9481,8 +9419,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -9515,13 +9453,13 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
+                     *       "seed_value": 6272099218854848,
                      *       "cancellation_requested": false,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -9652,6 +9590,7 @@ export interface operations {
                      *             "max_pixels": 16384,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {
                      *               "toon": {
                      *                 "repository": "embedded:test",
@@ -9743,6 +9682,7 @@ export interface operations {
                      *             "max_pixels": null,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {},
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
@@ -9805,8 +9745,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -9820,7 +9760,7 @@ export interface operations {
                      *       "thumbnail_url": null,
                      *       "framework": "AIDA",
                      *       "num_scenes": 2,
-                     *       "generation_time_seconds": 16,
+                     *       "generation_time_seconds": 24,
                      *       "cost": null,
                      *       "cost_reason": "the server had no price of a device hour when it was asked for",
                      *       "error_message": null,
@@ -9839,14 +9779,14 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
-                     *       "cancellation_requested": false,
+                     *       "seed_value": 6272099218854848,
+                     *       "cancellation_requested": true,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
-                     *       "completed_at": "2026-11-26T23:09:16.863244Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
+                     *       "completed_at": "2026-11-27T00:03:33.408926Z",
                      *       "recipe": "express",
                      *       "stages": [
                      *         "story",
@@ -9867,20 +9807,20 @@ export interface operations {
                      *       "warnings": [],
                      *       "llm_specification": {
                      *         "story": {
-                     *           "title": "Made for you: the teal steel water bottle",
+                     *           "title": "The teal steel water bottle",
                      *           "beats": [
                      *             {
                      *               "purpose": "Attention + Interest",
                      *               "setting": "in a studio",
-                     *               "event": "Soft light runs along the edge of the teal steel water bottle"
+                     *               "event": "The teal steel water bottle shows every side while the set goes quiet"
                      *             },
                      *             {
                      *               "purpose": "Desire + Action",
                      *               "setting": "in a studio",
-                     *               "event": "The camera comes to rest on the teal steel water bottle: Find your teal steel water bottle today"
+                     *               "event": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today"
                      *             }
                      *           ],
-                     *           "call_to_action": "Find your teal steel water bottle today"
+                     *           "call_to_action": "Choose the teal steel water bottle today"
                      *         },
                      *         "entities": [
                      *           {
@@ -9895,20 +9835,20 @@ export interface operations {
                      *           {
                      *             "iteration": 1,
                      *             "draft": {
-                     *               "title": "Made for you: the teal steel water bottle",
+                     *               "title": "The teal steel water bottle",
                      *               "beats": [
                      *                 {
                      *                   "purpose": "Attention + Interest",
                      *                   "setting": "in a studio",
-                     *                   "event": "Soft light runs along the edge of the teal steel water bottle"
+                     *                   "event": "The teal steel water bottle shows every side while the set goes quiet"
                      *                 },
                      *                 {
                      *                   "purpose": "Desire + Action",
                      *                   "setting": "in a studio",
-                     *                   "event": "The camera comes to rest on the teal steel water bottle: Find your teal steel water bottle today"
+                     *                   "event": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today"
                      *                 }
                      *               ],
-                     *               "call_to_action": "Find your teal steel water bottle today"
+                     *               "call_to_action": "Choose the teal steel water bottle today"
                      *             },
                      *             "critique": null,
                      *             "broken": [],
@@ -9917,7 +9857,7 @@ export interface operations {
                      *         ],
                      *         "chosen_iteration": 1,
                      *         "approved": true,
-                     *         "text": "Title: Made for you: the teal steel water bottle\n1 Attention + Interest, in a studio: Soft light runs along the edge of the teal steel water bottle\n2 Desire + Action, in a studio: The camera comes to rest on the teal steel water bottle: Fin…",
+                     *         "text": "Title: The teal steel water bottle\n1 Attention + Interest, in a studio: The teal steel water bottle shows every side while the set goes quiet\n2 Desire + Action, in a studio: The camera comes to rest on the teal steel water bottle: Choose th…",
                      *         "facts": {
                      *           "product": {
                      *             "name": {
@@ -9977,7 +9917,7 @@ export interface operations {
                      *             "frames": 96,
                      *             "draft": {
                      *               "setting": "in a studio",
-                     *               "action": "Soft light runs along the edge of the teal steel water bottle",
+                     *               "action": "The teal steel water bottle shows every side while the set goes quiet",
                      *               "camera": "static",
                      *               "entities": [
                      *                 "product"
@@ -9985,9 +9925,9 @@ export interface operations {
                      *               "look": null,
                      *               "extras": []
                      *             },
-                     *             "image_prompt": "a photo of a teal steel bottle in a studio, Soft light runs along the edge of the bottle",
-                     *             "video_prompt": "a photo of a teal steel bottle in a studio, Soft light runs along the edge of the bottle",
-                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: Soft light runs along the edge of the teal steel water bottle\nCamera: static\nWith: product",
+                     *             "image_prompt": "a photo of a teal steel bottle in a studio, the bottle shows every side while the set goes quiet",
+                     *             "video_prompt": "a photo of a teal steel bottle in a studio, the bottle shows every side while the set goes quiet",
+                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: The teal steel water bottle shows every side while the set goes quiet\nCamera: static\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "critique": null,
@@ -9999,7 +9939,7 @@ export interface operations {
                      *             "frames": 120,
                      *             "draft": {
                      *               "setting": "in a studio",
-                     *               "action": "The camera comes to rest on the teal steel water bottle: Find your teal steel water bottle today",
+                     *               "action": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today",
                      *               "camera": "push_in",
                      *               "entities": [
                      *                 "product"
@@ -10009,7 +9949,7 @@ export interface operations {
                      *             },
                      *             "image_prompt": "a photo of a teal steel bottle in a studio, the camera comes to rest on the bottle",
                      *             "video_prompt": "a photo of a teal steel bottle in a studio, the camera comes to rest on the bottle",
-                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: The camera comes to rest on the teal steel water bottle: Find your teal steel water bottle today\nCamera: push_in\nWith: product",
+                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today\nCamera: push_in\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "critique": null,
@@ -10026,7 +9966,7 @@ export interface operations {
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:09:01.112115Z"
+                     *           "timestamp": "2026-11-27T00:03:09.916547Z"
                      *         },
                      *         {
                      *           "role": "vision",
@@ -10034,7 +9974,7 @@ export interface operations {
                      *           "content": "bottle: teal bottle",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:09:15.286183Z"
+                     *           "timestamp": "2026-11-27T00:03:31.629858Z"
                      *         }
                      *       ],
                      *       "temp_clip_paths": [],
@@ -10145,6 +10085,7 @@ export interface operations {
                      *             "max_pixels": 16384,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {
                      *               "toon": {
                      *                 "repository": "embedded:test",
@@ -10236,6 +10177,7 @@ export interface operations {
                      *             "max_pixels": null,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {},
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
@@ -10305,7 +10247,7 @@ export interface operations {
                      *         "language": "en"
                      *       },
                      *       "approval_status": "approved",
-                     *       "last_seq": 45
+                     *       "last_seq": 42
                      *     }
                      */
                     "application/json": components["schemas"]["GenerationDetail"];
@@ -10340,7 +10282,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
                      *       "deleted": true
                      *     }
                      */
@@ -10391,8 +10333,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -10425,13 +10367,13 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
+                     *       "seed_value": 6272099218854848,
                      *       "cancellation_requested": false,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -10506,7 +10448,7 @@ export interface operations {
                      *             "progress": 0
                      *           },
                      *           "seq": 3,
-                     *           "created_at": "2026-11-26T23:08:58.769217Z"
+                     *           "created_at": "2026-11-27T00:03:06.962410Z"
                      *         },
                      *         {
                      *           "kind": "step_completed",
@@ -10517,10 +10459,10 @@ export interface operations {
                      *           "data": {
                      *             "stage": "story",
                      *             "progress": 0,
-                     *             "seconds": 0
+                     *             "seconds": 0.001
                      *           },
                      *           "seq": 4,
-                     *           "created_at": "2026-11-26T23:08:58.784864Z"
+                     *           "created_at": "2026-11-27T00:03:06.971308Z"
                      *         }
                      *       ],
                      *       "has_more": true
@@ -10569,23 +10511,23 @@ export interface operations {
                      * @example {
                      *       "items": [
                      *         {
-                     *           "id": "e0c9858b-8131-443d-8488-7573b16cfc5b",
+                     *           "id": "22b6ab93-c746-453d-830a-41ae9e92cf96",
                      *           "kind": "keyframe",
                      *           "scene_number": 1,
-                     *           "artifact": "f1f8fc284939d5df8d60750fcb3d78c4a21d53d92dd6248091deedfd6864d649",
-                     *           "url": "/v1/artifacts/f1f8fc284939d5df8d60750fcb3d78c4a21d53d92dd6248091deedfd6864d649",
+                     *           "artifact": "34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
+                     *           "url": "/v1/artifacts/34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
                      *           "step": "storyboard/scene-001",
                      *           "current": true,
                      *           "provenance": {
                      *             "model": "image",
                      *             "request": {
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet while the bottle stands perfectly still",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
                      *               "negative_prompt": "",
                      *               "width": 48,
                      *               "height": 80,
                      *               "noise": {
-                     *                 "seed": 1226780879450064100,
-                     *                 "shared_seed": 2979911466036523000,
+                     *                 "seed": 1198028202587953,
+                     *                 "shared_seed": 2910069791051291,
                      *                 "shared_strength": 0.25
                      *               },
                      *               "num_inference_steps": 4,
@@ -10602,31 +10544,31 @@ export interface operations {
                      *             },
                      *             "references": [],
                      *             "start": null,
-                     *             "noise_sha256": "e234224ea558e6838cacef492b2fe9a297cd8d8b2f9eb8170c36bd74a7d28f21",
+                     *             "noise_sha256": "797ca7613c606fd9273fc538583cd79207fd326c580b8d364b632f28aff0f3bf",
                      *             "timings": {
                      *               "denoise": 0.01
                      *             }
                      *           },
-                     *           "created_at": "2026-11-26T23:08:59.086740Z"
+                     *           "created_at": "2026-11-27T00:03:08.076908Z"
                      *         },
                      *         {
-                     *           "id": "58f7a83e-719d-4088-910b-4957e1484219",
+                     *           "id": "3417c74d-2ed9-4335-a7a9-d18651e489d8",
                      *           "kind": "keyframe",
                      *           "scene_number": 2,
-                     *           "artifact": "ee881cbdc763f7bb953d4bb3a6f645fcf5b94f05ad31027e31f3ea59a60348fe",
-                     *           "url": "/v1/artifacts/ee881cbdc763f7bb953d4bb3a6f645fcf5b94f05ad31027e31f3ea59a60348fe",
+                     *           "artifact": "849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
+                     *           "url": "/v1/artifacts/849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
                      *           "step": "storyboard/scene-002",
                      *           "current": true,
                      *           "provenance": {
                      *             "model": "image",
                      *             "request": {
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet as the bottle fills the frame",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
                      *               "negative_prompt": "",
                      *               "width": 48,
                      *               "height": 80,
                      *               "noise": {
-                     *                 "seed": 3695168896252746000,
-                     *                 "shared_seed": 2979911466036523000,
+                     *                 "seed": 3608563375246822,
+                     *                 "shared_seed": 2910069791051291,
                      *                 "shared_strength": 0.25
                      *               },
                      *               "num_inference_steps": 4,
@@ -10643,12 +10585,12 @@ export interface operations {
                      *             },
                      *             "references": [],
                      *             "start": null,
-                     *             "noise_sha256": "78d1d0e506194adc526f77833040a51a5f5916c34603410b8cba54988ef6d5b1",
+                     *             "noise_sha256": "c0c500374246b4c71312581c013e6d03eb74cfbdface7fb40e7eb4c8ae19d93d",
                      *             "timings": {
                      *               "denoise": 0.01
                      *             }
                      *           },
-                     *           "created_at": "2026-11-26T23:08:59.093107Z"
+                     *           "created_at": "2026-11-27T00:03:08.103154Z"
                      *         }
                      *       ]
                      *     }
@@ -10685,7 +10627,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
+                     *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
                      *       "status": "completed",
                      *       "brief": {
                      *         "prompt": "An ad for a steel water bottle, fresh and bright",
@@ -10765,7 +10707,7 @@ export interface operations {
                      *         },
                      *         "drawn_references": 1,
                      *         "limits": {
-                     *           "min_prompt": 10,
+                     *           "min_prompt": 1,
                      *           "min_seconds": 9,
                      *           "max_seconds": 60,
                      *           "min_scenes": 2
@@ -10800,17 +10742,17 @@ export interface operations {
                      *       "fps": 24,
                      *       "story": {
                      *         "story": {
-                     *           "title": "One steel water bottle, one good day",
+                     *           "title": "The steel water bottle",
                      *           "beats": [
                      *             {
                      *               "purpose": "Attention + Interest",
                      *               "setting": "in a studio",
-                     *               "event": "The set goes quiet while the steel water bottle stands perfectly still"
+                     *               "event": "Clear light runs along the edge of the steel water bottle"
                      *             },
                      *             {
                      *               "purpose": "Desire + Action",
                      *               "setting": "in a studio",
-                     *               "event": "The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today"
+                     *               "event": "At last, the steel water bottle fills the frame: Order your steel water bottle today"
                      *             }
                      *           ],
                      *           "call_to_action": "Order your steel water bottle today"
@@ -10828,17 +10770,17 @@ export interface operations {
                      *           {
                      *             "iteration": 1,
                      *             "draft": {
-                     *               "title": "One steel water bottle, one good day",
+                     *               "title": "The steel water bottle",
                      *               "beats": [
                      *                 {
                      *                   "purpose": "Attention + Interest",
                      *                   "setting": "in a studio",
-                     *                   "event": "The set goes quiet while the steel water bottle stands perfectly still"
+                     *                   "event": "Clear light runs along the edge of the steel water bottle"
                      *                 },
                      *                 {
                      *                   "purpose": "Desire + Action",
                      *                   "setting": "in a studio",
-                     *                   "event": "The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today"
+                     *                   "event": "At last, the steel water bottle fills the frame: Order your steel water bottle today"
                      *                 }
                      *               ],
                      *               "call_to_action": "Order your steel water bottle today"
@@ -10850,7 +10792,7 @@ export interface operations {
                      *         ],
                      *         "chosen_iteration": 1,
                      *         "approved": true,
-                     *         "text": "Title: One steel water bottle, one good day\n1 Attention + Interest, in a studio: The set goes quiet while the steel water bottle stands perfectly still\n2 Desire + Action, in a studio: The set goes quiet as the steel water bottle fills the f…",
+                     *         "text": "Title: The steel water bottle\n1 Attention + Interest, in a studio: Clear light runs along the edge of the steel water bottle\n2 Desire + Action, in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle toda…",
                      *         "facts": {
                      *           "product": {
                      *             "name": {
@@ -10902,7 +10844,7 @@ export interface operations {
                      *             "frames": 96,
                      *             "draft": {
                      *               "setting": "in a studio",
-                     *               "action": "The set goes quiet while the steel water bottle stands perfectly still",
+                     *               "action": "Clear light runs along the edge of the steel water bottle",
                      *               "camera": "static",
                      *               "entities": [
                      *                 "product"
@@ -10910,9 +10852,9 @@ export interface operations {
                      *               "look": null,
                      *               "extras": []
                      *             },
-                     *             "image_prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet while the bottle stands perfectly still",
-                     *             "video_prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet while the bottle stands perfectly still",
-                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: The set goes quiet while the steel water bottle stands perfectly still\nCamera: static\nWith: product",
+                     *             "image_prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
+                     *             "video_prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
+                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: Clear light runs along the edge of the steel water bottle\nCamera: static\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "critique": null,
@@ -10924,7 +10866,7 @@ export interface operations {
                      *             "frames": 120,
                      *             "draft": {
                      *               "setting": "in a studio",
-                     *               "action": "The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today",
+                     *               "action": "At last, the steel water bottle fills the frame: Order your steel water bottle today",
                      *               "camera": "static",
                      *               "entities": [
                      *                 "product"
@@ -10932,9 +10874,9 @@ export interface operations {
                      *               "look": null,
                      *               "extras": []
                      *             },
-                     *             "image_prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet as the bottle fills the frame",
-                     *             "video_prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet as the bottle fills the frame",
-                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today\nCamera: static\nWith: product",
+                     *             "image_prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
+                     *             "video_prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
+                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: At last, the steel water bottle fills the frame: Order your steel water bottle today\nCamera: static\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "critique": null,
@@ -10951,13 +10893,13 @@ export interface operations {
                      *         {
                      *           "scene_number": 1,
                      *           "keyframe_noise": {
-                     *             "seed": 1226780879450064100,
-                     *             "shared_seed": 2979911466036523000,
+                     *             "seed": 1198028202587953,
+                     *             "shared_seed": 2910069791051291,
                      *             "shared_strength": 0.25
                      *           },
                      *           "clip_noise": {
-                     *             "seed": 4103239386243555300,
-                     *             "shared_seed": 4118573183924642300,
+                     *             "seed": 4007069713128472,
+                     *             "shared_seed": 4022044124926408,
                      *             "shared_strength": 0.25
                      *           },
                      *           "start_from_scene": null,
@@ -10975,13 +10917,13 @@ export interface operations {
                      *         {
                      *           "scene_number": 2,
                      *           "keyframe_noise": {
-                     *             "seed": 3695168896252746000,
-                     *             "shared_seed": 2979911466036523000,
+                     *             "seed": 3608563375246822,
+                     *             "shared_seed": 2910069791051291,
                      *             "shared_strength": 0.25
                      *           },
                      *           "clip_noise": {
-                     *             "seed": 994867347296696700,
-                     *             "shared_seed": 4118573183924642300,
+                     *             "seed": 971550143844430,
+                     *             "shared_seed": 4022044124926408,
                      *             "shared_strength": 0.25
                      *           },
                      *           "start_from_scene": null,
@@ -10999,20 +10941,20 @@ export interface operations {
                      *       ],
                      *       "takes": [
                      *         {
-                     *           "id": "e0c9858b-8131-443d-8488-7573b16cfc5b",
+                     *           "id": "22b6ab93-c746-453d-830a-41ae9e92cf96",
                      *           "kind": "keyframe",
                      *           "scene_number": 1,
-                     *           "artifact": "f1f8fc284939d5df8d60750fcb3d78c4a21d53d92dd6248091deedfd6864d649",
+                     *           "artifact": "34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
                      *           "provenance": {
                      *             "model": "image",
                      *             "request": {
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet while the bottle stands perfectly still",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
                      *               "negative_prompt": "",
                      *               "width": 48,
                      *               "height": 80,
                      *               "noise": {
-                     *                 "seed": 1226780879450064100,
-                     *                 "shared_seed": 2979911466036523000,
+                     *                 "seed": 1198028202587953,
+                     *                 "shared_seed": 2910069791051291,
                      *                 "shared_strength": 0.25
                      *               },
                      *               "num_inference_steps": 4,
@@ -11029,30 +10971,30 @@ export interface operations {
                      *             },
                      *             "references": [],
                      *             "start": null,
-                     *             "noise_sha256": "e234224ea558e6838cacef492b2fe9a297cd8d8b2f9eb8170c36bd74a7d28f21",
+                     *             "noise_sha256": "797ca7613c606fd9273fc538583cd79207fd326c580b8d364b632f28aff0f3bf",
                      *             "timings": {
                      *               "denoise": 0.01
                      *             }
                      *           },
                      *           "step": "storyboard/scene-001",
                      *           "current": true,
-                     *           "created_at": "2026-11-26T23:08:59.086740Z"
+                     *           "created_at": "2026-11-27T00:03:08.076908Z"
                      *         },
                      *         {
-                     *           "id": "58f7a83e-719d-4088-910b-4957e1484219",
+                     *           "id": "3417c74d-2ed9-4335-a7a9-d18651e489d8",
                      *           "kind": "keyframe",
                      *           "scene_number": 2,
-                     *           "artifact": "ee881cbdc763f7bb953d4bb3a6f645fcf5b94f05ad31027e31f3ea59a60348fe",
+                     *           "artifact": "849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
                      *           "provenance": {
                      *             "model": "image",
                      *             "request": {
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet as the bottle fills the frame",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
                      *               "negative_prompt": "",
                      *               "width": 48,
                      *               "height": 80,
                      *               "noise": {
-                     *                 "seed": 3695168896252746000,
-                     *                 "shared_seed": 2979911466036523000,
+                     *                 "seed": 3608563375246822,
+                     *                 "shared_seed": 2910069791051291,
                      *                 "shared_strength": 0.25
                      *               },
                      *               "num_inference_steps": 4,
@@ -11069,14 +11011,14 @@ export interface operations {
                      *             },
                      *             "references": [],
                      *             "start": null,
-                     *             "noise_sha256": "78d1d0e506194adc526f77833040a51a5f5916c34603410b8cba54988ef6d5b1",
+                     *             "noise_sha256": "c0c500374246b4c71312581c013e6d03eb74cfbdface7fb40e7eb4c8ae19d93d",
                      *             "timings": {
                      *               "denoise": 0.01
                      *             }
                      *           },
                      *           "step": "storyboard/scene-002",
                      *           "current": true,
-                     *           "created_at": "2026-11-26T23:08:59.093107Z"
+                     *           "created_at": "2026-11-27T00:03:08.103154Z"
                      *         }
                      *       ],
                      *       "messages": [
@@ -11086,15 +11028,15 @@ export interface operations {
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:08:58.846446Z"
+                     *           "timestamp": "2026-11-27T00:03:07.112852Z"
                      *         },
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
-                     *           "content": "One steel water bottle, one good day\n1. in a studio: The set goes quiet while the steel water bottle stands perfectly still\n2. in a studio: The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today\nOr…",
+                     *           "content": "The steel water bottle\n1. in a studio: Clear light runs along the edge of the steel water bottle\n2. in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle today\nOrder your steel water bottle today",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:08:58.912526Z"
+                     *           "timestamp": "2026-11-27T00:03:07.383060Z"
                      *         }
                      *       ],
                      *       "scores": [
@@ -11104,7 +11046,7 @@ export interface operations {
                      *           "scene_number": 1,
                      *           "protocol": "short",
                      *           "fidelity": "toy",
-                     *           "raw": 0.005475205281263556,
+                     *           "raw": 0.1314671356570169,
                      *           "normalised": null,
                      *           "reason": null,
                      *           "note": null,
@@ -11136,20 +11078,20 @@ export interface operations {
                      *       "timings": [
                      *         {
                      *           "name": "story/facts",
-                     *           "started": "2026-11-26T23:08:58.784864Z",
-                     *           "seconds": 0,
+                     *           "started": "2026-11-27T00:03:06.970308Z",
+                     *           "seconds": 0.001,
                      *           "reused": false
                      *         },
                      *         {
                      *           "name": "story/product-1",
-                     *           "started": "2026-11-26T23:08:58.818209Z",
-                     *           "seconds": 0.044,
+                     *           "started": "2026-11-27T00:03:07.044725Z",
+                     *           "seconds": 0.136,
                      *           "reused": false
                      *         }
                      *       ],
                      *       "final": {
-                     *         "artifact": "484e07821064a97e19418566f038d5b2368f17b29eacd6714892fe14a7bd057d",
-                     *         "thumbnail": "d31ffd671dec5b1ba3140dc52e231f2ba968ae5006bc4b88c2d96853c9c8ef6f",
+                     *         "artifact": "f07a11eb8e59f28a4e1eb5e9a5f391aa5a5fbb71733191e1283aeb5dd62877d8",
+                     *         "thumbnail": "c29944602917c4159a4b2d74b13c2b6e1760550948f84d1938dcd6641cdf464f",
                      *         "frames": 216,
                      *         "fps": 24,
                      *         "width": 48,
@@ -11254,6 +11196,7 @@ export interface operations {
                      *             "max_pixels": 16384,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {
                      *               "toon": {
                      *                 "repository": "embedded:test",
@@ -11345,6 +11288,7 @@ export interface operations {
                      *             "max_pixels": null,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {},
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
@@ -11400,7 +11344,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
+                     *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
                      *       "messages": [
                      *         {
                      *           "role": "director",
@@ -11408,15 +11352,15 @@ export interface operations {
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:08:58.846446Z"
+                     *           "timestamp": "2026-11-27T00:03:07.112852Z"
                      *         },
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
-                     *           "content": "One steel water bottle, one good day\n1. in a studio: The set goes quiet while the steel water bottle stands perfectly still\n2. in a studio: The set goes quiet as the steel water bottle fills the frame: Order your steel water bottle today\nOr…",
+                     *           "content": "The steel water bottle\n1. in a studio: Clear light runs along the edge of the steel water bottle\n2. in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle today\nOrder your steel water bottle today",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:08:58.912526Z"
+                     *           "timestamp": "2026-11-27T00:03:07.383060Z"
                      *         }
                      *       ]
                      *     }
@@ -11453,8 +11397,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -11468,7 +11412,7 @@ export interface operations {
                      *       "thumbnail_url": null,
                      *       "framework": "AIDA",
                      *       "num_scenes": 2,
-                     *       "generation_time_seconds": 16,
+                     *       "generation_time_seconds": 24,
                      *       "cost": null,
                      *       "cost_reason": "the server had no price of a device hour when it was asked for",
                      *       "error_message": null,
@@ -11487,14 +11431,14 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
-                     *       "cancellation_requested": false,
+                     *       "seed_value": 6272099218854848,
+                     *       "cancellation_requested": true,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
-                     *       "completed_at": "2026-11-26T23:09:16.863244Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
+                     *       "completed_at": "2026-11-27T00:03:33.408926Z",
                      *       "recipe": "express",
                      *       "stages": [
                      *         "story",
@@ -11560,8 +11504,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -11594,13 +11538,13 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
+                     *       "seed_value": 6272099218854848,
                      *       "cancellation_requested": false,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -11674,8 +11618,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle, fresh and bright",
                      *       "duration": 9,
@@ -11683,7 +11627,7 @@ export interface operations {
                      *       "status": "pending",
                      *       "progress": 26,
                      *       "current_stage": "storyboard",
-                     *       "current_step": "quality/final",
+                     *       "current_step": null,
                      *       "video_path": null,
                      *       "video_url": null,
                      *       "thumbnail_url": null,
@@ -11714,7 +11658,7 @@ export interface operations {
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:08:58.702680Z",
+                     *       "created_at": "2026-11-27T00:03:06.900821Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -11780,8 +11724,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle, fresh and bright",
                      *       "duration": 9,
@@ -11789,7 +11733,7 @@ export interface operations {
                      *       "status": "pending",
                      *       "progress": 47,
                      *       "current_stage": "video",
-                     *       "current_step": "quality/scene-002",
+                     *       "current_step": null,
                      *       "video_path": null,
                      *       "video_url": null,
                      *       "thumbnail_url": null,
@@ -11820,7 +11764,7 @@ export interface operations {
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:08:58.702680Z",
+                     *       "created_at": "2026-11-27T00:03:06.900821Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -11877,8 +11821,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "aaeb3954-63db-4c8c-8ba6-97e3d736140a",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -11911,13 +11855,13 @@ export interface operations {
                      *         "adapter_begin": 0,
                      *         "adapter_end": 1
                      *       },
-                     *       "seed_value": 1426246651254197,
+                     *       "seed_value": 6272099218854848,
                      *       "cancellation_requested": false,
                      *       "model": "filmer",
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:00.759177Z",
+                     *       "created_at": "2026-11-27T00:03:09.813761Z",
                      *       "completed_at": null,
                      *       "recipe": "express",
                      *       "stages": [
@@ -12012,7 +11956,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "c0ec8d86-2963-4966-a8cb-15598782a249",
+                     *       "generation_id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
                      *       "status": "pending",
                      *       "message": "The ad is ordered: poll its status.",
                      *       "seed_value": 7,
@@ -12098,10 +12042,10 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "group_id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
+                     *       "group_id": "34a206ee-e530-406b-9677-57660d5f15be",
                      *       "generation_ids": [
-                     *         "16172276-1e83-41a0-8ea4-1d3967577dd6",
-                     *         "a3f446ed-ea26-433f-ae83-dc17cc25676f"
+                     *         "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
+                     *         "a159b9e6-421a-4b3d-8570-88ca97d6df7c"
                      *       ],
                      *       "comparison_type": "settings",
                      *       "status": "pending",
@@ -12134,7 +12078,7 @@ export interface operations {
                 /** @description How many to leave out before the first. */
                 offset?: number;
                 /** @description Only generations in one of these states; none: in all. */
-                status?: ("pending" | "processing" | "awaiting_approval" | "completed" | "failed" | "cancelled")[] | null;
+                status?: components["schemas"]["GenerationStatus"][] | null;
                 /** @description Text in the prompt */
                 q?: string | null;
             };
@@ -12155,16 +12099,16 @@ export interface operations {
                      * @example {
                      *       "items": [
                      *         {
-                     *           "id": "c0ec8d86-2963-4966-a8cb-15598782a249",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
                      *           "aspect_ratio": "9:16",
                      *           "status": "processing",
-                     *           "progress": 11,
-                     *           "current_stage": "scenes",
-                     *           "current_step": "scenes/scene-002/writer-1",
+                     *           "progress": 0,
+                     *           "current_stage": "story",
+                     *           "current_step": "story/director-1",
                      *           "video_path": null,
                      *           "video_url": null,
                      *           "thumbnail_url": null,
@@ -12195,7 +12139,7 @@ export interface operations {
                      *           "use_llm": true,
                      *           "generation_group_id": null,
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:32.924268Z",
+                     *           "created_at": "2026-11-27T00:03:48.522097Z",
                      *           "completed_at": null,
                      *           "recipe": "classic",
                      *           "stages": [
@@ -12214,8 +12158,8 @@ export interface operations {
                      *           "warnings": []
                      *         },
                      *         {
-                     *           "id": "461e62d3-7e7b-4992-bf99-223554efeb36",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
@@ -12223,7 +12167,7 @@ export interface operations {
                      *           "status": "completed",
                      *           "progress": 100,
                      *           "current_stage": "scenes",
-                     *           "current_step": "scenes/cohesor-1/overview",
+                     *           "current_step": null,
                      *           "video_path": null,
                      *           "video_url": null,
                      *           "thumbnail_url": null,
@@ -12248,14 +12192,14 @@ export interface operations {
                      *             "adapter_begin": 0,
                      *             "adapter_end": 1
                      *           },
-                     *           "seed_value": 4798722804795618,
+                     *           "seed_value": 3925483102325123,
                      *           "cancellation_requested": false,
                      *           "model": "filmer",
                      *           "use_llm": true,
                      *           "generation_group_id": null,
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:32.579035Z",
-                     *           "completed_at": "2026-11-26T23:09:32.799200Z",
+                     *           "created_at": "2026-11-27T00:03:48.108834Z",
+                     *           "completed_at": "2026-11-27T00:03:48.214514Z",
                      *           "recipe": "master",
                      *           "stages": [
                      *             "story",
@@ -12352,15 +12296,15 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "34a206ee-e530-406b-9677-57660d5f15be",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "comparison_type": "settings",
-                     *       "winner_generation_id": "16172276-1e83-41a0-8ea4-1d3967577dd6",
-                     *       "created_at": "2026-11-26T23:09:33.267264Z",
+                     *       "winner_generation_id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
+                     *       "created_at": "2026-11-27T00:03:49.453506Z",
                      *       "generations": [
                      *         {
-                     *           "id": "16172276-1e83-41a0-8ea4-1d3967577dd6",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
@@ -12368,13 +12312,13 @@ export interface operations {
                      *           "status": "completed",
                      *           "progress": 100,
                      *           "current_stage": "quality",
-                     *           "current_step": "quality/final",
-                     *           "video_path": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/video",
-                     *           "video_url": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/video",
-                     *           "thumbnail_url": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/thumbnail",
+                     *           "current_step": null,
+                     *           "video_path": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
+                     *           "video_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
+                     *           "thumbnail_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/thumbnail",
                      *           "framework": "PAS",
                      *           "num_scenes": 2,
-                     *           "generation_time_seconds": 2,
+                     *           "generation_time_seconds": 3,
                      *           "cost": null,
                      *           "cost_reason": "the server had no price of a device hour when it was asked for",
                      *           "error_message": null,
@@ -12393,14 +12337,14 @@ export interface operations {
                      *             "adapter_begin": 0,
                      *             "adapter_end": 1
                      *           },
-                     *           "seed_value": 4689468914626093,
+                     *           "seed_value": 8577870540280049,
                      *           "cancellation_requested": false,
                      *           "model": "filmer",
                      *           "use_llm": false,
-                     *           "generation_group_id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
+                     *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:33.268796Z",
-                     *           "completed_at": "2026-11-26T23:09:34.901346Z",
+                     *           "created_at": "2026-11-27T00:03:49.455042Z",
+                     *           "completed_at": "2026-11-27T00:03:52.323044Z",
                      *           "recipe": "classic",
                      *           "stages": [
                      *             "storyboard",
@@ -12418,8 +12362,8 @@ export interface operations {
                      *           "warnings": []
                      *         },
                      *         {
-                     *           "id": "a3f446ed-ea26-433f-ae83-dc17cc25676f",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "a159b9e6-421a-4b3d-8570-88ca97d6df7c",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
@@ -12452,13 +12396,13 @@ export interface operations {
                      *             "adapter_begin": 0,
                      *             "adapter_end": 1
                      *           },
-                     *           "seed_value": 4689468914626093,
+                     *           "seed_value": 8577870540280049,
                      *           "cancellation_requested": false,
                      *           "model": "filmer",
                      *           "use_llm": false,
-                     *           "generation_group_id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
+                     *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:33.269773Z",
+                     *           "created_at": "2026-11-27T00:03:49.456354Z",
                      *           "completed_at": null,
                      *           "recipe": "classic",
                      *           "stages": [
@@ -12520,15 +12464,15 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "34a206ee-e530-406b-9677-57660d5f15be",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "comparison_type": "settings",
-                     *       "winner_generation_id": "16172276-1e83-41a0-8ea4-1d3967577dd6",
-                     *       "created_at": "2026-11-26T23:09:33.267264Z",
+                     *       "winner_generation_id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
+                     *       "created_at": "2026-11-27T00:03:49.453506Z",
                      *       "generations": [
                      *         {
-                     *           "id": "16172276-1e83-41a0-8ea4-1d3967577dd6",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
@@ -12536,13 +12480,13 @@ export interface operations {
                      *           "status": "completed",
                      *           "progress": 100,
                      *           "current_stage": "quality",
-                     *           "current_step": "quality/final",
-                     *           "video_path": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/video",
-                     *           "video_url": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/video",
-                     *           "thumbnail_url": "/api/generations/16172276-1e83-41a0-8ea4-1d3967577dd6/thumbnail",
+                     *           "current_step": null,
+                     *           "video_path": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
+                     *           "video_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
+                     *           "thumbnail_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/thumbnail",
                      *           "framework": "PAS",
                      *           "num_scenes": 2,
-                     *           "generation_time_seconds": 2,
+                     *           "generation_time_seconds": 3,
                      *           "cost": null,
                      *           "cost_reason": "the server had no price of a device hour when it was asked for",
                      *           "error_message": null,
@@ -12561,14 +12505,14 @@ export interface operations {
                      *             "adapter_begin": 0,
                      *             "adapter_end": 1
                      *           },
-                     *           "seed_value": 4689468914626093,
+                     *           "seed_value": 8577870540280049,
                      *           "cancellation_requested": false,
                      *           "model": "filmer",
                      *           "use_llm": false,
-                     *           "generation_group_id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
+                     *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:33.268796Z",
-                     *           "completed_at": "2026-11-26T23:09:34.901346Z",
+                     *           "created_at": "2026-11-27T00:03:49.455042Z",
+                     *           "completed_at": "2026-11-27T00:03:52.323044Z",
                      *           "recipe": "classic",
                      *           "stages": [
                      *             "storyboard",
@@ -12586,8 +12530,8 @@ export interface operations {
                      *           "warnings": []
                      *         },
                      *         {
-                     *           "id": "a3f446ed-ea26-433f-ae83-dc17cc25676f",
-                     *           "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *           "id": "a159b9e6-421a-4b3d-8570-88ca97d6df7c",
+                     *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *           "title": null,
                      *           "prompt": "An ad for a steel water bottle",
                      *           "duration": 9,
@@ -12620,13 +12564,13 @@ export interface operations {
                      *             "adapter_begin": 0,
                      *             "adapter_end": 1
                      *           },
-                     *           "seed_value": 4689468914626093,
+                     *           "seed_value": 8577870540280049,
                      *           "cancellation_requested": false,
                      *           "model": "filmer",
                      *           "use_llm": false,
-                     *           "generation_group_id": "436e982e-ea4b-4c97-85c8-229c8df5f1cd",
+                     *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
                      *           "parent_generation_id": null,
-                     *           "created_at": "2026-11-26T23:09:33.269773Z",
+                     *           "created_at": "2026-11-27T00:03:49.456354Z",
                      *           "completed_at": null,
                      *           "recipe": "classic",
                      *           "stages": [
@@ -12685,8 +12629,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "c0ec8d86-2963-4966-a8cb-15598782a249",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -12694,7 +12638,7 @@ export interface operations {
                      *       "status": "processing",
                      *       "progress": 0,
                      *       "current_stage": "story",
-                     *       "current_step": "story/product-1",
+                     *       "current_step": "story/director-1",
                      *       "video_path": null,
                      *       "video_url": null,
                      *       "thumbnail_url": null,
@@ -12725,7 +12669,7 @@ export interface operations {
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:32.924268Z",
+                     *       "created_at": "2026-11-27T00:03:48.522097Z",
                      *       "completed_at": null,
                      *       "recipe": "classic",
                      *       "stages": [
@@ -12751,7 +12695,7 @@ export interface operations {
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:09:33.014615Z"
+                     *           "timestamp": "2026-11-27T00:03:48.766669Z"
                      *         }
                      *       ],
                      *       "temp_clip_paths": [],
@@ -12855,6 +12799,7 @@ export interface operations {
                      *             "max_pixels": 16384,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {
                      *               "toon": {
                      *                 "repository": "embedded:test",
@@ -12946,6 +12891,7 @@ export interface operations {
                      *             "max_pixels": null,
                      *             "batch_pixels": 0,
                      *             "warm_up": [],
+                     *             "seconds_per_step": {},
                      *             "loras": {},
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
@@ -12967,7 +12913,7 @@ export interface operations {
                      *       },
                      *       "facts": null,
                      *       "approval_status": null,
-                     *       "last_seq": 6
+                     *       "last_seq": 7
                      *     }
                      */
                     "application/json": components["schemas"]["GenerationDetail"];
@@ -13002,7 +12948,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "c0ec8d86-2963-4966-a8cb-15598782a249",
+                     *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
                      *       "deleted": true
                      *     }
                      */
@@ -13039,7 +12985,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "c0ec8d86-2963-4966-a8cb-15598782a249",
+                     *       "generation_id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
                      *       "status": "processing",
                      *       "progress": 0,
                      *       "current_step": "story/product-1",
@@ -13082,16 +13028,16 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
+                     *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
                      *       "metrics": {
-                     *         "image_quality_score": 4.16,
+                     *         "image_quality_score": 2.82,
                      *         "video_quality_score": 100,
-                     *         "keyframe_alignment": 0.041568016829949254,
-                     *         "temporal_flickering": 0.9993129372596741,
+                     *         "keyframe_alignment": 0.028243208071776764,
+                     *         "temporal_flickering": 0.9980361461639404,
                      *         "flow_smoothness": 1,
                      *         "flow_dynamics": 0,
-                     *         "clip_consistency": 1.0000000590371574,
-                     *         "text_alignment": 0.09949073350824472,
+                     *         "clip_consistency": 1.0000001096191675,
+                     *         "text_alignment": 0.06383032247897645,
                      *         "subject_consistency": null,
                      *         "background_consistency": null,
                      *         "motion_smoothness": null,
@@ -13126,6 +13072,8 @@ export interface operations {
                      *         "overall_consistency": "needs weights that are not installed (ViCLIP-L/14)"
                      *       },
                      *       "formulas": {
+                     *         "image_quality": "100 * max(0, cos(keyframe, its prompt)) by CLIP, of one scene",
+                     *         "temporal_consistency": "100 * mean of temporal_flickering and flow_smoothness, each 0 to 1, of one scene's clip; a frozen clip scores high: read flow_dynamics beside it",
                      *         "image_quality_score": "100 * mean over scenes of max(0, cos(keyframe, its prompt)) by CLIP: CLIPScore on the scale of 0 to 100",
                      *         "video_quality_score": "100 * mean of temporal_flickering, flow_smoothness and clip_consistency, each 0 to 1 and the mean over scenes; a frozen clip scores high: read flow_dynamics and text_alignment beside it"
                      *       },
@@ -13141,22 +13089,22 @@ export interface operations {
                      *       },
                      *       "quality_metrics": [
                      *         {
-                     *           "id": "abac4ac5-2567-462e-a4fb-0fdd0e2524f2",
-                     *           "generation_id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
+                     *           "id": "c6f0b38d-15fb-4c07-bd3e-84bed0358bb4",
+                     *           "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
                      *           "scene_number": 1,
                      *           "metric_name": "clip_consistency",
-                     *           "metric_value": 1.0000000652122543,
+                     *           "metric_value": 1.0000000384412373,
                      *           "model_name": "sketch-clip",
-                     *           "created_at": "2026-11-26T23:09:14.747831Z"
+                     *           "created_at": "2026-11-27T00:03:30.281507Z"
                      *         },
                      *         {
-                     *           "id": "b0488cbd-0f18-4a35-82ed-cebdb0fcc273",
-                     *           "generation_id": "31d5cd49-1588-4df7-b5fa-5e3678b75738",
+                     *           "id": "11405b2c-009a-40e4-99fd-6d7eff36a2aa",
+                     *           "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
                      *           "scene_number": 1,
                      *           "metric_name": "flow_dynamics",
                      *           "metric_value": 0,
                      *           "model_name": null,
-                     *           "created_at": "2026-11-26T23:09:14.747811Z"
+                     *           "created_at": "2026-11-27T00:03:30.281488Z"
                      *         }
                      *       ],
                      *       "scores": [
@@ -13166,7 +13114,7 @@ export interface operations {
                      *           "scene_number": 1,
                      *           "protocol": "short",
                      *           "fidelity": "toy",
-                     *           "raw": 0.005475205281263556,
+                     *           "raw": 0.1314671356570169,
                      *           "normalised": null,
                      *           "reason": null,
                      *           "note": null,
@@ -13229,8 +13177,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "c0ec8d86-2963-4966-a8cb-15598782a249",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "title": null,
                      *       "prompt": "An ad for a steel water bottle",
                      *       "duration": 9,
@@ -13238,13 +13186,13 @@ export interface operations {
                      *       "status": "completed",
                      *       "progress": 100,
                      *       "current_stage": "quality",
-                     *       "current_step": "quality/final",
-                     *       "video_path": "/api/generations/c0ec8d86-2963-4966-a8cb-15598782a249/video",
-                     *       "video_url": "/api/generations/c0ec8d86-2963-4966-a8cb-15598782a249/video",
-                     *       "thumbnail_url": "/api/generations/c0ec8d86-2963-4966-a8cb-15598782a249/thumbnail",
+                     *       "current_step": null,
+                     *       "video_path": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/video",
+                     *       "video_url": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/video",
+                     *       "thumbnail_url": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/thumbnail",
                      *       "framework": "AIDA",
                      *       "num_scenes": 2,
-                     *       "generation_time_seconds": 1,
+                     *       "generation_time_seconds": 3,
                      *       "cost": null,
                      *       "cost_reason": "the server had no price of a device hour when it was asked for",
                      *       "error_message": null,
@@ -13269,8 +13217,8 @@ export interface operations {
                      *       "use_llm": true,
                      *       "generation_group_id": null,
                      *       "parent_generation_id": null,
-                     *       "created_at": "2026-11-26T23:09:32.924268Z",
-                     *       "completed_at": "2026-11-26T23:09:34.166026Z",
+                     *       "created_at": "2026-11-27T00:03:48.522097Z",
+                     *       "completed_at": "2026-11-27T00:03:51.504486Z",
                      *       "recipe": "classic",
                      *       "stages": [
                      *         "story",
@@ -13324,7 +13272,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
+                    "video/mp4": string;
                 };
             };
             /** @description One range of it */
@@ -13334,7 +13282,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
+                    "video/mp4": string;
                 };
             };
             /** @description The caller has it already */
@@ -13344,6 +13292,131 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            401: components["responses"]["401"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            422: components["responses"]["422"];
+            503: components["responses"]["503"];
+            default: components["responses"]["default"];
+        };
+    };
+    original_get_video_address: {
+        parameters: {
+            query?: {
+                /** @description How long the address is good for */
+                seconds?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of a generation of yours. */
+                generation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "url": "http://127.0.0.1:60857/v1/artifacts/f07a11eb8e59f28a4e1eb5e9a5f391aa5a5fbb71733191e1283aeb5dd62877d8?signature=eyJhbGciOiJIUzI1NiJ9…",
+                     *       "expires_at": "2026-11-27T01:03:47Z",
+                     *       "media_type": "video/mp4",
+                     *       "size": 7277
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SignedAddress"];
+                };
+            };
+            401: components["responses"]["401"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            422: components["responses"]["422"];
+            503: components["responses"]["503"];
+            default: components["responses"]["default"];
+        };
+    };
+    original_get_thumbnail_address: {
+        parameters: {
+            query?: {
+                /** @description How long the address is good for */
+                seconds?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of a generation of yours. */
+                generation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "url": "http://127.0.0.1:60857/v1/artifacts/c29944602917c4159a4b2d74b13c2b6e1760550948f84d1938dcd6641cdf464f?signature=eyJhbGciOiJIUzI1NiJ9…",
+                     *       "expires_at": "2026-11-27T01:03:47Z",
+                     *       "media_type": "image/jpeg",
+                     *       "size": 690
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SignedAddress"];
+                };
+            };
+            401: components["responses"]["401"];
+            403: components["responses"]["403"];
+            404: components["responses"]["404"];
+            422: components["responses"]["422"];
+            503: components["responses"]["503"];
+            default: components["responses"]["default"];
+        };
+    };
+    original_get_clip_address: {
+        parameters: {
+            query?: {
+                /** @description How long the address is good for */
+                seconds?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id of a generation of yours. */
+                generation_id: string;
+                /** @description The scene, counted from 1. */
+                scene_number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "url": "http://127.0.0.1:60857/v1/artifacts/06b3ced08f7fbc8b2c7ebcfd8329b7682254a2279a24da235700a64ddae149aa?signature=eyJhbGciOiJIUzI1NiJ9…",
+                     *       "expires_at": "2026-11-27T01:03:47Z",
+                     *       "media_type": "video/mp4",
+                     *       "size": 2020
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SignedAddress"];
+                };
             };
             401: components["responses"]["401"];
             403: components["responses"]["403"];
@@ -13375,7 +13448,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/jpeg": unknown;
+                    "image/jpeg": string;
                 };
             };
             /** @description One range of it */
@@ -13385,7 +13458,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/jpeg": unknown;
+                    "image/jpeg": string;
                 };
             };
             /** @description The caller has it already */
@@ -13428,7 +13501,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
+                    "video/mp4": string;
                 };
             };
             /** @description One range of it */
@@ -13438,7 +13511,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "video/mp4": unknown;
+                    "video/mp4": string;
                 };
             };
             /** @description The caller has it already */
@@ -13517,8 +13590,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "success": true,
-                     *       "generation_id": "471a8558-bde6-4983-92de-920287c1733a",
-                     *       "story": "Title: Meet Lumen\n1 Attention, in a studio: A shadow slides away and the steel water bottle comes into view\n2 Interest, in a studio: The steel water bottle tilts and clear light plays over the surface\n3 Desire, in a studio: The steel water …",
+                     *       "generation_id": "4a0081c0-e9ec-48be-b624-69ad08c04e96",
+                     *       "story": "Title: This is Lumen\n1 Attention, in a studio: The view opens on the steel water bottle while the set goes quiet\n2 Interest, in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3 Desire, in a studio: A gentle…",
                      *       "approval_status": "approved",
                      *       "final_score": 90,
                      *       "total_iterations": 1,
@@ -13527,23 +13600,23 @@ export interface operations {
                      *           "role": "director",
                      *           "iteration": 1,
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
-                     *           "timestamp": "2026-11-26T23:09:32.108335Z"
+                     *           "timestamp": "2026-11-27T00:03:47.939162Z"
                      *         },
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
-                     *           "content": "Meet Lumen\n1. in a studio: A shadow slides away and the steel water bottle comes into view\n2. in a studio: The steel water bottle tilts and clear light plays over the surface\n3. in a studio: The steel water bottle belongs here, and the set …",
-                     *           "timestamp": "2026-11-26T23:09:32.293854Z"
+                     *           "content": "This is Lumen\n1. in a studio: The view opens on the steel water bottle while the set goes quiet\n2. in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3. in a studio: A gentle light rests on the bottle a litt…",
+                     *           "timestamp": "2026-11-27T00:03:47.986856Z"
                      *         }
                      *       ],
                      *       "story_iterations": [
                      *         {
                      *           "iteration": 1,
-                     *           "story_draft": "Title: Meet Lumen\n1 Attention, in a studio: A shadow slides away and the steel water bottle comes into view\n2 Interest, in a studio: The steel water bottle tilts and clear light plays over the surface\n3 Desire, in a studio: The steel water …",
+                     *           "story_draft": "Title: This is Lumen\n1 Attention, in a studio: The view opens on the steel water bottle while the set goes quiet\n2 Interest, in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3 Desire, in a studio: A gentle…",
                      *           "critique": {
                      *             "approval_status": "approved",
                      *             "overall_score": 90,
-                     *             "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
+                     *             "critique": "Clear from the first second: every beat shows the steel water bottle, and the ad ends on its call.",
                      *             "strengths": [
                      *               "The steel water bottle is clear to see.",
                      *               "It keeps the brief's places, in their order."
@@ -13551,10 +13624,10 @@ export interface operations {
                      *             "improvements": [],
                      *             "priority_fixes": []
                      *           },
-                     *           "timestamp": "2026-11-26T23:09:32.293854Z"
+                     *           "timestamp": "2026-11-27T00:03:47.986856Z"
                      *         }
                      *       ],
-                     *       "seed_value": 1998492853871693,
+                     *       "seed_value": 8828567883719205,
                      *       "warnings": []
                      *     }
                      */
@@ -13571,11 +13644,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "success": true,
-                     *       "generation_id": "461e62d3-7e7b-4992-bf99-223554efeb36",
-                     *       "status": "processing",
-                     *       "seed_value": 4798722804795618,
-                     *       "progress_url": "/api/master-mode/progress/461e62d3-7e7b-4992-bf99-223554efeb36",
-                     *       "result_url": "/api/master-mode/generate-story/461e62d3-7e7b-4992-bf99-223554efeb36",
+                     *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
+                     *       "status": "pending",
+                     *       "seed_value": 3925483102325123,
+                     *       "progress_url": "/api/master-mode/progress/7e41b889-3990-4a42-bc42-9b2459b87d95",
+                     *       "result_url": "/api/master-mode/generate-story/7e41b889-3990-4a42-bc42-9b2459b87d95",
                      *       "warnings": []
                      *     }
                      */
@@ -13618,32 +13691,32 @@ export interface operations {
                     /**
                      * @example {
                      *       "success": true,
-                     *       "generation_id": "461e62d3-7e7b-4992-bf99-223554efeb36",
-                     *       "story": "Title: The steel water bottle\n1 Attention + Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n2 Desire + Action, in a studio: At last, the steel water bottle fills the frame: Find your steel water bot…",
+                     *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
+                     *       "story": "Title: Meet the steel water bottle\n1 Attention + Interest, in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2 Desire + Action, in a studio: Soft light settles on the steel water bottle: Get the steel wat…",
                      *       "approval_status": "approved",
-                     *       "final_score": 94,
+                     *       "final_score": 90,
                      *       "total_iterations": 1,
                      *       "story_conversation_history": [
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
-                     *           "timestamp": "2026-11-26T23:09:32.664212Z"
+                     *           "timestamp": "2026-11-27T00:03:48.149087Z"
                      *         },
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
-                     *           "content": "The steel water bottle\n1. in a studio: The steel water bottle shows every side while a spotlight warms up\n2. in a studio: At last, the steel water bottle fills the frame: Find your steel water bottle today\nFind your steel water bottle today",
-                     *           "timestamp": "2026-11-26T23:09:32.715080Z"
+                     *           "content": "Meet the steel water bottle\n1. in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2. in a studio: Soft light settles on the steel water bottle: Get the steel water bottle today\nGet the steel water bottle t…",
+                     *           "timestamp": "2026-11-27T00:03:48.156430Z"
                      *         }
                      *       ],
                      *       "story_iterations": [
                      *         {
                      *           "iteration": 1,
-                     *           "story_draft": "Title: The steel water bottle\n1 Attention + Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n2 Desire + Action, in a studio: At last, the steel water bottle fills the frame: Find your steel water bot…",
+                     *           "story_draft": "Title: Meet the steel water bottle\n1 Attention + Interest, in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2 Desire + Action, in a studio: Soft light settles on the steel water bottle: Get the steel wat…",
                      *           "critique": {
                      *             "approval_status": "approved",
-                     *             "overall_score": 94,
+                     *             "overall_score": 90,
                      *             "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
                      *             "strengths": [
                      *               "The steel water bottle is clear to see.",
@@ -13652,7 +13725,7 @@ export interface operations {
                      *             "improvements": [],
                      *             "priority_fixes": []
                      *           },
-                     *           "timestamp": "2026-11-26T23:09:32.715080Z"
+                     *           "timestamp": "2026-11-27T00:03:48.156430Z"
                      *         }
                      *       ],
                      *       "scenes": {
@@ -13661,13 +13734,13 @@ export interface operations {
                      *         "scenes": [
                      *           {
                      *             "scene_number": 1,
-                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: The steel water bottle shows every side while a spotlight warms up\nCamera: static\nWith: product",
+                     *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: A spotlight warms up while the steel water bottle stands perfectly still\nCamera: static\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "final_critique": {
                      *               "approval_status": "approved",
-                     *               "overall_score": 89,
-                     *               "critique": "One event, one place, one product: the scene keeps its beat.",
+                     *               "overall_score": 90,
+                     *               "critique": "The scene does what its beat asks, and the steel water bottle is clear to see.",
                      *               "strengths": [
                      *                 "The steel water bottle is clear to see.",
                      *                 "The setting is kept."
@@ -13678,13 +13751,13 @@ export interface operations {
                      *           },
                      *           {
                      *             "scene_number": 2,
-                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: At last, the steel water bottle fills the frame: Find your steel water bottle today\nCamera: push_in\nWith: product",
+                     *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: Soft light settles on the steel water bottle: Get the steel water bottle today\nCamera: static\nWith: product",
                      *             "iterations": 1,
                      *             "approved": true,
                      *             "final_critique": {
                      *               "approval_status": "approved",
-                     *               "overall_score": 89,
-                     *               "critique": "The steel water bottle is in the picture, in the right place, and the shot is short enough.",
+                     *               "overall_score": 92,
+                     *               "critique": "The scene does what its beat asks, and the steel water bottle is clear to see.",
                      *               "strengths": [
                      *                 "The steel water bottle is clear to see.",
                      *                 "The setting is kept."
@@ -13714,18 +13787,18 @@ export interface operations {
                      *           {
                      *             "role": "writer",
                      *             "iteration": 1,
-                     *             "content": "Setting: in a studio\nAction: The steel water bottle shows every side while a spotlight warms up\nCamera: static\nWith: product",
+                     *             "content": "Setting: in a studio\nAction: A spotlight warms up while the steel water bottle stands perfectly still\nCamera: static\nWith: product",
                      *             "scene_number": 1,
                      *             "score": null,
-                     *             "timestamp": "2026-11-26T23:09:32.744034Z"
+                     *             "timestamp": "2026-11-27T00:03:48.175737Z"
                      *           },
                      *           {
                      *             "role": "writer",
                      *             "iteration": 1,
-                     *             "content": "Setting: in a studio\nAction: At last, the steel water bottle fills the frame: Find your steel water bottle today\nCamera: push_in\nWith: product",
+                     *             "content": "Setting: in a studio\nAction: Soft light settles on the steel water bottle: Get the steel water bottle today\nCamera: static\nWith: product",
                      *             "scene_number": 2,
                      *             "score": null,
-                     *             "timestamp": "2026-11-26T23:09:32.744200Z"
+                     *             "timestamp": "2026-11-27T00:03:48.177666Z"
                      *           }
                      *         ],
                      *         "total_iterations": 2
@@ -13733,19 +13806,19 @@ export interface operations {
                      *       "video_generation_params": [
                      *         {
                      *           "scene_number": 1,
-                     *           "prompt": "a photo of a blue steel water bottle in a studio, the bottle shows every side while a spotlight warms up",
-                     *           "image_prompt": "a photo of a blue steel water bottle in a studio, the bottle shows every side while a spotlight warms up",
+                     *           "prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up while the bottle stands perfectly still",
+                     *           "image_prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up while the bottle stands perfectly still",
                      *           "camera": "static",
                      *           "seconds": 4,
                      *           "aspect_ratio": "9:16",
                      *           "keyframe_noise": {
-                     *             "seed": 6265918599025100000,
-                     *             "shared_seed": 4505841622442531300,
+                     *             "seed": 3965800953489322,
+                     *             "shared_seed": 4470992607892075,
                      *             "shared_strength": 0.25
                      *           },
                      *           "clip_noise": {
-                     *             "seed": 4709782749461531000,
-                     *             "shared_seed": 7086812368793458000,
+                     *             "seed": 7336195090548758,
+                     *             "shared_seed": 1656624656013313,
                      *             "shared_strength": 0.25
                      *           },
                      *           "use_references": false,
@@ -13754,19 +13827,19 @@ export interface operations {
                      *         },
                      *         {
                      *           "scene_number": 2,
-                     *           "prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-                     *           "image_prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-                     *           "camera": "push_in",
+                     *           "prompt": "a photo of a blue steel water bottle in a studio, Soft light settles on the bottle",
+                     *           "image_prompt": "a photo of a blue steel water bottle in a studio, Soft light settles on the bottle",
+                     *           "camera": "static",
                      *           "seconds": 5,
                      *           "aspect_ratio": "9:16",
                      *           "keyframe_noise": {
-                     *             "seed": 1864791292790844000,
-                     *             "shared_seed": 4505841622442531300,
+                     *             "seed": 6155828302137213,
+                     *             "shared_seed": 4470992607892075,
                      *             "shared_strength": 0.25
                      *           },
                      *           "clip_noise": {
-                     *             "seed": 6261506298559382000,
-                     *             "shared_seed": 7086812368793458000,
+                     *             "seed": 4469292027260985,
+                     *             "shared_seed": 1656624656013313,
                      *             "shared_strength": 0.25
                      *           },
                      *           "use_references": false,
@@ -13774,7 +13847,7 @@ export interface operations {
                      *           "transition_to_next": null
                      *         }
                      *       ],
-                     *       "seed_value": 4798722804795618,
+                     *       "seed_value": 3925483102325123,
                      *       "warnings": []
                      *     }
                      */
@@ -13848,7 +13921,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "generation_id": "461e62d3-7e7b-4992-bf99-223554efeb36",
+                     *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
                      *       "messages": [
                      *         {
                      *           "role": "director",
@@ -13856,15 +13929,15 @@ export interface operations {
                      *           "content": "The product is steel water bottle: blue steel water bottle.",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:09:32.664212Z"
+                     *           "timestamp": "2026-11-27T00:03:48.149087Z"
                      *         },
                      *         {
                      *           "role": "director",
                      *           "iteration": 1,
-                     *           "content": "The steel water bottle\n1. in a studio: The steel water bottle shows every side while a spotlight warms up\n2. in a studio: At last, the steel water bottle fills the frame: Find your steel water bottle today\nFind your steel water bottle today",
+                     *           "content": "Meet the steel water bottle\n1. in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2. in a studio: Soft light settles on the steel water bottle: Get the steel water bottle today\nGet the steel water bottle t…",
                      *           "scene_number": null,
                      *           "score": null,
-                     *           "timestamp": "2026-11-26T23:09:32.715080Z"
+                     *           "timestamp": "2026-11-27T00:03:48.156430Z"
                      *         }
                      *       ]
                      *     }
@@ -13913,12 +13986,12 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "status": "story",
                      *       "current_stage": "story",
-                     *       "created_at": "2026-11-26T23:09:17.030780Z",
-                     *       "updated_at": "2026-11-26T23:09:17.030780Z",
+                     *       "created_at": "2026-11-27T00:03:33.604937Z",
+                     *       "updated_at": "2026-11-27T00:03:33.604937Z",
                      *       "outputs": {},
                      *       "conversation_history": [],
                      *       "awaiting_approval": false,
@@ -13926,7 +13999,7 @@ export interface operations {
                      *       "error": null,
                      *       "seq": 0,
                      *       "approval_status": null,
-                     *       "seed": 8678927637610997,
+                     *       "seed": 6757772197658812,
                      *       "aspect_ratio": "9:16",
                      *       "warnings": []
                      *     }
@@ -13969,10 +14042,10 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
                      *       "status": "reference_image",
                      *       "current_stage": "reference_image",
-                     *       "updated_at": "2026-11-26T23:09:17.862322Z",
+                     *       "updated_at": "2026-11-27T00:03:34.491238Z",
                      *       "has_output": false,
                      *       "awaiting_approval": false,
                      *       "progress": 10,
@@ -14013,27 +14086,27 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "status": "storyboard",
                      *       "current_stage": "storyboard",
-                     *       "created_at": "2026-11-26T23:09:17.030780Z",
-                     *       "updated_at": "2026-11-26T23:09:20.107042Z",
+                     *       "created_at": "2026-11-27T00:03:33.604937Z",
+                     *       "updated_at": "2026-11-27T00:03:35.911014Z",
                      *       "outputs": {
                      *         "story": {
-                     *           "title": "One steel water bottle, one good day",
-                     *           "story": "Title: One steel water bottle, one good day\n1 Attention, in a studio: The set goes quiet, and there stands the steel water bottle\n2 Interest, in a studio: A slow look takes in the whole of the steel water bottle\n3 Desire, in a studio: Nothi…",
+                     *           "title": "The steel water bottle",
+                     *           "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
                      *           "selected_index": 0,
                      *           "approved": true,
                      *           "drafts": [
                      *             {
                      *               "index": 0,
-                     *               "title": "One steel water bottle, one good day",
-                     *               "story": "Title: One steel water bottle, one good day\n1 Attention, in a studio: The set goes quiet, and there stands the steel water bottle\n2 Interest, in a studio: A slow look takes in the whole of the steel water bottle\n3 Desire, in a studio: Nothi…",
+                     *               "title": "The steel water bottle",
+                     *               "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
                      *               "critique": {
                      *                 "approval_status": "approved",
-                     *                 "overall_score": 89,
-                     *                 "critique": "The beats build on each other, and the steel water bottle is always in the picture.",
+                     *                 "overall_score": 95,
+                     *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
                      *                 "strengths": [
                      *                   "The steel water bottle is clear to see.",
                      *                   "It keeps the brief's places, in their order."
@@ -14044,12 +14117,12 @@ export interface operations {
                      *             },
                      *             {
                      *               "index": 1,
-                     *               "title": "The steel water bottle",
-                     *               "story": "Title: The steel water bottle\n1 Attention, in a studio: The bottle hops into the frame, late as always\n2 Interest, in a studio: The bottle spins once, just to show off\n3 Desire, in a studio: The bottle poses as if for a portrait\n4 Action, i…",
+                     *               "title": "Made for you: the steel water bottle",
+                     *               "story": "Title: Made for you: the steel water bottle\n1 Attention, in a studio: The bottle hops into the frame, late as always\n2 Interest, in a studio: The bottle spins once, just to show off\n3 Desire, in a studio: The bottle poses as if for a portra…",
                      *               "critique": {
                      *                 "approval_status": "approved",
-                     *                 "overall_score": 91,
-                     *                 "critique": "The beats build on each other, and the steel water bottle is always in the picture.",
+                     *                 "overall_score": 95,
+                     *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
                      *                 "strengths": [
                      *                   "The steel water bottle is clear to see.",
                      *                   "It keeps the brief's places, in their order."
@@ -14081,33 +14154,33 @@ export interface operations {
                      *           "images": [
                      *             {
                      *               "index": 0,
-                     *               "path": "6e0ff873dad136bad96f701c067427e8057f47dbcefdaf3ba481a477745d80af",
-                     *               "url": "/v1/artifacts/6e0ff873dad136bad96f701c067427e8057f47dbcefdaf3ba481a477745d80af",
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, the set goes quiet, and there stands the bottle",
+                     *               "path": "8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
+                     *               "url": "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up, and there stands the bottle",
                      *               "quality_score": null,
                      *               "source": "generated",
                      *               "version": 1,
                      *               "edit_history": [
-                     *                 "/v1/artifacts/6e0ff873dad136bad96f701c067427e8057f47dbcefdaf3ba481a477745d80af"
+                     *                 "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046"
                      *               ],
                      *               "role": null,
                      *               "scene_number": 1,
-                     *               "content": "Scene 1, Attention\nSetting: in a studio\nAction: The set goes quiet, and there stands the steel water bottle\nCamera: push_in\nWith: product"
+                     *               "content": "Scene 1, Attention\nSetting: in a studio\nAction: A spotlight warms up, and there stands the steel water bottle\nCamera: push_in\nWith: product"
                      *             },
                      *             {
                      *               "index": 1,
-                     *               "path": "27f3f240ede00fe37bc26fbc3a640929cf7d1e2130913b835a16664bc365bf82",
-                     *               "url": "/v1/artifacts/27f3f240ede00fe37bc26fbc3a640929cf7d1e2130913b835a16664bc365bf82",
-                     *               "prompt": "a photo of a blue steel water bottle in a studio, a slow look takes in the whole of the bottle",
+                     *               "path": "7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e",
+                     *               "url": "/v1/artifacts/7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e",
+                     *               "prompt": "a photo of a blue steel water bottle in a studio, the bottle shows every side while a spotlight warms up",
                      *               "quality_score": null,
                      *               "source": "generated",
                      *               "version": 1,
                      *               "edit_history": [
-                     *                 "/v1/artifacts/27f3f240ede00fe37bc26fbc3a640929cf7d1e2130913b835a16664bc365bf82"
+                     *                 "/v1/artifacts/7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e"
                      *               ],
                      *               "role": null,
                      *               "scene_number": 2,
-                     *               "content": "Scene 2, Interest\nSetting: in a studio\nAction: A slow look takes in the whole of the steel water bottle\nCamera: static\nWith: product"
+                     *               "content": "Scene 2, Interest\nSetting: in a studio\nAction: The steel water bottle shows every side while a spotlight warms up\nCamera: static\nWith: product"
                      *             }
                      *           ]
                      *         }
@@ -14116,22 +14189,22 @@ export interface operations {
                      *         {
                      *           "role": "user",
                      *           "content": "Make it better",
-                     *           "timestamp": "2026-11-26T23:09:17.204833Z",
+                     *           "timestamp": "2026-11-27T00:03:33.916885Z",
                      *           "scene_number": null
                      *         },
                      *         {
                      *           "role": "assistant",
                      *           "content": "Which scene do you mean, 1 to 4? Say for example 'scene 2: …', or 'all scenes: …'. And what shall be different there: place, time of day, light, action or camera?",
-                     *           "timestamp": "2026-11-26T23:09:17.204846Z",
+                     *           "timestamp": "2026-11-27T00:03:33.916894Z",
                      *           "scene_number": null
                      *         }
                      *       ],
                      *       "awaiting_approval": true,
                      *       "progress": 50,
                      *       "error": null,
-                     *       "seq": 89,
+                     *       "seq": 67,
                      *       "approval_status": "approved",
-                     *       "seed": 8678927637610997,
+                     *       "seed": 6757772197658812,
                      *       "aspect_ratio": "9:16",
                      *       "warnings": []
                      *     }
@@ -14180,7 +14253,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
                      *       "approved_stage": "reference_image",
                      *       "next_stage": "storyboard",
                      *       "message": "The reference image is approved. Next: storyboard."
@@ -14237,7 +14310,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
                      *       "stage": "story",
                      *       "message": "Being made anew: story.",
                      *       "regenerated": true
@@ -14299,7 +14372,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
                      *       "images": [
                      *         {
                      *           "index": 0,
@@ -14370,13 +14443,13 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
-                     *       "edited_image_url": "/v1/artifacts/02df158337ff2196d9f92408ee94d3ada6d3cc4a997772c37fa2635776980412",
-                     *       "original_image_url": "/v1/artifacts/6e0ff873dad136bad96f701c067427e8057f47dbcefdaf3ba481a477745d80af",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
+                     *       "edited_image_url": "/v1/artifacts/37556e0907613bf89b172c90d3d6889f3d88c49c764f678fb31fa149613c733e",
+                     *       "original_image_url": "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
                      *       "version": 2,
                      *       "edit_history": [
-                     *         "/v1/artifacts/6e0ff873dad136bad96f701c067427e8057f47dbcefdaf3ba481a477745d80af",
-                     *         "/v1/artifacts/02df158337ff2196d9f92408ee94d3ada6d3cc4a997772c37fa2635776980412"
+                     *         "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
+                     *         "/v1/artifacts/37556e0907613bf89b172c90d3d6889f3d88c49c764f678fb31fa149613c733e"
                      *       ],
                      *       "message": "Version 2 is there; the original stays."
                      *     }
@@ -14438,27 +14511,27 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "session_id": "18c412be-3fbe-4fb0-be9c-9cf5cf0bdeba",
-                     *       "user_id": "688866d8-b996-419d-b106-4622b71645ab",
+                     *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
+                     *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
                      *       "status": "story",
                      *       "current_stage": "story",
-                     *       "created_at": "2026-11-26T23:09:17.030780Z",
-                     *       "updated_at": "2026-11-26T23:09:17.207089Z",
+                     *       "created_at": "2026-11-27T00:03:33.604937Z",
+                     *       "updated_at": "2026-11-27T00:03:33.919287Z",
                      *       "outputs": {
                      *         "story": {
-                     *           "title": "One steel water bottle, one good day",
-                     *           "story": "Title: One steel water bottle, one good day\n1 Attention, in a studio: The set goes quiet, and there stands the steel water bottle\n2 Interest, in a studio: A slow look takes in the whole of the steel water bottle\n3 Desire, in a studio: Nothi…",
+                     *           "title": "The steel water bottle",
+                     *           "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
                      *           "selected_index": 0,
                      *           "approved": true,
                      *           "drafts": [
                      *             {
                      *               "index": 0,
-                     *               "title": "One steel water bottle, one good day",
-                     *               "story": "Title: One steel water bottle, one good day\n1 Attention, in a studio: The set goes quiet, and there stands the steel water bottle\n2 Interest, in a studio: A slow look takes in the whole of the steel water bottle\n3 Desire, in a studio: Nothi…",
+                     *               "title": "The steel water bottle",
+                     *               "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
                      *               "critique": {
                      *                 "approval_status": "approved",
-                     *                 "overall_score": 89,
-                     *                 "critique": "The beats build on each other, and the steel water bottle is always in the picture.",
+                     *                 "overall_score": 95,
+                     *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
                      *                 "strengths": [
                      *                   "The steel water bottle is clear to see.",
                      *                   "It keeps the brief's places, in their order."
@@ -14474,13 +14547,13 @@ export interface operations {
                      *         {
                      *           "role": "user",
                      *           "content": "Make it better",
-                     *           "timestamp": "2026-11-26T23:09:17.204833Z",
+                     *           "timestamp": "2026-11-27T00:03:33.916885Z",
                      *           "scene_number": null
                      *         },
                      *         {
                      *           "role": "assistant",
                      *           "content": "Which scene do you mean, 1 to 4? Say for example 'scene 2: …', or 'all scenes: …'. And what shall be different there: place, time of day, light, action or camera?",
-                     *           "timestamp": "2026-11-26T23:09:17.204846Z",
+                     *           "timestamp": "2026-11-27T00:03:33.916894Z",
                      *           "scene_number": null
                      *         }
                      *       ],
@@ -14489,7 +14562,7 @@ export interface operations {
                      *       "error": null,
                      *       "seq": 14,
                      *       "approval_status": "approved",
-                     *       "seed": 8678927637610997,
+                     *       "seed": 6757772197658812,
                      *       "aspect_ratio": "9:16",
                      *       "warnings": []
                      *     }

@@ -13,7 +13,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from pydantic import Field
 
-from pipelines.records import Event
+from models.interfaces import ReferenceRole
+from models.spec import AspectRatio, CameraMove
+from pipelines.recipe import StageName
+from pipelines.records import ComparisonType, Event, EventKind, GenerationStatus, Severity
+from pipelines.steps import AgentRole, TakeKind
 from serving.gateway import health, pages
 from serving.gateway.auth import routes as auth
 from serving.gateway.auth.gate import PUBLIC, Gate, asking
@@ -23,6 +27,7 @@ from serving.gateway.events import EventStreams
 from serving.gateway.generations import routes as generations
 from serving.gateway.interactive import routes as interactive
 from serving.gateway.interactive import socket as session_socket
+from serving.gateway.interactive.answers import SessionStage, WorkStage
 from serving.gateway.interactive.schemas import SessionCommand
 from serving.gateway.interactive.views import SessionMessage
 from serving.gateway.master_mode import routes as master_mode
@@ -74,6 +79,23 @@ STREAMED: Mapping[str, Any] = {
 """What event streams and the WebSocket carry, by the name of the schema."""
 
 
+LISTS: Mapping[str, tuple[Any, str]] = {
+    "AgentRole": (AgentRole, "Who speaks in a conversation."),
+    "AspectRatio": (AspectRatio, "Width to height."),
+    "CameraMove": (CameraMove, "A move of the camera."),
+    "ComparisonType": (ComparisonType, "What the generations of a comparison differ in."),
+    "EventKind": (EventKind, "What happened."),
+    "GenerationStatus": (GenerationStatus, "How far a generation is."),
+    "ReferenceRole": (ReferenceRole, "What a reference image shows."),
+    "SessionStage": (SessionStage, "A stage of a session, or how it ended."),
+    "Severity": (Severity, "How much an event matters."),
+    "StageName": (StageName, "A stage of a generation, in the order in which they run."),
+    "TakeKind": (TakeKind, "What a take is."),
+    "WorkStage": (WorkStage, "A stage of a session."),
+}
+"""Closed lists of values that many fields share, by the name of the schema."""
+
+
 def described() -> FastAPI:
     """The routes with their OpenAPI document, without services: it can describe itself and serve nothing."""
     app = FastAPI(
@@ -93,7 +115,7 @@ def described() -> FastAPI:
     )
     for routes in ROUTES:
         app.include_router(routes.router)
-    describe(app, PUBLIC, STREAMED)
+    describe(app, PUBLIC, STREAMED, LISTS)
     return app
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -236,16 +236,19 @@ def operation_id(route: APIRoute) -> str:
     return f"{_AREAS.get(tag, tag).replace(' ', '_')}_{route.name}"
 
 
-def describe(app: FastAPI, public: Collection[str], streamed: Mapping[str, Any]) -> None:
+def describe(
+    app: FastAPI, public: Collection[str], streamed: Mapping[str, Any], lists: Mapping[str, tuple[Any, str]]
+) -> None:
     """Let `app.openapi()` give the whole document.
 
-    `public`: paths that need no credentials; `streamed`: types of what streams and sockets carry, by schema name.
+    `public`: paths that need no credentials; `streamed`: types of what streams and sockets carry, by schema name;
+    `lists`: literals that many fields share, with what they are, by schema name.
     """
     bare = app.openapi
 
     def openapi() -> Json:
         if app.openapi_schema is None:
-            _complete(bare(), public, streamed)  # the framework keeps the object that it returns
+            _complete(bare(), public, streamed, lists)  # the framework keeps the object that it returns
         return app.openapi_schema or bare()
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -256,7 +259,9 @@ def document_text(app: FastAPI) -> str:
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False)
 
 
-def _complete(document: Json, public: Collection[str], streamed: Mapping[str, Any]) -> None:
+def _complete(
+    document: Json, public: Collection[str], streamed: Mapping[str, Any], lists: Mapping[str, tuple[Any, str]]
+) -> None:
     parts = document.setdefault("components", {})
     parts["securitySchemes"] = SECURITY_SCHEMES
     parts["headers"] = {
@@ -271,6 +276,7 @@ def _complete(document: Json, public: Collection[str], streamed: Mapping[str, An
     for name, kind in streamed.items():
         _name(schemas, name, TypeAdapter(kind).json_schema(ref_template=COMPONENT, mode="serialization"))
     _name_codes(schemas)
+    _name_lists(document, lists)
     document["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}]
     answers = json.loads(ANSWERS.read_text())
     for path, operations in document["paths"].items():
@@ -294,6 +300,27 @@ def _name_codes(schemas: Json) -> None:
         "$ref": COMPONENT.format(model="ErrorCode"),
         "description": code["description"],
     }
+
+
+def _name_lists(document: Json, lists: Mapping[str, tuple[Any, str]]) -> None:
+    """Turn lists of values into references to named schemas: generators invent names, and names that meet."""
+    names = {get_args(literal): name for name, (literal, _) in lists.items()}
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict) and isinstance(node.get("enum"), list) and tuple(node["enum"]) in names:
+            reference = {"$ref": COMPONENT.format(model=names[tuple(node["enum"])])}
+            kept = {key: value for key, value in node.items() if key not in ("enum", "type", "title")}
+            node.clear()
+            node.update(reference | kept)
+        for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(each)
+
+    walk(document)
+    for name, (literal, text) in lists.items():
+        values = list(get_args(literal))
+        document["components"]["schemas"][name] = {
+            "type": "string", "enum": values, "title": name, "description": text,
+        }  # fmt: skip
 
 
 def _name_bodies(document: Json, schemas: Json) -> None:
@@ -369,6 +396,8 @@ def _complete_operation(operation: Json, method: str, path: str, is_public: bool
     own = {status: answer for status, answer in responses.items() if status not in ("422", "default")}
     for answer in own.values():
         answer.setdefault("headers", {})[HEADER] = _REQUEST_ID
+        for media in answer.get("content", {}).values():
+            media.setdefault("schema", {"type": "string", "format": "binary"})  # what says nothing of itself is a file
         if EVENT_STREAM in answer.get("content", {}):
             operation["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}, {"ticket": []}]
     shared = [str(status) for status in sorted(_statuses(operation, method, path, is_public))] + ["default"]
