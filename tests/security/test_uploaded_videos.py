@@ -140,7 +140,7 @@ def test_the_process_that_decodes_has_limits_and_nothing_of_this_environment(cli
         lines = {line[:25].strip(): line[25:].split()[0] for line in limits}
     assert lines["Max open files"] == lines["Max file size"] == lines["Max processes"] == "0"
     assert lines["Max address space"] == str(uploaded_videos.MEMORY_BYTES)
-    assert lines["Max cpu time"] == str(uploaded_videos.CPU_SECONDS)
+    assert lines["Max cpu time"] == str(uploaded_videos.CPU_SECONDS["frames"])
     with open(f"/proc/{child}/environ", "rb") as environment:
         assert b"a secret" not in environment.read()
     frames.close()
