@@ -11,17 +11,19 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import ModelError
 
-Frames = npt.NDArray[np.uint8]
+if TYPE_CHECKING:  # commands that only talk to a server do without numpy, an eighth of their start
+    import numpy as np
+    import numpy.typing as npt
+
+Frames: TypeAlias = "npt.NDArray[np.uint8]"
 """Shape (frames, height, width, 3), RGB, 0..255."""
-Pixels = npt.NDArray[np.uint8]
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
 """Shape (height, width, 3), RGB, 0..255."""
 
 ReferenceRole = Literal["character", "product", "style"]

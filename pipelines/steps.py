@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -27,8 +27,10 @@ from models.interfaces import (
     Watcher,
 )
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
-from pipelines.scoring import ScoreRequest
 from quality.score import Score
+
+if TYPE_CHECKING:
+    from pipelines.scoring import ScoreRequest
 
 Json = dict[str, Any]
 TakeKind = Literal["reference", "keyframe", "clip", "video"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:  # a score is also read where nothing is measured, without numpy
+    import numpy as np
+    import numpy.typing as npt
 
 
 class QualityError(Exception):
@@ -73,9 +75,9 @@ class Score(BaseModel):
         return self
 
 
-Pixels = npt.NDArray[np.uint8]
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
 """Shape (height, width, 3), RGB 0..255."""
-Vectors = npt.NDArray[np.float32]
+Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """Shape (items, width) or (width,), of length 1 each."""
 
 
