@@ -1,7 +1,7 @@
 """Forms, as browsers and programs send them: multipart with files, or urlencoded, taken apart while they arrive.
 
-Every part is counted, and refused as soon as it is too large. Files stay in memory: they are few and small, and go
-straight to a decoder. A field that was left empty counts as left out. Fields named `a[]` and `a[b]` become lists and
+Every part is counted, and refused as soon as it is too large. A large file lies on the disk until it is whole: it
+is never in memory twice. A field that was left empty counts as left out. Fields named `a[]` and `a[b]` become lists and
 objects.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
@@ -29,6 +30,8 @@ MAX_FIELD_BYTES = 1024 * 1024
 """All text fields together."""
 MAX_DEPTH = 4
 MAX_FILENAME = 255
+MEMORY_BYTES = 2 * 1024 * 1024
+"""Of a file that arrives; the rest of a larger one is on the disk until it is there."""
 _NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
 _ESCAPED_BY_BROWSERS = re.compile(r"%(22|0[AaDd])")
@@ -70,12 +73,14 @@ async def read_multipart(
         parser.finalize()
     except FormParserError as error:
         raise Problem("bad_request", f"the multipart body is malformed: {error}") from None
+    finally:
+        parts.close()
     if not parts.ended:
         raise Problem("bad_request", "the multipart body is cut off: its closing boundary is missing")
     return _given(parts.pairs)
 
 
-def read_urlencoded(body: bytes | bytearray) -> tuple[Pair, ...]:
+def read_urlencoded(body: bytes) -> tuple[Pair, ...]:
     """Names and values of an urlencoded form, in order, but for those left empty. Raises Problem: 400, 422."""
     if body.count(b"&") >= MAX_FIELDS:
         raise Problem("limit_exceeded", f"at most {MAX_FIELDS} fields in one request", details={"max": MAX_FIELDS})
@@ -103,7 +108,11 @@ class _Parts:
         self._files = 0
         self._field_bytes = 0
         self._header = (bytearray(), bytearray())
+        self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115  (closed by `close`)
         self._begin()
+
+    def close(self) -> None:
+        self._file.close()
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -124,6 +133,7 @@ class _Parts:
         self._name = ""
         self._filename: str | None = None
         self._data = bytearray()
+        self._size = 0
 
     def _end_header(self) -> None:
         name, value = self._header
@@ -153,22 +163,25 @@ class _Parts:
             raise Problem("limit_exceeded", text, self._name, {"max_files": self._max_files})
 
     def _take(self, data: bytes, start: int, end: int) -> None:
-        if self._filename == "" and not self._data:
+        if self._filename == "" and not self._size:
             self._count_file()
-        self._data.extend(data[start:end])
+        self._size += end - start
         if self._filename is None:
+            self._data += data[start:end]
             self._field_bytes += end - start
             limit, size, what = MAX_FIELD_BYTES, self._field_bytes, "the text fields"
         else:
-            limit, size, what = self._max_file_bytes, len(self._data), f"file {self._filename!r}"
+            self._file.write(data[start:end])
+            limit, size, what = self._max_file_bytes, self._size, f"file {self._filename!r}"
         if size > limit:
             text = f"{self._name}: {what} may have at most {limit / 2**20:.0f} MB: send less"
             raise Problem("payload_too_large", text, self._name, {"limit_bytes": limit})
 
     def _end_part(self) -> None:
         if self._filename is not None:
-            self.pairs.append((self._name, Upload(self._filename, bytes(self._data))))
-            self._data = bytearray()
+            self._file.seek(0)
+            self.pairs.append((self._name, Upload(self._filename, self._file.read(self._size))))
+            self._file.seek(0)  # the next file is written over it
             return
         try:
             self.pairs.append((self._name, self._data.decode()))

@@ -3,9 +3,10 @@
 The OpenAPI document is what is read here, so that a field without a bound fails the suite on whatever route it comes.
 """
 
+import json
+import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,11 +179,10 @@ def cost(process, seconds=1.0, size=100 * MEGABYTE):
     with probed(process) as stall:
         yield
     spent, grown = cpu_seconds(pid) - cpu, peak_bytes(pid) - memory
-    with probed(process) as machine:  # what an idle gateway on this machine, as busy as it is, takes at most
-        time.sleep(0.5)
+    crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # who shares a core with others waits for it
     assert spent <= seconds
     assert grown <= size
-    assert stall[0] <= 0.2 + machine[0]
+    assert stall[0] <= 0.2 * crowd
 
 
 @pytest.mark.parametrize("name", TEXT_BODIES)
@@ -194,3 +194,23 @@ def test_the_largest_body_of_many_wrong_values_costs_next_to_nothing(gateway, na
         answer = http.post(path, content=body)
     assert answer.status_code in (413, 422), answer.text[:300]
     assert len(answer.text) < 6_000
+
+
+def test_the_largest_video_is_in_memory_once(gateway):
+    """It is no video, and refused when all of it is there."""
+    data = b"\0" * (100 * MEGABYTE - 1)
+    with (
+        httpx.Client(base_url=gateway.url, headers=bearer(gateway.key), timeout=60) as http,
+        cost(gateway, size=110 * MEGABYTE),
+    ):
+        answer = http.post("/v1/scores", files={"file": ("a.mp4", data, "video/mp4")})
+    assert answer.status_code == 422, answer.text[:300]
+
+
+def test_three_pictures_of_the_largest_size_as_text_are_in_memory_once(gateway):
+    picture = "A" * (13 * MEGABYTE)
+    body = json.dumps({"prompt": "a bottle 💧", "ip_adapter": {"images": [picture] * 3}}, ensure_ascii=False).encode()
+    del picture
+    with httpx.Client(base_url=gateway.url, headers=bearer(gateway.key) | JSON, timeout=60) as http, cost(gateway):
+        answer = http.post("/v1/images/generations", content=body)
+    assert answer.status_code == 422, answer.text[:300]
