@@ -99,7 +99,7 @@ def seed_or_random(seed: int | None) -> int:
     if seed is None:
         return random_seed()
     if not 0 <= seed < 2**63:
-        raise BadInput(f"--seed {seed!r} must be 0 to 2**63 - 1")
+        raise BadInput(f"--seed {seed!r} must be 0 to 2**63 - 1: leave it out for a random one")
     return seed
 
 
