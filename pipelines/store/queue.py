@@ -38,14 +38,16 @@ def _turns() -> Subquery:
         .over(partition_by=generations.c.user_id, order_by=(generations.c.created_at, generations.c.id))
         .label("place"),
     ).where(WAITING)
-    waiting = mine.subquery("waiting")
+    waiting = mine.cte("waiting").prefix_with("MATERIALIZED")
     asking = select(generations.c.user_id).where(WAITING).distinct().subquery("asking")
     other, served = generations.alias("other"), generations.alias("served")
     running = select(func.count()).where(other.c.user_id == asking.c.user_id, other.c.status == "processing")
     last = select(func.max(served.c.claimed_at)).where(served.c.user_id == asking.c.user_id)
-    owners = select(
-        asking.c.user_id, running.scalar_subquery().label("running"), last.scalar_subquery().label("last")
-    ).subquery("owners")
+    owners = (
+        select(asking.c.user_id, running.scalar_subquery().label("running"), last.scalar_subquery().label("last"))
+        .cte("owners")
+        .prefix_with("MATERIALIZED")  # or SQLite counts for every waiting generation: 0.3 s with 2,000 of them
+    )
     return (
         select(waiting.c.id, waiting.c.created_at, (owners.c.running + waiting.c.place).label("turn"), owners.c.last)
         .join(owners, owners.c.user_id == waiting.c.user_id)
