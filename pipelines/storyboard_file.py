@@ -52,7 +52,7 @@ class Storyboard(Plain):
     format: Annotated[str, StringConstraints(max_length=100)] = FORMAT
     """Always `admint-storyboard/1`."""
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=5000)]
-    """What the ad is for, 10 to 5,000 characters."""
+    """What the ad is for, at most 5,000 characters."""
     title: Annotated[str, StringConstraints(max_length=200)] | None = None
     """A working title; null: none."""
     framework: FrameworkName

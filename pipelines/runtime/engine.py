@@ -25,7 +25,7 @@ from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.registry import Stage, wanted_stages
 from pipelines.stages.selection import keep_selected_outputs
 from pipelines.stages.state import RunState
-from pipelines.steps import Models
+from pipelines.steps import Json, Models
 from pipelines.timing import SceneSlot, plan_slots
 
 HEARTBEAT_SECONDS = 0.25
@@ -144,7 +144,8 @@ class Engine:
         context = self._context(run, generation, state)
         todo = wanted_stages(recipe, frozenset(generation.given))
         names = [stage.name for stage in todo]
-        started = NewEvent(kind="generation_started", message=f"recipe {recipe.name!r}", data={"stages": names})
+        data: Json = {"stages": names, "references": len(generation.brief.references)}
+        started = NewEvent(kind="generation_started", message=f"recipe {recipe.name!r}", data=data)
         await run.store.append(run.lease, started)
         current = generation.current_stage
         news = names.index(current) if current in names else 0

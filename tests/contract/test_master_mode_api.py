@@ -158,6 +158,7 @@ def test_progress_names_what_is_made_and_leaves_the_noise_out(told, http):
     said = {update["message"] for update in seen}
     assert {"draft 1 of the story: started", "draft of scene 1: started", "clip of scene 2: started"} <= said
     assert not said & {"started", "already finished"}
+    assert "reference images stored: 2" in said
     assert not [one for one in seen if one["step"] in ("story", "scenes") and " of 1024" in one["message"]]
     assert all(
         ": " in one["message"] or one["step"] not in ("story", "scenes")

@@ -92,7 +92,7 @@ def _steps(event: Event) -> list[tuple[ProgressStep, StepStatus, str]]:
         case "generation_started":
             return [
                 ("init", "completed", "the order is read"),
-                ("upload", "completed", "the reference images are stored"),
+                ("upload", "completed", f"reference images stored: {event.data.get('references', 0)}"),
             ]
         case "generation_completed":
             return [("complete", "completed", event.message)]

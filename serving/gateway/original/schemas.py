@@ -60,7 +60,7 @@ class GenerateBody(AdFields):
     """Body of `POST /api/generations/generate`."""
 
     prompt: AdPrompt
-    """What the ad is for, 10 to 5,000 characters."""
+    """What the ad is for, at most 5,000 characters."""
 
 
 class VariationBody(OpenBody):
@@ -76,7 +76,7 @@ class ParallelBody(AdFields):
     """Body of `POST /api/generations/generate/parallel`."""
 
     base_prompt: AdPrompt
-    """What all of them are for, 10 to 5,000 characters."""
+    """What all of them are for, at most 5,000 characters."""
     variations: Annotated[list[VariationBody], Field(min_length=MIN_VARIATIONS, max_length=MAX_VARIATIONS)]
     """One for each generation."""
     comparison_type: ComparisonType
