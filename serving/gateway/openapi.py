@@ -211,8 +211,9 @@ SECURITY_SCHEMES: Mapping[str, Json] = {
     "cookie": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "admint_session_…",
-        "description": 'The cookie of a login with `session: "cookie"`; its name ends with eight digits of its server. '
+        "name": "admint_session",
+        "description": 'The cookie of a login with `session: "cookie"`; its name goes on with `_` and eight digits of '
+        "its server. "
         "What changes something also needs `Sec-Fetch-Site: same-origin`, or an `Origin` that is allowed.",
     },
     "signature": {

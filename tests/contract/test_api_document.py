@@ -135,7 +135,7 @@ def test_what_streams_and_sockets_carry_is_told_apart_by_its_type(document):
         assert schemas[reference.rpartition("/")[2]]["properties"]["type"]["const"] == name
     assert set(schemas["SessionCommand"]["discriminator"]["mapping"]) == {"chat", "ping"}
     streams = {
-        content["text/event-stream"]["schema"]["contentSchema"]["$ref"].rpartition("/")[2]
+        content["text/event-stream"]["itemSchema"]["properties"]["data"]["contentSchema"]["$ref"].rpartition("/")[2]
         for path in document["paths"].values()
         for operation in path.values()
         for content in [operation["responses"].get("200", {}).get("content", {})]
