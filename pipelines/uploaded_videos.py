@@ -126,8 +126,8 @@ def _exactly(line: IO[bytes], size: int, name: str) -> bytes:
             part = os.read(line.fileno(), min(size - len(data), 1024 * 1024))
         if not part:
             raise BadInput(
-                f"video {name!r} could not be decoded within {CPU_SECONDS['check']} s and {MEMORY_BYTES / 2**30:.1f} GB:"
-                " save it again as H.264 MP4, or make it shorter or smaller"
+                f"video {name!r} could not be decoded within {CPU_SECONDS['check']} s and {MEMORY_BYTES / 2**30:.1f}"
+                " GB: save it again as H.264 MP4, or make it shorter or smaller"
             )
         data += part
     return bytes(data)
