@@ -343,7 +343,7 @@ def test_a_session_takes_so_many_messages_in_all(client, server, monkeypatch):
 
 def _errors(socket, count):
     """The errors of the next frames, until there are so many."""
-    found = []
+    found: list[Any] = []
     while len(found) < count:
         frame = socket.next()
         if frame["type"] == "error":

@@ -4,6 +4,7 @@ The tokenizer is the untrained sketch LLM's: real, byte-level, so that every byt
 """
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -157,7 +158,7 @@ def fields(count, schema, **more):
 
 
 def nested(depth):
-    schema = {"type": "integer"}
+    schema: dict[str, Any] = {"type": "integer"}
     for _ in range(depth):
         schema = {"type": "array", "items": schema}
     return schema
