@@ -212,12 +212,8 @@ SECURITY_SCHEMES: Mapping[str, Json] = {
         "type": "apiKey",
         "in": "cookie",
         "name": "admint_session",
-<<<<<<< HEAD
         "description": 'The cookie of a login with `session: "cookie"`; its name goes on with `_` and eight digits of '
         "its server. "
-=======
-        "description": 'The cookie of a login with `session: "cookie"`; its name goes on with eight digits of its server. '
->>>>>>> 58a2eed (OpenAPI document: the cookie's name is one that clients can send)
         "What changes something also needs `Sec-Fetch-Site: same-origin`, or an `Origin` that is allowed.",
     },
     "signature": {
