@@ -445,11 +445,11 @@ def _(target: Target) -> str:
 
 
 elsewhere("S2", "manifests without authentication", "tests/integration/test_deploy_command.py")
-elsewhere("S3", "strangers' videos are decoded in the limited process", "tests/security/test_decoders.py")
+elsewhere("S3", "strangers' videos are decoded in the limited process", "tests/security/test_uploaded_videos.py")
 elsewhere("S13", "clock steps", "tests/contract/test_generation_queue.py")
 elsewhere("S18", "readiness of a dead replica", "tests/chaos/test_replicas.py")
 elsewhere("S23", "hardening of images and manifests", "tests/integration/test_deploy_command.py")
-elsewhere("S24", "one owner's queue", "tests/security/test_quotas.py")
+elsewhere("S24", "one owner's queue", "tests/contract/test_generation_queue.py")
 elsewhere("L1", "a start on a busy machine", "tests/e2e/test_server.py")
 
 
