@@ -2781,7 +2781,7 @@ export interface components {
             reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Prompt
-             * @description What the ad is for, 10 to 5,000 characters.
+             * @description What the ad is for, at most 5,000 characters.
              */
             prompt: string;
         } & {
@@ -4571,7 +4571,7 @@ export interface components {
             reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Base Prompt
-             * @description What all of them are for, 10 to 5,000 characters.
+             * @description What all of them are for, at most 5,000 characters.
              */
             base_prompt: string;
             /**
@@ -7002,7 +7002,7 @@ export interface components {
             format?: string;
             /**
              * Prompt
-             * @description What the ad is for, 10 to 5,000 characters.
+             * @description What the ad is for, at most 5,000 characters.
              */
             prompt: string;
             /**
