@@ -71,7 +71,7 @@ def served(request, tmp_path, monkeypatch):
     (own / "profiles").mkdir(parents=True)
     (own / "models").mkdir()
     (own / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(on_a_cpu(name)))
-    for model in (profile.chat, profile.image, profile.video, profile.scorer):
+    for model in filter(None, (profile.chat, profile.image, profile.video, profile.scorer)):
         (own / "models" / f"{model}.yaml").write_text(yaml.safe_dump(small(model)))
         spec = load_model_specs()[model]
         if spec.family == SERVED_FAMILY:
