@@ -27,6 +27,7 @@ from serving.gateway.original.schemas import ParallelBody
 from serving.gateway.problems import CODES
 from tests.support.ad_server import SpeakingServer
 from tests.support.gateway_users import PASSWORD
+from tests.support.waiting import ended
 
 REPOSITORY = Path(__file__).parents[2]
 GUIDE = REPOSITORY / "docs" / "client.md"
@@ -244,7 +245,7 @@ class Cutting:
             asking = threading.Thread(target=self._pass, args=(near, far, None), daemon=True)
             asking.start()
             self._pass(far, near, left)
-            asking.join()
+            ended(asking, "the end of a request that is passed on")
 
     @staticmethod
     def _pass(here, there, left):
@@ -373,7 +374,8 @@ def test_it_is_loaded_without_the_servers_packages_and_without_models(tmp_path):
         print([name for name in {HEAVY!r} if name in sys.modules])
     """
     command = [sys.executable, "-c", inspect.cleandoc(code)]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(REPOSITORY)})
+    environment = {"PYTHONPATH": str(REPOSITORY)}
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
     assert (ran.stdout.strip(), ran.stderr) == ("[]", "")
 
 

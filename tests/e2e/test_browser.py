@@ -13,6 +13,7 @@ from tests.support.ad_server import BRIEF, SpeakingServer, until
 from tests.support.gateway_server import Web
 from tests.support.gateway_users import PASSWORD, logged_in, new_user
 from tests.support.program import free_port
+from tests.support.waiting import ended
 
 LOG_IN = """async ([server, username, password]) => {
   const answer = await fetch(`${server}/api/auth/login`, {
@@ -81,7 +82,7 @@ def pages():
     thread.start()
     yield server.server_address[1]
     server.shutdown()
-    thread.join()
+    ended(thread, "the end of the server of pages")
     server.server_close()
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from serving.gateway.requests import TEXT_BODY_BYTES
 from serving.gateway.services import MEGABYTE
 from tests.support.gateway_process import start_gateway
 from tests.support.gateway_users import bearer
+from tests.support.waiting import PATIENCE_SECONDS
 
 JSON = {"Content-Type": "application/json"}
 
@@ -146,7 +148,9 @@ def probed(process):
         [sys.executable, "-c", "import select" + PROBE, str(process.port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as probe:  # fmt: skip
-        assert probe.stdout is not None and probe.stdout.readline() == "ready\n"
+        assert probe.stdout is not None
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(probe.stdout.readline).result(PATIENCE_SECONDS) == "ready\n"
         longest: list[float] = []
         yield longest
         longest.append(float(probe.communicate("\n", timeout=60)[0]))

@@ -37,7 +37,10 @@ from serving.server.store import open_store
 from serving.server.worker import ServerWorker
 from tests.support.gateway_users import MANY, admin_key, auth_on, bearer
 from tests.support.program import free_port
-from tests.support.waiting import ended, happened
+from tests.support.waiting import ended, happened, within
+
+SUITE_SECONDS = 7200.0
+"""No run of the suite takes as long as this."""
 
 SIZES: dict[AspectRatio, Size] = {"1:1": (64, 64), "9:16": (48, 80), "16:9": (80, 48)}
 COMMON = {"family": "drawing", "licence": "test", "vram_gb": 0.0}
@@ -229,7 +232,7 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
             loop=asyncio.get_running_loop(),
         )
         started.set()
-        await stop.wait()
+        await within(stop.wait(), "the end of the tests of this server", SUITE_SECONDS)
         await listener.close()
         if worker is not None:
             await worker.stop()
