@@ -73,6 +73,8 @@ class Writer:
 ANSWER_SECONDS = 30.0
 """How long a server may take to come back and say what became of a commit."""
 PAUSE_SECONDS = 0.2
+NUMBER_IN_THE_FUTURE = "22023"
+"""SQLSTATE of `pg_xact_status` for a number that the server has not given out yet."""
 _NUMBER = text("select cast(pg_current_xact_id_if_assigned() as text)")
 _STATUS = text("select pg_xact_status(cast(cast(:number as text) as xid8))")
 
@@ -102,6 +104,8 @@ def _status(engine: Engine, number: str) -> str | None:
         with engine.connect() as connection:
             status: str | None = connection.scalar(_STATUS, {"number": number})
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == NUMBER_IN_THE_FUTURE:
+            return "aborted"  # a crash forgot the number, and with it everything that the transaction wrote
         if not away(error):
             raise
         return "in progress"

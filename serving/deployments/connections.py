@@ -126,6 +126,7 @@ class Guarded(asyncio.Protocol):
     timer: asyncio.TimerHandle | None = None
     in_head = False
     head_bytes = 0
+    is_websocket = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -142,6 +143,8 @@ class Guarded(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.is_websocket:
+            return  # the connection is another protocol's from now on
         self.head_bytes = self.head_bytes + len(data) if self.in_head else 0
         if self.head_bytes > HEAD_BYTES:
             self.give_up()
@@ -166,6 +169,7 @@ class Guarded(asyncio.Protocol):
             self.timer = self.loop.call_later(HEAD_SECONDS, self.give_up)
 
     def handle_websocket_upgrade(self, *event: Any) -> None:
+        self.is_websocket = True
         self.stop_timer()
         self.guard.upgrade(self.transport)
         super().handle_websocket_upgrade(*event)  # type: ignore[misc]

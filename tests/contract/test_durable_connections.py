@@ -11,7 +11,9 @@ from sqlalchemy import make_url, select, text
 
 from pipelines.errors import DatabaseAway, StorageFailed
 from pipelines.store.accounts import Accounts
+from pipelines.store.connections import was_committed
 from pipelines.store.database import Database
+from pipelines.store.engines import migrating_engine
 from pipelines.store.generations import GenerationStore
 from pipelines.store.tables import generations
 from tests.support.stored_generations import BRIEF, EVENT, RECIPE
@@ -47,6 +49,15 @@ async def test_a_server_that_came_back_is_used_as_if_nothing_had_been(postgres, 
     assert (await store.get("anna", generation_id)).status == "processing"
     await asyncio.gather(*(store.append(lease, EVENT) for _ in range(8)))
     assert [event.seq for event in await store.events(generation_id)] == list(range(1, 9))
+
+
+def test_a_commit_whose_number_the_server_forgot_in_a_crash_was_not_made(postgres_database_url):
+    engine = migrating_engine(postgres_database_url)
+    with engine.begin() as connection:
+        given_out = int(connection.scalar(text("select cast(pg_current_xact_id() as text)")))
+    assert was_committed(engine, str(given_out))
+    assert not was_committed(engine, str(given_out + 1000))
+    engine.dispose()
 
 
 async def test_a_lock_that_is_not_given_in_time_is_an_error_and_not_a_server_that_is_away(store, database):

@@ -1,16 +1,20 @@
 """Connections that never say what they want keep nobody out, and end by themselves."""
 
+import json
 import socket
+import threading
 from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from serving.deployments import connections
 from serving.gateway import body_limit
 from tests.support.gateway_process import start_gateway
 from tests.support.gateway_server import serve
 from tests.support.gateway_users import bearer
+from tests.support.waiting import PATIENCE_SECONDS
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
 
@@ -184,6 +188,19 @@ def test_an_address_has_its_share_and_makes_room_for_its_own_only():
     assert known.admit(other, Protocol(), "b")
     assert all(known.admit(line, Protocol(), "a") for line in mine)
     assert [line.closed for line in (other, *mine)] == [False, True, False, False]
+
+
+def test_a_websocket_stays_open_longer_than_a_request_may_take_to_begin(server, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    with httpx.Client(base_url=server.url, headers=bearer(server.key)) as client:
+        made = client.post("/api/v1/interactive/start", json={"prompt": "an ad for a steel water bottle"}).json()
+    address = f"{server.url.replace('http', 'ws')}/ws/{made['session_id']}"
+    with connect(address, additional_headers=bearer(server.key)) as session:
+        timer = threading.Event()
+        timer.wait(1.0)
+        session.send("ping")
+        while json.loads(session.recv(timeout=PATIENCE_SECONDS))["type"] != "pong":
+            pass
 
 
 def test_a_websocket_is_at_work_until_it_is_closed():
