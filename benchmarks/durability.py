@@ -154,7 +154,7 @@ async def strike_all(
 ) -> list[Json]:
     """In small portions, until all struck or the time (monotonic) is over; what the journal has is not done again."""
     name = f"{database} {strike.__name__} {lease_seconds:g} s"
-    kills = journal.struck(name)
+    kills = before = journal.struck(name)
     async with bench.world(database, lease_seconds) as world:
         for start in range(len(kills), len(faults), PORTION):
             if time.monotonic() > until:
@@ -163,7 +163,8 @@ async def strike_all(
             journal.add(name, struck)
             kills += struck
             print(f"{name}: {len(kills)} of {len(faults)}", flush=True)
-        await world.check_files()
+        if len(kills) > len(before):
+            await world.check_files()
     return told(database, lease_seconds, kills)
 
 
