@@ -8494,7 +8494,7 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["ChatAnswer"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             400: components["responses"]["400"];
@@ -8569,7 +8569,7 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["ImagesResponse"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             400: components["responses"]["400"];
@@ -8653,7 +8653,7 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["ImagesResponse"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             400: components["responses"]["400"];
@@ -10469,7 +10469,7 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["EventList"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The stream has ended and there is nothing past the cursor: do not reconnect */
@@ -13881,7 +13881,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The stream has ended and there is nothing past the cursor: do not reconnect */

@@ -171,7 +171,8 @@ def _stream_with_pyav(data: bytes) -> Iterator[Pixels]:
 
 def frame_pixels(frame: Any) -> Pixels:
     """RGB pixels of a frame of PyAV, upright: turned and mirrored as its display matrix says, as decord does it."""
-    pixels: Pixels = frame.to_ndarray(format="rgb24")
+    # One thread: by default each frame gets a converter with as many threads as cores, which stay for a while.
+    pixels: Pixels = frame.to_ndarray(format="rgb24", threads=1)
     matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return pixels

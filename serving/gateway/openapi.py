@@ -398,7 +398,10 @@ def _complete_operation(operation: Json, method: str, path: str, is_public: bool
     for answer in own.values():
         answer.setdefault("headers", {})[HEADER] = _REQUEST_ID
         for media in answer.get("content", {}).values():
-            media.setdefault("schema", {"type": "string", "format": "binary"})  # what says nothing of itself is a file
+            if "itemSchema" not in media:  # a stream says what each event is
+                media.setdefault(
+                    "schema", {"type": "string", "format": "binary"}
+                )  # what says nothing of itself is a file
         if EVENT_STREAM in answer.get("content", {}):
             operation["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}, {"ticket": []}]
     shared = [str(status) for status in sorted(_statuses(operation, method, path, is_public))] + ["default"]

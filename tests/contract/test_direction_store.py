@@ -98,9 +98,13 @@ async def test_a_group_compares_briefs_that_differ_in_one_thing(world):
         (
             "prompt",
             (Variation(prompt="an ad for a cup"), Variation(coherence={})),
-            "variations.1: a comparison of prompts",
+            r"variations\.1\.coherence: a comparison of prompts",
         ),
-        ("settings", (Variation(prompt="a"), Variation(coherence={})), "variations.0: a comparison of settings"),
+        (
+            "settings",
+            (Variation(prompt="a"), Variation(coherence={})),
+            r"variations\.0\.prompt: a comparison of settings",
+        ),
         ("settings", (Variation(coherence={}), Variation(coherence={})), "variations.1: the same as variations.0"),
         ("settings", (Variation(coherence={"blur": 1}), Variation(coherence={})), "variations.0.coherence.blur"),
     ],

@@ -146,6 +146,11 @@ def test_settings_are_lists_between_commas(monkeypatch):
     assert read.root_path == "/tools/admint"
 
 
+def written(caplog):
+    """The log's lines of requests."""
+    return [record.getMessage() for record in caplog.records if record.name == "serving.gateway.middleware"]
+
+
 @pytest.mark.parametrize(
     "path",
     ["/x%0A2026-11-26%20ERROR%20admin%20logged%20in%1B[31m", "/x%0d%0aforged", "/%E2%80%A8line", "/" + "a" * 5000],
@@ -154,8 +159,7 @@ def test_settings_are_lists_between_commas(monkeypatch):
 def test_a_line_of_the_log_is_one_line_and_not_what_a_caller_wrote(direct, caplog, path):
     with caplog.at_level(logging.DEBUG, "serving.gateway.middleware"):
         assert httpx.get(f"{direct.url}{path}").status_code == 401
-        until(lambda: caplog.records, lambda: "the request to be logged")  # which it is after its answer
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "serving.gateway.middleware"]
+        (line,) = until(lambda: written(caplog), "the request to be logged")  # which it is after its answer
     assert line.isprintable()
     assert len(line) < 300
     assert line.startswith(f"GET {path[:200]}")

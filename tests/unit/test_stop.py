@@ -25,6 +25,7 @@ time.sleep(600)
 @pytest.fixture
 def stop():
     before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a suite that `nohup` runs has ignored
     yield Stop()
     for number, handler in before.items():
         signal.signal(number, handler)
