@@ -22,7 +22,6 @@ from transformers import AutoTokenizer
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
 from configs.serving import LanguageSettings
-from configs.settings import load_model
 from models.errors import InferenceFailed, InvalidRequest, ModelError
 from models.llm.grammar import SpecialTokens, check_schema, never_in_json
 from models.llm.openai_serving import IGNORED, check_parts
@@ -81,6 +80,8 @@ def engine_arguments(spec: ChatModelSpec, settings: LanguageSettings) -> dict[st
         # Whitespace off: a small model fills its budget with blanks.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
+    if spec.chat_template_kwargs:
+        arguments["default_chat_template_kwargs"] = spec.chat_template_kwargs
     if settings.max_model_len is not None:
         arguments["max_model_len"] = settings.max_model_len
     if settings.num_gpus:
@@ -111,7 +112,6 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
         begin_replica("Chat")
         await super().__init__(llm_config)
         self._model: str = llm_config.model_id
-        self._template_kwargs = load_model(self._model, ChatModelSpec).chat_template_kwargs
         self._counters = Counters()
         tokenizer = AutoTokenizer.from_pretrained(llm_config.model_loading_config.model_source, local_files_only=True)
         self._special = SpecialTokens(tokenizer)
@@ -144,8 +144,6 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 
     def _request(self, body: Json) -> ChatCompletionRequest:
         request = completion_request(body, self._special)
-        if self._template_kwargs:
-            request.chat_template_kwargs = self._template_kwargs
         form: Json = body.get("response_format") or {"type": "text"}
         if form["type"] in ("json_schema", "json_object"):
             check_schema((form.get("json_schema") or {}).get("schema") or {})
