@@ -89,7 +89,7 @@ def begin_within(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, steps
 def _normalise(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     scale: float = vae.config.scaling_factor
     if vae.config.latents_mean is None or vae.config.latents_std is None:
-        return latents * scale
+        return (latents - (vae.config.shift_factor or 0.0)) * scale
     mean, std = (
         torch.tensor(values, device=latents.device, dtype=latents.dtype).view(1, -1, 1, 1)
         for values in (vae.config.latents_mean, vae.config.latents_std)

@@ -96,11 +96,6 @@ class Flux(ImageEngine):
     def _steps(self, request: ImageRequest) -> int:
         return steps_rounded_up(request)
 
-    def _clean(self, image: Any) -> torch.Tensor:
-        config = self._pipeline.vae.config
-        shift: float = config.shift_factor * config.scaling_factor
-        return super()._clean(image) - shift
-
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         packed: torch.Tensor = self._pipeline._pack_latents(latents, *latents.shape)
         return packed

@@ -91,11 +91,6 @@ class ZImage(ImageEngine):
     def _steps(self, request: ImageRequest) -> int:
         return steps_rounded_up(request)
 
-    def _clean(self, image: Any) -> torch.Tensor:
-        config = self._pipeline.vae.config
-        shift: float = config.shift_factor * config.scaling_factor
-        return super()._clean(image) - shift
-
     def _on_device(self, latents: torch.Tensor) -> torch.Tensor:
         # In float32 between the steps, whatever the transformer computes in.
         return latents.to(self._pipeline._execution_device, torch.float32)

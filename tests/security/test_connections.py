@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -196,8 +195,8 @@ def test_a_websocket_stays_open_longer_than_a_request_may_take_to_begin(server, 
         made = client.post("/api/v1/interactive/start", json={"prompt": "an ad for a steel water bottle"}).json()
     address = f"{server.url.replace('http', 'ws')}/ws/{made['session_id']}"
     with connect(address, additional_headers=bearer(server.key)) as session:
-        timer = threading.Event()
-        timer.wait(1.0)
+        with half_open(port_of(server), 1) as (line,):
+            assert is_closed(line)  # which began later than the session, and has had its time
         session.send("ping")
         while json.loads(session.recv(timeout=PATIENCE_SECONDS))["type"] != "pong":
             pass
