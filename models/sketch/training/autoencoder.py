@@ -10,13 +10,15 @@ from collections.abc import Mapping
 
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 from torch.nn import functional as F
 
 from models.sketch.training.networks import FACTOR, LATENTS
 from models.sketch.training.shelf import Shelf, as_tensor
 
-NOISE = 0.2
-"""Most spread of the noise on latents in training: what a diffusion model hands over is not exact either."""
+NOISE = 0.1
+"""Most spread of the noise on latents in training: what a diffusion model hands over is not exact either. At 0.2 the
+encoder had to say everything twice, and pictures came back at 26.4 dB."""
 SMALL = 0.25
 ANCHOR = 0.5
 COLOURS = ((0.7, 0.7, 0.7), (1.93, -0.97, -0.97), (-0.87, -0.87, 1.73))
@@ -29,6 +31,28 @@ CHUNK = 128
 def half(device: torch.device) -> torch.autocast:
     """bfloat16 on CUDA, plain float32 elsewhere."""
     return torch.autocast("cuda" if device.type == "cuda" else "cpu", torch.bfloat16, enabled=device.type == "cuda")
+
+
+class HalfGroupNorm(nn.GroupNorm):
+    """A group norm that takes and gives bfloat16, where autocast would widen both to float32.
+
+    Its sums are float32 inside the kernel in any case; what is saved is half of the traffic that models this small
+    wait for.
+    """
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if pixels.dtype != torch.bfloat16:
+            return super().forward(pixels)
+        with torch.autocast(pixels.device.type, enabled=False):
+            scale, shift = self.weight.to(pixels.dtype), self.bias.to(pixels.dtype)
+            return F.group_norm(pixels, self.num_groups, scale, shift, self.eps)
+
+
+def norms_in_half(model: nn.Module) -> None:
+    """Make every group norm of `model` a `HalfGroupNorm`; its weights and their names stay."""
+    for module in model.modules():
+        if type(module) is nn.GroupNorm:
+            module.__class__ = HalfGroupNorm
 
 
 def latents(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:

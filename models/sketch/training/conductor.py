@@ -38,12 +38,15 @@ class Plan:
     first: float = 0.155
     watching: float = 0.38
     painting: float = 0.61
+    refining: float = 0.27
+    """In place of `first` and `watching` when a run goes on from an earlier one, whose towers stay."""
     tail: float = 14.0
     """Seconds for files and samples at the end."""
-    vae: int = 64
+    vae: int = 24
+    """Small, for more steps: at 64 the autoencoder had taken 840 when its time was over."""
     text: int = 256
     vision: int = 256
-    unet: int = 384
+    unet: int = 256
     adapter: int = 256
     clips: int = 16
     fit: int = 1500
@@ -101,6 +104,8 @@ class Conductor:
         self.text = networks.text_encoder(self.tokenizer, sizes).to(device)
         self.vision = networks.vision_tower(sizes).to(device)
         self.unet = networks.image_unet(sizes).to(device, memory_format=torch.channels_last)
+        for model in (self.vae, self.unet):
+            autoencoder.norms_in_half(model)
         torch.manual_seed(1)
         self.observer = networks.observer_tower(sizes).to(device)
         self.clip = networks.clip(self.tokenizer, sizes).to(device)
@@ -127,13 +132,13 @@ class Conductor:
         self.say(f"first stills are there: {self.farm.counts()}")
         total = self.ends - self.began
         whole = self.began + total
-        if not self.refine:
+        if self.refine:
+            self._go_on(self.began + self.plan.refining * total)
+        else:
             self._first(max(self.began + self.plan.first * total, time.monotonic() + 0.06 * total))
         self._freeze()
-        self._paint(
-            self.began + (0.12 if self.refine else self.plan.watching) * total,
-            self.began + (0.5 if self.refine else self.plan.painting) * total,
-        )
+        watched = self.began + (self.plan.refining if self.refine else self.plan.watching) * total
+        self._paint(watched, self.began + self.plan.painting * total)
         self._finish(whole - self.plan.tail)
         self.save()
         try:
@@ -142,12 +147,22 @@ class Conductor:
             self.say(f"no sheet: {type(error).__name__}: {error}")
         self.save()
 
+    def _go_on(self, end: float) -> None:
+        """The autoencoder alone, whole, from where an earlier run left it."""
+        whole = self._reconstructing(8e-4)
+        whole.begin(end)
+        self.share({"autoencoder": 1.0}, end)
+        whole.settle()
+
+    def _reconstructing(self, lr: float) -> Stage:
+        work = autoencoder.Reconstruction(self.vae, self.stills, self.plan.vae, self.device)
+        return self._stage("autoencoder", self.vae, work.whole, lr, decay=0.998)
+
     def _first(self, end: float) -> None:
         """Autoencoder, text and vision."""
-        work = autoencoder.Reconstruction(self.vae, self.stills, self.plan.vae, self.device)
         reader = towers.Reader(self.text).to(self.device)
         self.watcher = towers.Watcher(self.vision, networks.WIDTH).to(self.device)
-        whole = self._stage("autoencoder", self.vae, work.whole, 1.5e-3, decay=0.997)
+        whole = self._reconstructing(1.5e-3)
         text = self._stage(
             "text", reader, lambda a: reader.loss(self.stills[a], self.plan.text), 2e-3, decay=0.99, graphs=False
         )
@@ -168,8 +183,7 @@ class Conductor:
         """From here on latents and states of captions stay as they are."""
         self.vae.requires_grad_(False)
         self.text.eval().requires_grad_(False)
-        if not self.refine:
-            autoencoder.normalise(self.vae, [s["pixels"][: min(s.count, 1024)] for s in self.stills.values()])
+        autoencoder.normalise(self.vae, [s["pixels"][: min(s.count, 1024)] for s in self.stills.values()])
         self._frozen = True
         self.empty = image.states(self.text, token_ids(self.tokenizer, [""]).to(self.device))
         self.harvest()
@@ -190,7 +204,7 @@ class Conductor:
         decoder.begin(self.ends - self.plan.tail)
         self._compute(everything=True)
         painting = image.Painting(self.unet, self.stills, self.empty, self.plan.unet, self.noising)
-        lr = 6e-4 if "unet" in self.started else 1.5e-3
+        lr = 1e-3 if "unet" in self.started else 1.5e-3
         painter = self._stage("unet", self.unet, painting.step, lr, decay=0.9993, warm=200)
         painter.begin(end)
         shares = {"unet": 0.72, "decoder": 0.08}
@@ -245,11 +259,12 @@ class Conductor:
         ):
             self.share({"decoder": 1.0}, time.monotonic() + 2)
         self._look()
-        shares = {"decoder": 0.12}
+        shares = {"decoder": 0.2}
         if self.seen is not None and self.blank is not None:
             torch.manual_seed(2)
             self.referred = networks.image_unet(self.sizes).to(self.device, memory_format=torch.channels_last)
             self.referred.load_state_dict(self.unet.state_dict())
+            autoencoder.norms_in_half(self.referred)
             state = adapter.initial(self.referred, self.text)
             adapter.attach(self.referred, parts.loaded_adapter(self) or state)
             self.referred.to(self.device)
@@ -258,16 +273,17 @@ class Conductor:
             )
             lr = 5e-4 if "ip_adapter" in self.started else 1e-3
             self._stage("ip_adapter", self.referred, self.referring.step, lr, decay=0.998).begin(end)
-            shares["ip_adapter"] = 0.36
+            shares["ip_adapter"] = 0.32
         if all(shelf.ready for shelf in self.clips.values()):
             torch.manual_seed(3)
             self.moved = networks.motion_unet(self.unet, self.sizes)
+            autoencoder.norms_in_half(self.moved)
             parts.load_motion(self, self.moved)
             self.moved.to(self.device)
             moving = Moving(self.moved, self.clips, self.empty, self.plan.clips, self.noising)
             lr = 5e-4 if "motion" in self.started else 1e-3
             self._stage("motion", self.moved, moving.step, lr, decay=0.998).begin(end)
-            shares["motion"] = 0.52
+            shares["motion"] = 0.48
         self.say(f"last phase: {shares}; {self.farm.counts()}")
         self.share(shares, end)
         for name in shares:

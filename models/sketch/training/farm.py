@@ -70,8 +70,8 @@ Fields = dict[str, tuple[tuple[int, ...], type]]
 class Amounts:
     """How many of each are rendered at most, and how many stills come first."""
 
-    stills: int = 120_000
-    clips: int = 6_000
+    stills: int = 144_000
+    clips: int = 8_000
     views: int = 64
     """Reference photographs of each product."""
     first: int = 6_000

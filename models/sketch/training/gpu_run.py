@@ -1,7 +1,7 @@
 """The whole training in one command: `python -m models.sketch.training.gpu_run --out FOLDER --minutes 6 [--tiny]`.
 
 Workers begin to render before anything heavy is imported. It ends by the clock, and its files are whole at any time.
-`--start FOLDER` takes what an earlier run left there; with `--refine` its encoders and towers stay as they are.
+`--start FOLDER` takes what an earlier run left there; with `--refine` its text encoder and towers stay as they are.
 """
 
 from __future__ import annotations
