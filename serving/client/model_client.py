@@ -197,6 +197,8 @@ def served_model(server: str, models: Sequence[Json], kind: type[Kind], name: st
         asked = "" if name is None else f" {name!r}"
         raise BadInput(f"{server} has no {word} model{asked}: its {word} models are {', '.join(known) or 'none'}")
     common = {"name": chosen["id"], "kind": word, "family": chosen["family"], "licence": chosen["licence"]}
+    common["commercial"] = chosen["commercial"]
+    common["commercial_condition"] = chosen["commercial_condition"] or ""
     return kind.model_validate({**common, "vram_gb": 0.0, **_limits(chosen)})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from models.interfaces import Plain
+from models.spec import Commercial
 from quality.score import Score
 
 OutputFormat = Annotated[
@@ -214,6 +215,11 @@ class ModelObject(Plain):
     """The code that runs it, such as `animatediff`."""
     licence: str
     """Licence of its weights."""
+    commercial: Commercial
+    """Whether paid work may use its pictures and texts: `yes`; `no`; `below-revenue`: below a yearly revenue;
+    `territory`: outside of some countries."""
+    commercial_condition: str | None = None
+    """What `below-revenue` or `territory` means for these weights, in a sentence; null for `yes` and `no`."""
     vision: bool | None = None
     """Chat models: whether messages may carry images."""
     limits: PictureLimits | None = None

@@ -21,10 +21,16 @@ def model_list(specs: Iterable[Spec]) -> bytes:
 
 
 def model_object(spec: Spec) -> ModelObject:
-    if isinstance(spec, ChatModelSpec):
-        return ModelObject(id=spec.name, kind="chat", family=spec.family, licence=spec.licence, vision=spec.vision)
+    chat = isinstance(spec, ChatModelSpec)
     return ModelObject(
-        id=spec.name, kind=spec.kind, family=spec.family, licence=spec.licence, limits=picture_limits(spec)
+        id=spec.name,
+        kind=spec.kind,
+        family=spec.family,
+        licence=spec.licence,
+        commercial=spec.commercial,
+        commercial_condition=spec.commercial_condition or None,
+        vision=spec.vision if chat else None,
+        limits=None if chat else picture_limits(spec),
     )
 
 
