@@ -4281,6 +4281,18 @@ export interface components {
              */
             licence: string;
             /**
+             * Commercial
+             * @description Whether paid work may use its pictures and texts: `yes`; `no`; `below-revenue`: below a yearly revenue;
+             *     `territory`: outside of some countries.
+             * @enum {string}
+             */
+            commercial: "yes" | "no" | "below-revenue" | "territory";
+            /**
+             * Commercial Condition
+             * @description What `below-revenue` or `territory` means for these weights, in a sentence; null for `yes` and `no`.
+             */
+            commercial_condition?: string | null;
+            /**
              * Vision
              * @description Chat models: whether messages may carry images.
              */
@@ -8347,6 +8359,8 @@ export interface operations {
                      *           "kind": "chat",
                      *           "family": "sketch-author",
                      *           "licence": "Apache-2.0",
+                     *           "commercial": "yes",
+                     *           "commercial_condition": null,
                      *           "vision": true,
                      *           "limits": null
                      *         },
@@ -8358,6 +8372,8 @@ export interface operations {
                      *           "kind": "image",
                      *           "family": "drawing",
                      *           "licence": "test",
+                     *           "commercial": "no",
+                     *           "commercial_condition": null,
                      *           "vision": null,
                      *           "limits": {
                      *             "sizes": {
@@ -8422,6 +8438,8 @@ export interface operations {
                      *       "kind": "chat",
                      *       "family": "sketch-author",
                      *       "licence": "Apache-2.0",
+                     *       "commercial": "yes",
+                     *       "commercial_condition": null,
                      *       "vision": true,
                      *       "limits": null
                      *     }

@@ -4,7 +4,7 @@ import openai
 import pytest
 
 from serving.gateway.health import READY
-from tests.support.gateway_server import IMAGE, SPECS, VIDEO, refusal, serve
+from tests.support.gateway_server import IMAGE, MIXER, SPECS, VIDEO, refusal, serve
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,16 @@ def test_the_client_lists_every_model_with_its_kind_and_limits(client):
     assert [models[spec.name].kind for spec in SPECS] == [spec.kind for spec in SPECS]
     assert models[IMAGE.name].limits["max_pixels"] == 128 * 128
     assert models[VIDEO.name].limits["max_frames"] == 17
+
+
+def test_a_model_says_whether_paid_work_may_use_it_and_on_what_condition(client):
+    models = {model.id: model for model in client.models.list()}
+    for spec in SPECS:
+        listed, one = models[spec.name], client.models.retrieve(spec.name)
+        assert listed.commercial == one.commercial == spec.commercial
+        assert listed.commercial_condition == one.commercial_condition == (spec.commercial_condition or None)
+    assert models[MIXER.name].commercial == "below-revenue"
+    assert models[MIXER.name].commercial_condition == "free below 10 million dollars of revenue a year"
 
 
 def test_the_client_retrieves_one_model(client):

@@ -51,7 +51,10 @@ IMAGE = ImageModelSpec(
     name="painter", kind="image", references=3, reference_mask=True, max_pixels=128 * 128, **PICTURES,
     weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, loras={"toon": WEIGHTS, "ink": WEIGHTS},
 )  # fmt: skip
-MIXER = ImageModelSpec(name="mixer", kind="image", references=3, weights={"main": WEIGHTS}, **PICTURES)
+MIXER = ImageModelSpec(
+    name="mixer", kind="image", references=3, weights={"main": WEIGHTS}, **PICTURES,
+    commercial="below-revenue", commercial_condition="free below 10 million dollars of revenue a year",
+)  # fmt: skip
 VIDEO = VideoModelSpec(
     name="filmer", kind="video", references=3, native_fps=8, max_frames=17, frame_multiple=4,
     camera_moves=("static", "push_in"), weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, **PICTURES,
