@@ -21,7 +21,6 @@ def model_list(specs: Iterable[Spec]) -> bytes:
 
 
 def model_object(spec: Spec) -> ModelObject:
-    chat = isinstance(spec, ChatModelSpec)
     return ModelObject(
         id=spec.name,
         kind=spec.kind,
@@ -29,8 +28,8 @@ def model_object(spec: Spec) -> ModelObject:
         licence=spec.licence,
         commercial=spec.commercial,
         commercial_condition=spec.commercial_condition or None,
-        vision=spec.vision if chat else None,
-        limits=None if chat else picture_limits(spec),
+        vision=spec.vision if isinstance(spec, ChatModelSpec) else None,
+        limits=None if isinstance(spec, ChatModelSpec) else picture_limits(spec),
     )
 
 
