@@ -1,4 +1,4 @@
-"""`admint models list|check|pull|adopt|verify`: the weights on this machine. Errors go up to `serving.cli.main`."""
+"""`admint models list|check|pull|adopt|verify|selftest`: the weights here. Errors go up to `serving.cli.main`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from serving.cli.selftest import selftest
 
 if TYPE_CHECKING:
     from models.spec import SpecBase
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 WEIGHTS_EXIT_CODE = 5
 """As `serving.cli.main` documents it: model weights missing or altered."""
 
-app = typer.Typer(help="The model weights on this machine: list, check, pull, adopt, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="The model weights on this machine: list, check, pull, adopt, verify, selftest.", no_args_is_help=True
+)
+app.command()(selftest)
 
 
 @app.command("list")

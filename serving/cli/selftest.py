@@ -1,0 +1,294 @@
+"""`admint models selftest`: one fixed request to a model with the weights of this machine, and a file of what came out.
+
+Weights can be whole, of the right names and shapes, and still be wired wrong: then the picture is noise, or shows
+something else. Only a result of the real weights tells, so the file is made to be sent: it names the weights by their
+hashes, the libraries, the device, and how well the picture fits its prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+if TYPE_CHECKING:
+    from models.interfaces import EncodedImage, Pixels
+    from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
+    from models.weights import Library
+
+PROMPT = "a red ball on a wooden table, in daylight"
+OTHER = "a green forest in the fog"
+"""Shows nothing of the prompt: what a picture of nothing in particular scores."""
+MOVING_PROMPT = "a red ball lies on a grey floor, the camera moves closer"
+QUESTION = "Which colour do blue and yellow paint give when they are mixed? Answer with one word."
+SIGHT_QUESTION = "Which colour is the ball in this picture? Answer with one word."
+SEED = 7
+PICTURE_SIZE = 256
+"""Width and height in pixels of the picture that chat models and scorers look at."""
+CLIP_FRAMES = 33
+"""The most frames of the clip: enough to see motion."""
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "peft", "numpy")
+REPORT = "selftest.json"
+
+
+@dataclass
+class Made:
+    """What the model answered to its fixed request."""
+
+    request: dict[str, Any]
+    sha256: str
+    """Of the answer itself: the bytes of the pixels, of the text, or of the float32 vectors."""
+    seconds: float
+    answer: dict[str, Any] = field(default_factory=dict)
+    """What is said of the answer besides."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What is written beside the report."""
+    frames: tuple[Pixels, ...] = ()
+    """Pictures that are compared with the prompt."""
+    notes: tuple[str, ...] = ()
+
+
+def selftest(
+    name: Annotated[str, typer.Argument(help="A name from `admint models list`, whose weights are here.")],
+    output: Annotated[Path | None, typer.Option(help="Folder of the report and the picture [selftest-NAME].")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; left out: cuda where there is one.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Whose scorer compares the picture with its prompt.")] = None,
+) -> None:
+    """Make one fixed request with the weights of this machine, and write a report that can be sent."""
+    import torch
+
+    from configs.settings import Settings, library_root, load_profile
+    from models.registry import load
+    from models.weights import Library
+    from pipelines.store.artifacts import write_durably
+
+    spec, library = _described(name), Library(library_root())
+    scorer_name = load_profile(profile or Settings().profile).scorer
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    folders = library.folders(spec)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    began = time.monotonic()
+    engine: Any = load(spec, folders, place)
+    loaded = time.monotonic() - began
+    made = _made(spec, engine)
+    report = {
+        "description": name,
+        "kind": spec.kind,
+        "family": spec.family,
+        "dtype": spec.dtype,
+        "weights": _weights(library, spec),
+        "admint": _version("admint"),
+        "libraries": {library_name: _version(library_name) for library_name in LIBRARIES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if place.startswith("cuda") else platform.processor() or "cpu",
+        "date": time.strftime("%Y-%m-%d"),
+        "request": made.request,
+        "seconds": {"load": round(loaded, 2), "request": round(made.seconds, 2)},
+        "peak_memory_gb": _peak_memory(place),
+        "result_sha256": made.sha256,
+        **made.answer,
+        "notes": list(made.notes),
+    }
+    del engine  # the scorer may need its room
+    if made.frames:
+        report["alignment"] = _alignment(library, scorer_name, made, place)
+    folder = output or Path(f"selftest-{name}")
+    for file, data in made.files.items():
+        write_durably(folder / file, data)
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    write_durably(folder / REPORT, text.encode())
+    typer.echo(text, nl=False)
+    typer.echo(f"written: {', '.join(str(folder / file) for file in (*made.files, REPORT))}", err=True)
+
+
+def _described(name: str) -> Any:
+    """The description `name`; a chat model where it runs now."""
+    from configs.settings import load_model, load_model_specs
+    from models.spec import ChatModelSpec
+    from pipelines.errors import BadInput
+
+    specs = load_model_specs()
+    if name not in specs:
+        raise BadInput(f"no model {name!r}: choose one of {', '.join(specs)}")
+    return load_model(name, ChatModelSpec) if specs[name].kind == "chat" else specs[name]
+
+
+def _made(spec: Any, engine: Any) -> Made:
+    makers: dict[str, Callable[[Any, Any], Made]] = {
+        "image": _picture, "video": _clip, "chat": _answer, "scorer": _comparison,
+    }  # fmt: skip
+    return makers[spec.kind](spec, engine)
+
+
+def _picture(spec: ImageModelSpec, engine: Any) -> Made:
+    from models.interfaces import ImageRequest, NoiseSpec, Unwatched
+    from pipelines.media import encode_png
+
+    width, height = next(iter(spec.sizes.values()))
+    request = ImageRequest(
+        prompt=PROMPT,
+        width=width,
+        height=height,
+        noise=NoiseSpec(seed=SEED),
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        deterministic=True,
+    )
+    result = engine.generate(request, Unwatched())
+    return Made(
+        request=_said(request),
+        sha256=hashlib.sha256(result.image.tobytes()).hexdigest(),
+        seconds=result.seconds,
+        answer={"noise_sha256": result.noise_sha256, "timings": _rounded(result.timings)},
+        files={"picture.png": encode_png(result.image)},
+        frames=(result.image,),
+        notes=result.notes,
+    )
+
+
+def _clip(spec: VideoModelSpec, engine: Any) -> Made:
+    from models.interfaces import NoiseSpec, Unwatched, VideoRequest
+    from pipelines.media import encode_clip, encode_png
+
+    width, height = next(iter(spec.sizes.values()))
+    multiple = spec.frame_multiple
+    most = min(CLIP_FRAMES, spec.max_frames)
+    request = VideoRequest(
+        prompt=MOVING_PROMPT,
+        width=width,
+        height=height,
+        num_frames=most if multiple == 1 else (most - 1) // multiple * multiple + 1,
+        noise=NoiseSpec(seed=SEED),
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        first_frame=None if spec.first_frame == "unused" else fixed_picture(width, height),
+        deterministic=True,
+    )
+    result = engine.generate(request, Unwatched())
+    last = result.frames[-1]
+    return Made(
+        request=_said(request),
+        sha256=hashlib.sha256(result.frames.tobytes()).hexdigest(),
+        seconds=result.seconds,
+        answer={"noise_sha256": result.noise_sha256, "timings": _rounded(result.timings)},
+        files={"clip.mp4": encode_clip(result.frames, spec.native_fps), "last-frame.png": encode_png(last)},
+        frames=(last,),
+        notes=result.notes,
+    )
+
+
+def _answer(spec: ChatModelSpec, engine: Any) -> Made:
+    from models.interfaces import ChatMessage, ChatRequest, Unwatched
+
+    images = (fixed_picture(PICTURE_SIZE, PICTURE_SIZE),) if spec.vision else ()
+    message = ChatMessage(role="user", content=SIGHT_QUESTION if spec.vision else QUESTION, images=images)
+    request = ChatRequest(messages=(message,), seed=SEED, temperature=0.0, max_tokens=32)
+    # As a stream: an answer that is cut at `max_tokens` is one too.
+    result = engine.stream(request, Unwatched(), lambda piece: None)
+    return Made(
+        request={"question": message.content, "picture": spec.vision, "max_tokens": request.max_tokens, "seed": SEED},
+        sha256=hashlib.sha256(result.text.encode()).hexdigest(),
+        seconds=result.seconds,
+        answer={"answer": result.text, "finish_reason": result.finish_reason},
+        notes=result.notes,
+    )
+
+
+def _comparison(spec: ScorerModelSpec, engine: Any) -> Made:
+    from pipelines.media import decode_image
+
+    picture = decode_image(fixed_picture(PICTURE_SIZE, PICTURE_SIZE).data)
+    began = time.monotonic()
+    seen = engine.images([picture])
+    cosines, vectors = {}, [seen]
+    for text in ("a red ball on a grey floor", OTHER):
+        vector, _ = engine.text(text)
+        vectors.append(vector[None])
+        cosines[text] = round(float(seen[0] @ vector), 4)
+    taken = time.monotonic() - began
+    return Made(
+        request={"picture": "a red ball on a grey floor", "texts": list(cosines)},
+        sha256=hashlib.sha256(np.concatenate(vectors).astype("<f4").tobytes()).hexdigest(),
+        seconds=taken,
+        answer={"cosines": cosines},
+    )
+
+
+def fixed_picture(width: int, height: int) -> EncodedImage:
+    """A red ball on a grey floor before a pale wall, the same pixels on every machine."""
+    from models.interfaces import EncodedImage
+    from pipelines.media import encode_png
+
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.where(rows[..., None] < height * 3 // 5, (226, 222, 214), (122, 122, 126)).astype(np.uint8)
+    radius = min(width, height) // 5
+    distance = (rows - height * 11 // 20) ** 2 + (columns - width // 2) ** 2
+    pixels[distance <= radius**2] = (204, 32, 36)
+    return EncodedImage(data=encode_png(pixels))
+
+
+def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> dict[str, Any] | str:
+    """Cosines of the picture with its prompt and with another text, by the profile's CLIP model where it is here."""
+    from configs.settings import load_model
+    from models.registry import load
+    from models.spec import ScorerModelSpec
+
+    if scorer is None:
+        return "not measured: the profile has no scorer; choose one that has by --profile"
+    spec = load_model(scorer, ScorerModelSpec)
+    if not library.present(spec):
+        return f"not measured: run `admint models pull {scorer}`, then this command again"
+    encoder = load(spec, library.folders(spec), place)
+    seen = encoder.images(made.frames).mean(axis=0)
+    cosines = {text: round(float(seen @ encoder.text(text)[0]), 4) for text in (made.request["prompt"], OTHER)}
+    return {"scorer": scorer, "fidelity": spec.fidelity, "weights_sha256": encoder.weights_sha256, "cosines": cosines}
+
+
+def _said(request: Any) -> dict[str, Any]:
+    """The request as the report gives it: without the bytes of pictures, which are fixed too."""
+    fields = {"prompt", "width", "height", "num_frames", "noise", "num_inference_steps", "guidance_scale"}
+    said: dict[str, Any] = request.model_dump(include=fields)
+    return {**said, "first_frame": getattr(request, "first_frame", None) is not None}
+
+
+def _weights(library: Library, spec: SpecBase) -> dict[str, Any]:
+    """Repository, commit and the sha256 of each file, by part, from the manifests that were just checked."""
+    from models.weights import read_manifest
+
+    found = {}
+    for part, folder in library.folders(spec).items():
+        manifest = read_manifest(folder)
+        files = {name: file.sha256 for name, file in manifest.files.items()}
+        found[part] = {"repository": manifest.repository, "revision": manifest.revision, "files": files}
+    return found
+
+
+def _peak_memory(place: str) -> dict[str, float | None]:
+    import torch
+
+    on_device = torch.cuda.max_memory_allocated() / 1e9 if place.startswith("cuda") else None
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"device": on_device if on_device is None else round(on_device, 2), "host": round(host, 2)}
+
+
+def _rounded(timings: dict[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 3) for name, seconds in timings.items()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
