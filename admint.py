@@ -389,7 +389,8 @@ def score(
     from models.interfaces import Unwatched
     from models.spec import ScorerModelSpec
     from models.weights import Library
-    from pipelines.scoring import ScoreRequest, score_file
+    from pipelines.runtime.lanes import Scorers
+    from pipelines.scoring import ScoreRequest
     from pipelines.uploaded_videos import check_video
     from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
     from serving.profile_models import LibraryLoader
@@ -405,12 +406,11 @@ def score(
             raise BadInput(f"cannot read video {str(path)!r}: {error.strerror}") from error
         times = check_video(data, path.name, Unwatched())
         chosen = settings.load_profile(profile or settings.Settings().profile)
-        encoder = None
-        if chosen.scorer is not None:
-            loader = LibraryLoader(Library(settings.library_root()), chosen.device)
-            encoder = loader.scorer(settings.load_model(chosen.scorer, ScorerModelSpec))
+        loader = LibraryLoader(Library(settings.library_root()), chosen.device)
+        models = {part: settings.load_model(name, ScorerModelSpec) for part, name in chosen.backbones().items()}
         request = ScoreRequest(data=data, times=times, dimensions=names, prompt=prompt)
-        return tuple(map(_score, score_file(request, encoder, Unwatched())))
+        with contextlib.closing(Scorers(loader, models)) as scorers:
+            return tuple(map(_score, scorers.measured(request, Unwatched())))
 
 
 def profiles() -> tuple[Profile, ...]:

@@ -159,6 +159,9 @@ class Profile(Plain):
     video: str
     scorer: str | None = None
     """The CLIP model behind the learned quality dimensions; None: they have no value, and say so."""
+    scorers: dict[str, str] = Field(default_factory=dict)
+    """The models behind the other learned dimensions, by the backbone that each is: `dino_vitb16: dino-vitb16`. A
+    dimension that needs one which is not named has no value, and says so."""
     device: Literal["cpu", "cuda"]
     lanes: Lanes
     fps: Annotated[int, Field(ge=1, le=60)]
@@ -166,6 +169,10 @@ class Profile(Plain):
     """Width and height of the finished video by ratio; both even."""
     serving: ServingSettings = ServingSettings()
     """How `admint serve` spreads it over a machine or a cluster."""
+
+    def backbones(self) -> dict[str, str]:
+        """The names of all scorer models, by the backbone that each is; `scorer` is the backbone `clip`."""
+        return {**({} if self.scorer is None else {"clip": self.scorer}), **self.scorers}
 
 
 def load_profile(name: str) -> Profile:

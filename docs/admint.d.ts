@@ -4919,7 +4919,7 @@ export interface components {
              * @description How near each value is to the published metric; `toy`: by weights that know a toy world only.
              */
             fidelity: {
-                [key: string]: "vbench_equal" | "vbench_like" | "proxy" | "classical" | "toy";
+                [key: string]: "equal" | "like" | "proxy" | "classical" | "toy";
             };
             /**
              * Quality Metrics
@@ -5755,16 +5755,16 @@ export interface components {
             scene_number?: number | null;
             /**
              * Protocol
-             * @description Which of VBench's ways of cutting and averaging a video was followed.
-             * @default short
+             * @description How the video was cut, filtered and averaged.
+             * @default custom
              * @enum {string}
              */
-            protocol?: "short" | "long2s" | "i2v";
+            protocol?: "custom" | "standard" | "static_filtered" | "long2s" | "i2v";
             /**
              * Fidelity
              * @description None when there is no value.
              */
-            fidelity?: ("vbench_equal" | "vbench_like" | "proxy" | "classical" | "toy") | null;
+            fidelity?: ("equal" | "like" | "proxy" | "classical" | "toy") | null;
             /**
              * Raw
              * @description The value on the metric's own scale.
@@ -5772,9 +5772,17 @@ export interface components {
             raw?: number | null;
             /**
              * Normalised
-             * @description VBench's normalisation of it; only for `vbench_equal`, because the others are on another footing.
+             * @description VBench's normalisation of it; only for `equal`, because the others are on another footing.
              */
             normalised?: number | null;
+            /**
+             * Range
+             * @description Least and greatest value on the metric's own scale; None for a greatest one: there is none.
+             */
+            range?: [
+                number,
+                number | null
+            ] | null;
             /**
              * Reason
              * @description Why there is no value.
@@ -5791,6 +5799,8 @@ export interface components {
              * @default 0
              */
             frames_used?: number;
+            /** @description What the value is the mean of, where it was asked for and there is such a thing. */
+            series?: components["schemas"]["Series"] | null;
             /**
              * Backbone
              * @description Learned model behind the value; None for a formula.
@@ -5801,6 +5811,21 @@ export interface components {
              * @description Hash of the weights of that model.
              */
             weights_sha256?: string | null;
+            /**
+             * Licence
+             * @description Licence of those weights.
+             */
+            licence?: string | null;
+            /**
+             * Preproc
+             * @description What was done to the frames before that model saw them: `vbench.dino224`.
+             */
+            preproc?: string | null;
+            /**
+             * Source Sha256
+             * @description Hash of the file that was measured.
+             */
+            source_sha256?: string | null;
             /**
              * Decoder
              * @description What decoded the frames, with its version.
@@ -5899,6 +5924,22 @@ export interface components {
              * @description The take to use from now on.
              */
             take_id: string;
+        };
+        /**
+         * Series
+         * @description The parts that a value is the mean of: one per frame, or one per pair of frames.
+         */
+        Series: {
+            /**
+             * Values
+             * @description On the metric's own scale.
+             */
+            values: number[];
+            /**
+             * Seconds
+             * @description When the frame of each is shown, or the later frame of its pair.
+             */
+            seconds: number[];
         };
         /**
          * Session
@@ -9043,8 +9084,8 @@ export interface operations {
                      *           "metric_id": "vbench.temporal_flickering",
                      *           "impl_id": "temporal_flickering@1",
                      *           "scene_number": null,
-                     *           "protocol": "short",
-                     *           "fidelity": "vbench_like",
+                     *           "protocol": "custom",
+                     *           "fidelity": "equal",
                      *           "raw": 1,
                      *           "normalised": null,
                      *           "reason": null,
@@ -11062,7 +11103,7 @@ export interface operations {
                      *           "metric_id": "toy.keyframe_alignment",
                      *           "impl_id": "clip_text_image@1",
                      *           "scene_number": 1,
-                     *           "protocol": "short",
+                     *           "protocol": "custom",
                      *           "fidelity": "toy",
                      *           "raw": 0.1314671356570169,
                      *           "normalised": null,
@@ -11079,8 +11120,8 @@ export interface operations {
                      *           "metric_id": "vbench.temporal_flickering",
                      *           "impl_id": "temporal_flickering@1",
                      *           "scene_number": 1,
-                     *           "protocol": "short",
-                     *           "fidelity": "vbench_like",
+                     *           "protocol": "custom",
+                     *           "fidelity": "equal",
                      *           "raw": 1,
                      *           "normalised": null,
                      *           "reason": null,
@@ -13099,7 +13140,7 @@ export interface operations {
                      *         "image_quality_score": "toy",
                      *         "video_quality_score": "toy",
                      *         "keyframe_alignment": "toy",
-                     *         "temporal_flickering": "vbench_like",
+                     *         "temporal_flickering": "equal",
                      *         "flow_smoothness": "classical",
                      *         "flow_dynamics": "classical",
                      *         "clip_consistency": "toy",
@@ -13130,7 +13171,7 @@ export interface operations {
                      *           "metric_id": "toy.keyframe_alignment",
                      *           "impl_id": "clip_text_image@1",
                      *           "scene_number": 1,
-                     *           "protocol": "short",
+                     *           "protocol": "custom",
                      *           "fidelity": "toy",
                      *           "raw": 0.1314671356570169,
                      *           "normalised": null,
@@ -13147,8 +13188,8 @@ export interface operations {
                      *           "metric_id": "vbench.temporal_flickering",
                      *           "impl_id": "temporal_flickering@1",
                      *           "scene_number": 1,
-                     *           "protocol": "short",
-                     *           "fidelity": "vbench_like",
+                     *           "protocol": "custom",
+                     *           "fidelity": "equal",
                      *           "raw": 1,
                      *           "normalised": null,
                      *           "reason": null,

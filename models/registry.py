@@ -16,7 +16,7 @@ from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, VideoModelSpec
 
 if TYPE_CHECKING:
-    from models.scorers.clip import ClipEncoder
+    from models.scorers.backbone import Backbone
 
 
 REMOTE_FAMILY = "openai"
@@ -50,12 +50,10 @@ def load(spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> Imag
 @overload
 def load(spec: VideoModelSpec, folders: Mapping[str, Path], device: str) -> VideoModel: ...
 @overload
-def load(spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> ClipEncoder: ...
+def load(spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> Backbone: ...
 
 
-def load(
-    spec: ModelSpec, folders: Mapping[str, Path], device: str
-) -> ChatModel | ImageModel | VideoModel | ClipEncoder:
+def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel | ImageModel | VideoModel | Backbone:
     """Load the model that `spec` describes.
 
     `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
@@ -72,5 +70,5 @@ def load(
         )
     module, _, name = FAMILIES[spec.family].partition(":")
     engine: Any = getattr(import_module(module), name)
-    loaded: ChatModel | ImageModel | VideoModel | ClipEncoder = engine(spec, folders, device)
+    loaded: ChatModel | ImageModel | VideoModel | Backbone = engine(spec, folders, device)
     return loaded

@@ -260,11 +260,12 @@ class VideoModelSpec(PictureModelSpec):
 
 
 class ScorerModelSpec(SpecBase):
-    """A CLIP model: pictures and texts in one space, for the learned quality dimensions."""
+    """A network behind learned quality dimensions: a CLIP model, or another backbone."""
 
     kind: Literal["scorer"]
-    fidelity: Literal["proxy", "toy"] = "proxy"
-    """What its scores are called: a stand-in for the published metric, or those of a toy world's weights."""
+    fidelity: Literal["published", "proxy", "toy"] = "proxy"
+    """What its weights are: those that published metrics are defined with, others trained for the same, or those of a
+    toy world."""
 
 
 ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec, Field(discriminator="kind")]

@@ -12,11 +12,13 @@ import io
 import platform
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.errors import InferenceFailed
 from models.interfaces import Frames, Pixels
 from models.spec import Size
 
@@ -161,10 +163,21 @@ def stream_clip(data: bytes) -> Iterator[Pixels]:
     return (reader[number].asnumpy() for number in range(len(reader)))
 
 
+@contextmanager
+def _broken_as_failure() -> Iterator[None]:
+    """Turns PyAV's errors on a damaged file into InferenceFailed."""
+    import av
+
+    try:
+        yield
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InferenceFailed(f"a clip cannot be decoded: {error}; it is cut off or damaged: make it again") from error
+
+
 def _stream_with_pyav(data: bytes) -> Iterator[Pixels]:
     import av
 
-    with av.open(io.BytesIO(data)) as container:
+    with _broken_as_failure(), av.open(io.BytesIO(data)) as container:
         for frame in container.decode(video=0):
             yield frame_pixels(frame)
 
@@ -182,12 +195,18 @@ def frame_pixels(frame: Any) -> Pixels:
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def clip_rate(data: bytes) -> float:
-    """Frames per second of a clip; only its header is read."""
+def clip_rate(data: bytes) -> tuple[float, int | None]:
+    """Frames per second and number of frames of a clip as its header, the only part that is read, gives them.
+
+    A rate of 0 or a number of None: it does not. Raises InferenceFailed when it is no video.
+    """
     import av
 
-    with av.open(io.BytesIO(data)) as container:
-        return float(container.streams.video[0].average_rate or 24)
+    with _broken_as_failure(), av.open(io.BytesIO(data)) as container:
+        stream = next(iter(container.streams.video), None)
+        if stream is None:
+            raise InferenceFailed("a clip to be scored has no video stream: make it again")
+        return float(stream.average_rate or 0), stream.frames or None
 
 
 def frames_sha256(frames: Frames) -> str:

@@ -5,14 +5,17 @@ What every scorer shares, in this process or in a replica.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from models.interfaces import Pixels, Plain, Watcher
 from pipelines.media import DECODER, clip_rate, decode_image, stream_clip
 from pipelines.uploaded_videos import uploaded_frames
-from quality.registry import measure
-from quality.score import Encoder, Score, Shot
+from quality.engine import measure
+from quality.registry import UNAVAILABLE, check_dimension, of_name
+from quality.score import Score
+from quality.stream import Backbone, Shot
 
 
 class ScoreRequest(Plain):
@@ -27,64 +30,58 @@ class ScoreRequest(Plain):
     dimensions: tuple[str, ...]
     prompt: str | None = None
     """What it was asked to show."""
+    series: bool = False
+    """Whether scores say what each is the mean of, frame by frame."""
 
 
-KEPT_BYTES = 256 * 1024 * 1024
-"""A stranger's video whose frames take no more is decoded once, not once per dimension."""
+def backbones_of(dimensions: Iterable[str]) -> tuple[str, ...]:
+    """Names of the backbones that the dimensions need, in the order of first need. Raises UnknownDimension."""
+    needed: dict[str, None] = {}
+    for name in dimensions:
+        check_dimension(name)
+        if name not in UNAVAILABLE:
+            needed |= {stream.backbone: None for stream in of_name(name).NEEDS}
+    return tuple(needed)
 
 
-def score_file(request: ScoreRequest, encoder: Encoder | None, watcher: Watcher) -> tuple[Score, ...]:
-    """One score per dimension, in order. `watcher` hears of every dimension, and of every frame that one looks at.
+def score_file(
+    request: ScoreRequest, backbones: Mapping[str, Backbone], watcher: Watcher, missing: Mapping[str, str] | None = None
+) -> tuple[Score, ...]:
+    """One score per dimension, in order; the file is decoded once. `watcher` hears of every frame.
 
-    Raises UnknownDimension, Cancelled from `watcher`, InferenceFailed.
+    `missing` says why a backbone is not among `backbones`. Raises UnknownDimension, Cancelled from `watcher`,
+    InferenceFailed when the file cannot be decoded.
     """
-    source = _Source(request)
-    done, total = 0, len(request.dimensions)
+    is_image = request.media == "image"
+    fps, count = 24.0, 1 if is_image else None
+    if not is_image and request.times is None:  # the header of a stranger's file is not read in this process
+        fps, count = clip_rate(request.data)
+    shot = Shot(
+        decoder=DECODER,
+        medium="keyframe" if is_image else "clip",
+        fps=fps,
+        times=request.times,
+        frame_count=count if request.times is None else len(request.times),
+        prompt=request.prompt,
+        source_sha256=hashlib.sha256(request.data).hexdigest(),
+        backbones=backbones,
+        missing=missing or {},
+    )
+    total = shot.frame_count or 0
 
     def frames() -> Iterator[Pixels]:
-        for frame in source.frames():
-            watcher.step(done, total)
+        watcher.step(0, total)
+        for number, frame in enumerate(_frames(request), start=1):
+            watcher.step(number, total)
             yield frame
 
-    shot = Shot(frames, DECODER, source.rate(), request.prompt, encoder, request.times)
-    scores = []
-    for name in request.dimensions:
-        watcher.step(done, total)
-        scores.append(measure(name, shot))
-        done += 1
-    return tuple(scores)
+    scores = measure(request.dimensions, frames(), shot)
+    return tuple(score if request.series else score.model_copy(update={"series": None}) for score in scores)
 
 
-class _Source:
-    """The frames of the file of a request."""
-
-    def __init__(self, request: ScoreRequest) -> None:
-        self._request = request
-        self._kept: list[Pixels] | None = None
-
-    def rate(self) -> float:
-        """Frames per second, in the mean."""
-        times = self._request.times
-        if self._request.media == "image":
-            return 24.0
-        if times is None:
-            return clip_rate(self._request.data)
-        return (len(times) - 1) / times[-1] if times[-1] > 0 else 24.0
-
-    def frames(self) -> Iterable[Pixels]:
-        if self._request.media == "image":
-            return [decode_image(self._request.data)]
-        if self._request.times is None:
-            return stream_clip(self._request.data)
-        return self._kept or self._uploaded()
-
-    def _uploaded(self) -> Iterator[Pixels]:
-        kept: list[Pixels] = []
-        size = 0
-        for frame in uploaded_frames(self._request.data):
-            size += frame.nbytes
-            if size <= KEPT_BYTES:
-                kept.append(frame)
-            yield frame
-        if size <= KEPT_BYTES:
-            self._kept = kept
+def _frames(request: ScoreRequest) -> Iterable[Pixels]:
+    if request.media == "image":
+        return [decode_image(request.data)]
+    if request.times is None:
+        return stream_clip(request.data)
+    return uploaded_frames(request.data)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quality.score import Pixels
+from quality.stream import Pixels
 
 MIN_PIXELS = 16
 """Least length of the shorter side: below it the flow's patches (8 pixels) have no room."""

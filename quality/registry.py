@@ -8,31 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib import import_module
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from quality.score import Score, Shot, UnknownDimension
+from quality.score import Medium, Score, UnknownDimension
 
-Medium = Literal["keyframe", "clip", "video"]
-"""What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts."""
+if TYPE_CHECKING:  # names of dimensions are also listed where nothing is measured, without numpy
+    from quality.stream import Accumulator
 
 
 class Dimension(NamedTuple):
     """Where a dimension's code is, and what it measures."""
 
-    module: str
-    """Import path; its `measure` takes a Shot."""
+    path: str
+    """`module:Class` of its accumulator (`quality.stream.Accumulator`)."""
     version: int
     """Version of the formula: values of different versions are different measures."""
     media: tuple[Medium, ...]
 
 
 DIMENSIONS: dict[str, Dimension] = {
-    "temporal_flickering": Dimension("quality.dimensions.temporal_flickering", 1, ("clip", "video")),
-    "flow_smoothness": Dimension("quality.dimensions.flow_smoothness", 1, ("clip",)),
-    "flow_dynamics": Dimension("quality.dimensions.flow_dynamics", 1, ("clip",)),
-    "clip_consistency": Dimension("quality.dimensions.clip_consistency", 1, ("clip",)),
-    "text_alignment": Dimension("quality.dimensions.text_alignment", 1, ("clip",)),
-    "keyframe_alignment": Dimension("quality.dimensions.keyframe_alignment", 1, ("keyframe",)),
+    "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
+    "flow_smoothness": Dimension("quality.dimensions.flow_smoothness:FlowSmoothness", 1, ("clip",)),
+    "flow_dynamics": Dimension("quality.dimensions.flow_dynamics:FlowDynamics", 1, ("clip",)),
+    "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
+    "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
+    "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment",),
@@ -77,16 +77,11 @@ def measured_on(medium: Medium, names: Collection[str]) -> tuple[str, ...]:
     return (*here, *(name for name in UNAVAILABLE if name in wanted and medium != "keyframe"))
 
 
-def measure(name: str, shot: Shot) -> Score:
-    """The score of `shot` in dimension `name`. Raises UnknownDimension.
-
-    A dimension that cannot be measured gives a score without a value, and the reason.
-    """
-    check_dimension(name)
-    if name in UNAVAILABLE:
-        return not_available(name)
-    score: Score = import_module(DIMENSIONS[name].module).measure(shot)
-    return score
+def of_name(name: str) -> type[Accumulator]:
+    """The class of the accumulator of a dimension in `DIMENSIONS`."""
+    module, _, attribute = DIMENSIONS[name].path.partition(":")
+    found: type[Accumulator] = getattr(import_module(module), attribute)
+    return found
 
 
 def not_available(name: str) -> Score:

@@ -1,21 +1,20 @@
-"""What is measured (`Shot`), the model that learned dimensions see it through (`Encoder`), and the result (`Score`).
+"""The result of a measurement (`Score`) and what a dimension says of itself (`Metric`).
 
 A score names everything that must agree before two may be compared. One that could not be computed has no value and a
-reason; there is no third case.
+reason; there is no third case, and a number that is not finite is no value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:  # a score is also read where nothing is measured, without numpy
-    import numpy as np
-    import numpy.typing as npt
+    from quality.stream import Shot, Stream
 
 
 class QualityError(Exception):
@@ -26,10 +25,31 @@ class UnknownDimension(QualityError):
     """No dimension of this name is registered. The message lists those that are."""
 
 
-Fidelity = Literal["vbench_equal", "vbench_like", "proxy", "classical", "toy"]
-"""How near to the published metric: bit-equal protocol, same formula, a stand-in, no learned part, toy weights."""
-VBenchProtocol = Literal["short", "long2s", "i2v"]
-"""Which of VBench's ways of cutting and averaging a video was followed."""
+class NoValue(QualityError):
+    """A dimension has no value for a shot. The message is the reason, which becomes its score's."""
+
+
+Fidelity = Literal["equal", "like", "proxy", "classical", "toy"]
+"""How near to the published metric, which the first word of `metric_id` names: the same number, the same formula with a
+known difference, a stand-in, no learned part, or weights of a toy world."""
+BEST_FIRST: tuple[Fidelity, ...] = ("equal", "like", "proxy", "classical", "toy")
+Protocol = Literal["custom", "standard", "static_filtered", "long2s", "i2v"]
+"""How a video is cut, filtered and averaged. `custom`: the whole video as it is, as VBench measures its users' videos;
+`static_filtered`: only a clip in which nothing moves; `long2s`: the mean over pieces of two seconds."""
+Medium = Literal["keyframe", "clip", "video"]
+"""What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Series(BaseModel):
+    """The parts that a value is the mean of: one per frame, or one per pair of frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    values: tuple[Finite, ...]
+    """On the metric's own scale."""
+    seconds: tuple[Finite, ...]
+    """When the frame of each is shown, or the later frame of its pair."""
 
 
 class Score(BaseModel):
@@ -43,24 +63,34 @@ class Score(BaseModel):
     """Which code measured it, with its version: `temporal_flickering@1`. Different ones are never averaged."""
     scene_number: int | None = None
     """The scene that was measured; None: the whole video, or not set yet."""
-    protocol: VBenchProtocol = "short"
-    """Which of VBench's ways of cutting and averaging a video was followed."""
+    protocol: Protocol = "custom"
+    """How the video was cut, filtered and averaged."""
     fidelity: Fidelity | None = None
     """None when there is no value."""
-    raw: float | None = None
+    raw: Finite | None = None
     """The value on the metric's own scale."""
-    normalised: float | None = None
-    """VBench's normalisation of it; only for `vbench_equal`, because the others are on another footing."""
+    normalised: Finite | None = None
+    """VBench's normalisation of it; only for `equal`, because the others are on another footing."""
+    range: tuple[float, float | None] | None = None
+    """Least and greatest value on the metric's own scale; None for a greatest one: there is none."""
     reason: str | None = None
     """Why there is no value."""
     note: str | None = None
     """What a reader must know to read the value right."""
     frames_used: int = Field(default=0, ge=0)
     """How many frames it was measured on; 0 when there is no value."""
+    series: Series | None = None
+    """What the value is the mean of, where it was asked for and there is such a thing."""
     backbone: str | None = None
     """Learned model behind the value; None for a formula."""
     weights_sha256: str | None = None
     """Hash of the weights of that model."""
+    licence: str | None = None
+    """Licence of those weights."""
+    preproc: str | None = None
+    """What was done to the frames before that model saw them: `vbench.dino224`."""
+    source_sha256: str | None = None
+    """Hash of the file that was measured."""
     decoder: str | None = None
     """What decoded the frames, with its version."""
     dtype: str | None = None
@@ -75,100 +105,101 @@ class Score(BaseModel):
         return self
 
 
-Pixels: TypeAlias = "npt.NDArray[np.uint8]"
-"""Shape (height, width, 3), RGB 0..255."""
-Vectors: TypeAlias = "npt.NDArray[np.float32]"
-"""Shape (items, width) or (width,), of length 1 each."""
+OWN_NAMES = ("vbench", "admint", "toy")
+"""First words of metric ids that the name of a dimension leaves out."""
 
 
-class Encoder(Protocol):
-    """A model that places pictures and texts in one space, such as CLIP."""
+@dataclass(frozen=True)
+class Metric:
+    """What a dimension measures, as all its scores say it."""
 
-    @property
-    def name(self) -> str:
-        """Name of the backbone, as scores give it."""
-        ...
+    id: str
+    """`vbench.subject_consistency`: the first word is the publication that it is equal to, or ours."""
+    impl_id: str
+    """`subject_consistency@1`."""
+    fidelity: Fidelity
+    """The best that it can be: with the published weights, where it has any."""
+    range: tuple[float, float | None]
+    """Least and greatest value; None: there is no greatest."""
+    protocol: Protocol = "custom"
 
-    @property
-    def fidelity(self) -> Literal["proxy", "toy"]:
-        """`toy` for weights of a toy world, whose scores carry another metric's name."""
-        ...
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of its weights file."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """Precision of its weights, as `float32`."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Device that it runs on, as `cpu`."""
-        ...
-
-    def images(self, frames: Iterable[Pixels]) -> Vectors:
-        """Vectors of the frames, shape (frames, width), each row of length 1."""
-        ...
-
-    def text(self, text: str) -> tuple[Vectors, bool]:
-        """Vector of a text, shape (width,), of length 1; and whether the text was cut to what the model reads."""
-        ...
-
-
-class Shot:
-    """A picture, clip or video to be measured.
-
-    Its frames are decoded anew for every dimension, so that none needs all of them in memory; they are embedded once.
-    """
-
-    def __init__(
+    def value(
         self,
-        frames: Callable[[], Iterable[Pixels]],
-        decoder: str,
-        fps: float = 24.0,
-        prompt: str | None = None,
-        encoder: Encoder | None = None,
-        times: Sequence[float] | None = None,
-    ) -> None:
-        """`frames` decodes them from the first on; `decoder` names what did it. A picture is one frame at any `fps`.
+        raw: float,
+        shot: Shot,
+        frames: int,
+        *,
+        stream: Stream | None = None,
+        series: Sequence[float] = (),
+        at: Sequence[int] = (),
+        note: str | None = None,
+    ) -> Score:
+        """The score `raw` of `shot`, measured on so many `frames`, through `stream` if it is learned.
 
-        `prompt` is what was to be shown, if that is known; without an `encoder` learned dimensions have no value.
-        `times` says when each frame is shown, in seconds; None: at a constant `fps`.
+        `series` are the parts that `raw` is the mean of, and `at` the number of each one's frame, its pair's later one.
+        Raises NoValue when `raw` or a part is not finite.
         """
-        self.frames = frames
-        self.decoder = decoder
-        self.fps = fps
-        self.prompt = prompt
-        self.encoder = encoder
-        self._times = times
+        wrong = sum(not math.isfinite(part) for part in series)
+        if wrong:
+            raise NoValue(f"not finite: {wrong} of {len(series)} {'frames' if len(series) == frames else 'values'}")
+        if not math.isfinite(raw):
+            raise NoValue("not finite")
+        times = [shot.time(number) for number in at]
+        known = self._known(shot, stream)
+        return Score(
+            **known,
+            fidelity=self._fidelity(shot, stream),
+            raw=raw,
+            frames_used=frames,
+            note=note,
+            series=Series(values=tuple(series), seconds=tuple(times))
+            if times and all(map(math.isfinite, times))
+            else None,
+        )
 
-    def frames_every(self, seconds: float) -> Iterator[Pixels]:
-        """The first frame, and then always the one that is shown nearest to `seconds` after the one before."""
-        if self._times is None or _is_constant(self._times):
-            step = max(1, round(self.fps * seconds))
-            return islice(iter(self.frames()), 0, None, step)
-        return self._by_time(self._times, seconds)
+    def none(self, reason: str, shot: Shot, stream: Stream | None = None) -> Score:
+        """The score without a value, because of `reason`."""
+        return Score(**self._known(shot, stream), reason=reason)
 
-    def _by_time(self, times: Sequence[float], seconds: float) -> Iterator[Pixels]:
-        wanted = 0
-        for number, frame in enumerate(self.frames()):
-            if number == wanted:
-                yield frame
-                due = times[number] + seconds
-                wanted = min(range(number + 1, len(times)), key=lambda one: abs(times[one] - due), default=-1)
+    def _known(self, shot: Shot, stream: Stream | None) -> dict[str, object]:
+        backbone = None if stream is None else shot.backbones.get(stream.backbone)
+        known: dict[str, object] = {
+            "metric_id": self.id,
+            "impl_id": self.impl_id,
+            "protocol": self.protocol,
+            "range": self.range,
+            "source_sha256": shot.source_sha256,
+            "decoder": shot.decoder,
+        }
+        if stream is None or backbone is None:
+            return {**known, "dtype": "float32", "device": "cpu"}
+        return {
+            **known,
+            "metric_id": f"toy.{dimension_name(self.id)}" if backbone.fidelity == "toy" else self.id,
+            "backbone": backbone.name,
+            "weights_sha256": backbone.weights_sha256,
+            "licence": backbone.licence,
+            "preproc": stream.preprocessing,
+            "dtype": backbone.dtype,
+            "device": backbone.device,
+        }
 
-    @cached_property
-    def vectors(self) -> Vectors:
-        """The frames by the encoder. Raises ValueError without one."""
-        if self.encoder is None:
-            raise ValueError("a shot without an encoder has no vectors")
-        return self.encoder.images(self.frames())
+    def _fidelity(self, shot: Shot, stream: Stream | None) -> Fidelity:
+        backbone = None if stream is None else shot.backbones.get(stream.backbone)
+        if backbone is None or backbone.fidelity == "published":
+            return self.fidelity
+        return lowest((self.fidelity, backbone.fidelity))
 
 
-def _is_constant(times: Sequence[float]) -> bool:
-    """Whether frames follow each other at one rate, but for what a container's clock rounds off."""
-    mean = (times[-1] - times[0]) / max(1, len(times) - 1)
-    return all(abs(time - times[0] - number * mean) <= mean / 4 for number, time in enumerate(times))
+def dimension_name(metric_id: str) -> str:
+    """The name of a metric's dimension in the registry: without the first word where that is ours or VBench's.
+
+    `vbench.color` is `color`, `toy.clip_consistency` is `clip_consistency`, and `dover.technical` keeps its name.
+    """
+    first, _, rest = metric_id.partition(".")
+    return rest if first in OWN_NAMES else metric_id
+
+
+def lowest(labels: Sequence[Fidelity]) -> Fidelity:
+    """The lowest of labels; there is at least one."""
+    return max(labels, key=BEST_FIRST.index)

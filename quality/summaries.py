@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from quality.registry import DIMENSIONS
-from quality.score import Fidelity, Score
-
-WORST_FIRST: tuple[Fidelity, ...] = ("toy", "classical", "proxy", "vbench_like", "vbench_equal")
+from quality.score import Fidelity, Score, dimension_name, lowest
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def summary_scores(scores: Sequence[Score]) -> tuple[Score, ...]:
 
 def dimension(score: Score) -> str:
     """The name of the dimension that a score is of."""
-    return score.metric_id.rpartition(".")[2]
+    return dimension_name(score.metric_id)
 
 
 def mean_of_scenes(scores: Sequence[Score], name: str) -> float | str:
@@ -77,14 +75,28 @@ def mean_of_scenes(scores: Sequence[Score], name: str) -> float | str:
     unmeasured = next((score for score in own if score.raw is None), None)
     if unmeasured is not None:
         return f"{name} of scene {unmeasured.scene_number}: {unmeasured.reason}"
-    if len({(score.impl_id, score.backbone, score.protocol) for score in own}) > 1:
-        return f"{name} was measured in different ways, which have no mean"
+    if (mixed := mixed_kinds(own)) is not None:
+        return mixed
     return fmean(score.raw for score in own if score.raw is not None)
+
+
+def mixed_kinds(scores: Sequence[Score]) -> str | None:
+    """Why these scores of one dimension have no mean: they were not measured in one way. None: they were."""
+    ways: dict[str, set[object]] = {
+        "implementations": {score.impl_id for score in scores},
+        "protocols": {score.protocol for score in scores},
+        "preprocessings": {score.preproc for score in scores},
+        "weights": {(score.backbone, score.weights_sha256) for score in scores},
+    }
+    differing = [what for what, found in ways.items() if len(found) > 1]
+    if not differing:
+        return None
+    return f"{dimension(scores[0])} was measured in different ways ({', '.join(differing)}), which have no mean"
 
 
 def lowest_fidelity(scores: Sequence[Score]) -> Fidelity:
     """The lowest fidelity among scores that have a value; there is at least one."""
-    return min((score.fidelity for score in scores if score.fidelity is not None), key=WORST_FIRST.index)
+    return lowest([score.fidelity for score in scores if score.fidelity is not None])
 
 
 def _summary(name: str, scores: Sequence[Score], scene_number: int | None) -> Score:

@@ -47,7 +47,7 @@ def build(profile: Profile, address: Address | None = None) -> Application:
     )
     scorer_device = profile.device if serving.scorer.num_gpus else "cpu"
     scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(
-        profile.scorer, scorer_device
+        profile.backbones(), scorer_device
     )
     return compose(profile, chat_application(profile), image, video, scorer, address)
 

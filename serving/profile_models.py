@@ -21,7 +21,7 @@ from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner
 from pipelines.steps import Json
-from quality.score import Encoder
+from quality.stream import Backbone
 
 LIBRARIES = ("torch", "diffusers", "transformers", "xgrammar", "av", "numpy", "admint")
 UNTRAINED = (
@@ -51,7 +51,6 @@ class ModelSet:
     """JSON for the generation's row: profile, models with their fingerprints, library versions, fps, notes."""
     notes: tuple[str, ...]
     """What a user must know of these models, in plain words."""
-    scorer: ScorerModelSpec | None = None
 
     def check_unchanged(self, manifest: Json, since: str, remedy: str) -> None:
         """Raises BadInput when a model of `manifest` is not what it was: takes of two models would stand in one ad.
@@ -71,10 +70,9 @@ def model_set(
     chat_spec = load_model(chat or profile.chat, ChatModelSpec)
     image_spec = load_model(image or profile.image, ImageModelSpec)
     video_spec = load_model(video or profile.video, VideoModelSpec)
-    scorer = None if profile.scorer is None else load_model(profile.scorer, ScorerModelSpec)
+    scorers = {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
     specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
-    if scorer is not None:
-        specs["scorer"] = scorer
+    specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in scorers.items()}
     with _for_the_owner_only():
         fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
     notes = _notes(library, tuple(specs.values()))
@@ -89,7 +87,7 @@ def model_set(
         "fps": profile.fps,
         "notes": list(notes),
     }
-    return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes, scorer)
+    return ModelSet(chat_spec, image_spec, video_spec, fingerprints, manifest, notes)
 
 
 def check_chat_address(chat: ChatModelSpec, host: str, port: int) -> None:
@@ -176,5 +174,5 @@ class LibraryLoader:
     def video(self, spec: VideoModelSpec) -> VideoModel:
         return load(spec, self.library.folders(spec), self.device)
 
-    def scorer(self, spec: ScorerModelSpec) -> Encoder:
+    def scorer(self, spec: ScorerModelSpec) -> Backbone:
         return load(spec, self.library.folders(spec), self.device)

@@ -528,6 +528,7 @@ class _Eyes:
     def seen(self, picture: EncodedImage, question: _Question) -> Json:
         """Name and description of what `picture` shows. Raises InvalidRequest without a CLIP."""
         import numpy as np
+        import torch
         from PIL import Image
 
         if "Role: style" in question.text:
@@ -535,7 +536,7 @@ class _Eyes:
         encoder, things, captions = self._loaded()
         with Image.open(io.BytesIO(picture.data)) as opened:
             pixels = np.asarray(opened.convert("RGB"))
-        scores = captions @ encoder.images([pixels])[0]
+        scores = captions @ encoder.features(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None])[0]
         shape, colour = things[int(scores.argmax())]
         if "Role: character" in question.text:
             return {"name": "figure", "description": f"figure in {colour}"}

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from models.errors import Cancelled
+from models.errors import Cancelled, WeightsError
 from models.interfaces import Watcher
 from models.spec import ScorerModelSpec
-from pipelines.scoring import ScoreRequest, score_file
-from quality.score import Encoder, Score
+from pipelines.scoring import ScoreRequest, backbones_of, score_file
+from quality.score import Score
+from quality.stream import Backbone
 
 Result = TypeVar("Result")
 
@@ -59,27 +60,38 @@ class StoppableWatcher:
 
 
 class ScorerLoader(Protocol):
-    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
+    def scorer(self, spec: ScorerModelSpec) -> Backbone: ...
 
 
 class Scorers:
-    """The quality dimensions in a lane of their own, with an encoder loaded when first needed, if there is one."""
+    """The quality dimensions in a lane of their own; each backbone is loaded when a dimension first needs it."""
 
-    def __init__(self, loader: ScorerLoader, model: ScorerModelSpec | None) -> None:
+    def __init__(self, loader: ScorerLoader, models: Mapping[str, ScorerModelSpec]) -> None:
+        """`models` by the backbone that each is (`quality.stream.Stream`)."""
         self._loader = loader
-        self._model = model
+        self._models = models
         self._lane = Lane("scorer")
-        self._encoder: Encoder | None = None
+        self._loaded: dict[str, Backbone] = {}
 
     async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """One score per dimension, in order. Raises UnknownDimension, ModelError."""
+        return await self._lane.run(lambda seen: self.measured(request, seen), watcher)
 
-        def call(watcher: Watcher) -> tuple[Score, ...]:
-            if self._encoder is None and self._model is not None:
-                self._encoder = self._loader.scorer(self._model)
-            return score_file(request, self._encoder, watcher)
+    def measured(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
+        """As `score`, in the caller's thread."""
+        backbones, missing = self._backbones(request.dimensions)
+        return score_file(request, backbones, watcher, missing)
 
-        return await self._lane.run(call, watcher)
+    def _backbones(self, dimensions: Iterable[str]) -> tuple[Mapping[str, Backbone], Mapping[str, str]]:
+        """What the dimensions need, and why a part of it is not here: weights that are not on this machine."""
+        missing: dict[str, str] = {}
+        for name in backbones_of(dimensions):
+            if name in self._models and name not in self._loaded:
+                try:
+                    self._loaded[name] = self._loader.scorer(self._models[name])
+                except WeightsError as error:
+                    missing[name] = str(error)
+        return self._loaded, missing
 
     def close(self) -> None:
         self._lane.close()

@@ -21,8 +21,8 @@ from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext
 from pipelines.stages.pictures import revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
-from quality.registry import DIMENSIONS, Medium, measured_on
-from quality.score import Score
+from quality.registry import DIMENSIONS, measured_on
+from quality.score import Medium, Score
 from quality.summaries import dimension
 
 
@@ -72,7 +72,7 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
         "dimensions": [f"{name}@{DIMENSIONS[name].version if name in DIMENSIONS else 0}" for name in dimensions],
         "decoder": DECODER,
         "prompt": scorable.prompt,
-        "scorer": context.fingerprints.get("scorer"),
+        "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
     }
 
     async def work(step: StepContext) -> StepOutput:

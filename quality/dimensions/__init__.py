@@ -1,1 +1,2 @@
-"""One file per dimension: the formula, its source, and a `measure(shot)` that `quality.registry` names."""
+"""One file per dimension: the formula, its source, and an accumulator (`quality.stream.Accumulator`) that
+`quality.registry` names."""

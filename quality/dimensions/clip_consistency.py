@@ -8,22 +8,41 @@ backbone is the deployment's own CLIP and not VBench's, so it is no VBench score
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
+import numpy.typing as npt
 
-from quality.learned import NO_ENCODER, with_value, without_value
-from quality.score import Score, Shot
+from quality.score import Metric, NoValue, Score
+from quality.stream import Block, Shot, Stream
 
-NAME, IMPL_ID = "clip_consistency", "clip_consistency@1"
+FRAMES = Stream("clip", "hf.clip")
 
 
-def measure(shot: Shot) -> Score:
-    """The score, 0 to 1 (every frame like the first and the one before). Needs an encoder and at least 2 frames."""
-    if shot.encoder is None:
-        return without_value(NAME, IMPL_ID, NO_ENCODER, shot)
-    vectors = shot.vectors.astype(np.float64)
-    if len(vectors) < 2:
-        return without_value(NAME, IMPL_ID, "needs at least 2 frames", shot)
-    to_before = np.clip((vectors[1:] * vectors[:-1]).sum(axis=1), 0.0, None)
-    to_first = np.clip(vectors[1:] @ vectors[0], 0.0, None)
-    raw = float(((to_before + to_first) / 2).mean())
-    return with_value(NAME, IMPL_ID, raw, shot, shot.encoder, len(vectors))
+class ClipConsistency:
+    """0 to 1 (every frame like the first and the one before). Needs 2 frames."""
+
+    METRIC: ClassVar[Metric] = Metric("admint.clip_consistency", "clip_consistency@1", "proxy", (0, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (FRAMES,)
+
+    def __init__(self, shot: Shot) -> None:
+        self._shot = shot
+        self._first: npt.NDArray[np.float64] | None = None
+        self._before: npt.NDArray[np.float64] | None = None
+        self._alike: list[float] = []
+
+    def feed(self, block: Block) -> None:
+        for vector in block.features[FRAMES].values.astype(np.float64):
+            if self._first is None or self._before is None:
+                self._first = vector
+            else:
+                to_before, to_first = vector @ self._before, vector @ self._first
+                self._alike.append(float(np.maximum(to_before, 0) + np.maximum(to_first, 0)) / 2)
+            self._before = vector
+
+    def score(self) -> Score:
+        if not self._alike:
+            raise NoValue("needs at least 2 frames")
+        frames = len(self._alike) + 1
+        mean = float(np.mean(self._alike))
+        return self.METRIC.value(mean, self._shot, frames, stream=FRAMES, series=self._alike, at=range(1, frames))

@@ -7,41 +7,48 @@ number from RAFT to 0 or 1; DIS finds less motion of small objects, so that thre
 
 from __future__ import annotations
 
-from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
 from quality.flow import MIN_PIXELS, flow
-from quality.score import Pixels, Score, Shot
+from quality.score import Metric, NoValue, Score
+from quality.stream import Block, Pixels, Sampler, Shot, Stream
 
-METRIC_ID, IMPL_ID = "admint.flow_dynamics", "dis_dynamics@1"
-PAIRS_PER_SECOND = 8
 LARGEST = 0.05
 """Share of the pixels whose magnitudes are averaged: those that move most."""
+TOO_FEW = f"needs at least 2 frames of {MIN_PIXELS} pixels, an eighth of a second apart"
 
 
-def measure(shot: Shot) -> Score:
-    """The score in pixels, from 0 (nothing moves). Needs 2 frames of at least MIN_PIXELS."""
-    largest: list[float] = []
-    shorter = 0
-    for before, after in pairwise(shot.frames_every(1 / PAIRS_PER_SECOND)):
-        shorter = min(before.shape[:2])
+class FlowDynamics:
+    """Pixels, from 0 (nothing moves). Needs 2 frames of at least MIN_PIXELS."""
+
+    METRIC: ClassVar[Metric] = Metric("admint.flow_dynamics", "dis_dynamics@1", "classical", (0, None))
+    NEEDS: ClassVar[tuple[Stream, ...]] = ()
+
+    def __init__(self, shot: Shot) -> None:
+        self._shot = shot
+        self._sampler = Sampler("8fps", shot)
+        self._before: Pixels | None = None
+        self._largest: list[float] = []
+        self._at: list[int] = []
+
+    def feed(self, block: Block) -> None:
+        shorter = min(block.frames.shape[1:3])
         if shorter < MIN_PIXELS:
-            break
-        largest.append(_largest(before, after))
-    if not largest:
-        reason = f"needs at least 2 frames of {MIN_PIXELS} pixels, an eighth of a second apart"
-        return Score(metric_id=METRIC_ID, impl_id=IMPL_ID, reason=reason, decoder=shot.decoder)
-    return Score(
-        metric_id=METRIC_ID,
-        impl_id=IMPL_ID,
-        fidelity="classical",
-        raw=float(np.mean(largest)) * 256 / shorter,
-        frames_used=len(largest) + 1,
-        decoder=shot.decoder,
-        dtype="float32",
-        device="cpu",
-    )
+            raise NoValue(TOO_FEW)
+        for place in self._sampler.pick(block):
+            frame = block.frames[place]
+            if self._before is not None:
+                self._largest.append(_largest(self._before, frame) * 256 / shorter)
+                self._at.append(block.first + place)
+            self._before = frame
+
+    def score(self) -> Score:
+        if not self._largest:
+            raise NoValue(TOO_FEW)
+        mean = float(np.mean(self._largest))
+        return self.METRIC.value(mean, self._shot, len(self._largest) + 1, series=self._largest, at=self._at)
 
 
 def _largest(before: Pixels, after: Pixels) -> float:

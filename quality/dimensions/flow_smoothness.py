@@ -7,38 +7,45 @@ each is warped half way along the optical flow (DIS) to the other, and the two a
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from quality.flow import MIN_PIXELS, flow, warped
-from quality.score import Pixels, Score, Shot
+from quality.score import Metric, NoValue, Score
+from quality.stream import Block, Pixels, Shot, Stream
 
-METRIC_ID, IMPL_ID = "admint.flow_smoothness", "flowwarp_smoothness@1"
 
+class FlowSmoothness:
+    """0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
 
-def measure(shot: Shot) -> Score:
-    """The score, 0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
-    errors: list[float] = []
-    three: list[Pixels] = []
-    for frame in shot.frames():
-        if min(frame.shape[:2]) < MIN_PIXELS:
-            break
-        three.append(frame)
-        if len(three) == 3:
-            errors.append(_error(*three))
-            del three[:2]
-    if not errors:
-        reason = f"needs at least 3 frames of {MIN_PIXELS} pixels"
-        return Score(metric_id=METRIC_ID, impl_id=IMPL_ID, reason=reason, decoder=shot.decoder)
-    return Score(
-        metric_id=METRIC_ID,
-        impl_id=IMPL_ID,
-        fidelity="classical",
-        raw=float((255.0 - np.mean(errors)) / 255.0),
-        frames_used=2 * len(errors) + 1,
-        decoder=shot.decoder,
-        dtype="float32",
-        device="cpu",
-    )
+    METRIC: ClassVar[Metric] = Metric("admint.flow_smoothness", "flowwarp_smoothness@1", "classical", (0, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = ()
+
+    def __init__(self, shot: Shot) -> None:
+        self._shot = shot
+        self._three: list[Pixels] = []
+        self._errors: list[float] = []
+
+    def feed(self, block: Block) -> None:
+        if min(block.frames.shape[1:3]) < MIN_PIXELS:
+            raise NoValue(f"needs at least 3 frames of {MIN_PIXELS} pixels")
+        for frame in block.frames:
+            self._three.append(frame)
+            if len(self._three) == 3:
+                self._errors.append(_error(*self._three))
+                del self._three[:2]
+
+    def score(self) -> Score:
+        if not self._errors:
+            raise NoValue(f"needs at least 3 frames of {MIN_PIXELS} pixels")
+        return self.METRIC.value(
+            float((255.0 - np.mean(self._errors)) / 255.0),
+            self._shot,
+            2 * len(self._errors) + 1,
+            series=[(255.0 - error) / 255.0 for error in self._errors],
+            at=range(1, 2 * len(self._errors), 2),
+        )
 
 
 def _error(before: Pixels, between: Pixels, after: Pixels) -> float:

@@ -32,7 +32,8 @@ from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoMod
 from models.weights import Library
 from pipelines.runtime.lanes import Lane, Scorers
 from pipelines.scoring import ScoreRequest
-from quality.score import Encoder, Score
+from quality.score import Score
+from quality.stream import Backbone
 from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import Json, ModelCounters, Spec
 from serving.backends.warm_up import one_step_clips, one_step_images
@@ -48,7 +49,7 @@ class Loader(Protocol):
     def chat(self, spec: ChatModelSpec) -> ChatModel: ...
     def image(self, spec: ImageModelSpec) -> ImageModel: ...
     def video(self, spec: VideoModelSpec) -> VideoModel: ...
-    def scorer(self, spec: ScorerModelSpec) -> Encoder: ...
+    def scorer(self, spec: ScorerModelSpec) -> Backbone: ...
 
 
 class LocalBackend:
@@ -59,18 +60,19 @@ class LocalBackend:
         specs: Iterable[Spec],
         loader: Loader,
         lanes: Mapping[str, str],
-        scorer: ScorerModelSpec | None = None,
+        scorers: Mapping[str, ScorerModelSpec] | None = None,
         max_waiting: int | None = None,
     ) -> None:
         """`lanes` names the lane of every model. At most `max_waiting` calls of a model wait; None: any number.
 
-        Scores are measured in a lane of their own; without `scorer` the learned dimensions have no value.
+        Scores are measured in a lane of their own. `scorers` are by the backbone that each is; without one, the
+        dimensions that need it have no value.
         """
         self.specs: Mapping[str, Spec] = {spec.name: spec for spec in specs}
         self._loader = loader
         self._lane_of = dict(lanes)
         self._lanes = {name: Lane(name) for name in dict.fromkeys(lanes.values())}
-        self._scorers = Scorers(loader, scorer)
+        self._scorers = Scorers(loader, scorers or {})
         self._max_waiting = max_waiting
         self._engines: dict[str, Any] = {}
         self._counters = {name: Counters() for name in self.specs}
@@ -181,13 +183,13 @@ class LocalBackend:
 
 
 def profile_backend(profile: Profile, specs: Iterable[Spec], loader: Loader | None = None) -> LocalBackend:
-    """`specs` in the lanes of a profile, with its scorer, loaded from the weights library or by `loader`."""
+    """`specs` in the lanes of a profile, with its scorers, loaded from the weights library or by `loader`."""
     named = {spec.name: spec for spec in specs}
     return LocalBackend(
         named.values(),
         loader or LibraryLoader(Library(library_root()), profile.device),
         lanes={name: getattr(profile.lanes, spec.kind) for name, spec in named.items()},
-        scorer=None if profile.scorer is None else load_model(profile.scorer, ScorerModelSpec),
+        scorers={backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()},
     )
 
 

@@ -79,10 +79,11 @@ def residents_of(profile: Profile, card_gb: float) -> tuple[Resident, ...]:
         need = sum(spec.vram_gb for spec in specs)
         need = need if settings.memory_gb is None else min(need, settings.memory_gb * 1.0737)
         found.append(_resident(name, tuple(spec.name for spec in specs), settings, need, on_card=need > 0))
-    if profile.scorer is not None:
-        scorer = load_model(profile.scorer, ScorerModelSpec)
-        on_card = scorer.vram_gb > 0 and serving.scorer.num_gpus > 0
-        found.append(_resident("scorer", (scorer.name,), serving.scorer, scorer.vram_gb, on_card=on_card))
+    scorers = [load_model(name, ScorerModelSpec) for name in profile.backbones().values()]
+    if scorers:
+        need = sum(spec.vram_gb for spec in scorers)
+        names = tuple(spec.name for spec in scorers)
+        found.append(_resident("scorer", names, serving.scorer, need, on_card=need > 0 and serving.scorer.num_gpus > 0))
     return tuple(found)
 
 

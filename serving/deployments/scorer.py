@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from ray import serve
 
@@ -19,12 +19,13 @@ from serving.profile_models import LibraryLoader
 
 
 class ScorerReplica:
-    """Scores one file at a time. Without a CLIP `model` the learned dimensions have no value."""
+    """Scores one file at a time. A dimension that needs a backbone which is not named has no value."""
 
-    def __init__(self, model: str | None = None, device: str = "cpu") -> None:
+    def __init__(self, models: Mapping[str, str] | None = None, device: str = "cpu") -> None:
+        """`models` by the backbone that each is, as `Profile.backbones`; None: none."""
         begin_replica("Scorer")
-        spec = None if model is None else load_model(model, ScorerModelSpec)
-        self._scorers = Scorers(LibraryLoader(Library(library_root()), device), spec)
+        specs = {backbone: load_model(model, ScorerModelSpec) for backbone, model in (models or {}).items()}
+        self._scorers = Scorers(LibraryLoader(Library(library_root()), device), specs)
         end_construction()
 
     async def score(self, request: ScoreRequest, call: Call) -> AsyncIterator[CallItem[tuple[Score, ...]]]:

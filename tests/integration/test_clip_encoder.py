@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from configs.settings import load_model
 from models.errors import WeightsError
@@ -9,8 +10,8 @@ from models.registry import load
 from models.sketch.training.world import caption, render, sample_spec
 from models.spec import ScorerModelSpec
 from models.weights import Library
-from quality.registry import measure
-from quality.score import Shot
+from quality.engine import measure
+from quality.stream import Shot
 
 PAIRS = 24
 
@@ -29,9 +30,13 @@ def world():
     return [np.asarray(render(spec)) for spec in specs], [caption(spec, named=1.0) for spec in specs]
 
 
+def seen(encoder, pictures):
+    return encoder.features(torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy()))
+
+
 def test_vectors_have_length_one_and_do_not_depend_on_the_batch(encoder, world):
     pictures, _ = world
-    together, alone = encoder.images(pictures), encoder.images(pictures[:1])
+    together, alone = seen(encoder, pictures), seen(encoder, pictures[:1])
     assert together.shape[0] == PAIRS
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(PAIRS), abs=1e-5)
     assert together[0] == pytest.approx(alone[0], abs=1e-4)
@@ -40,7 +45,7 @@ def test_vectors_have_length_one_and_do_not_depend_on_the_batch(encoder, world):
 def test_a_picture_is_nearer_to_its_own_words_than_to_those_of_others(encoder, world):
     pictures, captions = world
     texts = np.stack([encoder.text(text)[0] for text in captions])
-    cosines = encoder.images(pictures) @ texts.T
+    cosines = seen(encoder, pictures) @ texts.T
     own, others = np.diag(cosines), cosines[~np.eye(PAIRS, dtype=bool)].reshape(PAIRS, -1)
     assert (own > others.mean(axis=1)).mean() > 0.9
     assert own.mean() > others.mean() + 0.2
@@ -50,7 +55,8 @@ def test_alignment_tells_the_asked_product_from_another(encoder, world):
     pictures, captions = world
 
     def aligned(prompt):
-        score = measure("keyframe_alignment", Shot(lambda: pictures[:1], "none", prompt=prompt, encoder=encoder))
+        shot = Shot(prompt=prompt, backbones={"clip": encoder})
+        (score,) = measure(["keyframe_alignment"], pictures[:1], shot)
         assert (score.metric_id, score.fidelity, score.backbone) == ("toy.keyframe_alignment", "toy", "sketch-clip")
         return score.raw
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import InferenceFailed
-from models.interfaces import VideoResult
+from models.interfaces import Unwatched, VideoResult
 from pipelines.coherence import derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
@@ -22,9 +22,10 @@ class RedSeen:
     """An encoder in which a picture is its mean colour and every text is red."""
 
     name, fidelity, weights_sha256, dtype, device = "red", "proxy", "0" * 64, "float32", "cpu"
+    licence, window, batch, min_side = "none", 1, 16, 1
 
-    def images(self, frames):
-        means = np.array([frame.reshape(-1, 3).mean(axis=0) for frame in frames], np.float32)
+    def features(self, frames):
+        means = frames.numpy().mean(axis=(2, 3), dtype=np.float32)
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
     def text(self, text):
@@ -32,12 +33,12 @@ class RedSeen:
 
 
 class UnevenModels(SpeakingModels):
-    """The n-th clip has the n-th of `flickering`, the last ones none; scores by `encoder` if there is one."""
+    """The n-th clip has the n-th of `flickering`, the last ones none; scores through `backbones`."""
 
     def __init__(self, *flickering):
         super().__init__()
         self.flickering = itertools.chain(flickering, itertools.repeat(1.0))
-        self.encoder = None
+        self.backbones = {}
         self.score_with: Exception | None = None
 
     async def video(self, request, watcher=None):
@@ -49,7 +50,7 @@ class UnevenModels(SpeakingModels):
     async def score(self, request, watcher=None):
         if self.score_with is not None:
             raise self.score_with
-        return score_file(request, self.encoder, watcher)
+        return score_file(request, self.backbones, watcher or Unwatched())
 
 
 async def made(world, minimums, retakes, dimensions=()):
@@ -149,7 +150,7 @@ async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(
 
 async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(world):
     world.models = UnevenModels()
-    world.models.encoder = RedSeen()
+    world.models.backbones = {"clip": RedSeen()}
     generation_id, _ = await made(world, {"keyframe_alignment": 1.1}, retakes=3)
     told = [event.data for event in await verdicts(world, generation_id, 1)]
     assert {each["medium"] for each in told} == {"keyframe"}

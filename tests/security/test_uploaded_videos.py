@@ -198,7 +198,7 @@ def test_a_mirrored_video_is_mirrored_back(clip):
 
 
 def scores(data, *names, watcher=None):
-    return score_file(ScoreRequest(data=data, times=checked(data), dimensions=names), None, watcher or Unwatched())
+    return score_file(ScoreRequest(data=data, times=checked(data), dimensions=names), {}, watcher or Unwatched())
 
 
 def test_a_variable_rate_is_read_by_time():

@@ -13,7 +13,7 @@ import random
 import numpy as np
 
 from models.errors import InferenceFailed
-from models.interfaces import ChatRequest, ChatResult, ImageResult, VideoResult
+from models.interfaces import ChatRequest, ChatResult, ImageResult, Unwatched, VideoResult
 from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
 from pipelines.media import decode_image
 from pipelines.scoring import score_file
@@ -80,7 +80,7 @@ class DrawingModels:
         return VideoResult(frames=frames, noise_sha256=_hash(request.noise), seconds=0.0)
 
     async def score(self, request, watcher=None):
-        return score_file(request, None, watcher)
+        return score_file(request, {}, watcher or Unwatched())
 
 
 class SpeakingModels(DrawingModels):

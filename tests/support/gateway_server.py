@@ -183,7 +183,11 @@ def serve(
     web, limits = web or Web(), limits or Limits()
     studio, url = Studio(), database_url or sqlite_url(folder / "store.sqlite")
     backend = LocalBackend(
-        specs, loader or Studios(studio), {spec.name: spec.kind for spec in specs}, scorer, max_waiting
+        specs,
+        loader or Studios(studio),
+        {spec.name: spec.kind for spec in specs},
+        {} if scorer is None else {"clip": scorer},
+        max_waiting,
     )
     started: threading.Event = threading.Event()
     box: dict[str, Any] = {}

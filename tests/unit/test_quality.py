@@ -21,8 +21,10 @@ from pipelines.stages.quality import score_video
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
-from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measure, measured_on
-from quality.score import Score, Shot, UnknownDimension
+from quality import engine
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measured_on
+from quality.score import Score, UnknownDimension
+from quality.stream import Shot
 from quality.summaries import summary_scores
 
 
@@ -30,30 +32,35 @@ def grey(*levels):
     return [np.full((8, 12, 3), level, np.uint8) for level in levels]
 
 
-def shot(frames, **fields):
-    return Shot(lambda: frames, "none", **fields)
+def measure(name: str, frames: Any, **fields: Any) -> Score:
+    """The score of `frames` in one dimension; `fields` are those of its Shot."""
+    return engine.measure([name], frames, Shot(**fields))[0]
 
 
-def value(name: str, of: Shot) -> Any:
-    return measure(name, of).raw
+def value(name: str, frames: Any, **fields: Any) -> Any:
+    return measure(name, frames, **fields).raw
 
 
 def flickering(frames):
-    return measure("temporal_flickering", shot(frames))
+    return measure("temporal_flickering", frames)
 
 
 class Colours:
     """An encoder in which a picture is its mean colour, and a text the colour that it names."""
 
-    name, weights_sha256, dtype, device = "colours", "0" * 64, "float32", "cpu"
-    fidelity: Literal["proxy", "toy"] = "proxy"
+    name, weights_sha256, licence, dtype, device = "colours", "0" * 64, "none", "float32", "cpu"
+    fidelity: Literal["published", "proxy", "toy"] = "proxy"
+    window, batch, min_side = 1, 4, 1
 
-    def images(self, frames):
-        means = np.array([frame.reshape(-1, 3).mean(axis=0) for frame in frames], np.float32).reshape(-1, 3)
+    def features(self, batch):
+        means = batch.numpy().mean(axis=(2, 3), dtype=np.float32)
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 
     def text(self, text):
         return np.array([text == name for name in ("red", "green", "blue")], np.float32), len(text) > 20
+
+
+SEEN = {"clip": Colours()}
 
 
 def coloured(*colours):
@@ -101,27 +108,27 @@ def test_fewer_than_two_frames_have_no_value_but_a_reason(frames):
 
 def test_a_score_says_that_no_static_filter_was_applied():
     score = flickering(grey(1, 2))
-    assert score.fidelity == "vbench_like" and "static filter" in score.note
+    assert score.fidelity == "equal" and "static filter" in score.note
 
 
 # --- by flow ---
 
 
 def test_even_motion_is_smoother_than_a_jump():
-    even = measure("flow_smoothness", shot(square_at(4, 8, 12, 16, 20)))
-    jumping = value("flow_smoothness", shot(square_at(4, 30, 12, 34, 20)))
+    even = measure("flow_smoothness", square_at(4, 8, 12, 16, 20))
+    jumping = value("flow_smoothness", square_at(4, 30, 12, 34, 20))
     assert even.raw is not None and even.raw > max(0.97, jumping + 0.01)
     assert (even.fidelity, even.backbone) == ("classical", None)
 
 
 def test_a_still_clip_is_perfectly_smooth_and_does_not_move():
     still = square_at(8, 8, 8)
-    assert measure("flow_smoothness", shot(still)).raw == pytest.approx(1.0, abs=1e-4)
-    assert measure("flow_dynamics", shot(still, fps=8)).raw == pytest.approx(0.0, abs=1e-3)
+    assert measure("flow_smoothness", still).raw == pytest.approx(1.0, abs=1e-4)
+    assert measure("flow_dynamics", still, fps=8).raw == pytest.approx(0.0, abs=1e-3)
 
 
 def test_faster_motion_is_more_dynamic_and_counts_in_pixels_of_a_256_picture():
-    slow, fast = (value("flow_dynamics", shot(square_at(*lefts), fps=8)) for lefts in ((4, 6, 8), (4, 9, 14)))
+    slow, fast = (value("flow_dynamics", square_at(*lefts), fps=8) for lefts in ((4, 6, 8), (4, 9, 14)))
     assert slow == pytest.approx(2 * 256 / 64, rel=0.35)
     assert fast > 1.5 * slow
 
@@ -129,7 +136,7 @@ def test_faster_motion_is_more_dynamic_and_counts_in_pixels_of_a_256_picture():
 @pytest.mark.parametrize("name", ["flow_smoothness", "flow_dynamics"])
 def test_pictures_too_small_or_too_few_have_a_reason(name):
     for frames in (grey(1, 2, 3), square_at(4)):
-        score = measure(name, shot(frames))
+        score = measure(name, frames)
         assert score.raw is None and "needs at least" in str(score.reason)
 
 
@@ -141,39 +148,39 @@ def test_pictures_too_small_or_too_few_have_a_reason(name):
     [(coloured(RED, RED, RED), 1.0), (coloured(RED, GREEN, BLUE), 0.0), (coloured(RED, GREEN, RED), 0.25)],
 )
 def test_consistency_is_half_to_the_frame_before_and_half_to_the_first(frames, expected):
-    score = measure("clip_consistency", shot(frames, encoder=Colours()))
+    score = measure("clip_consistency", frames, backbones=SEEN)
     assert score.raw == pytest.approx(expected)
     assert (score.backbone, score.weights_sha256, score.frames_used) == ("colours", "0" * 64, 3)
 
 
 def test_alignment_is_the_mean_cosine_to_the_prompt_and_of_a_keyframe_to_the_first_frame():
     frames = coloured(RED, GREEN)
-    asked = shot(frames, encoder=Colours(), prompt="red")
-    assert measure("text_alignment", asked).raw == pytest.approx(0.5)
-    still = measure("keyframe_alignment", asked)
+    asked = {"backbones": SEEN, "prompt": "red"}
+    assert value("text_alignment", frames, **asked) == pytest.approx(0.5)
+    still = measure("keyframe_alignment", frames, **asked)
     assert still.raw == pytest.approx(1.0)
     assert still.frames_used == 1
 
 
 def test_a_prompt_that_was_cut_is_told():
-    score = measure("text_alignment", shot(coloured(RED), encoder=Colours(), prompt="red " * 10))
+    score = measure("text_alignment", coloured(RED), backbones=SEEN, prompt="red " * 10)
     assert "its end was left out" in str(score.note)
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
-    [({}, "no CLIP model"), ({"encoder": Colours()}, "needs the prompt")],
+    [({}, "no CLIP model"), ({"backbones": SEEN}, "needs the prompt")],
 )
 def test_alignment_without_an_encoder_or_a_prompt_has_no_value_but_a_reason(fields, reason):
     for name in ("text_alignment", "keyframe_alignment"):
-        score = measure(name, shot(coloured(RED), **fields))
+        score = measure(name, coloured(RED), **fields)
         assert score.raw is None and reason in str(score.reason)
 
 
 def test_scores_of_a_toy_world_have_a_name_of_their_own():
     toy = Colours()
     toy.fidelity = "toy"
-    score = measure("clip_consistency", shot(coloured(RED, RED), encoder=toy))
+    score = measure("clip_consistency", coloured(RED, RED), backbones={"clip": toy})
     assert (score.metric_id, score.fidelity) == ("toy.clip_consistency", "toy")
 
 
@@ -183,7 +190,7 @@ def test_scores_of_a_toy_world_have_a_name_of_their_own():
 def test_the_vbench_dimensions_without_an_implementation_each_have_a_reason():
     assert len(UNAVAILABLE) == 15
     for name in UNAVAILABLE:
-        score = measure(name, shot(grey(1, 2)))
+        score = measure(name, grey(1, 2))
         assert score.raw is None and "needs weights that are not installed" in str(score.reason)
 
 
@@ -212,7 +219,7 @@ def artifacts(tmp_path):
 
 def context_for(artifacts, dimensions, finished):
     async def score(request):
-        return score_file(request, Colours(), SimpleNamespace(step=lambda done, total: None))
+        return score_file(request, SEEN, SimpleNamespace(step=lambda done, total: None))
 
     async def finish(step):
         finished.append(step)
@@ -254,7 +261,7 @@ async def test_every_still_and_clip_and_the_finished_video_are_scored_in_a_step_
     assert measured == [(1, pytest.approx(1.0)), (1, 1.0), (2, pytest.approx(0.0, abs=0.02)), (None, 1.0)]
     missing = {score.metric_id for score in scores if score.reason}
     assert missing == {f"vbench.{name}" for name in UNAVAILABLE}
-    assert {step.name for step in steps if "temporal_flickering@1" in step.inputs.get("dimensions", ())} == {
+    assert {step.name for step in steps if "temporal_flickering@2" in step.inputs.get("dimensions", ())} == {
         "quality/scene-001", "quality/scene-002", "quality/final",
     }  # fmt: skip
 

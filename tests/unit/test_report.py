@@ -102,7 +102,7 @@ def make_record(artifacts, prompt="an ad for a steel water bottle", **changes):
         ),
         "messages": (Message(role="director", iteration=1, content=prompt, score=91.0, timestamp=NOON),),
         "scores": (
-            Score(metric_id="vbench.temporal_flickering", impl_id="f@1", fidelity="vbench_like", raw=0.98765),
+            Score(metric_id="vbench.temporal_flickering", impl_id="f@1", fidelity="equal", raw=0.98765),
             Score(metric_id="vbench.color", impl_id="color@none", reason="needs weights that are not installed"),
         ),
         "timings": step_timings(events()),

@@ -1,0 +1,44 @@
+"""What every scorer model shares: the facts that its scores carry, and how many frames it takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.spec import ScorerModelSpec
+from models.weights import read_manifest
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+class Backbone(ABC):
+    """A network that turns frames into features, as `quality.stream.Backbone` wants one. Its calls block."""
+
+    window = 1
+    """How many consecutive frames make an item: 1 for a picture encoder, 2 for optical flow."""
+    batch = 16
+    """Items at once: bounds the memory, whatever a clip's length."""
+    min_side = 1
+    """Least length in pixels of a frame's shorter side, after preprocessing."""
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """On the folder `main` of weights. Raises WeightsError."""
+        self.name = spec.name
+        self.licence = spec.licence
+        self.fidelity: Literal["published", "proxy", "toy"] = spec.fidelity
+        self.weights_sha256 = read_manifest(folders["main"]).files[WEIGHTS_FILE].sha256
+        self.dtype = spec.dtype
+        self.device = device
+
+    @abstractmethod
+    def features(self, batch: Any) -> npt.NDArray[np.float32]:
+        """Features of `batch`, one row an item.
+
+        With a window of 1, `batch` is what a preprocessing made of uint8 frames (frames, 3, height, width) on this
+        device; with a longer one, a tensor (items, window, 3, h, w).
+        """
