@@ -22,6 +22,8 @@ import numpy as np
 import typer
 
 if TYPE_CHECKING:
+    import torch
+
     from models.interfaces import EncodedImage, Pixels
     from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
     from models.weights import Library
@@ -211,7 +213,7 @@ def _comparison(spec: ScorerModelSpec, engine: Any) -> Made:
 
     picture = decode_image(fixed_picture(PICTURE_SIZE, PICTURE_SIZE).data)
     began = time.monotonic()
-    seen = engine.images([picture])
+    seen = engine.features(_batch((picture,)))
     cosines, vectors = {}, [seen]
     for text in ("a red ball on a grey floor", OTHER):
         vector, _ = engine.text(text)
@@ -250,10 +252,17 @@ def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> 
     spec = load_model(scorer, ScorerModelSpec)
     if not library.present(spec):
         return f"not measured: run `admint models pull {scorer}`, then this command again"
-    encoder = load(spec, library.folders(spec), place)
-    seen = encoder.images(made.frames).mean(axis=0)
+    encoder: Any = load(spec, library.folders(spec), place)
+    seen = encoder.features(_batch(made.frames)).mean(axis=0)
     cosines = {text: round(float(seen @ encoder.text(text)[0]), 4) for text in (made.request["prompt"], OTHER)}
     return {"scorer": scorer, "fidelity": spec.fidelity, "weights_sha256": encoder.weights_sha256, "cosines": cosines}
+
+
+def _batch(frames: tuple[Pixels, ...]) -> torch.Tensor:
+    """Frames as an encoder's own processor takes them: uint8, (frames, 3, height, width)."""
+    import torch
+
+    return torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy())
 
 
 def _said(request: Any) -> dict[str, Any]:
