@@ -29,6 +29,8 @@ FAMILIES: dict[str, str] = {
     "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
     "flux": "models.image.flux:Flux",
     "flux2-klein": "models.image.flux2_klein:Flux2Klein",
+    "qwen-image": "models.image.qwen_image:QwenImage",
+    "qwen-image-edit": "models.image.qwen_image:QwenImageEdit",
     "z-image": "models.image.z_image:ZImage",
     "animatediff": "models.video.animatediff:AnimateDiff",
     "wan": "models.video.wan:Wan",

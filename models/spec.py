@@ -38,6 +38,9 @@ class LoraSource(WeightSource):
     """File for the first denoiser; None: the only safetensors file of the folder."""
     second_weight_name: str | None = None
     """File for the second denoiser (`transformer_2`): LoRAs of Wan 2.2 A14B come in pairs, for high and low noise."""
+    scheduler: dict[str, Any] | None = None
+    """What the scheduler is set to while this LoRA acts, as in `PictureModelSpec.scheduler`: a LoRA that was distilled
+    to a few steps was so under one shift. None: the model's own."""
 
 
 Commercial = Literal["yes", "no", "below-revenue", "territory"]

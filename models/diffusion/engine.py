@@ -22,7 +22,7 @@ import torch
 
 from models.diffusion.calls import CallLock, LruCache, Progress
 from models.diffusion.inputs import check_size
-from models.diffusion.loading import Loras, check_loras, loading, renew_scheduler, scheduler
+from models.diffusion.loading import Loras, check_loras, loading, scheduler
 from models.diffusion.memory import SECOND_TRY, low_memory_vae, retry_with_less_memory
 from models.diffusion.noise import draw_batch, noise_sha256, step_generator
 from models.diffusion.placement import denoisers, exact, free_hooks, place
@@ -96,7 +96,7 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
         self._adapter: Adapter | None
         with loading(spec) as dtype:
             self._pipeline = self._load(folders, dtype)
-            self._pipeline.scheduler = scheduler(spec, self._pipeline.scheduler)
+            self._scheduler = self._pipeline.scheduler = scheduler(spec, self._pipeline.scheduler)
             self._adapter = self._load_adapter(folders) if spec.references else None
             self._loras = Loras(self._pipeline, spec, folders)
             place(self._pipeline, spec, device)
@@ -141,7 +141,7 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
         try:
             with exact(self._pipeline, first.deterministic), self._loras.use(first.loras):
                 for each in self._pipelines:
-                    renew_scheduler(each)
+                    each.scheduler = scheduler(self._spec, self._scheduler, first.loras)
                 pipeline, inputs = self._task(first, noise)
                 inputs |= self._batch_condition(requests)
                 call = {

@@ -5,6 +5,7 @@ Encoding is deterministic: the posterior's mode, where pipelines would sample.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import torch
@@ -25,9 +26,7 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     upcast = dtype == torch.float16 and vae.config.force_upcast
     if upcast:
         vae.to(torch.float32)
-    # An offloaded VAE lies on the CPU and works elsewhere.
-    device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or vae.device
-    mode: torch.Tensor = vae.encode(pixels.to(device, vae.dtype)).latent_dist.mode()
+    mode: torch.Tensor = vae.encode(pixels.to(execution_device(vae), vae.dtype)).latent_dist.mode()
     if upcast:
         vae.to(dtype)
     return _normalise(vae, mode.to(dtype))
@@ -63,27 +62,58 @@ def unpack(data: bytes, shape: tuple[int, ...]) -> torch.Tensor:
     return latents
 
 
-def begin_within(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, steps: int, of: int) -> torch.Tensor:
+def begin_within(
+    scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, steps: int, of: int, **schedule: Any
+) -> torch.Tensor:
     """Have `scheduler` run the last `steps` of its `of` steps in the next call; gives what they start from.
 
     SDEdit (arXiv 2108.01073) for pipelines that take no strength: `clean` with as much of `noise` as the first of those
-    steps expects. Only for that one call: the scheduler is changed.
+    steps expects. Only for that one call: the scheduler is changed. `schedule`: what the pipeline will give
+    `set_timesteps` beside the number of steps, such as `sigmas` and `mu`.
     """
-    scheduler.set_timesteps(of)
+    scheduler.set_timesteps(of, **schedule)
     begin = len(scheduler.timesteps) - steps * scheduler.order
     timestep = scheduler.timesteps[begin : begin + 1]
     mix = getattr(scheduler, "scale_noise", None)  # flow matching; the others say add_noise
     noised: torch.Tensor = mix(clean, timestep, noise) if mix else scheduler.add_noise(clean, noise, timestep)
-    whole = scheduler.set_timesteps
+    whole, begin_at = scheduler.set_timesteps, getattr(scheduler, "set_begin_index", None)
 
+    @wraps(whole)  # pipelines ask for its signature
     def the_rest(*args: Any, **kwargs: Any) -> None:
         whole(*args, **kwargs)
         scheduler.timesteps = scheduler.timesteps[begin:]
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(begin)
+        if begin_at:
+            begin_at(begin)
 
     scheduler.set_timesteps = the_rest
+    if begin_at:
+        # Some pipelines set the index of their first step themselves, to 0.
+        scheduler.set_begin_index = lambda index=0: begin_at(begin + index)
     return noised
+
+
+def keep_outside(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> None:
+    """Have `scheduler`, of a flow-matching model, keep `clean` where `mask` is 0 after every step of the next call.
+
+    All tensors are laid out as the pipeline gives latents to `step`. After each step, what is kept has as much of
+    `noise` as the next one expects, and none after the last (blended diffusion, arXiv 2111.14818). Only for that one
+    call: the scheduler is changed.
+    """
+    step = scheduler.step
+
+    def step_within(output: Any, timestep: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        moved, *rest = step(output, timestep, sample, *args, **kwargs | {"return_dict": False})
+        # The scheduler has counted the step already, and takes its own index before the timestep given here.
+        kept = scheduler.scale_noise(clean.to(moved), torch.atleast_1d(timestep), noise.to(moved))
+        return (1 - mask.to(moved)) * kept + mask.to(moved) * moved, *rest
+
+    scheduler.step = step_within
+
+
+def execution_device(vae: Any) -> torch.device:
+    """Where `vae` computes: an offloaded one lies on the CPU and works elsewhere."""
+    device: torch.device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or vae.device
+    return torch.device(device)
 
 
 def _normalise(vae: Any, latents: torch.Tensor) -> torch.Tensor:

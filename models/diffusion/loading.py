@@ -76,15 +76,17 @@ def variant(spec: PictureModelSpec, name: str) -> dict[str, Any]:
     return {} if infix is None else {"variant": infix}
 
 
-def scheduler(spec: PictureModelSpec, own: Any) -> Any:
-    """The scheduler that the spec asks for, configured like the folder's `own` where it says nothing else.
+def scheduler(spec: PictureModelSpec, own: Any, loras: Sequence[LoraUse] = ()) -> Any:
+    """A fresh scheduler like `own`, with what the spec says, and then its `loras`, in place of that.
 
-    Raises InvalidRequest for a class that diffusers does not have.
+    Fresh, because a stopped call leaves state in the one it used. Raises InvalidRequest for a class that diffusers does
+    not have.
     """
-    if spec.scheduler is None:
-        return own
-    changes = dict(spec.scheduler)
-    name = changes.pop("class", None)
+    _ignore_copy_warning()
+    changes = dict(spec.scheduler or {})
+    for lora in loras:
+        changes |= spec.loras[lora.name].scheduler or {}
+    name = changes.pop("class", type(own).__name__)
     kind = getattr(diffusers, str(name), None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise InvalidRequest(
@@ -93,12 +95,6 @@ def scheduler(spec: PictureModelSpec, own: Any) -> Any:
         )
     loader: Any = kind
     return loader.from_config(own.config, **changes)
-
-
-def renew_scheduler(pipeline: Any) -> None:
-    """Give `pipeline` a fresh scheduler of the same configuration: a stopped call leaves state in the old one."""
-    _ignore_copy_warning()
-    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
 
 
 def _ignore_copy_warning() -> None:

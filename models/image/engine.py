@@ -132,3 +132,11 @@ def steps_rounded_up(request: ImageRequest) -> int:
 def _strength(request: ImageRequest) -> float:
     within = request.inpaint or request.start
     return within.strength if within else 1.0
+
+
+def negative_prompt_note(request: ImageRequest) -> str:
+    """The note of a call without guidance that was given a negative prompt."""
+    return (
+        f"the negative prompt {request.negative_prompt[:40]!r} had no effect: it works through guidance, and this call"
+        " has none; say in the prompt what to show instead"
+    )

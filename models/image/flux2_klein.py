@@ -1,8 +1,8 @@
-"""Family `flux2-klein`: Flux.2 [klein], which looks at several reference images beside the prompt (Qwen3 texts).
+"""Family `flux2-klein`: Flux.2 [klein], which looks at several pictures beside the prompt (Qwen3 texts).
 
-Text to image, or images of the same things anew: references are encoded by the VAE, joined to the latents as further
-tokens, and never weighed. Latents are drawn as the VAE's, (32, height / 8, width / 8), and folded into patches of 2 x 2
-for the pipeline. There is no start image and no mask here.
+References are encoded by the VAE, joined to the latents as further tokens, and never weighed. Inside a mask the picture
+to repaint is the first of them, before the references, as `Flux2KleinInpaintPipeline` does it. Latents are the VAE's,
+(32, height / 8, width / 8), normalised, and folded into patches of 2 x 2 for the pipeline.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import Any
 
 import torch
 from diffusers import Flux2KleinPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from PIL import Image
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
+from models.diffusion.latents import execution_device
 from models.diffusion.loading import load_pipeline
 from models.diffusion.references import reference_images, reference_notes
 from models.errors import InvalidRequest
-from models.image.engine import ImageEngine
+from models.image.engine import negative_prompt_note
+from models.image.flow_matching import FlowMatchingEngine, canvas
 from models.interfaces import ImageRequest
 
 PROMPT_TOKENS = 512
@@ -28,12 +31,12 @@ PROMPT_TOKENS = 512
 PATCH = 2
 """Latent cells per side that one token of the transformer holds."""
 SHORTEST_SIDE, WIDEST_ASPECT = 64, 8
-"""The stock pipeline refuses references that are smaller or longer."""
+"""The stock pipeline refuses pictures that are smaller or longer."""
 LARGEST_AREA = 1024 * 1024
-"""Pixels to which the stock pipeline scales larger references down."""
+"""Pixels to which the stock pipeline scales larger pictures down."""
 
 
-class Flux2Klein(ImageEngine):
+class Flux2Klein(FlowMatchingEngine):
     """ImageModel over Flux.2 [klein] weights, distilled (no guidance) or base, in the part `main`."""
 
     prompt_tokens = PROMPT_TOKENS
@@ -58,12 +61,14 @@ class Flux2Klein(ImageEngine):
         return super()._guided(request) and not self._pipeline.config.is_distilled
 
     def _condition(self, request: ImageRequest) -> dict[str, Any]:
-        images = reference_images(request.references, request.adapter)
-        for number, image in images.items():
+        images = {f"reference {n}": image for n, image in reference_images(request.references, request.adapter).items()}
+        if request.inpaint:
+            images = {"the image to inpaint": canvas(request.inpaint, request.width, request.height), **images}
+        for name, image in images.items():
             width, height = image.size
             if min(width, height) < SHORTEST_SIDE or max(width, height) > WIDEST_ASPECT * min(width, height):
                 raise InvalidRequest(
-                    f"reference {number} is {width}x{height}; model {self._spec.name!r} takes sides of at least"
+                    f"{name} is {width}x{height}; model {self._spec.name!r} takes sides of at least"
                     f" {SHORTEST_SIDE} pixels, one at most {WIDEST_ASPECT} times the other: scale or crop it"
                 )
         # Above 1 without guidance the stock pipeline would warn of a scale that it does not use.
@@ -71,23 +76,31 @@ class Flux2Klein(ImageEngine):
         whole = [_in_patches(image, self._grid.multiple) for image in images.values()]
         return {"image": whole or None, "guidance_scale": scale}
 
+    def _shift(self, tokens: int, steps: int) -> float:
+        shift: float = compute_empirical_mu(image_seq_len=tokens, num_steps=steps)
+        return shift
+
+    def _clean(self, image: Any) -> torch.Tensor:
+        vae = self._pipeline.vae
+        pixels = self._pipeline.image_processor.preprocess(image).to(execution_device(vae), vae.dtype)
+        # Normalised in patches, by the mean and variance of the VAE's batch norm.
+        patches = self._pipeline._encode_vae_image(pixels, generator=None)
+        clean: torch.Tensor = self._pipeline._unpatchify_latents(patches)
+        return clean
+
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
         folded: torch.Tensor = self._pipeline._patchify_latents(latents)
         return folded
 
-    def _unpacked(self, latents: torch.Tensor, request: ImageRequest) -> None:
-        return None
+    def _tokens(self, latents: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self._pipeline._pack_latents(self._packed(latents))
+        return tokens
 
-    def _check(self, request: ImageRequest) -> None:
-        name = self._spec.name
-        if request.start:
-            raise InvalidRequest(f"model {name!r} cannot start from an image; give that image as a reference instead")
-        if request.inpaint:
-            raise InvalidRequest(
-                f"model {name!r} has no masks; give the image as a reference and say in the prompt what to change,"
-                " or choose a model of the family flux or stable-diffusion"
-            )
-        super()._check(request)
+    def _unpacked(self, latents: torch.Tensor, request: ImageRequest) -> torch.Tensor:
+        side = self._grid.multiple
+        patches = latents.permute(0, 2, 1).unflatten(2, (request.height // side, request.width // side))
+        unfolded: torch.Tensor = self._pipeline._unpatchify_latents(patches)
+        return unfolded
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
         notes = [*super()._notes(request)]
@@ -96,12 +109,7 @@ class Flux2Klein(ImageEngine):
                 f"guidance_scale {request.guidance_scale:g} had no effect: these weights know no guidance; use 1"
             )
         if request.negative_prompt and not self._guided(request):
-            notes.append(
-                f"the negative prompt {request.negative_prompt[:40]!r} had no effect: it works through guidance, and"
-                " this call has none; say in the prompt what to show instead"
-            )
-        if request.keep_latents:
-            notes.append("no latents were kept: this model could not start from them")
+            notes.append(negative_prompt_note(request))
         return (*notes, *reference_notes(request.references, request.adapter))
 
     def _as_read(self, text: str) -> str:

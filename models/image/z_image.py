@@ -16,7 +16,7 @@ from diffusers import ZImageImg2ImgPipeline, ZImageInpaintPipeline, ZImagePipeli
 
 from models.diffusion.engine import LatentGrid, TextEmbedding
 from models.diffusion.loading import load_pipeline
-from models.image.engine import ImageEngine, steps_rounded_up
+from models.image.engine import ImageEngine, negative_prompt_note, steps_rounded_up
 from models.interfaces import ImageRequest
 
 PROMPT_TOKENS = 512
@@ -104,9 +104,5 @@ class ZImage(ImageEngine):
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
         notes = super()._notes(request)
         if request.negative_prompt and not self._guided(request):
-            ignored = (
-                f"the negative prompt {request.negative_prompt[:40]!r} had no effect: it works through guidance, and"
-                " this call has none; say in the prompt what to show instead"
-            )
-            return (*notes, ignored)
+            return (*notes, negative_prompt_note(request))
         return notes

@@ -51,8 +51,11 @@ def _main(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None
         return
     plain = (MAINS.get(spec.weights_of or spec.name) or SAVERS[spec.family])(work / "plain")
     # As published: sharded, in the variant that the description asks for, in full precision.
-    pipeline = DiffusionPipeline.from_pretrained(plain, local_files_only=True)
+    looks = {"processor": None} if (plain / "processor").exists() else {}
+    pipeline = DiffusionPipeline.from_pretrained(plain, local_files_only=True, **looks)
     pipeline.save_pretrained(folder, variant=source.variant)
+    if looks:
+        tiny_models.add_vision_processor(folder)
     for name in LARGE:
         if getattr(pipeline, name, None) is not None and f"{name}/*.safetensors" in _asked(source):
             for whole in (folder / name).glob("*.safetensors"):
@@ -76,8 +79,11 @@ def _clip(folder: Path) -> None:
 
 def _ip_adapter(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None:
     assert isinstance(spec, PictureModelSpec)
-    save = tiny_models.save_flux_ip_adapter if spec.family == "flux" else tiny_models.save_ip_adapter
-    made = save(work / "plain-adapter", work / "plain")
+    adapter, main = work / "plain-adapter", work / "plain"
+    if spec.family == "flux":
+        made = tiny_models.save_flux_ip_adapter(adapter, main)
+    else:
+        made = tiny_models.save_ip_adapter(adapter, main, plus="-plus" in spec.adapter_weight_name)
     for name, path in ((spec.adapter_weight_name, "ip-adapter.safetensors"), (spec.image_encoder, "image_encoder")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made / path, folder / name)
@@ -95,7 +101,12 @@ def _motion_adapter(spec: AnySpec, source: WeightSource, folder: Path, work: Pat
 
 def _lora(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None:
     assert isinstance(spec, PictureModelSpec)
-    tiny_models.save_expert_loras(work / "plain", folder, spec.loras["fast"])
+    lora = spec.loras["fast"]
+    if lora.second_weight_name is None:
+        (name,) = lora.allow_patterns
+        tiny_models.save_lightning_lora(work / "plain", folder / name)
+    else:
+        tiny_models.save_expert_loras(work / "plain", folder, lora)
 
 
 _WRITERS: dict[str, Callable[[AnySpec, WeightSource, Path, Path], None]] = {

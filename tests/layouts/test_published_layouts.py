@@ -3,6 +3,7 @@
 Widths are tiny and weights random; class names, file names, shards, variants, precisions and adapters are as published.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_the_pair_of_loras_that_wan_describes_loads_and_acts(tmp_path):
         for loras in ((), (LoraUse(name="fast"),))
     )
     assert not np.array_equal(plain, fast)
+
+
+@pytest.mark.parametrize("name", ["qwen-image", "qwen-image-edit-2511"])
+def test_the_lora_of_four_steps_loads_acts_under_its_own_schedule_and_leaves_nothing(name, tmp_path):
+    spec = described(name, "float32")
+    engine: Any = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
+
+    def picture(*loras):
+        return engine.generate(image_request(loras=loras), Unwatched()).image
+
+    plain, shift = picture(), engine._pipeline.scheduler.config.max_shift
+    fast, distilled = picture(LoraUse(name="fast")), engine._pipeline.scheduler.config
+    assert (shift, distilled.max_shift, distilled.shift_terminal) == (0.9, pytest.approx(math.log(3)), None)
+    assert not np.array_equal(plain, fast)
+    assert np.array_equal(picture(), plain)
 
 
 @pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "as described"])

@@ -7,6 +7,7 @@ mock, and nothing here makes a meaningful picture: weights are random.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLLTXVideo,
+    AutoencoderKLQwenImage,
     AutoencoderKLWan,
     DDIMScheduler,
     EulerDiscreteScheduler,
@@ -28,6 +30,9 @@ from diffusers import (
     LTXConditionPipeline,
     LTXVideoTransformer3DModel,
     MotionAdapter,
+    QwenImageEditPlusPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -51,7 +56,10 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3ForCausalLM,
     T5Config,
@@ -177,7 +185,7 @@ def image_folders(family: str, root: Path) -> dict[str, Path]:
     if family == "flux":
         adapter = save_flux_ip_adapter(root / "ip_adapter", main)
         return {"main": main, "ip_adapter": adapter, "image_encoder": adapter / "image_encoder"}
-    if family in ("flux2-klein", "z-image"):
+    if family not in ("stable-diffusion", "stable-diffusion-xl"):
         return {"main": main}
     return {"main": main, "ip_adapter": save_ip_adapter(root / "ip_adapter", main)}
 
@@ -217,13 +225,17 @@ def save_stable_diffusion_xl(folder: Path) -> Path:
     return folder
 
 
-def save_ip_adapter(folder: Path, main: Path) -> Path:
-    """IP-Adapter for the UNet in `main`, in the published file format, strong enough to be seen."""
+def save_ip_adapter(folder: Path, main: Path, *, plus: bool = False) -> Path:
+    """IP-Adapter for the UNet in `main`, in the published file format, strong enough to be seen.
+
+    `plus`: the kind that reads all patches of a reference, into sixteen tokens.
+    """
     torch.manual_seed(2)
-    CLIPVisionModelWithProjection(clip_vision_config()).save_pretrained(folder / "image_encoder")
+    vision = clip_vision_config()
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
     target = UNet2DConditionModel.from_pretrained(main, subfolder="unet")
     width = target.config.cross_attention_dim
-    state = {
+    state = _resampler(vision.hidden_size, width) if plus else {
         "image_proj.proj.weight": torch.randn(4 * width, 16),
         "image_proj.proj.bias": torch.randn(4 * width),
         "image_proj.norm.weight": torch.ones(width),
@@ -236,6 +248,26 @@ def save_ip_adapter(folder: Path, main: Path) -> Path:
             state[f"ip_adapter.{2 * index + 1}.{part}.weight"] = torch.randn(channels, width)
     save_file(state, folder / "ip-adapter.safetensors")
     return folder
+
+
+def _resampler(seen: int, width: int, depth: int = 4, inner: int = 64, tokens: int = 16) -> dict[str, torch.Tensor]:
+    """The projection of an IP-Adapter plus, by its published names: a perceiver of one head over `seen` channels."""
+    shapes: dict[str, tuple[int, ...]] = {"latents": (1, tokens, inner)}
+    linear = {"proj_in": (inner, seen), "proj_out": (width, inner)}
+    norms = {"norm_out": width}
+    for layer in range(depth):
+        norms |= {f"layers.{layer}.0.norm1": inner, f"layers.{layer}.0.norm2": inner, f"layers.{layer}.1.0": inner}
+        shapes |= {
+            f"layers.{layer}.0.to_q.weight": (64, inner), f"layers.{layer}.0.to_kv.weight": (128, inner),
+            f"layers.{layer}.0.to_out.weight": (inner, 64), f"layers.{layer}.1.1.weight": (4 * inner, inner),
+            f"layers.{layer}.1.3.weight": (inner, 4 * inner),
+        }  # fmt: skip
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    state = {f"image_proj.{name}": torch.randn(shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}
+    for name, size in norms.items():
+        state |= {f"image_proj.{name}.weight": torch.ones(size), f"image_proj.{name}.bias": torch.zeros(size)}
+    return state
 
 
 def save_flux(folder: Path, *, guided: bool = True) -> Path:
@@ -326,6 +358,74 @@ def save_z_image(folder: Path) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=False),
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+VISION_MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+def qwen_vision_text() -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
+    """A Qwen2.5-VL of two layers and two vision layers, 16 wide, that reads letters, and its tokenizer."""
+    letters = list(bytes_to_unicode().values())
+    marks = ["<|im_start|>", "<|im_end|>", *VISION_MARKS]
+    tokens = [*letters, "<|endoftext|>", *marks]
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=8192,
+        additional_special_tokens=marks,
+    )  # fmt: skip
+    start, end, image, video = (tokens.index(mark) for mark in VISION_MARKS)
+    text = {
+        "vocab_size": len(tokens), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": None, "eos_token_id": None,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+    }  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 16, "num_heads": 2, "out_hidden_size": 16, "intermediate_size": 32,
+        "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config=vision, vision_start_token_id=start, vision_end_token_id=end,
+        image_token_id=image, video_token_id=video, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    return Qwen2_5_VLForConditionalGeneration(config), tokenizer
+
+
+def qwen_image_parts(**transformer: Any) -> dict[str, Any]:
+    """What both Qwen-Image pipelines have, with the published schedule."""
+    text_encoder, tokenizer = qwen_vision_text()
+    return {
+        "vae": AutoencoderKLQwenImage(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
+        "transformer": QwenImageTransformer2DModel(
+            in_channels=64, out_channels=16, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=16, axes_dims_rope=(4, 6, 6), **transformer,
+        ),
+        "text_encoder": text_encoder, "tokenizer": tokenizer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, max_image_seq_len=8192, max_shift=0.9, shift_terminal=0.02
+        ),
+    }  # fmt: skip
+
+
+def save_qwen_image(folder: Path) -> Path:
+    """Qwen-Image: a VAE for clips with 16 latent channels, texts read by a Qwen2.5-VL, two blocks."""
+    torch.manual_seed(18)
+    QwenImagePipeline(**qwen_image_parts()).save_pretrained(folder)
+    return folder
+
+
+def save_qwen_image_edit(folder: Path) -> Path:
+    """Qwen-Image-Edit-2511: as `save_qwen_image`, with the processor of pictures and references that stay clean."""
+    torch.manual_seed(18)
+    QwenImageEditPlusPipeline(processor=None, **qwen_image_parts(zero_cond_t=True)).save_pretrained(folder)
+    add_vision_processor(folder)
+    return folder
+
+
+def add_vision_processor(folder: Path) -> None:
+    """The part `processor` of Qwen-Image-Edit, and its name in the index: the class itself wants torchvision."""
+    Qwen2VLImageProcessorPil().save_pretrained(folder / "processor")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["processor"] = ["transformers", "Qwen2VLProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
 
 
 def save_motion_adapter(folder: Path, *, conv_in_channels: int | None = 9) -> Path:
@@ -430,6 +530,24 @@ def save_expert_loras(main: Path, folder: Path, source: LoraSource) -> None:
         WanPipeline.save_lora_weights(path.parent, transformer_lora_layers=layers, weight_name=path.name)
 
 
+def save_lightning_lora(main: Path, file: Path) -> None:
+    """A LoRA of one file for the Qwen-Image transformer in `main`, by the names of lightx2v's, strong and random."""
+    torch.manual_seed(6)
+    denoiser = QwenImageTransformer2DModel.from_pretrained(main / "transformer", local_files_only=True)
+    state = {}
+    for block in range(denoiser.config.num_layers):
+        for layer in ("attn.to_q", "attn.add_v_proj", "attn.to_out.0", "img_mlp.net.2", "img_mod.1"):
+            name = f"transformer_blocks.{block}.{layer}"
+            linear = denoiser.get_submodule(name)
+            state |= {
+                f"{name}.alpha": torch.tensor(4.0),
+                f"{name}.lora_down.weight": torch.randn(4, linear.in_features),
+                f"{name}.lora_up.weight": torch.randn(linear.out_features, 4),
+            }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, file)
+
+
 def save_ltx(folder: Path) -> Path:
     """LTX-Video 0.9.5: a VAE that folds 32 x 32 pixels and 8 frames into one cell of 8 channels, and denoises last."""
     torch.manual_seed(8)
@@ -450,7 +568,8 @@ def save_ltx(folder: Path) -> Path:
 
 IMAGE_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion": save_stable_diffusion, "stable-diffusion-xl": save_stable_diffusion_xl, "flux": save_flux,
-    "flux2-klein": save_flux2_klein, "z-image": save_z_image,
+    "flux2-klein": save_flux2_klein, "z-image": save_z_image, "qwen-image": save_qwen_image,
+    "qwen-image-edit": save_qwen_image_edit,
 }  # fmt: skip
 VIDEO_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "wan": save_wan, "wan-text": save_wan_text, "wan-vace": save_wan_vace, "ltx": save_ltx,
