@@ -101,10 +101,12 @@ def keep_outside(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, mask:
     """
     step = scheduler.step
 
-    def step_within(output: Any, timestep: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def step_within(
+        output: Any, timestep: torch.Tensor, sample: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Any, ...]:
         moved, *rest = step(output, timestep, sample, *args, **kwargs | {"return_dict": False})
         # The scheduler has counted the step already, and takes its own index before the timestep given here.
-        kept = scheduler.scale_noise(clean.to(moved), torch.atleast_1d(timestep), noise.to(moved))
+        kept = scheduler.scale_noise(clean.to(moved), timestep.reshape(1), noise.to(moved))
         return (1 - mask.to(moved)) * kept + mask.to(moved) * moved, *rest
 
     scheduler.step = step_within

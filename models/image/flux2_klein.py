@@ -98,7 +98,8 @@ class Flux2Klein(FlowMatchingEngine):
 
     def _unpacked(self, latents: torch.Tensor, request: ImageRequest) -> torch.Tensor:
         side = self._grid.multiple
-        patches = latents.permute(0, 2, 1).unflatten(2, (request.height // side, request.width // side))
+        rows, columns = request.height // side, request.width // side
+        patches = latents.permute(0, 2, 1).reshape(1, -1, rows, columns)
         unfolded: torch.Tensor = self._pipeline._unpatchify_latents(patches)
         return unfolded
 

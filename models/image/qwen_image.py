@@ -1,9 +1,9 @@
 """Families `qwen-image` and `qwen-image-edit`: one transformer over packed latents, texts read by Qwen2.5-VL.
 
-Guidance is a second pass with the negative prompt (diffusers' `true_cfg_scale`), above 1. Latents are drawn, encoded and
-handed on unpacked and normalised, (16, height / 8, width / 8). The edit weights look at pictures twice: Qwen2.5-VL reads
-them beside the prompt, as `Picture 1`, `Picture 2` …, and the VAE's latents of them join the tokens. Inside a mask the
-picture to repaint is `Picture 1`, before the references.
+Guidance is a second pass with the negative prompt (diffusers' `true_cfg_scale`), above 1. Latents are drawn, encoded
+and handed on unpacked and normalised, (16, height / 8, width / 8). The edit weights look at pictures twice: Qwen2.5-VL
+reads them beside the prompt, as `Picture 1`, `Picture 2` …, and the VAE's latents of them join the tokens. Inside a
+mask the picture to repaint is `Picture 1`, before the references.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class QwenImageEdit(QwenImage):
         for name, image in images.items():
             if max(image.size) >= WIDEST_ASPECT * min(image.size):
                 raise InvalidRequest(
-                    f"{name} is {image.width}x{image.height}; model {self._spec.name!r} takes pictures of which one side"
-                    f" is less than {WIDEST_ASPECT} times the other: crop it"
+                    f"{name} is {image.width}x{image.height}; model {self._spec.name!r} takes pictures of which one"
+                    f" side is less than {WIDEST_ASPECT} times the other: crop it"
                 )
         return list(images.values())
 
@@ -155,7 +155,7 @@ class QwenImageEdit(QwenImage):
         texts = {"": self._prompt(request)}
         if self._guided(request):
             texts["negative_"] = request.negative_prompt or NO_NEGATIVE
-        inputs = {}
+        inputs: dict[str, Any] = {}
         for prefix, text in texts.items():
             key = "\n".join([self._loras.key, *seen, text])
             tensors = self._texts.get(key, lambda text=text: self._read(text, pictures))  # type: ignore[misc]
@@ -173,7 +173,7 @@ class QwenImageEdit(QwenImage):
         hidden = pipeline.text_encoder(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            # diffusers 0.42.1 leaves the types out, and transformers 5 then numbers the patches of a picture like words.
+            # diffusers 0.42.1 leaves them out, and transformers 5 then numbers the patches of a picture like words.
             mm_token_type_ids=(ids == pipeline.text_encoder.config.image_token_id).int(),
             output_hidden_states=True,
             **vision,

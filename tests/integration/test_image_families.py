@@ -12,6 +12,7 @@ import torch
 from diffusers import (
     Flux2KleinPipeline,
     FluxPipeline,
+    QwenImagePipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     ZImagePipeline,
@@ -52,6 +53,11 @@ def klein_call(stock: Any, noise: torch.Tensor, negative: str) -> Any:
     return stock(images, "a red bottle", latents=stock._patchify_latents(noise), **COMMON | {"guidance_scale": 1.0})
 
 
+def qwen_call(stock: Any, noise: torch.Tensor, negative: str) -> Any:
+    given = {"latents": stock._pack_latents(noise, *noise.shape), "true_cfg_scale": COMMON["guidance_scale"]}
+    return stock("a red bottle", negative_prompt=negative or " ", **COMMON | {"guidance_scale": None} | given)
+
+
 COMMON = {"width": 64, "height": 64, "num_inference_steps": 4, "guidance_scale": 4.0, "output_type": "np"}
 
 
@@ -63,8 +69,6 @@ class Family:
     call: Callable[[Any, torch.Tensor, str], Any]
     channels: int
     multiple: int
-    started: bool = True
-    """Whether it starts from an image and repaints within a mask."""
     guided: bool = False
     """Whether it has guidance at run time, and so a negative prompt."""
     references: bool = True
@@ -74,11 +78,15 @@ TABLE = {
     "stable-diffusion": Family(StableDiffusionPipeline, sd_call, 4, 8, guided=True),
     "stable-diffusion-xl": Family(StableDiffusionXLPipeline, sd_call, 4, 8, guided=True),
     "flux": Family(FluxPipeline, flux_call, 16, 16),
-    "flux2-klein": Family(Flux2KleinPipeline, klein_call, 32, 16, started=False),
+    "flux2-klein": Family(Flux2KleinPipeline, klein_call, 32, 16),
+    "qwen-image": Family(QwenImagePipeline, qwen_call, 16, 16, guided=True, references=False),
+    "qwen-image-edit": Family(QwenImagePipeline, qwen_call, 16, 16, guided=True),
     "z-image": Family(ZImagePipeline, sd_call, 16, 16, guided=True, references=False),
 }
 REFERRING = [name for name, family in TABLE.items() if family.references]
-STARTED = [name for name, family in TABLE.items() if family.started]
+
+
+pytestmark = pytest.mark.usefixtures("small_references")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +126,7 @@ def engine(family, engine_of):
 @pytest.mark.parametrize(("family", "negative"), [
     ("stable-diffusion", "blurry"), ("stable-diffusion", ""), ("stable-diffusion-xl", "blurry"),
     ("stable-diffusion-xl", ""), ("flux", ""), ("flux2-klein", ""), ("z-image", "blurry"), ("z-image", ""),
+    ("qwen-image", "blurry"), ("qwen-image", ""),
 ])  # fmt: skip
 def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
     family, negative, folders_of, engine_of, without_adapter
@@ -179,8 +188,8 @@ def test_cached_texts_and_references_do_not_change_the_picture(family, engine_of
 
 @pytest.mark.parametrize(("family", "changes"), [
     *((family, {"prompt": "a mug", "references": REFERENCES}) for family in REFERRING),
-    ("z-image", {"prompt": "a mug"}),
-    *((family, {"start": START}) for family in STARTED), *((family, {"inpaint": INPAINT}) for family in STARTED),
+    *((family, {"prompt": "a mug"}) for family in TABLE if family not in REFERRING),
+    *((family, {"start": START}) for family in TABLE), *((family, {"inpaint": INPAINT}) for family in TABLE),
 ])  # fmt: skip
 def test_a_cancelled_call_stops_within_its_step_and_leaves_nothing_behind(engine_of, family, changes):
     engine = engine_of(family)
@@ -315,15 +324,15 @@ def test_references_without_an_adapter_are_refused(family, without_adapter):
 
 
 @pytest.mark.parametrize(("family", "changes", "message"), [
-    *((family, {"start": START, "inpaint": INPAINT}, "give one of them") for family in STARTED),
-    *((family, {"start": NO_STRENGTH}, r"0\.0 of 4 steps runs no step; use at least 0\.250$") for family in STARTED),
+    *((family, {"start": START, "inpaint": INPAINT}, "give one of them") for family in TABLE),
+    *((family, {"start": NO_STRENGTH}, r"0\.0 of 4 steps runs no step; use at least 0\.250$") for family in TABLE),
     ("stable-diffusion", {"start": WEAK}, r"0\.2 of 4 steps runs no step; use at least 0\.250 or more steps"),
     ("stable-diffusion-xl", {"start": WEAK, "num_inference_steps": 3}, "use at least 0.334 or more steps"),
     ("flux", {"references": REFERENCES, "adapter": AdapterSettings(blocks="style")}, "use blocks 'all'"),
     ("flux2-klein", {"references": (reference(2), reference(3, 64, 48))}, "reference 2 is 64x48; .* scale or crop it"),
     ("flux2-klein", {"references": (reference(2, weight=0.0), reference(3, 640, 64))}, "reference 2 is 640x64"),
-    ("flux2-klein", {"start": START}, "give that image as a reference instead"),
-    ("flux2-klein", {"inpaint": INPAINT}, "has no masks"),
+    ("flux2-klein", {"inpaint": INPAINT, "width": 48}, "the image to inpaint is 48x64; .* scale or crop it"),
+    ("qwen-image-edit", {"references": (reference(2), reference(3, 800, 4))}, "reference 2 is 800x4; .* less than 200"),
 ])  # fmt: skip
 def test_a_request_that_the_model_cannot_serve_is_refused(engine_of, family, changes, message):
     with pytest.raises(InvalidRequest, match=message):

@@ -1,14 +1,16 @@
-"""What only the Flux.2 [klein] family does: references as images, guidance of base weights, caches and its notes."""
+"""What only the Flux.2 [klein] family does: references as images, masks, guidance of base weights, caches and notes."""
 
 import numpy as np
 import pytest
+from diffusers import Flux2KleinInpaintPipeline
 
+from models.diffusion.noise import draw
 from models.errors import Cancelled, InvalidRequest
-from models.interfaces import AdapterSettings, Unwatched
+from models.interfaces import AdapterSettings, Inpaint, Unwatched
 from models.registry import load
 from models.spec import Acceleration
 from tests.support import tiny_models
-from tests.support.engine_calls import StopAt, assert_all_differ, image_request, picture, reference
+from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, image_request, picture, reference
 
 
 def generate(engine, **changes):
@@ -38,6 +40,32 @@ def base(tmp_path_factory):
 def test_the_order_of_references_reaches_the_picture(engine):
     orders = ((reference(3), reference(4)), (reference(4), reference(3)))
     assert_all_differ([generate(engine, references=references) for references in orders])
+
+
+@pytest.mark.parametrize("strength", [0.75, 1.0])
+@pytest.mark.parametrize("references", [(), (reference(3),)], ids=["alone", "with a reference"])
+def test_inpainting_equals_the_stock_pipeline(engine, folder, strength, references, monkeypatch):
+    inpaint = Inpaint(image=tiny_models.png(5), mask=tiny_models.half_mask(), strength=strength)
+    ours = generate(engine, inpaint=inpaint, references=references)
+    stock = Flux2KleinInpaintPipeline.from_pretrained(folder, local_files_only=True)
+    stock.set_progress_bar_config(disable=True)
+    noise = stock._patchify_latents(draw(NOISE, 32, 8, 8)[None])
+    # Given as `latents` it would not be mixed with the picture.
+    monkeypatch.setattr(
+        "diffusers.pipelines.flux2.pipeline_flux2_klein_inpaint.randn_tensor", lambda *args, **options: noise
+    )
+    bare = stock(
+        "a red bottle", tiny_models.opened(inpaint.image), *(tiny_models.opened(each.image) for each in references),
+        mask_image=tiny_models.opened(inpaint.mask), strength=strength, num_inference_steps=4, guidance_scale=1.0,
+        width=64, height=64, output_type="np",
+    ).images[0]  # fmt: skip
+    assert np.array_equal(ours, (bare * 255).round().astype("uint8"))
+
+
+def test_several_references_of_different_sizes_act_beside_a_mask(engine):
+    inpaint = Inpaint(image=tiny_models.png(5), mask=tiny_models.half_mask())
+    several = (reference(3), reference(4, 96, 64))
+    assert_all_differ([generate(engine, inpaint=inpaint, references=several[:count]) for count in range(3)])
 
 
 def test_a_reference_of_no_strength_is_left_out(engine):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from models.errors import Cancelled
 from models.interfaces import ImageRequest, NoiseSpec, Reference, Unwatched, VideoRequest
@@ -63,3 +64,11 @@ class StopAt:
         self.reports.append((done, total))
         if done == self.stop:
             raise Cancelled(f"stopped at step {done}")
+
+
+@pytest.fixture(scope="session")
+def small_references():
+    """Qwen-Image-Edit's pipeline scales every picture that it looks at to 64 x 64 pixels, not to 1024 x 1024."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus.VAE_IMAGE_SIZE", 64 * 64)
+        yield

@@ -235,12 +235,16 @@ def save_ip_adapter(folder: Path, main: Path, *, plus: bool = False) -> Path:
     CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder")
     target = UNet2DConditionModel.from_pretrained(main, subfolder="unet")
     width = target.config.cross_attention_dim
-    state = _resampler(vision.hidden_size, width) if plus else {
-        "image_proj.proj.weight": torch.randn(4 * width, 16),
-        "image_proj.proj.bias": torch.randn(4 * width),
-        "image_proj.norm.weight": torch.ones(width),
-        "image_proj.norm.bias": torch.zeros(width),
-    }
+    state = (
+        _resampler(vision.hidden_size, width)
+        if plus
+        else {
+            "image_proj.proj.weight": torch.randn(4 * width, 16),
+            "image_proj.proj.bias": torch.randn(4 * width),
+            "image_proj.norm.weight": torch.ones(width),
+            "image_proj.norm.bias": torch.zeros(width),
+        }
+    )
     names = [name for name in target.attn_processors if name.endswith("attn2.processor")]
     for index, name in enumerate(names):
         channels = target.get_submodule(name.removesuffix(".processor")).to_q.out_features
@@ -534,7 +538,7 @@ def save_lightning_lora(main: Path, file: Path) -> None:
     """A LoRA of one file for the Qwen-Image transformer in `main`, by the names of lightx2v's, strong and random."""
     torch.manual_seed(6)
     denoiser = QwenImageTransformer2DModel.from_pretrained(main / "transformer", local_files_only=True)
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for block in range(denoiser.config.num_layers):
         for layer in ("attn.to_q", "attn.add_v_proj", "attn.to_out.0", "img_mlp.net.2", "img_mod.1"):
             name = f"transformer_blocks.{block}.{layer}"
