@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class _Streams:
         return made, self._reasons
 
     def _of(self, stream: Stream, block: Block) -> Features:
-        backbone = self._shot.backbones[stream.backbone]
+        backbone = cast(Backbone, self._shot.backbones[stream.backbone])
         places = self._samplers[stream].pick(block)
         if backbone.window > 1:
             return self._windows(stream, backbone, block, places)

@@ -26,6 +26,7 @@ class Dimension(NamedTuple):
     media: tuple[Medium, ...]
 
 
+EVERY: tuple[Medium, ...] = ("keyframe", "clip", "video")
 DIMENSIONS: dict[str, Dimension] = {
     "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
     "flow_smoothness": Dimension("quality.dimensions.flow_smoothness:FlowSmoothness", 1, ("clip",)),
@@ -33,6 +34,31 @@ DIMENSIONS: dict[str, Dimension] = {
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
+    "technical": Dimension("quality.dimensions.technical:Technical", 1, EVERY),
+    "technical.sharpness": Dimension("quality.dimensions.technical:Sharpness", 1, EVERY),
+    "technical.noise": Dimension("quality.dimensions.technical:Noise", 1, EVERY),
+    "technical.clipping": Dimension("quality.dimensions.technical:Clipping", 1, EVERY),
+    "technical.blockiness": Dimension("quality.dimensions.technical:Blockiness", 1, EVERY),
+    "technical.exposure": Dimension("quality.dimensions.technical:Exposure", 1, EVERY),
+    "product_colour": Dimension("quality.dimensions.product_colour:ProductColour", 1, EVERY),
+    "freeze_loop.frozen": Dimension("quality.dimensions.freeze_loop:FrozenShare", 1, ("clip", "video")),
+    "unwanted_cuts": Dimension("quality.dimensions.unwanted_cuts:HistogramCuts", 1, ("clip",)),
+    "ad.duration": Dimension("quality.dimensions.ad:Duration", 1, ("video",)),
+    "ad.ratio": Dimension("quality.dimensions.ad:Ratio", 1, EVERY),
+    "ad.black_frames": Dimension("quality.dimensions.ad:BlackFrames", 1, ("clip", "video")),
+    "ad.luminance_clipping": Dimension("quality.dimensions.ad:LuminanceClipping", 1, ("clip", "video")),
+    "ad.first_product": Dimension("quality.dimensions.ad:FirstProduct", 1, ("video",)),
+    "ad.loudness": Dimension("quality.dimensions.ad:Loudness", 1, ("video",)),
+    "ad.safe_zones": Dimension("quality.dimensions.text:SafeZones", 1, EVERY),
+    "text_legibility": Dimension("quality.dimensions.text:TextLegibility", 1, ("clip", "video")),
+    "gibberish": Dimension("quality.dimensions.text:Gibberish", 1, EVERY),
+    "vqascore.text": Dimension("quality.dimensions.asks:VqaScore", 1, ("keyframe", "clip")),
+    "asks.object": Dimension("quality.dimensions.asks:AsksObject", 1, ("keyframe", "clip")),
+    "asks.count": Dimension("quality.dimensions.asks:AsksCount", 1, ("keyframe", "clip")),
+    "asks.color": Dimension("quality.dimensions.asks:AsksColor", 1, ("keyframe", "clip")),
+    "asks.spatial": Dimension("quality.dimensions.asks:AsksSpatial", 1, ("keyframe", "clip")),
+    "asks.scene": Dimension("quality.dimensions.asks:AsksScene", 1, ("keyframe", "clip")),
+    "asks.action": Dimension("quality.dimensions.asks:AsksAction", 1, ("keyframe", "clip")),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment",),

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from quality.asked import NOTHING, Asked, Box, Sound
 from quality.score import Medium, Metric, NoValue, Score
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -61,8 +62,8 @@ class Block:
     features: Mapping[Stream, Features] = field(default_factory=dict)
 
 
-class Backbone(Protocol):
-    """A network that turns frames into features. Loaded by `models.scorers`; `quality` only calls it."""
+class Model(Protocol):
+    """Whose answers a score rests on. Loaded by `models.scorers`; `quality` only calls it."""
 
     @property
     def name(self) -> str:
@@ -94,6 +95,10 @@ class Backbone(Protocol):
     def device(self) -> str:
         """Torch device that it runs on, as `cpu`."""
         ...
+
+
+class Backbone(Model, Protocol):
+    """A network that turns frames into features."""
 
     @property
     def window(self) -> int:
@@ -153,9 +158,15 @@ class Shot:
     prompt: str | None = None
     """What it was to show."""
     references: tuple[Reference, ...] = ()
+    asked: Asked = NOTHING
+    """What it was to be, beside its prompt."""
+    product: Mapping[int, Box] | None = None
+    """Where the product is, by frame number; a frame without a box does not show it. None: nobody says."""
+    sound: Sound | None = None
+    """Its sound track; None: it is silent."""
     source_sha256: str | None = None
     """Hash of the file that it was decoded from."""
-    backbones: Mapping[str, Backbone] = field(default_factory=dict)
+    backbones: Mapping[str, Model] = field(default_factory=dict)
     """By name, as `Stream.backbone`. A dimension may call one itself for texts, references and whole clips."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why a backbone is not among them though it was asked for, by its name."""

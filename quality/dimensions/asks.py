@@ -1,0 +1,147 @@
+"""Questions to a vision chat model about what the pictures show: VQAScore, and facts beside their decoys.
+
+`vqascore.text` (Lin et al., "Evaluating Text-to-Visual Generation with Image-to-Text Generation", arXiv 2404.01291):
+P(yes) / (P(yes) + P(no)) for the paper's question about the prompt, from the probabilities of the answer's first word,
+mean over 8 frames, each asked alone. `like`: the formula is the paper's, the model is the profile's.
+
+`admint.asks.*`: vision models say yes too easily, so a fact counts only when its P(yes) beats that of the same fact
+with one thing changed (`quality.asked.Fact.decoy`): another colour, object, number. Each pair is asked of all 8 frames
+together; the score is the share of the facts of its kind that win. Two answers alike are half a win.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import numpy as np
+
+from quality.asked import Fact, FactKind
+from quality.readers import Questioner
+from quality.score import Metric, NoValue, Score
+from quality.stream import Block, Pixels, Sampler, Shot, Stream
+
+FRAMES = 8
+QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+SEVERAL = 'These are frames of one video, in order. Is this true of the video: "{}"? Please answer yes or no.'
+ALIKE = 1e-6
+
+
+class _Asked:
+    """The middle frames of 8 equal parts of the clip: all that is kept of it."""
+
+    METRIC: ClassVar[Metric]
+    NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("chat", "rgb", "never"),)
+
+    def __init__(self, shot: Shot) -> None:
+        self._shot = shot
+        (self._stream,) = self.NEEDS
+        self._model = cast(Questioner, shot.backbones[self._stream.backbone])
+        self._sampler = Sampler(f"middle{FRAMES}", shot)
+        self._numbers: list[int] = []
+
+    def feed(self, block: Block) -> None:
+        for place in self._sampler.pick(block):
+            if block.first + place not in self._numbers:  # a clip shorter than 8 frames is asked about each once
+                self._numbers.append(block.first + place)
+                self._take(block.frames[place])
+
+    def _take(self, frame: Pixels) -> None:
+        raise NotImplementedError
+
+    def _seen(self) -> int:
+        if not self._numbers:
+            raise NoValue("needs at least 1 frame")
+        return len(self._numbers)
+
+
+class VqaScore(_Asked):
+    """P(yes) that the frames show the prompt, 0 to 1. Needs the prompt and a vision chat model."""
+
+    METRIC = Metric("vqascore.text", "vqascore@1", "like", (0, 1))
+
+    def __init__(self, shot: Shot) -> None:
+        if not shot.prompt:
+            raise NoValue("needs the prompt that was to be shown")
+        super().__init__(shot)
+        self._question = QUESTION.format(shot.prompt)
+        self._values: list[float] = []
+
+    def _take(self, frame: Pixels) -> None:
+        self._values.append(self._model.yes((frame,), self._question))
+
+    def score(self) -> Score:
+        frames = self._seen()
+        mean = float(np.mean(self._values))
+        return self.METRIC.value(mean, self._shot, frames, stream=self._stream, series=self._values, at=self._numbers)
+
+
+class _Facts(_Asked):
+    """The share of the facts of one kind that beat their decoys, 0 to 1. Needs such facts and a vision chat model."""
+
+    KIND: ClassVar[FactKind]
+
+    def __init__(self, shot: Shot) -> None:
+        self._facts = [fact for fact in shot.asked.facts if fact.kind == self.KIND]
+        if not self._facts:
+            raise NoValue(f"nothing was asked for that is a fact of the kind {self.KIND!r}")
+        super().__init__(shot)
+        self._frames: list[Pixels] = []
+
+    def _take(self, frame: Pixels) -> None:
+        self._frames.append(frame.copy())
+
+    def score(self) -> Score:
+        frames = self._seen()
+        wins = [self._wins(fact) for fact in self._facts]
+        lost = [fact.text for fact, win in zip(self._facts, wins, strict=True) if win < 1]
+        return self.METRIC.value(
+            float(np.mean(wins)),
+            self._shot,
+            frames,
+            stream=self._stream,
+            note=f"not seen: {'; '.join(lost)}" if lost else None,
+        )
+
+    def _wins(self, fact: Fact) -> float:
+        shown, decoy = (self._model.yes(self._frames, SEVERAL.format(text)) for text in (fact.text, fact.decoy))
+        return 0.5 if abs(shown - decoy) <= ALIKE else float(shown > decoy)
+
+
+def _metric(kind: FactKind) -> Metric:
+    return Metric(f"admint.asks.{kind}", "asks_decoy@1", "proxy", (0, 1))
+
+
+class AsksObject(_Facts):
+    """Things that are to be there."""
+
+    METRIC, KIND = _metric("object"), "object"
+
+
+class AsksCount(_Facts):
+    """How many there are."""
+
+    METRIC, KIND = _metric("count"), "count"
+
+
+class AsksColor(_Facts):
+    """Which colour they have."""
+
+    METRIC, KIND = _metric("color"), "color"
+
+
+class AsksSpatial(_Facts):
+    """Where they are to one another."""
+
+    METRIC, KIND = _metric("spatial"), "spatial"
+
+
+class AsksScene(_Facts):
+    """Where it plays."""
+
+    METRIC, KIND = _metric("scene"), "scene"
+
+
+class AsksAction(_Facts):
+    """What happens."""
+
+    METRIC, KIND = _metric("action"), "action"

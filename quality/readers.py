@@ -1,0 +1,41 @@
+"""Models that answer in words or probabilities and not in features: what a dimension asks of them itself.
+
+A dimension names one as `Stream("ocr", "rgb", "never")`: nothing is taken for it from the frames, and it is found in
+`Shot.backbones` under that name, with the provenance that every score gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from quality.asked import Box
+from quality.stream import Model, Pixels
+
+
+class Line(NamedTuple):
+    """A line of text that was found in a picture."""
+
+    text: str
+    box: Box
+    confidence: float
+    """The reader's own, 0 to 1."""
+
+
+class TextReader(Model, Protocol):
+    """Reads the text in pictures."""
+
+    def lines(self, frame: Pixels) -> tuple[Line, ...]:
+        """The lines of text in `frame`, from the top down. Several dimensions ask for the same frame in turn."""
+        ...
+
+
+class Questioner(Model, Protocol):
+    """A vision chat model that is asked questions whose answer is yes or no."""
+
+    def yes(self, frames: Sequence[Pixels], question: str) -> float:
+        """P(yes) / (P(yes) + P(no)) of the first word of its answer, having seen `frames`, in order.
+
+        Raises NoValue where it gives neither word a probability.
+        """
+        ...
