@@ -26,8 +26,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from configs.serving import ServingSettings
 from models.interfaces import Plain
+from models.published import PublishedFiles
 from models.registry import REMOTE_FAMILY, SERVED_FAMILY
-from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, Size, VideoModelSpec
+from models.spec import (
+    AspectRatio,
+    ChatModelSpec,
+    ImageModelSpec,
+    ModelSpec,
+    ScorerModelSpec,
+    Size,
+    SpecBase,
+    VideoModelSpec,
+)
 from pipelines.errors import BadInput, first_problem
 from pipelines.recipe import Recipe
 
@@ -246,6 +256,17 @@ def load_model(name: str, kind: type[Kind]) -> Kind:
     raise BadInput(f"no {word} model {name!r}: choose one of {known}")
 
 
+def load_published(spec: SpecBase) -> dict[str, PublishedFiles]:
+    """What was seen of the repositories of `spec`, by part; a part of which nothing was seen is left out."""
+    found = {}
+    for part, source in spec.parts().items():
+        name = Path("models", "published", f"{source.repository.replace('/', '--')}.json")
+        for root in _roots():
+            if (root / name).exists():
+                found[part] = PublishedFiles.model_validate_json((root / name).read_bytes())
+    return found
+
+
 def _where_it_runs(spec: ChatModelSpec) -> ChatModelSpec:
     """`spec`, on the server at `ADMINT_CHAT_URL` where that is set and the model is one for a server."""
     address = Settings().chat_url
@@ -261,10 +282,14 @@ def _where_it_runs(spec: ChatModelSpec) -> ChatModelSpec:
 
 def _described(folder: str) -> list[Path]:
     """The YAML files of `profiles`, `recipes` or `models`, by name: one's own, then the shipped ones of other names."""
-    own = Settings().configs
-    roots = [CONFIGS] if own is None else [CONFIGS, own.expanduser()]
-    paths = {path.stem: path for root in roots for path in (root / folder).glob("*.yaml")}
+    paths = {path.stem: path for root in _roots() for path in (root / folder).glob("*.yaml")}
     return [paths[name] for name in sorted(paths)]
+
+
+def _roots() -> list[Path]:
+    """Folders of descriptions; a later one's file comes before an earlier one's of the same name."""
+    own = Settings().configs
+    return [CONFIGS] if own is None else [CONFIGS, own.expanduser()]
 
 
 @cache
@@ -278,14 +303,20 @@ def _model(path: Path) -> AnySpec:
 
 
 def _extended(path: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """The description in `path` over the shipped one that it `extends`: the same weights, placed otherwise."""
+    """The description in `path` over the shipped one that it `extends`: the same weights, placed otherwise.
+
+    Steps were measured as the shipped one places them, at its sizes: with either changed they are not measured.
+    """
     if (base := data.get("extends")) is None:
         return data
     origin = CONFIGS / "models" / f"{base}.yaml"
     if origin == path or not origin.exists() or "extends" in _read(origin):
         raise BadInput(f"{path.name}: it cannot extend {base!r}; name a shipped description that extends no other")
     own = {key: value for key, value in data.items() if key != "extends"}
-    return {**_read(origin), "name": path.stem, "weights_of": base, **own}
+    inherited = _read(origin)
+    if own.keys() & {"acceleration", "dtype", "sizes", "max_frames"}:
+        inherited.pop("seconds_per_step", None)
+    return {**inherited, "name": path.stem, "weights_of": base, **own}
 
 
 def _load(kind: type[Data], folder: str, name: str, word: str) -> Data:

@@ -8,42 +8,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import diffusers
 import httpx
-import torch
-import transformers
 from huggingface_hub import get_token, hf_hub_url
 
 from models.errors import DownloadError
 from models.hub import TIMEOUT, Download, described
+from models.published import LIBRARIES, SHOWN, Finding, PublishedFiles, class_of, config_differences, shapes_of
 from models.spec import PictureModelSpec, SpecBase
 
 SMALL_BYTES = 8_000_000
 """The largest JSON file or header that is read."""
-SHOWN = 3
-"""Names of missing or wrong tensors in one finding."""
 INDEX = "model_index.json"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at, in a sentence."""
+def check_parts(
+    spec: SpecBase, wanted: tuple[Download, ...], published: Mapping[str, PublishedFiles]
+) -> Iterator[Finding]:
+    """What speaks for and against pulling `wanted`, part by part. Raises DownloadError when the hub does not answer.
 
-    verdict: Literal["fits", "problem", "unknown"]
-    text: str
-
-
-def check_parts(spec: SpecBase, wanted: tuple[Download, ...]) -> Iterator[Finding]:
-    """What speaks for and against pulling `wanted`, part by part. Raises DownloadError when the hub does not answer."""
+    `published`: what was seen of the repositories before, by part; what the hub says otherwise today is a problem.
+    """
     for download in wanted:
         yield from _licence(spec, download)
         with httpx.Client(follow_redirects=True, timeout=TIMEOUT, headers=_headers()) as client:
             files = _Files(client, download)
             yield from _variant(spec, download)
             yield from _shards(files, download)
+            if download.part in published:
+                yield from _as_seen(files, download, published[download.part])
             if INDEX in files.names:
                 yield from _components(spec, files, download)
 
@@ -157,6 +151,19 @@ def _shards(files: _Files, download: Download) -> Iterator[Finding]:
             yield Finding("fits", f"{download.part}: all {len(named)} shards of {name} are there")
 
 
+def _as_seen(files: _Files, download: Download, published: PublishedFiles) -> Iterator[Finding]:
+    """Whether the hub's configurations are those that this version was compared with."""
+    for folder, component in published.components.items():
+        name = "config.json" if folder == "." else f"{folder}/config.json"
+        if name not in files.names:
+            continue
+        where = download.part if folder == "." else f"{download.part}/{folder}"
+        if differences := config_differences(component, files.json(name)):
+            yield Finding("problem", f"{where}: not what was seen of it before: {', '.join(differences[:SHOWN])}")
+        else:
+            yield Finding("fits", f"{where}: its configuration is the one that was seen before")
+
+
 def _components(spec: SpecBase, files: _Files, download: Download) -> Iterator[Finding]:
     """Classes of a diffusers folder, and the tensors of those components whose class is one of diffusers'."""
     index = files.json(INDEX)
@@ -166,11 +173,11 @@ def _components(spec: SpecBase, files: _Files, download: Download) -> Iterator[F
         library, name = value
         if not any(file.startswith(f"{component}/") for file in files.names):
             continue  # left out on purpose, such as a safety checker
-        module: Any = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        if module is None or not hasattr(module, name):
+        kind = class_of(f"{library}.{name}") if library in LIBRARIES else None
+        if kind is None:
             yield Finding("problem", f"{download.part}/{component}: this version has no class {name!r} of {library!r}")
         elif library == "diffusers" and f"{component}/config.json" in files.names:
-            yield _tensors(spec, files, component, getattr(module, name))
+            yield _tensors(spec, files, component, kind)
         else:
             yield Finding("fits", f"{download.part}/{component}: class {name} is there")
 
@@ -187,10 +194,7 @@ def _tensors(spec: SpecBase, files: _Files, component: str, kind: Any) -> Findin
     for name in weights:
         stored |= files.tensors(name)
     config = files.json(f"{component}/config.json")
-    with torch.device("meta"):
-        built = kind.from_config(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
-    return compared(component, expected, stored)
+    return compared(component, shapes_of(kind, config), stored)
 
 
 def compared(component: str, expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> Finding:

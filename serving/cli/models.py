@@ -78,16 +78,23 @@ def pull(
 def check(name: Annotated[str, typer.Argument(help="A name from `admint models list`.")]) -> None:
     """Ask the hub what a pull would bring, and whether it fits this card, this disk and this version; nothing is kept.
 
-    Exit code 5 when something does not fit.
+    First, without the hub, this version's classes are compared with what was published. Exit code 5 when something does
+    not fit.
     """
     import torch
 
-    from configs.settings import library_root
+    from configs.settings import library_root, load_published
     from models import hub
-    from models.hub_check import Finding, card_finding, check_parts, disk_finding
+    from models.hub_check import card_finding, check_parts, disk_finding
+    from models.published import Finding, check_published
     from models.weights import Library
 
     spec, library = _spec(name), Library(library_root())
+    published = load_published(spec)
+    findings: list[Finding] = []
+    for finding in check_published(spec, published):
+        findings.append(finding)
+        typer.echo(f"{finding.verdict:8} {finding.text}")
     found = hub.newest_commits(spec)
     for part, commit in found.items():
         typer.echo(f"unknown  {part}: the description pins no commit; the newest is {commit}")
@@ -95,9 +102,12 @@ def check(name: Annotated[str, typer.Argument(help="A name from `admint models l
     size = sum(part.size for part in wanted)
     typer.echo(f"{name}: {size / 1e9:.2f} GB to download")
     card = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-    findings: list[Finding] = [disk_finding(size, hub.free_bytes(library.root)), card_finding(spec, card)]
-    findings += check_parts(spec, wanted)
-    for finding in findings:
+    for finding in (
+        disk_finding(size, hub.free_bytes(library.root)),
+        card_finding(spec, card),
+        *check_parts(spec, wanted, published),
+    ):
+        findings.append(finding)
         typer.echo(f"{finding.verdict:8} {finding.text}")
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(WEIGHTS_EXIT_CODE)

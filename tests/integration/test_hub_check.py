@@ -1,6 +1,7 @@
 """`admint models check` and `adopt`, against a small local hub and folders as the hub's own tools leave them."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_a_tensor_of_another_shape_a_gate_and_a_missing_class_are_problems(hub, 
     assert "gated: accept its terms" in problems[0]
     assert f"{name} is (3, 3), not" in problems[1]
     assert "no class 'AutoencoderOfTomorrow'" in problems[2]
+
+
+def test_a_configuration_that_is_not_the_one_seen_before_is_a_problem(hub, check, published, tmp_path):
+    config = json.loads((published / "unet" / "config.json").read_text())
+    seen = {key: value for key, value in config.items() if not key.startswith("_")} | {"layers_per_block": 9}
+    unet = {"kind": "diffusers.UNet2DConditionModel", "config": seen, "config_seen": "me/copy@1:unet/config.json"}
+    record = {"repository": "owner/big", "revision": COMMIT, "components": {"unet": unet}}
+    folder = tmp_path / "own" / "models" / "published"
+    folder.mkdir(parents=True)
+    (folder / "owner--big.json").write_text(json.dumps(record))
+    done = check()
+    assert done.returncode == 5
+    problems = [line for line in done.stdout.splitlines() if line.startswith("problem")]
+    layers = config["layers_per_block"]
+    assert problems == [f"problem  main/unet: not what was seen of it before: layers_per_block is {layers}, not 9"]
+    assert done.stdout.startswith(
+        "unknown  main/unet: diffusers.UNet2DConditionModel takes the published configuration"
+    )
 
 
 def test_a_check_finds_the_commit_that_a_description_leaves_open(check):
