@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from models.conversion import remedy
 from models.errors import WeightsError
 from models.hub import COMMIT
 from models.spec import SpecBase, WeightSource
-from models.weights import UNPINNED, UNSAFE_SUFFIXES, Library, sha256_of, write_manifest
+from models.weights import CONVERTED, UNPINNED, UNSAFE_SUFFIXES, Library, sha256_of, write_manifest
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -43,6 +44,10 @@ def adopt(spec: SpecBase, library: Library, part: str, folder: Path) -> Adopted:
     if part not in spec.parts():
         raise WeightsError(f"model {spec.name!r} has no part {part!r}; it has: {', '.join(spec.parts())}")
     source, target = spec.parts()[part], library.folder_of(spec, part)
+    if source.repository.startswith(CONVERTED):
+        raise WeightsError(
+            f"{part!r} of model {spec.name!r} is no folder of a hub: {remedy(source.repository.removeprefix(CONVERTED))}"
+        )
     if target.exists():
         raise WeightsError(f"{str(target)!r} is there already: check it with `admint models verify {spec.name}`")
     files = _wanted(source, folder)

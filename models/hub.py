@@ -28,9 +28,19 @@ from huggingface_hub import HfApi, ModelInfo, get_token, hf_hub_url
 # HTTPError: the base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
+from models.conversion import remedy
 from models.errors import DownloadError, WeightsError
 from models.spec import SpecBase, WeightSource
-from models.weights import MANIFEST, UNPINNED, UNSAFE_SUFFIXES, Library, Manifest, sha256_of, write_manifest
+from models.weights import (
+    CONVERTED,
+    MANIFEST,
+    UNPINNED,
+    UNSAFE_SUFFIXES,
+    Library,
+    Manifest,
+    sha256_of,
+    write_manifest,
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with the file in progress, the bytes of the part that are here, and the bytes of the part in all."""
@@ -88,12 +98,21 @@ def downloads(spec: SpecBase, library: Library, revisions: Mapping[str, str]) ->
 
     `revisions` pins, by part, what the description leaves unpinned. Raises as `pull`.
     """
+    _refuse_converted(spec, library)
     commits = {part: _commit(spec, part, revisions) for part in spec.parts()}
     return tuple(
         Download(part, source.repository, commits[part], tuple(_describe(source, commits[part])))
         for part, source in spec.parts().items()
-        if not source.repository.startswith("embedded:") and not _here(library, spec, part, commits[part])
+        if not source.repository.startswith(("embedded:", CONVERTED)) and not _here(library, spec, part, commits[part])
     )
+
+
+def _refuse_converted(spec: SpecBase, library: Library) -> None:
+    """Raises WeightsError, saying where they are published, for weights that no hub holds and that are not here."""
+    for source in spec.parts().values():
+        kind = source.repository.removeprefix(CONVERTED)
+        if kind != source.repository and not library.present(spec):
+            raise WeightsError(f"the weights of model {spec.name!r} are not here: {remedy(kind)}")
 
 
 def pull(spec: SpecBase, library: Library, wanted: tuple[Download, ...], progress: Progress) -> None:
@@ -129,7 +148,7 @@ def newest_commits(spec: SpecBase) -> dict[str, str]:
     """The newest commit of each part that the description leaves unpinned. Raises DownloadError."""
     found = {}
     for part, source in spec.parts().items():
-        if source.revision == UNPINNED:
+        if source.revision == UNPINNED and not source.repository.startswith(CONVERTED):
             found[part] = described(source.repository, "main").sha or ""
     return found
 
@@ -137,7 +156,7 @@ def newest_commits(spec: SpecBase) -> dict[str, str]:
 def _commit(spec: SpecBase, part: str, revisions: Mapping[str, str]) -> str:
     source = spec.parts()[part]
     revision = revisions.get(part, source.revision)
-    if source.repository.startswith("embedded:") or COMMIT.fullmatch(revision):
+    if source.repository.startswith(("embedded:", CONVERTED)) or COMMIT.fullmatch(revision):
         return revision
     how = f"run: admint models pull {spec.name} --revision {part}=COMMIT"
     if revision == UNPINNED:

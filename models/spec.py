@@ -23,9 +23,11 @@ class WeightSource(Plain):
     """One folder of weights, at a pinned revision."""
 
     repository: str
-    """Hub repository `owner/name`, or `embedded:sketch/NAME` for weights that ship with the project."""
+    """Hub repository `owner/name`, `embedded:sketch/NAME` for weights that ship with the project, or `converted:KIND`
+    for weights that `admint models convert` makes from what their authors published elsewhere."""
     revision: str
-    """Commit hash of the repository; the project version for embedded weights."""
+    """Commit hash of the repository; the project version for embedded weights; for converted ones the sha256 of the
+    published file, or `unpinned` where its authors state none."""
     allow_patterns: tuple[str, ...] = ("*.safetensors", "*.json", "*.txt", "*.model")
     variant: str | None = None
     """Infix of the weight files to load, such as `fp16` of `model.fp16.safetensors`; None: the plain names."""

@@ -32,6 +32,8 @@ from models.spec import SpecBase, WeightSource
 PACKAGED = Path(__file__).parent / "sketch" / "weights"
 BUILDER = Path(__file__).parent / "sketch" / "build.py"
 EMBEDDED = "embedded:sketch/"
+CONVERTED = "converted:"
+"""Start of the repository of weights that no hub holds: `converted:KIND`, at the sha256 of the published file."""
 UNPINNED = "unpinned"
 """Revision of a model description that pins none; the manifest then says which commit was pulled."""
 MANIFEST = "manifest.json"
@@ -47,6 +49,14 @@ class ManifestFile(Plain):
     sha256: str
 
 
+class Origin(Plain):
+    """The published file that converted weights were made from."""
+
+    file: str
+    sha256: str
+    licence: str
+
+
 class Manifest(Plain):
     """What a folder of weights holds and where it came from."""
 
@@ -54,6 +64,8 @@ class Manifest(Plain):
     revision: str
     files: dict[str, ManifestFile]
     """By path relative to the folder, with forward slashes."""
+    origin: Origin | None = None
+    """None for weights that were taken as they are."""
 
 
 class Library:
@@ -94,7 +106,7 @@ class Library:
 
     def fingerprint(self, spec: SpecBase) -> str:
         """sha256 over the manifests of all parts; over the address for a remote model, which has none."""
-        manifests = {part: read_manifest(folder).model_dump() for part, folder in self.folders(spec).items()}
+        manifests = {part: read_manifest(folder).model_dump(exclude_none=True) for part, folder in self.folders(spec).items()}
         identity = manifests or spec.model_dump(include={"name", "base_url", "remote_model"})
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -221,14 +233,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise WeightsError(f"manifest {str(path)!r} cannot be read ({reason})") from error
 
 
-def write_manifest(folder: Path, repository: str, revision: str) -> Manifest:
+def write_manifest(folder: Path, repository: str, revision: str, origin: Origin | None = None) -> Manifest:
     """Hash every file of `folder` and write its manifest last, atomically. Raises WeightsError for an unsafe file."""
     files = {
         name: ManifestFile(size=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
         for name in sorted(_listing(folder))
     }
-    manifest = Manifest(repository=repository, revision=revision, files=files)
-    write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    manifest = Manifest(repository=repository, revision=revision, files=files, origin=origin)
+    write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True) + "\n")
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""`admint models list|check|pull|adopt|verify|selftest`: the weights here. Errors go up to `serving.cli.main`."""
+"""`admint models list|check|pull|adopt|convert|verify|selftest`: the weights here. Errors go up to `serving.cli.main`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS_EXIT_CODE = 5
 """As `serving.cli.main` documents it: model weights missing or altered."""
 
 app = typer.Typer(
-    help="The model weights on this machine: list, check, pull, adopt, verify, selftest.", no_args_is_help=True
+    help="The model weights on this machine: list, check, pull, adopt, convert, verify, selftest.", no_args_is_help=True
 )
 app.command()(selftest)
 
@@ -128,6 +128,46 @@ def adopt(
     taken = take(spec, library, part, folder)
     how = "linked" if taken.linked else "copied (another file system)"
     typer.echo(f"{name}/{part}: {taken.files} files, {taken.size / 1e9:.2f} GB, {how}: {_state(library, spec)}")
+
+
+@app.command()
+def convert(
+    kind: Annotated[str, typer.Argument(help="What the file holds: raft, musiq-spaq, dover …; any other word lists all.")],
+    file: Annotated[Path, typer.Argument(help="The file as its authors publish it: .pth, .pt or .npz.")],
+    to: Annotated[
+        Path | None, typer.Option(help="New folder; none given: the place of the described model among the weights.")
+    ] = None,
+) -> None:
+    """Turn published weights that are no safetensors into a folder that this program loads. Runs no code of the file."""
+    from models import conversion
+    from models.weights import read_manifest
+
+    conversion.check_kind(kind)
+    folder = to or _place(kind, file)
+    count = conversion.convert(kind, file, folder)
+    origin = read_manifest(folder).origin
+    assert origin is not None
+    typer.echo(f"{kind}: {count:,} parameters in {str(folder)!r}, from {origin.file} ({origin.licence})")
+    typer.echo(f"sha256 of {origin.file}: {origin.sha256}")
+
+
+def _place(kind: str, file: Path) -> Path:
+    """The folder of the model that is described with converted weights of this kind."""
+    from configs.settings import library_root, load_model_specs
+    from models.errors import WeightsError
+    from models.weights import CONVERTED, UNPINNED, Library, sha256_of
+    from pipelines.errors import BadInput
+
+    for spec in load_model_specs().values():
+        for part, source in spec.parts().items():
+            if source.repository == f"{CONVERTED}{kind}":
+                if file.is_file() and source.revision not in (UNPINNED, found := sha256_of(file)):
+                    raise WeightsError(
+                        f"{str(file)!r} has the sha256 {found}, and model {spec.name!r} is described with"
+                        f" {source.revision}: get that file, or convert this one to a folder of its own with --to"
+                    )
+                return Library(library_root()).folder_of(spec, part)
+    raise BadInput(f"no model is described with the weights {CONVERTED}{kind}: name a new folder with --to")
 
 
 @app.command()

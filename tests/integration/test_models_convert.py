@@ -1,0 +1,190 @@
+"""`admint models convert`: published files of full size in, folders that load out; what does not fit is named."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from models.conversion import KINDS, convert, read_published
+from models.errors import WeightsError
+from models.weights import read_manifest, sha256_of
+from pipelines.errors import BadInput
+from serving.cli.models import app
+from tests.support.published_weights import layouts_of, published
+
+PARAMETERS = {  # trained numbers and statistics of norms, as published
+    "raft": 5_257_536 + 2 * (64 + 4 * 64 + 5 * 96 + 5 * 128),
+    "musiq-spaq": 27_125_825,
+    "musiq-koniq": 27_125_825,
+    "transnetv2": 7_616_258 + 2 * 2 * (64 + 128 + 256),
+    "dover": 56_218_302,
+}
+
+
+def write(kind: str, path: Path, state: dict[str, torch.Tensor]) -> Path:
+    """The file as it is published: an archive of arrays for MUSIQ, a state dict for the others."""
+    if kind.startswith("musiq"):
+        np.savez(path.with_suffix(".npz"), **{key: tensor.numpy() for key, tensor in state.items()})
+        return path.with_suffix(".npz")
+    torch.save(state, path.with_suffix(".pth"))
+    return path.with_suffix(".pth")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, [str(each) for each in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def transnet():
+    (layout,) = layouts_of("transnetv2").values()
+    return published(layout)
+
+
+CASES = [(kind, name) for kind in KINDS for name in layouts_of(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES, ids=[f"{kind} as {name}" for kind, name in CASES])
+def test_random_weights_of_full_size_load_from_the_published_layout(kind, name, tmp_path):
+    layout = layouts_of(kind)[name]
+    state = published(layout)
+    file = write(kind, tmp_path / "file", state)
+    count = convert(kind, file, tmp_path / "made")
+    if kind in PARAMETERS:
+        assert count == PARAMETERS[kind]
+    made = load_file(tmp_path / "made" / "model.safetensors")
+    assert made.keys() == layout.pieces.keys()
+    for own, piece in layout.pieces.items():
+        wanted = state[piece.key] if piece.take is None else piece.take(state[piece.key])
+        assert made[own].equal(wanted), own
+    manifest = read_manifest(tmp_path / "made")
+    assert manifest.repository == f"converted:{kind}"
+    assert manifest.revision == sha256_of(file)
+    assert manifest.origin is not None
+    assert (manifest.origin.file, manifest.origin.licence) == (file.name, KINDS[kind].licence)
+    assert manifest.files["model.safetensors"].sha256 == sha256_of(tmp_path / "made" / "model.safetensors")
+
+
+def test_names_that_a_parallel_wrapper_lengthened_are_taken(tmp_path):
+    layout = layouts_of("raft")["raft-things.pth"]
+    state = {f"module.{key}": tensor for key, tensor in published(layout).items()}
+    torch.save(state, tmp_path / "raft-things.pth", _use_new_zipfile_serialization=False)  # as in 2020
+    assert convert("raft", tmp_path / "raft-things.pth", tmp_path / "made") == PARAMETERS["raft"]
+
+
+def altered(state, how):
+    key = "fc1.weight"
+    if how == "missing":
+        return {name: tensor for name, tensor in state.items() if name != key}
+    if how == "surplus":
+        return {**state, "fc2.weight": torch.zeros(2)}
+    if how == "transposed":
+        return {**state, key: state[key].T.contiguous()}
+    if how == "cut":
+        return {**state, key: state[key][:5]}
+    return {**state, key: torch.full_like(state[key], torch.nan)}
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", r"'fc1.weight' is missing"),
+        ("surplus", r"'fc2.weight' is not known"),
+        ("transposed", r"'fc1.weight' has the shape \(4864, 1024\), not \(1024, 4864\) \(transposed\)"),
+        ("cut", r"'fc1.weight' has the shape \(5, 4864\), not \(1024, 4864\)"),
+        ("not finite", r"'fc1.weight' holds numbers that are not finite"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named_and_nothing_is_written(transnet, how, message, tmp_path):
+    file = write("transnetv2", tmp_path / "file", altered(transnet, how))
+    with pytest.raises(WeightsError, match=message):
+        convert("transnetv2", file, tmp_path / "made")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.pth"]
+
+
+def test_a_repeated_tensor_must_repeat(tmp_path):
+    layout = layouts_of("raft")["raft-things.pth"]
+    state = published(layout)
+    alias = next(iter(layout.aliases))
+    torch.save({**state, alias: state[alias] + 1}, tmp_path / "file.pth")
+    with pytest.raises(WeightsError, match=rf"'{alias}' repeats '{layout.aliases[alias]}' and differs"):
+        convert("raft", tmp_path / "file.pth", tmp_path / "made")
+
+
+class Hostile:
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"fc1.weight": Hostile()}, "file.pth")
+    np.savez("file.npz", **{"opt/target/cls": np.array([Hostile()], dtype=object)})
+    with zipfile.ZipFile("file.pt", "w") as archive:
+        archive.writestr("archive/constants.pkl", b"")
+        archive.writestr("archive/data.pkl", b"cos\nsystem\n(S'touch ran'\ntR.")
+    for name in ("file.pth", "file.npz", "file.pt"):
+        with pytest.raises(WeightsError, match=name.replace(".", r"\.")):
+            convert("transnetv2", Path(name), tmp_path / "made")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", json.dumps({"a": 1}).encode()])
+def test_a_file_that_is_no_weights_is_refused(content, tmp_path):
+    (tmp_path / "file.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot be read as a file of weights only"):
+        convert("transnetv2", tmp_path / "file.pth", tmp_path / "made")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_is_read_without_its_code(tmp_path):
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 2).half()
+            self.register_buffer("count", torch.tensor([7]))
+
+        def forward(self, x):
+            return self.linear(x.half())
+
+    module = torch.nn.Sequential(Inner(), torch.nn.LayerNorm(2).half())
+    torch.jit.trace(module, torch.zeros(1, 3)).save(tmp_path / "file.pt")
+    found = read_published(tmp_path / "file.pt")
+    assert found.keys() == module.state_dict().keys()
+    for name, tensor in module.state_dict().items():
+        assert found[name].equal(tensor)
+        assert found[name].dtype == tensor.dtype
+
+
+def test_the_command_writes_where_it_is_told_and_says_the_licence_and_the_hash(run, transnet, tmp_path):
+    file = write("transnetv2", tmp_path / "weights", transnet)
+    out = run("convert", "transnetv2", file, "--to", tmp_path / "made").stdout
+    assert f"{PARAMETERS['transnetv2']:,} parameters" in out
+    assert "(MIT)" in out
+    assert sha256_of(file) in out
+    with pytest.raises(WeightsError, match="is there already"):
+        run("convert", "transnetv2", file, "--to", tmp_path / "made")
+
+
+def test_an_unknown_kind_is_answered_with_those_there_are(run, tmp_path):
+    with pytest.raises(WeightsError, match=r"choose one of .*dover, .*raft, transnetv2"):
+        run("convert", "nope", tmp_path / "file.pth")
+
+
+def test_a_file_that_is_not_there_is_named(run, tmp_path):
+    with pytest.raises(WeightsError, match=r"there is no file .*nope\.pth"):
+        run("convert", "raft", tmp_path / "nope.pth", "--to", tmp_path / "made")
