@@ -38,6 +38,10 @@ FAMILIES: dict[str, str] = {
     "wan-vace": "models.video.wan:WanVACE",
     "ltx": "models.video.ltx:LTX",
     "clip": "models.scorers.clip:ClipEncoder",
+    "dover": "models.scorers.dover:DoverRating",
+    "musiq": "models.scorers.musiq:MusiqRating",
+    "raft": "models.scorers.raft:RaftFlow",
+    "transnetv2": "models.scorers.transnetv2:TransNetCuts",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
 

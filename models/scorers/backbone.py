@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
 
+from models.conversion import WEIGHTS_FILE
+from models.diffusion.loading import loading
 from models.spec import ScorerModelSpec
 from models.weights import read_manifest
 
-WEIGHTS_FILE = "model.safetensors"
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 class Backbone(ABC):
@@ -42,3 +46,17 @@ class Backbone(ABC):
         With a window of 1, `batch` is what a preprocessing made of uint8 frames (frames, 3, height, width) on this
         device; with a longer one, a tensor (items, window, 3, h, w).
         """
+
+
+def load_network(
+    spec: ScorerModelSpec, folder: Path, device: str, build: Callable[[dict[str, torch.Tensor]], Network]
+) -> Network:
+    """The network that `build` makes to the sizes of the weights in `folder`, with these weights, on `device`.
+
+    Raises WeightsError when they are not those of such a network.
+    """
+    with loading(spec) as dtype:
+        state = load_file(folder / WEIGHTS_FILE)
+        network = build(state)
+        network.load_state_dict(state)
+    return network.to(device, dtype).eval()

