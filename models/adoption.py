@@ -45,9 +45,8 @@ def adopt(spec: SpecBase, library: Library, part: str, folder: Path) -> Adopted:
         raise WeightsError(f"model {spec.name!r} has no part {part!r}; it has: {', '.join(spec.parts())}")
     source, target = spec.parts()[part], library.folder_of(spec, part)
     if source.repository.startswith(CONVERTED):
-        raise WeightsError(
-            f"{part!r} of model {spec.name!r} is no folder of a hub: {remedy(source.repository.removeprefix(CONVERTED))}"
-        )
+        kind = source.repository.removeprefix(CONVERTED)
+        raise WeightsError(f"{part!r} of model {spec.name!r} is no folder of a hub: {remedy(kind)}")
     if target.exists():
         raise WeightsError(f"{str(target)!r} is there already: check it with `admint models verify {spec.name}`")
     files = _wanted(source, folder)

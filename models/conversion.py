@@ -104,8 +104,17 @@ def check_kind(kind: str) -> None:
         raise WeightsError(f"weights of kind {kind!r} cannot be converted: choose one of {', '.join(sorted(KINDS))}")
 
 
-def convert(kind: str, file: Path, folder: Path) -> int:
-    """Turn the published `file` into a folder of weights; gives the number of parameters.
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion."""
+
+    parameters: int
+    """Numbers in floating point, statistics of norms among them."""
+    origin: Origin
+
+
+def convert(kind: str, file: Path, folder: Path) -> Converted:
+    """Turn the published `file` into a folder of weights.
 
     The folder is written whole or not at all. Raises WeightsError for an unknown kind, a folder that is there already,
     and a file that cannot be read or does not hold the weights of `kind`.
@@ -125,9 +134,8 @@ def convert(kind: str, file: Path, folder: Path) -> int:
         save_file(tensors, staging / WEIGHTS_FILE)
         for name, text in layout.files.items():
             (staging / name).write_text(text)
-        source = sha256_of(file)
-        origin = Origin(file=file.name, sha256=source, licence=KINDS[kind].licence)
-        write_manifest(staging, f"{CONVERTED}{kind}", source, origin)
+        origin = Origin(file=file.name, sha256=sha256_of(file), licence=KINDS[kind].licence)
+        write_manifest(staging, f"{CONVERTED}{kind}", origin.sha256, origin)
         if folder.exists():
             folder.rmdir()
         staging.replace(folder)
@@ -135,7 +143,8 @@ def convert(kind: str, file: Path, folder: Path) -> int:
         raise WeightsError(f"cannot write {str(folder)!r} ({error}): name another folder with --to") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    numbers = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
+    return Converted(numbers, origin)
 
 
 def read_published(file: Path) -> Tensors:
@@ -200,7 +209,7 @@ class _ScriptObject:
 
 
 class _ScriptUnpickler(pickle.Unpickler):
-    """Reads the `data.pkl` of a TorchScript archive: tensors, containers and inert objects; every other name is refused."""
+    """Reads the `data.pkl` of a TorchScript archive: tensors, containers, inert objects; other names are refused."""
 
     def __init__(self, file: Path, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}/data.pkl"))

@@ -106,7 +106,9 @@ class Library:
 
     def fingerprint(self, spec: SpecBase) -> str:
         """sha256 over the manifests of all parts; over the address for a remote model, which has none."""
-        manifests = {part: read_manifest(folder).model_dump(exclude_none=True) for part, folder in self.folders(spec).items()}
+        manifests = {
+            part: read_manifest(folder).model_dump(exclude_none=True) for part, folder in self.folders(spec).items()
+        }
         identity = manifests or spec.model_dump(include={"name", "base_url", "remote_model"})
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -1,9 +1,9 @@
 """DOVER: technical and aesthetic quality of a clip, by two networks (Wu et al., ICCV 2023, arXiv 2211.04894).
 
 Technical: a Swin transformer over space and time (Swin-T, windows of 8 x 7 x 7) that sees 7 x 7 pieces of 32 x 32
-pixels in full resolution, put together to one picture ("fragments", FAST-VQA, arXiv 2207.02595). Aesthetic: a ConvNeXt-T
-with 3-D kernels that sees the whole picture at 224 x 224. A head of two layers rates every place in space and time; the
-mean is the score. 56.2 M parameters.
+pixels in full resolution, put together to one picture ("fragments", FAST-VQA, arXiv 2207.02595). Aesthetic: a
+ConvNeXt-T with 3-D kernels that sees the whole picture at 224 x 224. A head of two layers rates every place in space
+and time; the mean is the score. 56.2 M parameters.
 
 Published as `DOVER.pth` (MIT).
 """
@@ -35,6 +35,8 @@ Three = tuple[int, int, int]
 """Frames, rows, columns."""
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, of RGB 0..255."""
+PIECE = 16
+"""Windows that attend at once: 30 MB of biases."""
 APART = -100.0
 """Added to the attention of tokens that only the shift brought side by side."""
 
@@ -93,11 +95,13 @@ class Dover(nn.Module):
 
     def technical(self, fragments: torch.Tensor) -> torch.Tensor:
         """The raw technical rating, (n,), of n clips of fragments, (n, 3, frames, 224, 224), ImageNet-normalised."""
-        return self.technical_head(self.technical_backbone(fragments))
+        rating: torch.Tensor = self.technical_head(self.technical_backbone(fragments))
+        return rating
 
     def aesthetic(self, pictures: torch.Tensor) -> torch.Tensor:
         """The raw aesthetic rating, (n,), of n clips, (n, 3, frames, 224, 224), ImageNet-normalised."""
-        return self.aesthetic_head(self.aesthetic_backbone(pictures))
+        rating: torch.Tensor = self.aesthetic_head(self.aesthetic_backbone(pictures))
+        return rating
 
 
 class _Head(nn.Module):
@@ -224,40 +228,37 @@ class _Attention(nn.Module):
         self.fragment_position_bias_table = nn.Parameter(torch.zeros(distances, self.heads)) if apart else None
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(
-        self, x: torch.Tensor, whole: Three, window: Three, shift: Three
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, whole: Three, window: Three, shift: Three) -> torch.Tensor:
         """`x`: (n * windows, tokens, width), those of one clip one after the other."""
         parts = self.qkv(x).unflatten(-1, (3, self.heads, HEAD_WIDTH))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        bias = self._bias(whole, window, shift, x)
-        clips = len(x) // len(bias)
-        mask = bias.repeat(clips, 1, 1, 1) if len(bias) > 1 else bias
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        found: torch.Tensor = self.proj(seen.transpose(1, 2).flatten(2))
+        windows = whole[0] // window[0] * (whole[1] // window[1]) * (whole[2] // window[2])
+        pieces = []
+        for start in range(0, len(x), PIECE):  # the biases of all windows of a clip would take 236 MB
+            own = slice(start, start + PIECE)
+            numbers = torch.arange(len(x))[own] % windows
+            bias = self._bias(whole, window, shift, numbers, x)
+            pieces.append(F.scaled_dot_product_attention(query[own], key[own], value[own], attn_mask=bias))
+        found: torch.Tensor = self.proj(torch.cat(pieces).transpose(1, 2).flatten(2))
         return found
 
     def _bias(
-        self,
-        whole: Three,
-        window: Three,
-        shift: Three,
-        like: torch.Tensor,
+        self, whole: Three, window: Three, shift: Three, numbers: torch.Tensor, like: torch.Tensor
     ) -> torch.Tensor:
-        """What is added to the attention, (windows, heads, tokens, tokens); one window where all have the same."""
+        """What is added to the attention of these windows, (windows, heads, tokens, tokens)."""
         index = distance_index(window).to(like.device)
         bias = self.relative_position_bias_table[index].permute(2, 0, 1)[None]
         if self.fragment_position_bias_table is not None:
-            between = fragments_between(whole, window, shift).to(like.device, like.dtype)[:, None]
+            between = fragments_between(whole, window, shift)[numbers].to(like.device, like.dtype)[:, None]
             inside = self.fragment_position_bias_table[index].permute(2, 0, 1)[None]
             bias = bias * between + inside * (1 - between)
         if any(shift):
-            bias = bias + APART * strangers(whole, window, shift).to(like.device, like.dtype)[:, None]
+            bias = bias + APART * strangers(whole, window, shift)[numbers].to(like.device, like.dtype)[:, None]
         return bias
 
 
 def windows_of(tokens: Three, *, shifted: bool) -> tuple[Three, Three]:
-    """The window for so many tokens, and its shift: along an axis with no more tokens than a window, one without shift."""
+    """The window for so many tokens, and its shift: none along an axis with no more tokens than a window."""
     fits = [count <= side for count, side in zip(tokens, WINDOW, strict=True)]
     window = [count if fit else side for count, side, fit in zip(tokens, WINDOW, fits, strict=True)]
     shift = [0 if fit or not shifted else side // 2 for side, fit in zip(WINDOW, fits, strict=True)]
@@ -294,9 +295,9 @@ def fragments_between(whole: Three, window: Three, shift: Three) -> torch.Tensor
     """How many fragments apart two tokens of a window are, rows plus columns: (windows, tokens, tokens)."""
     place = [torch.arange(count) * FRAGMENTS // count for count in whole[1:]]
     rows, columns = place[0][:, None].expand(*whole[1:]), place[1].expand(*whole[1:])
-    places = torch.stack([rows, columns], dim=-1).expand(1, whole[0], *whole[1:], 2)
+    places = torch.stack([rows, columns], dim=-1).to(torch.int8).expand(1, whole[0], *whole[1:], 2)
     mine = split(torch.roll(places, [-by for by in shift], (1, 2, 3)), window)
-    return (mine[:, None] - mine[:, :, None]).abs().sum(dim=-1)
+    return (mine[:, None] - mine[:, :, None]).abs().sum(dim=-1).to(torch.uint8)
 
 
 @lru_cache
@@ -309,7 +310,7 @@ def strangers(whole: Three, window: Three, shift: Three) -> torch.Tensor:
             shape = [-1 if n == axis else 1 for n in range(3)]
             region = 2 * region + wrapped.view(shape)
     mine = split(region[None, ..., None], window)[..., 0]
-    return (mine[:, None] != mine[:, :, None]).long()
+    return mine[:, None] != mine[:, :, None]
 
 
 # --- aesthetic: a ConvNeXt -------------------------------------------------------------------------------------------
@@ -363,7 +364,8 @@ class _ConvBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 4, 1))
         y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
-        return x + y.permute(0, 4, 1, 2, 3)
+        found: torch.Tensor = x + y.permute(0, 4, 1, 2, 3)
+        return found
 
 
 # --- published layout ------------------------------------------------------------------------------------------------

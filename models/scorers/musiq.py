@@ -1,4 +1,4 @@
-"""MUSIQ: picture quality by a transformer over patches of a picture at three sizes (Ke et al., ICCV 2021, arXiv 2108.05997).
+"""MUSIQ: picture quality by a transformer over patches of three sizes of a picture (Ke et al., 2021, arXiv 2108.05997).
 
 The picture is seen at its own size and with its longer side at 224 and 384 pixels. Each size is cut into patches of
 32 x 32; a patch goes through a small ResNet stem and becomes one token, which is told where it lies (on a grid of
@@ -130,7 +130,7 @@ class _StandardConv(nn.Conv2d):
 
 
 def same(x: torch.Tensor, side: int, stride: int, value: float = 0.0) -> torch.Tensor:
-    """`x`, of equal sides, padded so that windows of `side` at `stride` begin in each stride: the smaller half first."""
+    """`x`, of equal sides, padded so that a window of `side` begins in each `stride`: the smaller half first."""
     length = x.shape[-1]
     lack = max(0, (-(-length // stride) - 1) * stride + side - length)
     before, after = lack // 2, lack - lack // 2

@@ -93,8 +93,10 @@ class Raft(nn.Module):
         )
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Features to match, (n, channels, height / 8, width / 8), of images (n, 3, height, width), RGB 0..255, sides of
-        multiples of 8 from MIN_SIDE on. They serve flow from an image and to it."""
+        """Features to match, (n, channels, height / 8, width / 8), for flow from an image and to it.
+
+        `images`: (n, 3, height, width), RGB 0..255, sides of multiples of 8 from MIN_SIDE on.
+        """
         found: torch.Tensor = self.features(2 * (images / 255.0) - 1)
         return found
 
@@ -104,8 +106,8 @@ class Raft(nn.Module):
         return found
 
     def match(self, first: torch.Tensor, context: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Flow in pixels, (n, 2, height, width), to the right and down, from the features of both images and the context of
-        the first.
+        """Flow in pixels, (n, 2, height, width), to the right and down, from both images' features and the first's
+        context.
 
         Raises ValueError for features of images below MIN_SIDE.
         """

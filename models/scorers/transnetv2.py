@@ -43,9 +43,7 @@ class TransNetCuts(Backbone):
             spec,
             folders["main"],
             device,
-            lambda state: TransNetV2(
-                len(state["stacks.0.blocks.0.branches.0.1.weight"]), len(state["hidden.weight"])
-            ),
+            lambda state: TransNetV2(len(state["stacks.0.blocks.0.branches.0.1.weight"]), len(state["hidden.weight"])),
         )
 
     @torch.inference_mode()
@@ -72,7 +70,7 @@ class TransNetV2(nn.Module):
         self.one, self.many = nn.Linear(hidden, 1), nn.Linear(hidden, 1)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """The probability of each frame to lie at a cut, (n, frames), of n windows, (n, frames, 27, 48, 3) uint8 RGB."""
+        """Probability of each frame to lie at a cut, (n, frames), of n windows, (n, frames, 27, 48, 3) uint8 RGB."""
         x = frames.permute(0, 4, 1, 2, 3).to(self.one.weight.dtype) / 255.0
         means = []
         for stack in self.stacks:
@@ -141,9 +139,7 @@ def neighbours(features: torch.Tensor) -> torch.Tensor:
     """
     count = features.shape[1]
     every = F.pad(features @ features.transpose(1, 2), (REACH, REACH))
-    column = torch.arange(count, device=features.device)[:, None] + torch.arange(
-        2 * REACH + 1, device=features.device
-    )
+    column = torch.arange(count, device=features.device)[:, None] + torch.arange(2 * REACH + 1, device=features.device)
     return every.gather(2, column.expand(len(features), -1, -1))
 
 

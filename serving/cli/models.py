@@ -1,4 +1,4 @@
-"""`admint models list|check|pull|adopt|convert|verify|selftest`: the weights here. Errors go up to `serving.cli.main`."""
+"""`admint models list|check|pull|adopt|convert|verify|selftest`: the weights. Errors go up to `serving.cli.main`."""
 
 from __future__ import annotations
 
@@ -132,23 +132,22 @@ def adopt(
 
 @app.command()
 def convert(
-    kind: Annotated[str, typer.Argument(help="What the file holds: raft, musiq-spaq, dover …; any other word lists all.")],
+    kind: Annotated[
+        str, typer.Argument(help="What the file holds: raft, musiq-spaq, dover …; any other word lists all.")
+    ],
     file: Annotated[Path, typer.Argument(help="The file as its authors publish it: .pth, .pt or .npz.")],
     to: Annotated[
         Path | None, typer.Option(help="New folder; none given: the place of the described model among the weights.")
     ] = None,
 ) -> None:
-    """Turn published weights that are no safetensors into a folder that this program loads. Runs no code of the file."""
+    """Turn published weights that are no safetensors into a folder that is loaded here. Runs no code of the file."""
     from models import conversion
-    from models.weights import read_manifest
 
     conversion.check_kind(kind)
     folder = to or _place(kind, file)
-    count = conversion.convert(kind, file, folder)
-    origin = read_manifest(folder).origin
-    assert origin is not None
-    typer.echo(f"{kind}: {count:,} parameters in {str(folder)!r}, from {origin.file} ({origin.licence})")
-    typer.echo(f"sha256 of {origin.file}: {origin.sha256}")
+    made = conversion.convert(kind, file, folder)
+    typer.echo(f"{kind}: {made.parameters:,} parameters in {str(folder)!r}, from {file.name} ({made.origin.licence})")
+    typer.echo(f"sha256 of {file.name}: {made.origin.sha256}")
 
 
 def _place(kind: str, file: Path) -> Path:

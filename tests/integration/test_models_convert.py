@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from configs.settings import load_model
 from models.conversion import KINDS, convert, read_published
 from models.errors import WeightsError
-from models.weights import read_manifest, sha256_of
-from pipelines.errors import BadInput
+from models.registry import load
+from models.spec import ScorerModelSpec
+from models.weights import Library, read_manifest, sha256_of
 from serving.cli.models import app
 from tests.support.published_weights import layouts_of, published
 
@@ -29,7 +32,8 @@ PARAMETERS = {  # trained numbers and statistics of norms, as published
 def write(kind: str, path: Path, state: dict[str, torch.Tensor]) -> Path:
     """The file as it is published: an archive of arrays for MUSIQ, a state dict for the others."""
     if kind.startswith("musiq"):
-        np.savez(path.with_suffix(".npz"), **{key: tensor.numpy() for key, tensor in state.items()})
+        arrays: Any = {key: tensor.numpy() for key, tensor in state.items()}
+        np.savez(path.with_suffix(".npz"), **arrays)
         return path.with_suffix(".npz")
     torch.save(state, path.with_suffix(".pth"))
     return path.with_suffix(".pth")
@@ -63,7 +67,7 @@ def test_random_weights_of_full_size_load_from_the_published_layout(kind, name, 
     layout = layouts_of(kind)[name]
     state = published(layout)
     file = write(kind, tmp_path / "file", state)
-    count = convert(kind, file, tmp_path / "made")
+    count = convert(kind, file, tmp_path / "made").parameters
     if kind in PARAMETERS:
         assert count == PARAMETERS[kind]
     made = load_file(tmp_path / "made" / "model.safetensors")
@@ -83,7 +87,7 @@ def test_names_that_a_parallel_wrapper_lengthened_are_taken(tmp_path):
     layout = layouts_of("raft")["raft-things.pth"]
     state = {f"module.{key}": tensor for key, tensor in published(layout).items()}
     torch.save(state, tmp_path / "raft-things.pth", _use_new_zipfile_serialization=False)  # as in 2020
-    assert convert("raft", tmp_path / "raft-things.pth", tmp_path / "made") == PARAMETERS["raft"]
+    assert convert("raft", tmp_path / "raft-things.pth", tmp_path / "made").parameters == PARAMETERS["raft"]
 
 
 def altered(state, how):
@@ -133,7 +137,8 @@ class Hostile:
 def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"fc1.weight": Hostile()}, "file.pth")
-    np.savez("file.npz", **{"opt/target/cls": np.array([Hostile()], dtype=object)})
+    hostile: Any = {"opt/target/cls": np.array([Hostile()], dtype=object)}
+    np.savez("file.npz", **hostile)
     with zipfile.ZipFile("file.pt", "w") as archive:
         archive.writestr("archive/constants.pkl", b"")
         archive.writestr("archive/data.pkl", b"cos\nsystem\n(S'touch ran'\ntR.")
@@ -178,6 +183,34 @@ def test_the_command_writes_where_it_is_told_and_says_the_licence_and_the_hash(r
     assert sha256_of(file) in out
     with pytest.raises(WeightsError, match="is there already"):
         run("convert", "transnetv2", file, "--to", tmp_path / "made")
+
+
+def test_pull_says_where_the_file_is_published_and_convert_puts_it_in_its_place(run, tmp_path):
+    with pytest.raises(WeightsError, match=r"models\.zip.*run: admint models convert raft raft-things\.pth"):
+        run("pull", "raft-things")
+    file = write("raft", tmp_path / "raft-things", published(layouts_of("raft")["raft-things.pth"]))
+    run("convert", "raft", file)
+    assert "raft-things: 0.00 GB to download" in run("pull", "raft-things").stdout
+    assert run("verify", "raft-things").stdout.strip() == "raft-things: here"
+    spec = load_model("raft-things", ScorerModelSpec)
+    library = Library(tmp_path / "home" / "models")
+    backbone: Any = load(spec, library.folders(spec), "cpu")
+    assert (backbone.fidelity, backbone.licence) == ("published", "BSD-3-Clause")
+    flow = backbone.features(torch.rand(1, 2, 3, 128, 128) * 255)
+    assert flow.shape == (1, 2, 128, 128)
+    assert np.isfinite(flow).all()
+
+
+def test_a_file_of_another_hash_than_the_described_one_is_refused_before_it_is_read(run, transnet, tmp_path):
+    file = write("transnetv2", tmp_path / "weights", transnet)
+    with pytest.raises(WeightsError, match=r"model 'transnetv2' is described with a313d0b3.*--to"):
+        run("convert", "transnetv2", file)
+
+
+@pytest.mark.parametrize("command", ["pull", "check", "adopt"])
+def test_commands_for_hubs_say_that_converted_weights_are_on_none(run, command, tmp_path):
+    with pytest.raises(WeightsError, match=r"on no hub: get DOVER\.pth"):
+        run(command, "dover", *([tmp_path] if command == "adopt" else []))
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are(run, tmp_path):

@@ -19,7 +19,8 @@ def _random(piece: Piece, generator: torch.Generator) -> torch.Tensor:
     if piece.key.endswith("running_var"):
         return torch.rand(piece.shape, generator=generator) + 0.5
     fan = max(1, torch.Size(piece.shape[1:]).numel()) if len(piece.shape) > 1 else 4
-    return torch.randn(piece.shape, generator=generator) / fan**0.5
+    made: torch.Tensor = torch.randn(piece.shape, generator=generator) / fan**0.5
+    return made
 
 
 def layouts_of(kind: str) -> dict[str, Layout]:

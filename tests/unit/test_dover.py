@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from models.scorers.dover import APART, FRAGMENTS, WINDOW, Dover, _Block, calibrated, joined, split, windows_of
+from models.scorers.dover import APART, FRAGMENTS, WINDOW, Dover, _Block, joined, split, windows_of
 
 WIDTH = 32
 
@@ -106,12 +106,3 @@ def test_the_batch_changes_nothing(tiny, network):
     assert together.shape == (2,)
     assert together[0] != together[1]
     torch.testing.assert_close(alone, together, atol=1e-6, rtol=1e-6)
-
-
-def test_calibration_is_a_logistic_of_standard_scores():
-    technical, aesthetic, fused = calibrated(0.1107, -0.08285)
-    assert (technical, aesthetic, fused) == pytest.approx((0.5, 0.5, 0.5), abs=1e-12)
-    technical, aesthetic, fused = calibrated(0.1107 + 0.07355, -0.08285 - 0.03774)
-    assert technical == pytest.approx(1 / (1 + math.exp(-1)))
-    assert aesthetic == pytest.approx(1 / (1 + math.exp(1)))
-    assert fused == pytest.approx(1 / (1 + math.exp(-(0.6104 - 0.3896))))

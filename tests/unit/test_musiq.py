@@ -39,7 +39,9 @@ def test_places_run_over_the_whole_grid_in_order():
         assert position.tolist() == [10 * column // patches for column in range(patches)]
 
 
-@pytest.mark.parametrize(("length", "side", "stride", "lack"), [(32, 7, 2, (2, 3)), (16, 3, 2, (0, 1)), (8, 3, 1, (1, 1))])
+@pytest.mark.parametrize(
+    ("length", "side", "stride", "lack"), [(32, 7, 2, (2, 3)), (16, 3, 2, (0, 1)), (8, 3, 1, (1, 1))]
+)
 def test_padding_is_that_of_tensorflow(length, side, stride, lack):
     padded = same(torch.ones(1, 1, length, length), side, stride)
     assert padded.shape[-1] == length + sum(lack)
