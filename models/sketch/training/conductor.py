@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ class Plan:
 TINY_PLAN = Plan(tail=6, vae=4, text=8, vision=8, unet=8, adapter=8, clips=1, fit=20, least=64, save=15)
 
 
+Refined = Literal["autoencoder", "image"]
+"""What a run that goes on from an earlier one begins with; everything before it stays as it was."""
+
+
 class Conductor:
     """Owns networks, rows and stages. `clock` is the second, since the command began, at which it is asked."""
 
@@ -71,7 +75,7 @@ class Conductor:
         began: float,
         ends: float,
         start: Path | None,
-        refine: bool,
+        refine: Refined | None,
         graphs: bool = True,
     ) -> None:
         self.farm, self.out, self.device, self.sizes, self.plan = farm, out, device, sizes, plan
@@ -88,7 +92,7 @@ class Conductor:
         self.blank: torch.Tensor | None = None
         self.referred: Any = None
         self.moved: Any = None
-        self.aligned = refine
+        self.aligned = refine is not None
         self._views: torch.Tensor | None = None
         self.empty: Any = None
         self.earlier: dict[str, dict[str, torch.Tensor]] = {}
@@ -132,12 +136,12 @@ class Conductor:
         self.say(f"first stills are there: {self.farm.counts()}")
         total = self.ends - self.began
         whole = self.began + total
-        if self.refine:
-            self._go_on(self.began + self.plan.refining * total)
-        else:
+        if self.refine is None:
             self._first(max(self.began + self.plan.first * total, time.monotonic() + 0.06 * total))
+        elif self.refine == "autoencoder":
+            self._go_on(self.began + self.plan.refining * total)
         self._freeze()
-        watched = self.began + (self.plan.refining if self.refine else self.plan.watching) * total
+        watched = time.monotonic() if self.refine else self.began + self.plan.watching * total
         self._paint(watched, self.began + self.plan.painting * total)
         self._finish(whole - self.plan.tail)
         self.save()
@@ -183,7 +187,8 @@ class Conductor:
         """From here on latents and states of captions stay as they are."""
         self.vae.requires_grad_(False)
         self.text.eval().requires_grad_(False)
-        autoencoder.normalise(self.vae, [s["pixels"][: min(s.count, 1024)] for s in self.stills.values()])
+        if self.refine != "image":
+            autoencoder.normalise(self.vae, [s["pixels"][: min(s.count, 1024)] for s in self.stills.values()])
         self._frozen = True
         self.empty = image.states(self.text, token_ids(self.tokenizer, [""]).to(self.device))
         self.harvest()
@@ -204,7 +209,7 @@ class Conductor:
         decoder.begin(self.ends - self.plan.tail)
         self._compute(everything=True)
         painting = image.Painting(self.unet, self.stills, self.empty, self.plan.unet, self.noising)
-        lr = 1e-3 if "unet" in self.started else 1.5e-3
+        lr = 1.5e-3 if "unet" not in self.started else 7e-4 if self.refine == "image" else 1e-3
         painter = self._stage("unet", self.unet, painting.step, lr, decay=0.9993, warm=200)
         painter.begin(end)
         shares = {"unet": 0.72, "decoder": 0.08}
@@ -259,7 +264,7 @@ class Conductor:
         ):
             self.share({"decoder": 1.0}, time.monotonic() + 2)
         self._look()
-        shares = {"decoder": 0.2}
+        shares = {"decoder": 0.08 if self.refine == "image" else 0.2}
         if self.seen is not None and self.blank is not None:
             torch.manual_seed(2)
             self.referred = networks.image_unet(self.sizes).to(self.device, memory_format=torch.channels_last)

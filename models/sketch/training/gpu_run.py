@@ -1,7 +1,8 @@
 """The whole training in one command: `python -m models.sketch.training.gpu_run --out FOLDER --minutes 6 [--tiny]`.
 
 Workers begin to render before anything heavy is imported. It ends by the clock, and its files are whole at any time.
-`--start FOLDER` takes what an earlier run left there; with `--refine` its text encoder and towers stay as they are.
+`--start FOLDER` takes what an earlier run left there. With `--refine autoencoder` its text encoder and towers stay as
+they are, with `--refine image` its encoder too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--device", default="")
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--refine", action="store_true")
+    parser.add_argument("--refine", choices=("autoencoder", "image"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-graphs", action="store_true", help="plain steps on CUDA")
     parser.add_argument("--views", type=Path, help="a file that keeps the products' views, for a second run here")
