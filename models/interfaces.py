@@ -25,6 +25,8 @@ Frames: TypeAlias = "npt.NDArray[np.uint8]"
 """Shape (frames, height, width, 3), RGB, 0..255."""
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"
 """Shape (height, width, 3), RGB, 0..255."""
+Samples: TypeAlias = "npt.NDArray[np.float32]"
+"""Shape (channels, samples), -1..1."""
 
 ReferenceRole = Literal["character", "product", "style"]
 FinishReason = Literal["stop", "length"]
@@ -191,7 +193,8 @@ class StartLatents(Plain):
 
     data: bytes
     """A safetensors file with one float32 tensor `latents` in latent cells, as `ImageResult.latents` gives it for a
-    picture, (channels, height, width), and `VideoResult.latents` for a clip, (channels, frames, height, width)."""
+    picture, (channels, height, width), and `VideoResult.latents` for a clip, (channels, frames, height, width). A clip
+    with sound has a second one, `audio_latents`, (channels, frames, bins)."""
     strength: Unit
 
 
@@ -296,17 +299,29 @@ class VideoRequest(Plain):
 
 
 @dataclass(frozen=True)
+class Audio:
+    """The sound of a clip."""
+
+    samples: Samples
+    sample_rate: int
+    """Samples a second, in each channel."""
+
+
+@dataclass(frozen=True)
 class VideoResult:
     """A clip, and how it came about."""
 
     frames: Frames
     noise_sha256: str
+    """As in ImageResult; the noise of the sound comes from the same integers and does not enter."""
     seconds: float
     timings: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What was not done as asked, in plain words."""
     latents: bytes | None = None
     """A safetensors file with the clean latents, when the request kept them."""
+    audio: Audio | None = None
+    """What is heard, exactly as long as the frames at the model's own rate; None: the model makes no sound."""
 
 
 class VideoModel(Protocol):

@@ -37,6 +37,7 @@ FAMILIES: dict[str, str] = {
     "wan-text": "models.video.wan:WanText",
     "wan-vace": "models.video.wan:WanVACE",
     "ltx": "models.video.ltx:LTX",
+    "ltx2": "models.video.ltx2:LTX2",
     "clip": "models.scorers.clip:ClipEncoder",
     "dover": "models.scorers.dover:DoverRating",
     "musiq": "models.scorers.musiq:MusiqRating",

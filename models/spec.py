@@ -256,6 +256,8 @@ class VideoModelSpec(PictureModelSpec):
     the moved camera sees it (`models.video.animatediff`)."""
     last_frame: bool = False
     """Whether the family can end on a given frame."""
+    sound: bool = False
+    """Whether its clips can be heard."""
     camera_moves: tuple[CameraMove, ...] = ("static",)
     """Moves that the weights understand; a text family lists all and folds the words into the prompt."""
 

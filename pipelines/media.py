@@ -1,4 +1,4 @@
-"""Pictures and clips as files: PNG and H.264/MP4 bytes on one side, uint8 RGB arrays on the other.
+"""Pictures, clips and sounds as files: PNG, H.264/AAC/MP4 and WAV bytes on one side, arrays on the other.
 
 Every encoder here is bit-reproducible: the same pixels give the same bytes, so that an artifact's sha256 is a fact
 about its content. The bytes it decodes are our own: pictures of strangers go through `pipelines.uploads` first, their
@@ -11,6 +11,7 @@ import hashlib
 import io
 import platform
 import tempfile
+import wave
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import InferenceFailed
-from models.interfaces import Frames, Pixels
+from models.interfaces import Audio, Frames, Pixels
 from models.spec import Size
 
 CLIP_CRF = 8
@@ -29,6 +30,8 @@ PRESET = "veryfast"
 """x264's. Measured at 720x1280, crf 17: 31 ms of CPU a frame against 71 for `medium`, and the file no larger."""
 DECODER = "swscale-default"
 """Names in every score how frames became RGB: the fast conversion, which decord and PyAV share bit by bit."""
+AUDIO_BIT_RATE = 192_000
+"""AAC's, for both channels."""
 _BT709 = 1
 _LIMITED_RANGE = 1
 
@@ -76,17 +79,39 @@ def image_size(data: bytes) -> Size:
         return image.size
 
 
-def encode_clip(frames: Frames, fps: int) -> bytes:
-    """`frames` as a near-lossless intermediate clip that also plays in a browser."""
+def encode_sound(audio: Audio) -> bytes:
+    """A WAV file of `audio`, 16 bits a sample."""
+    levels = np.rint(audio.samples.clip(-1, 1) * 32767).astype("<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(len(levels))
+        file.setsampwidth(2)
+        file.setframerate(audio.sample_rate)
+        file.writeframes(levels.T.tobytes())
+    return buffer.getvalue()
+
+
+def decode_sound(data: bytes) -> Audio:
+    """What `encode_sound` wrote."""
+    with wave.open(io.BytesIO(data)) as file:
+        levels = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+        return Audio((levels.T / 32767).astype(np.float32), file.getframerate())
+
+
+def encode_clip(frames: Frames, fps: int, audio: Audio | None = None) -> bytes:
+    """`frames` and `audio` as an intermediate clip that also plays in a browser, its frames near-lossless."""
     _, height, width, _ = frames.shape
-    return encode_video(frames, fps, (width, height), crf=CLIP_CRF, threads=1)
+    return encode_video(frames, fps, (width, height), crf=CLIP_CRF, threads=1, audio=audio)
 
 
-def encode_video(frames: Iterable[Pixels], fps: int, size: tuple[int, int], crf: int, threads: int) -> bytes:
+def encode_video(
+    frames: Iterable[Pixels], fps: int, size: tuple[int, int], crf: int, threads: int, audio: Audio | None = None
+) -> bytes:
     """An MP4 of `frames`, taken one at a time: H.264 High, yuv420p, BT.709 limited range, faststart, closed GOP.
 
     Constant frame rate: frame k has presentation time k/fps. A key frame at least every two seconds, so that players
-    seek quickly. `size` is (width, height), both even. `threads` is part of the result: x264 writes other bits with
+    seek quickly. `size` is (width, height), both even. `audio`, of one or two channels, becomes AAC; its track is as
+    long as it is, to the sample. `threads` is part of the result: x264 writes other bits with
     another count, so callers pass a constant and never the number of cores. Raises OSError when the disk is full.
     """
     import av
@@ -97,8 +122,12 @@ def encode_video(frames: Iterable[Pixels], fps: int, size: tuple[int, int], crf:
     with tempfile.TemporaryDirectory(prefix="admint-encode-") as folder:
         path = Path(folder) / "video.mp4"
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        if audio is not None:
+            # A track's length is written in this unit, milliseconds by default.
+            options["movie_timescale"] = str(audio.sample_rate)
         with av.open(str(path), "w", format="mp4", options=options) as container:
             stream = _h264_stream(container, fps, size, crf, threads)
+            sounds = [] if audio is None else _aac_packets(container, audio)
             for number, pixels in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
                     format="yuv420p",
@@ -108,8 +137,23 @@ def encode_video(frames: Iterable[Pixels], fps: int, size: tuple[int, int], crf:
                 )
                 frame.pts = number
                 container.mux(stream.encode(frame))
+                while sounds and sounds[0].pts * sounds[0].time_base * fps <= number:
+                    container.mux(sounds.pop(0))
             container.mux(stream.encode())
+            container.mux(sounds)
         return path.read_bytes()
+
+
+def _aac_packets(container: Any, audio: Audio) -> list[Any]:
+    """All of `audio`, encoded for a new stream of `container`."""
+    import av
+
+    layout = "mono" if len(audio.samples) == 1 else "stereo"
+    stream = container.add_stream("aac", rate=audio.sample_rate, layout=layout)
+    stream.bit_rate = AUDIO_BIT_RATE
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.samples), format="fltp", layout=layout)
+    frame.sample_rate, frame.pts = audio.sample_rate, 0
+    return [*stream.encode(frame), *stream.encode()]
 
 
 def _same_bits() -> str:

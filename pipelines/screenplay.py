@@ -220,6 +220,8 @@ class Clip(Plain):
     num_frames: int = Field(ge=1)
     """Native frames in that file."""
     native_fps: int = Field(ge=1)
+    audio: str | None = None
+    """sha256 of its stem, the WAV file of what is heard with it; null: it is silent."""
 
 
 class FinalVideo(Plain):
@@ -239,3 +241,5 @@ class FinalVideo(Plain):
     """Pixels."""
     seconds: float
     """Its length: `frames / fps`."""
+    has_sound: bool = False
+    """Whether it has a sound track."""

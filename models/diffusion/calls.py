@@ -79,8 +79,8 @@ class Progress:
         self._watcher = watcher
         self._before_step = before_step
         self._marks = [perf_counter()]
-        self.latents: torch.Tensor | None = None
-        """Latents of the last step: clean ones once the call is over."""
+        self.tensors: dict[str, torch.Tensor] = {}
+        """Latents of the last step by name: clean ones once the call is over."""
 
     def encoded(self) -> None:
         """Text and images are encoded; denoising starts."""
@@ -89,7 +89,7 @@ class Progress:
     def __call__(self, pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         done, total = index + 1, pipeline.num_timesteps
         self._marks[2] = perf_counter()
-        self.latents = tensors.get("latents")
+        self.tensors = dict(tensors)
         self._watcher.step(done, total)
         if self._before_step and done < total:
             self._before_step(done, total)

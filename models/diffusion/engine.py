@@ -51,12 +51,24 @@ class LatentGrid:
 
 
 @dataclass(frozen=True)
+class SoundOutput:
+    """The sound of one clip as its pipeline gives it."""
+
+    samples: torch.Tensor
+    """Shape (channels, samples)."""
+    latents: torch.Tensor
+    """Clean ones, a batch of one."""
+
+
+@dataclass(frozen=True)
 class CallOutput:
     """What one pipeline call made of one request."""
 
     pixels: npt.NDArray[np.uint8]
     latents: torch.Tensor | None
     """Clean latents as the pipeline lays them out, a batch of one."""
+    sound: SoundOutput | None
+    """What is heard; None from a pipeline that makes no sound."""
     noise_sha256: str
     seconds: float
     timings: dict[str, float]
@@ -84,6 +96,8 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
 
     cached_texts: ClassVar[int] = 64
     """How many text embeddings are kept."""
+    step_tensors: ClassVar[tuple[str, ...]] = ("latents",)
+    """What the pipeline shows after every step, of `latents` and `audio_latents`."""
     text_inputs: ClassVar[tuple[str, ...]] = ("prompt_embeds",)
     """Names of a text embedding's tensors in the pipeline call; for the negative prompt after `negative_`."""
 
@@ -149,10 +163,11 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
                     "guidance_scale": first.guidance_scale,
                     "generator": generators if len(generators) > 1 else generators[0],
                     "callback_on_step_end": progress,
+                    "callback_on_step_end_tensor_inputs": list(self.step_tensors),
                     "output_type": "np",
                 }
                 progress.encoded()
-                output = pipeline(**call | inputs)[0]
+                output = pipeline(**call | inputs)
         finally:
             if vae.dtype != precision:
                 # SDXL decodes in float32, and a stopped call leaves the VAE there.
@@ -164,9 +179,16 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
         seconds, timings = progress.finish()
         results = []
         for index, request in enumerate(requests):
-            pixels = (output[index] * 255).round().astype(np.uint8)
-            latents = None if progress.latents is None else progress.latents[index : index + 1]
-            made = CallOutput(pixels, latents, noise_sha256(noise[index]), seconds, timings)
+            pixels = (output[0][index] * 255).round().astype(np.uint8)
+            shown = {name: tensor[index : index + 1] for name, tensor in progress.tensors.items()}
+            made = CallOutput(
+                pixels,
+                shown.get("latents"),
+                SoundOutput(output.audio[index], shown["audio_latents"]) if "audio_latents" in shown else None,
+                noise_sha256(noise[index]),
+                seconds,
+                timings,
+            )
             results.append(self._result(request, made))
         return results
 

@@ -5,6 +5,7 @@ Encoding is deterministic: the posterior's mode, where pipelines would sample.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
@@ -32,34 +33,43 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     return _normalise(vae, mode.to(dtype))
 
 
-def pack(latents: torch.Tensor) -> bytes:
-    """Latents of one picture or clip, in latent cells, as a safetensors file in float32."""
-    data: bytes = save({TENSOR: latents.detach().to("cpu", torch.float32).contiguous()})
+def pack(latents: torch.Tensor, **others: torch.Tensor) -> bytes:
+    """Latents of one picture or clip, in latent cells, and `others` by name, as a safetensors file in float32."""
+    tensors = {TENSOR: latents, **others}
+    data: bytes = save({name: each.detach().to("cpu", torch.float32).contiguous() for name, each in tensors.items()})
     return data
 
 
 def unpack(data: bytes, shape: tuple[int, ...]) -> torch.Tensor:
-    """The float32 tensor that `pack` packed, on the CPU. Raises InvalidRequest unless it is whole and of `shape`."""
+    """The only tensor that `pack` packed. Raises InvalidRequest as `unpack_all`."""
+    return unpack_all(data, {TENSOR: shape})[TENSOR]
+
+
+def unpack_all(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The float32 tensors that `pack` packed, on the CPU.
+
+    Raises InvalidRequest unless they are those of `shapes`, whole and finite.
+    """
     try:
         tensors: dict[str, torch.Tensor] = load(data)
     except SafetensorError as error:
         raise InvalidRequest(
             f"the start latents cannot be read ({error}); give what `keep_latents` returned"
         ) from error
-    latents = tensors.get(TENSOR)
-    if latents is None or len(tensors) != 1 or latents.dtype != torch.float32:
+    if tensors.keys() != shapes.keys() or any(each.dtype != torch.float32 for each in tensors.values()):
+        wanted = f"one float32 tensor {TENSOR!r}" if len(shapes) == 1 else f"the float32 tensors {sorted(shapes)}"
         raise InvalidRequest(
-            f"the start latents hold {sorted(tensors)}, not one float32 tensor {TENSOR!r};"
-            " give what `keep_latents` returned"
+            f"the start latents hold {sorted(tensors)}, not {wanted}; give what `keep_latents` returned"
         )
-    if latents.shape != shape:
-        raise InvalidRequest(
-            f"the start latents have the shape {tuple(latents.shape)}, but this model at this size starts from {shape};"
-            " use latents of the same model and size, or a start image"
-        )
-    if not bool(latents.isfinite().all()):
-        raise InvalidRequest("the start latents hold values that are not finite; give what `keep_latents` returned")
-    return latents
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            raise InvalidRequest(
+                f"the start {name} have the shape {tuple(tensors[name].shape)}, but this model at this size starts from"
+                f" {shape}; use latents of the same model and size, or a start image"
+            )
+        if not bool(tensors[name].isfinite().all()):
+            raise InvalidRequest(f"the start {name} hold values that are not finite; give what `keep_latents` returned")
+    return tensors
 
 
 def begin_within(

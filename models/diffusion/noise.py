@@ -19,6 +19,15 @@ import torch
 from models.interfaces import NoiseSpec
 
 
+def draw_sound(spec: NoiseSpec, channels: int, bins: int, frames: int) -> torch.Tensor:
+    """Noise of the sound of one clip, shape (channels, frames, bins), apart from that of its frames.
+
+    It comes from the same integers as `draw`'s, so scenes that share noise share it in their sound too.
+    """
+    cells = [_draw_frame(spec, frame, (channels, 1, bins), "sound") for frame in range(frames)]
+    return torch.cat(cells, dim=1)
+
+
 def draw(spec: NoiseSpec, channels: int, height: int, width: int, frames: int | None = None) -> torch.Tensor:
     """Noise of one item, N(0, 1), float32, CPU.
 
@@ -47,17 +56,17 @@ def step_generator(spec: NoiseSpec) -> torch.Generator:
     return _generator("steps", spec.seed, spec.shared_seed)
 
 
-def _draw_frame(spec: NoiseSpec, frame: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    own = _unit_noise(spec.seed, frame, shape)
+def _draw_frame(spec: NoiseSpec, frame: int, shape: tuple[int, int, int], purpose: str = "start") -> torch.Tensor:
+    own = _unit_noise(spec.seed, frame, shape, purpose)
     if spec.shared_strength == 0.0 or spec.seed == spec.shared_seed:
         # One noise blended with itself is that noise; the formula, made for independent ones, would raise its variance.
         return own
-    shared = _unit_noise(spec.shared_seed, frame, shape)
+    shared = _unit_noise(spec.shared_seed, frame, shape, purpose)
     return sqrt(1.0 - spec.shared_strength) * own + sqrt(spec.shared_strength) * shared
 
 
-def _unit_noise(seed: int, frame: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    return torch.randn(shape, generator=_generator("start", seed, frame), dtype=torch.float32)
+def _unit_noise(seed: int, frame: int, shape: tuple[int, int, int], purpose: str) -> torch.Tensor:
+    return torch.randn(shape, generator=_generator(purpose, seed, frame), dtype=torch.float32)
 
 
 def _generator(purpose: str, *key: int) -> torch.Generator:

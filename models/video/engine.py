@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from models.diffusion.engine import CallOutput, DiffusionEngine
+from models.diffusion.engine import CallOutput, DiffusionEngine, SoundOutput
 from models.diffusion.inputs import cut_prompt_note, fit_note
 from models.diffusion.latents import begin_within, pack, unpack
 from models.errors import InvalidRequest
-from models.interfaces import VideoRequest, VideoResult
+from models.interfaces import Audio, VideoRequest, VideoResult
 from models.spec import VideoModelSpec
 from models.video.camera import camera_words
 
@@ -65,11 +65,22 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
     def _result(self, request: VideoRequest, output: CallOutput) -> VideoResult:
         kept = None
         if request.keep_latents and self.starts_from_latents and output.latents is not None:
-            kept = pack(output.latents[0])
+            kept = pack(**self._clean_latents(request, output.latents, output.sound))
         notes = (*self._notes(request), *self._fit_notes(request))
         if request.keep_latents and kept is None:
             notes = (*notes, "no latents were kept: this model could not start from them")
-        return VideoResult(output.pixels, output.noise_sha256, output.seconds, output.timings, notes, kept)
+        audio = None if output.sound is None else self._audio(request, output.sound)
+        return VideoResult(output.pixels, output.noise_sha256, output.seconds, output.timings, notes, kept, audio)
+
+    def _clean_latents(
+        self, request: VideoRequest, latents: torch.Tensor, sound: SoundOutput | None
+    ) -> dict[str, torch.Tensor]:
+        """The latents of a call that kept them, by name, in latent cells."""
+        return {"latents": latents[0]}
+
+    def _audio(self, request: VideoRequest, sound: SoundOutput) -> Audio:
+        """What is heard, exactly as long as the frames. Only of families whose pipeline makes sound."""
+        raise NotImplementedError(f"{type(self).__name__} makes no sound")
 
     def _notes(self, request: VideoRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""

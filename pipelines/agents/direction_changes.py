@@ -184,9 +184,8 @@ def _not_possible(part: Part, found: dict[str, object]) -> str | None:
     """Why a wish cannot be followed by any model, or is too uncertain."""
     if _OVERLAY.search(part.text):
         return (
-            "There is neither sound nor writing in these pictures: the words of the ad are its call to action, "
-            "which can "
-            "be changed."
+            "Neither sound nor writing can be ordered for these pictures: the words of the ad are its call to action, "
+            "which can be changed."
         )
     if "remove" not in found and _BARE_NEGATION.search(part.text):
         return "Say what it should be instead, for example 'scene 2 at night', so that nothing is changed by mistake."

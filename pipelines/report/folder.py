@@ -6,6 +6,7 @@ that can be opened has everything that it names beside it. Writing again gives t
     final.mp4  thumbnail.jpg  report.html  run.json
     references/reference-1.png                                    drawn references, when the recipe makes them
     scenes/scene-001/keyframe-1.png  keyframe-1.json  clip-1.mp4  clip-1.json    takes in the order they were made
+    scenes/scene-001/clip-1.wav                                   what is heard with it, of models that make sound
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def write_report(folder: Path, record: RunRecord, artifacts: Artifacts) -> None:
     for path, take in files.items():
         write_durably(folder / path, artifacts.read(take.artifact))
         write_durably((folder / path).with_suffix(".json"), _json(take.model_dump(mode="json")))
+        if take.provenance.get("audio"):
+            write_durably((folder / path).with_suffix(".wav"), artifacts.read(take.provenance["audio"]))
     if record.final is not None:
         write_durably(folder / "final.mp4", artifacts.read(record.final.artifact))
         write_durably(folder / "thumbnail.jpg", artifacts.read(record.final.thumbnail))

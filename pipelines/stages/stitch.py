@@ -2,7 +2,8 @@
 
 One step. Frames stream from the decoder through re-timing, scaling and blending into the encoder, so that only the
 clips under the play head (two during a crossfade) are in memory. A scene without a clip stops the generation: it is
-never dropped. There is no audio stage yet, so the file has no audio track, and none is faked.
+never dropped. What is heard with the clips is mixed by `pipelines.sound`; clips without sound make a video without a
+sound track.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import threading
 from collections.abc import Iterator
 
 from models.errors import Cancelled
-from models.interfaces import Frames, Pixels, Plain
+from models.interfaces import Audio, Frames, Pixels, Plain
 from pipelines.errors import NotFound, StepFailed, StorageFailed
-from pipelines.media import FINAL_CRF, decode_clip, encode_jpeg, encode_video
+from pipelines.media import FINAL_CRF, decode_clip, decode_sound, encode_jpeg, encode_video
 from pipelines.recipe import Transition
 from pipelines.screenplay import Clip, Entity, FinalVideo, Scene
+from pipelines.sound import mixed
 from pipelines.stages.context import StageContext
 from pipelines.stages.edits import chosen_value
 from pipelines.steps import Artifacts, NewTake, Step, StepContext, StepOutput
@@ -97,6 +99,7 @@ def stitch_step(edit: EditList) -> Step:
             width=edit.delivery[0],
             height=edit.delivery[1],
             seconds=timeline.frames / timeline.fps,
+            has_sound=any(clip.audio for clip in edit.clips),
         )
         take = NewTake(kind="video", scene_number=None, artifact=stored.sha256, provenance=inputs)
         return StepOutput(value=final.model_dump(mode="json"), artifacts=(stored, cover), takes=(take,))
@@ -117,7 +120,8 @@ def _render(edit: EditList, artifacts: Artifacts, stop: threading.Event) -> tupl
             yield pixels
 
     try:
-        video = encode_video(frames(), edit.timeline.fps, edit.delivery, edit.crf, edit.threads)
+        sound = _mixed_sound(edit, artifacts)
+        video = encode_video(frames(), edit.timeline.fps, edit.delivery, edit.crf, edit.threads, sound)
     except OSError as error:
         raise StorageFailed(f"the video could not be written to the temporary folder: {error}") from error
     return video, thumbnail
@@ -137,6 +141,19 @@ def delivery_frames(edit: EditList, artifacts: Artifacts) -> Iterator[Pixels]:
             pixels = resampled_frame(loaded[layer.segment], count, layer.frame)
             pictures.append((fit(pixels, edit.delivery), layer.weight))
         yield blend(tuple(pictures))
+
+
+def _mixed_sound(edit: EditList, artifacts: Artifacts) -> Audio | None:
+    if not any(clip.audio for clip in edit.clips):
+        return None
+    return mixed(edit.timeline, [_read_stem(clip, artifacts) for clip in edit.clips])
+
+
+def _read_stem(clip: Clip, artifacts: Artifacts) -> Audio | None:
+    try:
+        return None if clip.audio is None else decode_sound(artifacts.read(clip.audio))
+    except NotFound as error:
+        raise StepFailed(f"the sound of scene {clip.scene_number} is gone from the artifact folder: {error}") from error
 
 
 def _read_clip(clip: Clip, artifacts: Artifacts) -> Frames:

@@ -14,7 +14,7 @@ from models.spec import CameraMove, VideoModelSpec
 from pipelines.agents.prompting import revised_video_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
-from pipelines.media import encode_clip, encode_png, frames_sha256
+from pipelines.media import encode_clip, encode_png, encode_sound, frames_sha256
 from pipelines.screenplay import Clip, Scene
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
@@ -141,18 +141,24 @@ def _clip_step(
             }
         )
         result = await step.video(request)
-        data = await asyncio.to_thread(encode_clip, result.frames, spec.native_fps)
+        data = await asyncio.to_thread(encode_clip, result.frames, spec.native_fps, result.audio)
         stored = step.artifacts.put(data, "video/mp4")
         # The model's own last frame, losslessly: each H.264 round trip darkens by about 1/255, adding up over scenes.
         last = step.artifacts.put(encode_png(result.frames[-1]), "image/png")
+        # The stem: the clip's own sound track is for whoever plays it, and each encoding of AAC takes something away.
+        stem = None if result.audio is None else step.artifacts.put(encode_sound(result.audio), "audio/wav")
         clip = Clip(
             scene_number=scene.scene_number,
             artifact=stored.sha256,
             num_frames=num_frames,
             native_fps=spec.native_fps,
+            audio=stem and stem.sha256,
         )
         value = {"clip": clip.model_dump(), "last_frame": last.sha256}
-        return Picture(value, stored, result, (last,), {"frames_sha256": frames_sha256(result.frames)})
+        provenance: Json = {"frames_sha256": frames_sha256(result.frames)}
+        if stem is None:
+            return Picture(value, stored, result, (last,), provenance)
+        return Picture(value, stored, result, (last, stem), {**provenance, "audio": stem.sha256})
 
     name, model = f"video/scene-{scene.scene_number:03d}", context.fingerprints["video"]
     return picture_step(name, "clip", scene.scene_number, model, settings, bindings, make, revision, attempt)

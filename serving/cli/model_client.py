@@ -77,7 +77,7 @@ class LocalModelClient:
 
     async def generate_video(self, request: VideoRequest, path: Path) -> tuple[str, ...]:
         result = await self._models.video(request, StepLines(self.task))
-        write_durably(path, encode_clip(result.frames, self.video_model.native_fps))
+        write_durably(path, encode_clip(result.frames, self.video_model.native_fps, result.audio))
         return result.notes
 
 

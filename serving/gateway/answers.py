@@ -21,7 +21,7 @@ from serving.gateway.services import services
 
 CHUNK_BYTES = 256 * 1024
 """What is in memory of a file that is sent."""
-SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "video/mp4": "mp4",
+SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "video/mp4": "mp4", "audio/wav": "wav",
             "application/x-safetensors": "safetensors"}  # fmt: skip
 MEDIA_POLICY = (
     "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; "

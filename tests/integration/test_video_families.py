@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
+    LTX2ConditionPipeline,
     LTXConditionPipeline,
     UniPCMultistepScheduler,
     WanImageToVideoPipeline,
@@ -16,16 +17,20 @@ from diffusers import (
 )
 from diffusers.pipelines.ltx import pipeline_ltx_condition
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+from diffusers.pipelines.ltx2 import pipeline_ltx2_condition
+from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from models.diffusion.latents import begin_within
 from models.diffusion.memory import SECOND_TRY
-from models.diffusion.noise import draw, noise_sha256, step_generator
+from models.diffusion.noise import draw, draw_sound, noise_sha256, step_generator
 from models.errors import Cancelled, InvalidRequest, OutOfMemory
 from models.interfaces import LoraUse, NoiseSpec, StartLatents, Unwatched
 from models.registry import load
+from models.video.ltx2 import recompressed
 from tests.support import tiny_models
 from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, reference, video_request
 
@@ -35,18 +40,20 @@ OPTIONAL = {"first_frame": "optional", "last_frame": True}
 SPECS: dict[str, dict[str, Any]] = {
     "animatediff": {"references": 3},
     "ltx": {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, **OPTIONAL},
+    "ltx2": {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, **OPTIONAL},
     "wan": {"size_multiple": 16, "frame_multiple": 4},
     "wan-text": {"size_multiple": 16, "frame_multiple": 4, "first_frame": "unused"},
     "wan-vace": {"size_multiple": 16, "frame_multiple": 4, "references": 3, **OPTIONAL},
 }
 PLAIN: dict[str, dict[str, Any]] = {
     "animatediff": {"num_frames": 4, "first_frame": FIRST}, "ltx": {"num_frames": 9, "first_frame": FIRST},
+    "ltx2": {"num_frames": 9, "first_frame": FIRST},
     "wan": {"first_frame": FIRST}, "wan-text": {}, "wan-vace": {},
 }  # fmt: skip
 """A request that the family takes."""
 NOISES = {
-    "animatediff": (4, 8, 8, 4), "ltx": (8, 2, 2, 2), "wan": (16, 8, 8, 2), "wan-text": (16, 8, 8, 2),
-    "wan-vace": (16, 8, 8, 2),
+    "animatediff": (4, 8, 8, 4), "ltx": (8, 2, 2, 2), "ltx2": (8, 2, 2, 2), "wan": (16, 8, 8, 2),
+    "wan-text": (16, 8, 8, 2), "wan-vace": (16, 8, 8, 2),
 }  # fmt: skip
 """Channels, height, width and frames of its start noise."""
 
@@ -127,7 +134,29 @@ def ltx_call(stock, monkeypatch):
     return made
 
 
+def ltx2_call(stock, monkeypatch):
+    draws: list[torch.Tensor] = []
+
+    def ours(shape, **options):
+        """The noise of the frames as tokens, then that of the sound as frames of channels and bins."""
+        draws.append(randn_tensor(shape, **options))
+        sound = draw_sound(NOISE, 2, 4, 53)
+        noises = {1: draw(NOISE, 8, 2, 2, frames=3).flatten(1).T[None], 2: sound.transpose(0, 1).flatten(1)[None]}
+        assert draws[-1].shape == noises[len(draws)].shape
+        return noises[len(draws)]
+
+    monkeypatch.setattr(pipeline_ltx2_condition, "randn_tensor", ours)
+    first = recompressed(tiny_models.opened(FIRST), 33)
+    made = stock(
+        conditions=[LTX2VideoCondition(first, index=0, crf=0)], num_frames=17, frame_rate=8.0,
+        audio_guidance_scale=4.0 * 7 / 3, spatio_temporal_guidance_blocks=[29], use_cross_timestep=False, **COMMON,
+    )  # fmt: skip
+    monkeypatch.undo()
+    return made
+
+
 @pytest.mark.parametrize(("family", "kind", "call", "changes"), [
+    ("ltx2", LTX2ConditionPipeline, ltx2_call, {"num_frames": 17}),
     ("ltx", LTXConditionPipeline, ltx_call, {"num_frames": 17, "last_frame": LAST}),
     ("wan", WanImageToVideoPipeline, wan_call, {}),
     ("wan-text", WanPipeline, wan_text_call, {}),
@@ -147,12 +176,12 @@ def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
 # --- latents of a clip ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["animatediff", "wan", "wan-text"])
+@pytest.mark.parametrize("family", ["animatediff", "ltx2", "wan", "wan-text"])
 def test_a_clip_starts_from_the_latents_of_another_as_near_to_it_as_the_strength_says(family, engine_of):
     engine = engine_of(family)
     first = engine.generate(asked(family, keep_latents=True, num_inference_steps=4), Unwatched())
     channels, height, width, frames = NOISES[family]
-    (latents,) = load_tensors(first.latents).values()
+    latents = load_tensors(first.latents)["latents"]
     assert latents.shape == (channels, frames, height, width)
     noise = NoiseSpec(seed=77)
 
@@ -191,6 +220,58 @@ def test_latents_of_another_length_and_a_strength_of_no_step_are_refused(engine_
         clip(engine, "wan-text", start=StartLatents(data=kept, strength=0.1))
 
 
+@pytest.fixture(scope="module")
+def sounding(engine_of):
+    """A clip with its latents, and its sound."""
+    return engine_of("ltx2").generate(asked("ltx2", num_frames=17, keep_latents=True), Unwatched())
+
+
+def test_a_clip_with_sound_is_heard_for_exactly_as_long_as_it_is_seen(sounding):
+    samples, rate = sounding.audio.samples, sounding.audio.sample_rate
+    assert (samples.shape, samples.dtype, rate) == ((2, 51_000), np.float32, 24_000)
+    assert samples.shape[1] / rate == len(sounding.frames) / 8
+    assert 0.01 < samples.std() < 1
+    assert np.abs(samples).max() <= 1
+
+
+def test_seeds_prompt_and_guidance_reach_the_sound_and_shared_noise_is_shared_in_it(engine_of, sounding):
+    def heard(**changes):
+        made = engine_of("ltx2").generate(asked("ltx2", **{"num_frames": 17, **changes}), Unwatched())
+        assert made.audio is not None
+        return made.audio.samples
+
+    assert np.array_equal(heard(), sounding.audio.samples)
+    common = {"shared_seed": NOISE.seed, "shared_strength": 1.0}
+    assert np.array_equal(heard(noise=NoiseSpec(seed=9, **common)), heard(noise=NoiseSpec(seed=NOISE.seed)))
+    changes: list[dict[str, Any]] = [
+        {}, {"noise": NoiseSpec(seed=3)}, {"prompt": "a mug"}, {"guidance_scale": 1.0}, {"last_frame": LAST},
+    ]  # fmt: skip
+    assert_all_differ([heard(**each) for each in changes])
+
+
+def test_a_clip_from_latents_sounds_the_more_like_the_other_the_less_is_made_anew(engine_of, sounding):
+    tensors = load_tensors(sounding.latents)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "latents": (8, 3, 2, 2), "audio_latents": (2, 53, 4),
+    }  # fmt: skip
+
+    def apart(strength):
+        start = StartLatents(data=sounding.latents, strength=strength)
+        changes = {"num_frames": 17, "noise": NoiseSpec(seed=77), "start": start, "num_inference_steps": 4}
+        made = engine_of("ltx2").generate(asked("ltx2", **changes), Unwatched())
+        return float(np.abs(made.audio.samples - sounding.audio.samples).mean())
+
+    assert 0 < apart(0.25) < apart(0.75)
+
+
+def test_latents_without_sound_are_no_start_for_a_clip_with_sound(engine_of, sounding):
+    silent = save_tensors({"latents": load_tensors(sounding.latents)["latents"]})
+    with pytest.raises(
+        InvalidRequest, match=r"hold \['latents'\], not the float32 tensors \['audio_latents', 'latents'\]"
+    ):
+        clip(engine_of("ltx2"), "ltx2", num_frames=17, start=StartLatents(data=silent, strength=0.5))
+
+
 @pytest.mark.parametrize("family", ["ltx", "wan-vace"])
 def test_a_family_that_cannot_start_from_latents_says_so(family, engine_of):
     result = engine_of(family).generate(asked(family, keep_latents=True), Unwatched())
@@ -217,7 +298,8 @@ def test_flow_schedulers_begin_with_the_mix_that_their_sigma_says(scheduler):
 
 
 @pytest.mark.parametrize(("family", "sizes"), [
-    ("animatediff", [(1, 64, 64), (4, 96, 64), (9, 64, 72)]), ("ltx", [(1, 64, 64), (9, 96, 64), (25, 32, 64)]),
+    ("animatediff", [(1, 64, 64), (4, 96, 64), (9, 64, 72)]),
+    ("ltx", [(1, 64, 64), (9, 96, 64), (25, 32, 64)]), ("ltx2", [(1, 64, 64), (9, 96, 64), (25, 64, 96)]),
     *((family, [(1, 64, 64), (5, 96, 64), (9, 48, 80)]) for family in ("wan", "wan-text", "wan-vace")),
 ])  # fmt: skip
 def test_a_clip_has_exactly_the_frames_and_the_size_asked_for(engine_of, family, sizes):
@@ -233,8 +315,8 @@ def test_the_result_names_its_noise_its_time_and_an_unread_prompt(family, engine
     assert set(result.timings) == {"encode", "denoise", "decode"}
     assert sum(result.timings.values()) == pytest.approx(result.seconds)
     assert result.notes == ()
-    read = {"animatediff": 77, "ltx": 256}.get(family, 512)
-    assert f"reads the first {read}" in engine.generate(asked(family, prompt="bottle " * 90), Unwatched()).notes[0]
+    read = {"animatediff": 77, "ltx": 256, "ltx2": 1024}.get(family, 512)
+    assert f"reads the first {read}" in engine.generate(asked(family, prompt="bottle " * 180), Unwatched()).notes[0]
 
 
 def test_the_same_request_gives_the_same_bits(family, engine):
@@ -248,9 +330,9 @@ def test_camera_prompt_guidance_noise_given_frames_and_references_reach_the_clip
     ]  # fmt: skip
     if family != "wan-text":
         changes.append({"first_frame": LAST})
-    if family in ("ltx", "wan-vace"):
+    if family in ("ltx", "ltx2", "wan-vace"):
         changes += [{"last_frame": LAST}, {"last_frame": tiny_models.png(4)}]
-        changes += [{"first_frame": None, "last_frame": LAST}] if family == "ltx" else []
+        changes += [{"first_frame": None, "last_frame": LAST}] if family != "wan-vace" else []
     if SPECS[family].get("references"):
         changes += [{"references": REFERENCE}, {"references": (reference(4),)}]
         changes += [{"references": (reference(3), reference(4))}, {"references": REFERENCE, "first_frame": LAST}]
@@ -272,7 +354,7 @@ def test_a_cancelled_call_stops_within_its_step_and_leaves_nothing_behind(family
 def test_out_of_memory_is_answered_by_a_second_try_and_then_by_an_error_that_leaves_the_engine_whole(
     family, engine, monkeypatch
 ):
-    short = {"num_frames": 1, "num_inference_steps": 1}
+    short = {"num_frames": 1, "num_inference_steps": 2}
     before, vae, fails, tiled = clip(engine, family, **short), engine._pipeline.vae, [1], []
     decode = vae.decode
 
@@ -312,13 +394,13 @@ WAN_FRAMES = ({"num_frames": 8}, r"makes 4k \+ 1 frames, not 8; ask for 5 or 9")
 
 
 def test_what_no_family_can_do_is_refused(family, engine):
-    grid = {"animatediff": 8, "ltx": 32}.get(family, 16)
+    grid = {"animatediff": 8, "ltx": 32, "ltx2": 32}.get(family, 16)
     for changes, message in (
         ({"width": 60}, f"multiples of {grid}"),
         ({"camera": "orbit"}, "does not know the camera move 'orbit'; it knows static, push_in, pan_left"),
         ({"loras": (LoraUse(name="neon"),)}, "has no LoRA 'neon'; it has: none"),
         ({"width": 4096, "height": 4096}, "takes at most"),
-        ({"num_frames": 49}, "at most 33" if family == "ltx" else "at most 16"),
+        ({"num_frames": 49}, "at most 33" if "ltx" in family else "at most 16"),
     ):
         with pytest.raises(InvalidRequest, match=message):
             clip(engine, family, **changes)
@@ -331,6 +413,8 @@ def test_what_no_family_can_do_is_refused(family, engine):
     ("ltx", {"num_frames": 16}, r"makes 8k \+ 1 frames, not 16; ask for 9 or 17"),
     ("ltx", {"num_frames": 1, "last_frame": LAST}, "cannot have both a first and a last frame; give one of them"),
     ("ltx", {"references": REFERENCE}, "takes no reference images"),
+    ("ltx2", {"num_inference_steps": 1}, "needs at least 2 steps"),
+    ("ltx2", {"width": 32}, "size 32x64 is too small .* each side at least 64"),
     ("wan", *WAN_FRAMES), ("wan", {"num_frames": 16}, r"not 16; ask for 13 and"),
     ("wan", {"last_frame": LAST}, "cannot end on a given frame"), ("wan", {"first_frame": None}, "give first_frame"),
     ("wan", {"references": REFERENCE}, "takes no reference images"),

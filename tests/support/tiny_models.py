@@ -17,6 +17,8 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
     AutoencoderKLQwenImage,
     AutoencoderKLWan,
@@ -27,6 +29,8 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    LTX2Pipeline,
+    LTX2VideoTransformer3DModel,
     LTXConditionPipeline,
     LTXVideoTransformer3DModel,
     MotionAdapter,
@@ -44,6 +48,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
@@ -56,12 +61,17 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    GemmaTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen2VLImageProcessorPil,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SiglipVisionConfig,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -570,6 +580,60 @@ def save_ltx(folder: Path) -> Path:
     return folder
 
 
+def gemma3_text() -> tuple[Gemma3ForConditionalGeneration, GemmaTokenizer]:
+    """A Gemma 3 of two layers that reads letters, with the vision tower that its class wants, and its tokenizer."""
+    text = Gemma3TextConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, pad_token_id=0, eos_token_id=1, bos_token_id=2,
+    )  # fmt: skip
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
+    )  # fmt: skip
+    config = Gemma3Config(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), mm_tokens_per_image=1, image_token_index=63,
+        boi_token_index=61, eoi_token_index=62,
+    )  # fmt: skip
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"abcdefghijklmnopqrstuvwxyz0123456789,.:;-'▁"]
+    tokenizer = GemmaTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=1024)
+    return Gemma3ForConditionalGeneration(config), tokenizer
+
+
+def save_ltx2(folder: Path) -> Path:
+    """LTX-2: frames as in LTX-Video, and sound of two channels at 24,000 samples a second, 25 latent frames of it."""
+    torch.manual_seed(18)
+    text_encoder, tokenizer = gemma3_text()
+    transformer = LTX2VideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=8,
+        audio_cross_attention_dim=16, num_layers=2, caption_channels=16, rope_double_precision=False,
+        rope_type="split",
+    )  # fmt: skip
+    connector = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": None}
+    connectors = LTX2TextConnectors(
+        caption_channels=16, text_proj_in_factor=3, connector_rope_base_seq_len=32, rope_double_precision=False,
+        rope_type="split", **{f"{kind}_connector_{name}": value for kind in ("video", "audio")
+                              for name, value in connector.items()},
+    )  # fmt: skip
+    video_vae = AutoencoderKLLTX2Video(
+        latent_channels=8, block_out_channels=(8, 16, 32, 64), decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 4, spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )  # fmt: skip
+    audio_vae = AutoencoderKLLTX2Audio(base_channels=8, num_res_blocks=1, resolution=32, latent_channels=2, mel_bins=16)
+    vocoder = LTX2Vocoder(
+        in_channels=32, hidden_channels=32, upsample_kernel_sizes=[16, 15, 8, 4, 4], resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+    )  # fmt: skip
+    LTX2Pipeline(
+        vae=video_vae, audio_vae=audio_vae, transformer=transformer, text_encoder=text_encoder, tokenizer=tokenizer,
+        connectors=connectors, vocoder=vocoder,
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_image_seq_len=1024, base_shift=0.95, max_shift=2.05, shift_terminal=0.1
+        ),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 IMAGE_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "stable-diffusion": save_stable_diffusion, "stable-diffusion-xl": save_stable_diffusion_xl, "flux": save_flux,
     "flux2-klein": save_flux2_klein, "z-image": save_z_image, "qwen-image": save_qwen_image,
@@ -577,4 +641,5 @@ IMAGE_FAMILIES: dict[str, Callable[[Path], Path]] = {
 }  # fmt: skip
 VIDEO_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "wan": save_wan, "wan-text": save_wan_text, "wan-vace": save_wan_vace, "ltx": save_ltx,
+    "ltx2": save_ltx2,
 }  # fmt: skip

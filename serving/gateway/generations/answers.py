@@ -120,6 +120,8 @@ class GenerationDetail(GenerationObject):
     """Addresses of the scenes' clips."""
     num_clips: int
     """Clips that are made."""
+    has_sound: bool | None = None
+    """Whether the finished video has a sound track; null before there is one."""
     references: list[Json]
     """The reference images: `artifact`, `role`, `filename`, `weight`."""
     manifest: Json

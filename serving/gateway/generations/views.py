@@ -10,7 +10,7 @@ from pipelines.recipe import StageName
 from pipelines.records import Event, Generation, GenerationOutputs, Group, Take
 from pipelines.report.record import RunRecord, collect
 from pipelines.report.verdict import approval_status, warnings
-from pipelines.screenplay import ScenesResult, StoryResult
+from pipelines.screenplay import FinalVideo, ScenesResult, StoryResult
 from pipelines.stages.registry import STAGES, wanted_stages
 from pipelines.stages.state import RunState
 from pipelines.steps import Message, step_title
@@ -49,6 +49,7 @@ def generation_detail(generation: Generation, made: GenerationOutputs) -> Genera
         llm_conversation_history=[message_object(message) for message in made.messages],
         temp_clip_paths=[address(f"{FILES}/{generation.id}/clips/{number}") for number in clips],
         num_clips=len(clips),
+        has_sound=FinalVideo.model_validate(outputs["stitch"]).has_sound if "stitch" in outputs else None,
         references=[reference.model_dump(mode="json") for reference in generation.brief.references],
         manifest=generation.manifest,
         facts=story.facts if story else None,

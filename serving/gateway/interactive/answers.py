@@ -132,6 +132,8 @@ class VideoOutput(Plain):
     """A picture of the finished ad (JPEG)."""
     duration: float | None
     """Seconds."""
+    has_sound: bool | None = None
+    """Whether the finished ad has a sound track; null until there is one."""
     scores: tuple[Score, ...]
     """What was measured; empty before that."""
 

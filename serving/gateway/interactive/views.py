@@ -192,6 +192,7 @@ def _video(clips: Any, outputs: Outputs) -> VideoOutput:
         video_url=None if final is None else artifact_url(final.artifact),
         thumbnail_url=None if final is None else artifact_url(final.thumbnail),
         duration=None if final is None else final.seconds,
+        has_sound=None if final is None else final.has_sound,
         scores=_SCORES.validate_python(outputs.get("quality") or ()),
     )
 

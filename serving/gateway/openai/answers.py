@@ -196,6 +196,8 @@ class PictureLimits(Plain):
     """Video models: whether a clip starts from a picture."""
     camera_moves: tuple[str, ...] | None = None
     """Video models: the moves of the camera that it knows."""
+    sound: bool | None = None
+    """Video models: whether its clips can be heard."""
 
 
 class ModelObject(Plain):

@@ -44,6 +44,7 @@ def picture_limits(spec: ImageModelSpec | VideoModelSpec) -> PictureLimits:
             "frame_multiple": spec.frame_multiple,
             "first_frame": spec.first_frame,
             "camera_moves": spec.camera_moves,
+            "sound": spec.sound,
         }
     )
 

@@ -1,0 +1,143 @@
+"""From a model that makes sound to the finished file: a tiny LTX-2 through the video stage and the stitch stage."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from models.interfaces import Unwatched
+from models.registry import load
+from models.spec import ChatModelSpec, ImageModelSpec
+from pipelines.brief import Brief
+from pipelines.coherence import CoherenceSettings, plan_coherence
+from pipelines.errors import StepFailed
+from pipelines.media import decode_sound
+from pipelines.recipe import Recipe
+from pipelines.screenplay import Scene, SceneDraft
+from pipelines.sound import RATE, fitted
+from pipelines.stages.context import StageContext
+from pipelines.stages.stitch import stitch
+from pipelines.stages.video import make_clips
+from pipelines.store.artifacts import LocalArtifacts
+from pipelines.timing import SceneSlot
+from tests.support import tiny_models
+
+FPS = 24
+SLOTS = (24, 31)
+
+
+def scene(number, prompt):
+    draft = SceneDraft(setting="a shore", action="it stands", camera="static", entities=())
+    return Scene(
+        scene_number=number, purpose="Attention", frames=SLOTS[number - 1], draft=draft, image_prompt=prompt,
+        video_prompt=prompt, content="c", iterations=1, approved=True, critique=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The artifacts, the context of the stages, and two clips."""
+    root = tmp_path_factory.mktemp("sound")
+    artifacts = LocalArtifacts(root / "artifacts")
+    spec = tiny_models.video_spec(
+        "ltx2", size_multiple=32, frame_multiple=8, max_frames=33, first_frame="optional", sizes={"9:16": (64, 64)},
+        num_inference_steps=2, sound=True,
+    )  # fmt: skip
+    engine = load(spec, tiny_models.video_folders("ltx2", root), "cpu")
+    takes = []
+
+    async def video(request):
+        return engine.generate(request, Unwatched())
+
+    async def notice(*said):
+        raise AssertionError(said)
+
+    async def finish(step):
+        output = await step.work(SimpleNamespace(artifacts=artifacts, video=video, notice=notice))
+        takes.extend(output.takes)
+        return output.value
+
+    common = {"family": "test", "licence": "Apache-2.0", "vram_gb": 0}
+    context = StageContext(
+        brief=Brief(prompt="an ad for a steel water bottle", seed=0),
+        recipe=Recipe(name="test", description="", stages=("video", "stitch")),
+        slots=tuple(SceneSlot(scene_number=n, purpose="Attention", frames=f) for n, f in enumerate(SLOTS, start=1)),
+        fps=FPS,
+        delivery=(64, 64),
+        fingerprints={"video": "tiny"},
+        chat_model=ChatModelSpec(kind="chat", name="chat", vision=False, **common),
+        image_model=ImageModelSpec(
+            kind="image", name="image", sizes={"9:16": (64, 64)}, num_inference_steps=2, guidance_scale=1.0,
+            references=0, **common,
+        ),
+        video_model=spec,
+        finish=finish,
+    )  # fmt: skip
+    scenes = (scene(1, "waves roar"), scene(2, "a bell rings"))
+    plans = plan_coherence(CoherenceSettings(), 1, (1, 2), False)
+    clips = asyncio.run(make_clips(context, scenes, plans, (), (), SLOTS))
+    return SimpleNamespace(artifacts=artifacts, context=context, clips=clips, takes=tuple(takes))
+
+
+def heard(data):
+    """Length in seconds of the sound track, and its samples."""
+    with av.open(io.BytesIO(data)) as container:
+        (stream,) = container.streams.audio
+        seconds = float(stream.duration * stream.time_base)
+        assert (stream.codec_context.name, stream.rate, stream.layout.name) == ("aac", RATE, "stereo")
+        return seconds, np.concatenate([frame.to_ndarray() for frame in container.decode(stream)], axis=1)
+
+
+async def test_a_finished_video_sounds_exactly_as_long_as_it_is_seen_and_as_the_model_made_it(made):
+    final = await stitch(made.context, made.clips, ("cut",), 1)
+    assert final.has_sound
+    data = made.artifacts.read(final.artifact)
+    seconds, samples = heard(data)
+    assert seconds == pytest.approx(final.seconds, abs=1 / RATE)
+    with av.open(io.BytesIO(data)) as container:
+        assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == final.seconds
+    begin = 0
+    for clip, frames in zip(made.clips, SLOTS, strict=True):
+        stem = decode_sound(made.artifacts.read(clip.audio))
+        length = frames * RATE // FPS
+        part = samples[:, begin : begin + length]
+        begin += length
+        wanted = fitted(stem, length)
+        assert np.sqrt(np.mean(np.square(wanted))) > 0.01
+        # What random weights make is mostly noise, of which AAC keeps less than of anything else.
+        assert np.corrcoef(part[0, 960:-960], wanted[0, 960:-960])[0, 1] > 0.8
+    assert begin == round(final.seconds * RATE)
+
+
+async def test_the_stem_is_kept_beside_its_clip_which_can_be_heard_by_itself(made):
+    for clip, take in zip(made.clips, made.takes, strict=True):
+        assert take.provenance["audio"] == clip.audio
+        stem = decode_sound(made.artifacts.read(clip.audio))
+        assert stem.samples.shape == (2, clip.num_frames * stem.sample_rate // clip.native_fps)
+        with av.open(io.BytesIO(made.artifacts.read(clip.artifact))) as container:
+            (stream,) = container.streams.audio
+            assert float(stream.duration * stream.time_base) == clip.num_frames / clip.native_fps
+
+
+async def test_a_scene_without_sound_is_silent_and_a_video_without_any_has_no_track(made):
+    silent = made.clips[1].model_copy(update={"audio": None})
+    final = await stitch(made.context, (made.clips[0], silent), ("cut",), 1)
+    seconds, samples = heard(made.artifacts.read(final.artifact))
+    assert seconds == pytest.approx(final.seconds, abs=1 / RATE)
+    # AAC spreads the end of the first scene over a block of 1,024 samples.
+    assert np.abs(samples[:, RATE + 2048 :]).max() < 1e-3 < np.abs(samples[:, : RATE - 2048]).max()
+    mute = await stitch(made.context, (made.clips[0].model_copy(update={"audio": None}), silent), ("cut",), 1)
+    assert not mute.has_sound
+    with av.open(io.BytesIO(made.artifacts.read(mute.artifact))) as container:
+        assert not container.streams.audio
+
+
+async def test_a_stem_that_is_gone_from_the_folder_is_named(made):
+    lost = made.clips[1].model_copy(update={"audio": "0" * 64})
+    with pytest.raises(StepFailed, match="sound of scene 2 is gone"):
+        await stitch(made.context, (made.clips[0], lost), ("cut",), 1)
