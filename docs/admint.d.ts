@@ -2711,6 +2711,12 @@ export interface components {
              * @description Its length: `frames / fps`.
              */
             seconds: number;
+            /**
+             * Has Sound
+             * @description Whether it has a sound track.
+             * @default false
+             */
+            has_sound?: boolean;
         };
         /**
          * GenerateBody
@@ -3034,6 +3040,11 @@ export interface components {
              * @description Clips that are made.
              */
             num_clips: number;
+            /**
+             * Has Sound
+             * @description Whether the finished video has a sound track; null before there is one.
+             */
+            has_sound?: boolean | null;
             /**
              * References
              * @description The reference images: `artifact`, `role`, `filename`, `weight`.
@@ -4668,6 +4679,11 @@ export interface components {
              * @description Video models: the moves of the camera that it knows.
              */
             camera_moves?: string[] | null;
+            /**
+             * Sound
+             * @description Video models: whether its clips can be heard.
+             */
+            sound?: boolean | null;
         };
         /**
          * Ping
@@ -5861,14 +5877,29 @@ export interface components {
              * Dimensions
              * @description Names of quality dimensions; none: all that are known, those without weights here with the reason.
              * @default [
+             *       "ad.black_frames",
+             *       "ad.duration",
+             *       "ad.first_product",
+             *       "ad.loudness",
+             *       "ad.luminance_clipping",
+             *       "ad.ratio",
+             *       "ad.safe_zones",
              *       "aesthetic_quality",
              *       "appearance_style",
+             *       "asks.action",
+             *       "asks.color",
+             *       "asks.count",
+             *       "asks.object",
+             *       "asks.scene",
+             *       "asks.spatial",
              *       "background_consistency",
              *       "clip_consistency",
              *       "color",
              *       "dynamic_degree",
              *       "flow_dynamics",
              *       "flow_smoothness",
+             *       "freeze_loop.frozen",
+             *       "gibberish",
              *       "human_action",
              *       "imaging_quality",
              *       "keyframe_alignment",
@@ -5876,12 +5907,22 @@ export interface components {
              *       "multiple_objects",
              *       "object_class",
              *       "overall_consistency",
+             *       "product_colour",
              *       "scene",
              *       "spatial_relationship",
              *       "subject_consistency",
+             *       "technical",
+             *       "technical.blockiness",
+             *       "technical.clipping",
+             *       "technical.exposure",
+             *       "technical.noise",
+             *       "technical.sharpness",
              *       "temporal_flickering",
              *       "temporal_style",
-             *       "text_alignment"
+             *       "text_alignment",
+             *       "text_legibility",
+             *       "unwanted_cuts",
+             *       "vqascore.text"
              *     ]
              */
             dimensions?: string[];
@@ -7792,6 +7833,11 @@ export interface components {
              * @description Seconds.
              */
             duration: number | null;
+            /**
+             * Has Sound
+             * @description Whether the finished ad has a sound track; null until there is one.
+             */
+            has_sound?: boolean | null;
             /**
              * Scores
              * @description What was measured; empty before that.
