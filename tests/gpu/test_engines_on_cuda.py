@@ -11,7 +11,7 @@ from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, S
 from models.pool import ModelPool
 from models.registry import load
 from models.spec import Acceleration, ImageModelSpec
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 
 CUDA = "cuda:0"
 NEAR = 3
@@ -140,10 +140,10 @@ def test_the_pool_gives_the_device_memory_of_an_evicted_model_back(family, folde
 ], ids=lambda acceleration: "-".join(map(str, acceleration.values())))  # fmt: skip
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, acceleration):
-    folder = tiny_models.save_wan(tmp_path / "wan")
+    folder = tiny_clips.save_wan(tmp_path / "wan")
 
     def generate_video(**acceleration):
-        spec = tiny_models.video_spec("wan", size_multiple=16, frame_multiple=4, acceleration=acceleration)
+        spec = tiny_clips.video_spec("wan", size_multiple=16, frame_multiple=4, acceleration=acceleration)
         request = VideoRequest(
             prompt="a red bottle", width=64, height=64, num_frames=5, noise=NoiseSpec(seed=1), num_inference_steps=3,
             guidance_scale=4.0, first_frame=tiny_models.png(1),

@@ -12,14 +12,14 @@ from PIL import Image
 from models.interfaces import ImageRequest, NoiseSpec, Unwatched
 from models.registry import load
 from pipelines.media import decode_clip
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 from tests.support.gateway_server import WEIGHTS, serve
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
 PARTS = {"main": WEIGHTS, "ip_adapter": WEIGHTS}
 IMAGE = tiny_models.image_spec("stable-diffusion").model_copy(update={"name": "image", "weights": PARTS})
-VIDEO = tiny_models.video_spec("animatediff", references=3).model_copy(update={"name": "video", "weights": PARTS})
+VIDEO = tiny_clips.video_spec("animatediff", references=3).model_copy(update={"name": "video", "weights": PARTS})
 
 
 class TinyModels:
@@ -43,7 +43,7 @@ def loader(tmp_path_factory):
         {
             "main": main,
             "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main),
-            "motion_adapter": tiny_models.save_motion_adapter(root / "motion_adapter"),
+            "motion_adapter": tiny_clips.save_motion_adapter(root / "motion_adapter"),
         }
     )
 

@@ -10,14 +10,14 @@ from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, LoraUse, NoiseSpec, Unwatched, VideoRequest
 from models.registry import load
 from models.spec import LoraSource, lora_part
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 
 FAMILIES = {
     "flux": (FluxPipeline, tiny_models.save_flux),
     "flux2-klein": (Flux2KleinPipeline, tiny_models.save_flux2_klein),
-    "ltx": (LTXConditionPipeline, tiny_models.save_ltx),
-    "wan-text": (WanPipeline, tiny_models.save_wan_text),
-    "wan-vace": (WanVACEPipeline, tiny_models.save_wan_vace),
+    "ltx": (LTXConditionPipeline, tiny_clips.save_ltx),
+    "wan-text": (WanPipeline, tiny_clips.save_wan_text),
+    "wan-vace": (WanVACEPipeline, tiny_clips.save_wan_vace),
 }
 SOURCE = LoraSource(repository="owner/lora", revision="0" * 40)
 COMMON = {
@@ -29,7 +29,7 @@ COMMON = {
 def spec_of(family, **changes):
     if family.startswith("flux"):
         return tiny_models.image_spec(family, references=0).model_copy(update=changes)
-    return tiny_models.video_spec(family, first_frame="optional", **changes)
+    return tiny_clips.video_spec(family, first_frame="optional", **changes)
 
 
 def make(engine, family, *loras):

@@ -13,7 +13,7 @@ from models.diffusion.noise import draw
 from models.diffusion.placement import denoisers, exact, free_hooks, place, quantised
 from models.errors import InvalidRequest
 from models.interfaces import NoiseSpec
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 
 CACHE = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
 """So high that every step after the first is skipped: the difference cannot be missed."""
@@ -21,7 +21,7 @@ CACHE = {"class": "FirstBlockCacheConfig", "threshold": 10.0}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tiny_models.save_wan(tmp_path_factory.mktemp("wan"))
+    return tiny_clips.save_wan(tmp_path_factory.mktemp("wan"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def still(tmp_path_factory):
 
 
 def spec(**acceleration):
-    return tiny_models.video_spec("wan", acceleration=acceleration)
+    return tiny_clips.video_spec("wan", acceleration=acceleration)
 
 
 def placed(folder, **acceleration):

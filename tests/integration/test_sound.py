@@ -25,7 +25,7 @@ from pipelines.stages.stitch import stitch
 from pipelines.stages.video import make_clips
 from pipelines.store.artifacts import LocalArtifacts
 from pipelines.timing import SceneSlot
-from tests.support import tiny_models
+from tests.support import tiny_clips
 
 FPS = 24
 SLOTS = (24, 31)
@@ -44,11 +44,11 @@ def made(tmp_path_factory):
     """The artifacts, the context of the stages, and two clips."""
     root = tmp_path_factory.mktemp("sound")
     artifacts = LocalArtifacts(root / "artifacts")
-    spec = tiny_models.video_spec(
+    spec = tiny_clips.video_spec(
         "ltx2", size_multiple=32, frame_multiple=8, max_frames=33, first_frame="optional", sizes={"9:16": (64, 64)},
         num_inference_steps=2, sound=True,
     )  # fmt: skip
-    engine = load(spec, tiny_models.video_folders("ltx2", root), "cpu")
+    engine = load(spec, tiny_clips.video_folders("ltx2", root), "cpu")
     takes = []
 
     async def video(request):

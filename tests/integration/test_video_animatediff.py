@@ -10,18 +10,18 @@ from models.errors import InvalidRequest
 from models.interfaces import AdapterSettings, NoiseSpec
 from models.registry import load
 from models.video.animatediff import followed, held, motion_unet
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import assert_all_differ, clip, reference, video_request
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return tiny_models.video_folders("animatediff", tmp_path_factory.mktemp("animatediff"))
+    return tiny_clips.video_folders("animatediff", tmp_path_factory.mktemp("animatediff"))
 
 
 @pytest.fixture(scope="module")
 def engine(folders):
-    return load(tiny_models.video_spec("animatediff", references=3), folders, "cpu")
+    return load(tiny_clips.video_spec("animatediff", references=3), folders, "cpu")
 
 
 def request(**changes):
@@ -65,7 +65,7 @@ def test_a_followed_keyframe_is_what_the_moved_camera_sees_of_it(engine):
 
 
 def test_weights_that_follow_the_keyframe_see_the_camera_beyond_its_words(folders, monkeypatch):
-    engine = load(tiny_models.video_spec("animatediff", keyframe="followed"), folders, "cpu")
+    engine = load(tiny_clips.video_spec("animatediff", keyframe="followed"), folders, "cpu")
     monkeypatch.setattr(engine, "_prompt", lambda request: "a bottle")
     assert not np.array_equal(generate(engine, camera="push_in"), generate(engine, camera="static"))
 
@@ -82,7 +82,7 @@ def test_references_reach_the_clip_with_their_weights(engine):
 
 
 def test_no_reference_and_no_adapter_are_the_same_bits(engine, folders):
-    bare = load(tiny_models.video_spec("animatediff"), folders, "cpu")
+    bare = load(tiny_clips.video_spec("animatediff"), folders, "cpu")
     assert np.array_equal(generate(engine), generate(bare))
 
 
@@ -104,7 +104,7 @@ def test_the_camera_comes_last_unless_it_would_be_cut_off(engine):
 
 
 def test_the_motion_adapter_limits_the_length_even_where_the_spec_says_more(folders):
-    engine = load(tiny_models.video_spec("animatediff", max_frames=99), folders, "cpu")
+    engine = load(tiny_clips.video_spec("animatediff", max_frames=99), folders, "cpu")
     with pytest.raises(InvalidRequest, match="at most 16"):
         generate(engine, num_frames=17)
 
@@ -130,9 +130,9 @@ def test_a_vae_of_more_latent_channels_takes_a_motion_adapter_of_1_plus_twice_as
     main = tiny_models.save_stable_diffusion(tmp_path / "main", channels=channels)
     folders = {
         "main": main, "ip_adapter": tiny_models.save_ip_adapter(tmp_path / "ip_adapter", main),
-        "motion_adapter": tiny_models.save_motion_adapter(tmp_path / "motion", conv_in_channels=1 + 2 * channels),
+        "motion_adapter": tiny_clips.save_motion_adapter(tmp_path / "motion", conv_in_channels=1 + 2 * channels),
     }  # fmt: skip
-    engine = load(tiny_models.video_spec("animatediff", references=1, keyframe=keyframe), folders, "cpu")
+    engine = load(tiny_clips.video_spec("animatediff", references=1, keyframe=keyframe), folders, "cpu")
     plain = generate(engine)
     assert plain.shape == (4, 64, 64, 3)
     assert np.array_equal(generate(engine), plain)
@@ -145,6 +145,6 @@ def test_a_vae_of_more_latent_channels_takes_a_motion_adapter_of_1_plus_twice_as
     (17, "has `conv_in_channels: 17`, but the VAE in `main` has 4 latent channels, which need 9"),
 ])  # fmt: skip
 def test_a_motion_adapter_that_takes_no_keyframe_or_one_of_another_vae_is_refused(folders, tmp_path, channels, message):
-    other = {**folders, "motion_adapter": tiny_models.save_motion_adapter(tmp_path, conv_in_channels=channels)}
+    other = {**folders, "motion_adapter": tiny_clips.save_motion_adapter(tmp_path, conv_in_channels=channels)}
     with pytest.raises(InvalidRequest, match=message):
-        load(tiny_models.video_spec("animatediff"), other, "cpu")
+        load(tiny_clips.video_spec("animatediff"), other, "cpu")

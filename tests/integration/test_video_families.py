@@ -31,7 +31,7 @@ from models.errors import Cancelled, InvalidRequest, OutOfMemory
 from models.interfaces import LoraUse, NoiseSpec, StartLatents, Unwatched
 from models.registry import load
 from models.video.ltx2 import recompressed
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, reference, video_request
 
 FIRST, LAST = tiny_models.png(1), tiny_models.png(2)
@@ -60,13 +60,13 @@ NOISES = {
 
 @pytest.fixture(scope="module")
 def folders_of(tmp_path_factory):
-    return cache(lambda family: tiny_models.video_folders(family, tmp_path_factory.mktemp(family)))
+    return cache(lambda family: tiny_clips.video_folders(family, tmp_path_factory.mktemp(family)))
 
 
 @pytest.fixture(scope="module")
 def engine_of(folders_of):
     """The engine of a family, loaded once."""
-    return cache(lambda family: load(tiny_models.video_spec(family, **SPECS[family]), folders_of(family), "cpu"))
+    return cache(lambda family: load(tiny_clips.video_spec(family, **SPECS[family]), folders_of(family), "cpu"))
 
 
 @pytest.fixture(scope="module", params=SPECS)
@@ -378,7 +378,7 @@ def test_out_of_memory_is_answered_by_a_second_try_and_then_by_an_error_that_lea
 
 def test_a_deterministic_clip_does_not_use_the_cache_which_a_cancelled_one_leaves_empty(engine_of, folders_of):
     cache_of_blocks = {"cache": {"class": "FirstBlockCacheConfig", "threshold": 10.0}}
-    spec = tiny_models.video_spec("wan", frame_multiple=4, acceleration=cache_of_blocks)
+    spec = tiny_clips.video_spec("wan", frame_multiple=4, acceleration=cache_of_blocks)
     cached = load(spec, folders_of("wan"), "cpu")
     plain, before = clip(engine_of("wan"), "wan"), clip(cached, "wan")
     assert not np.array_equal(before, plain)
@@ -442,6 +442,6 @@ def test_a_request_that_the_model_cannot_serve_is_refused(engine_of, family, cha
     ("wan-vace", {"references": 1}, {"references": (reference(3), reference(4))}, "takes 1 reference images, but 2"),
 ])  # fmt: skip
 def test_a_request_that_the_spec_does_not_allow_is_refused(folders_of, family, spec, changes, message):
-    limited = load(tiny_models.video_spec(family, **SPECS[family] | spec), folders_of(family), "cpu")
+    limited = load(tiny_clips.video_spec(family, **SPECS[family] | spec), folders_of(family), "cpu")
     with pytest.raises(InvalidRequest, match=message):
         clip(limited, family, **changes)

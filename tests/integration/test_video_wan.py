@@ -13,7 +13,7 @@ from models.errors import InvalidRequest
 from models.interfaces import AdapterSettings, LoraUse, Unwatched
 from models.registry import load
 from models.spec import LoraSource, lora_part
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import clip, reference, video_request
 
 FIRST = tiny_models.png(1)
@@ -21,19 +21,19 @@ FIRST = tiny_models.png(1)
 
 @pytest.fixture(scope="module")
 def both_ends(tmp_path_factory):
-    main = tiny_models.save_wan(tmp_path_factory.mktemp("wan-flf"), last_frame=True)
-    return load(tiny_models.video_spec("wan", last_frame=True), {"main": main}, "cpu")
+    main = tiny_clips.save_wan(tmp_path_factory.mktemp("wan-flf"), last_frame=True)
+    return load(tiny_clips.video_spec("wan", last_frame=True), {"main": main}, "cpu")
 
 
 @pytest.fixture(scope="module")
 def vace(tmp_path_factory):
-    spec = tiny_models.video_spec("wan-vace", frame_multiple=4, references=3, first_frame="optional", last_frame=True)
-    return load(spec, tiny_models.video_folders("wan-vace", tmp_path_factory.mktemp("vace")), "cpu")
+    spec = tiny_clips.video_spec("wan-vace", frame_multiple=4, references=3, first_frame="optional", last_frame=True)
+    return load(spec, tiny_clips.video_folders("wan-vace", tmp_path_factory.mktemp("vace")), "cpu")
 
 
 @pytest.fixture(scope="module")
 def experts_folder(tmp_path_factory):
-    return tiny_models.save_wan_experts(tmp_path_factory.mktemp("wan-experts"))
+    return tiny_clips.save_wan_experts(tmp_path_factory.mktemp("wan-experts"))
 
 
 def save_expert_lora(folder, main, name):
@@ -51,7 +51,7 @@ def test_a_pair_of_loras_reaches_the_denoiser_of_high_noise_and_that_of_low(expe
     pinned = {"repository": "owner/lora", "revision": "0" * 40}
     pair = LoraSource(**pinned, weight_name="transformer.safetensors", second_weight_name="transformer_2.safetensors")
     folders = {"main": experts_folder, lora_part("fast"): tmp_path}
-    engine: Any = load(tiny_models.video_spec("wan", loras={"fast": pair}), folders, "cpu")
+    engine: Any = load(tiny_clips.video_spec("wan", loras={"fast": pair}), folders, "cpu")
     plain = clip(engine, first_frame=FIRST)
     assert not np.array_equal(clip(engine, first_frame=FIRST, loras=(LoraUse(name="fast"),)), plain)
     assert np.array_equal(clip(engine, first_frame=FIRST), plain)
@@ -64,14 +64,14 @@ def test_a_lora_for_one_of_two_denoisers_is_refused(experts_folder, tmp_path):
     single = LoraSource(repository="owner/lora", revision="0" * 40)
     with pytest.raises(InvalidRequest, match=r"two denoisers is two files.*'fast'"):
         load(
-            tiny_models.video_spec("wan", loras={"fast": single}),
+            tiny_clips.video_spec("wan", loras={"fast": single}),
             {"main": experts_folder, lora_part("fast"): tmp_path}, "cpu",
         )  # fmt: skip
 
 
 def test_the_second_denoiser_has_a_guidance_of_its_own_that_follows_the_first(experts_folder):
     def made(**changes):
-        engine = load(tiny_models.video_spec("wan", **changes), {"main": experts_folder}, "cpu")
+        engine = load(tiny_clips.video_spec("wan", **changes), {"main": experts_folder}, "cpu")
         return clip(engine, first_frame=FIRST, num_inference_steps=2)
 
     assert np.array_equal(made(), made(guidance_scale_2=4.0))
@@ -91,8 +91,8 @@ def test_weights_that_need_both_ends_refuse_a_request_with_one(both_ends):
 
 
 def test_a_spec_cannot_promise_a_last_frame_that_the_weights_do_not_take(tmp_path):
-    main = tiny_models.save_wan(tmp_path)
-    engine = load(tiny_models.video_spec("wan", last_frame=True), {"main": main}, "cpu")
+    main = tiny_clips.save_wan(tmp_path)
+    engine = load(tiny_clips.video_spec("wan", last_frame=True), {"main": main}, "cpu")
     with pytest.raises(InvalidRequest, match="cannot end on a given frame"):
         clip(engine, first_frame=FIRST, last_frame=tiny_models.png(2))
 

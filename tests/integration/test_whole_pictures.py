@@ -10,7 +10,7 @@ from PIL import Image
 from models.diffusion.inputs import decode_mask, decode_whole, fit_note, place_of, whole_cells
 from models.interfaces import Inpaint, StartImage, Unwatched
 from models.registry import load
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import image_request, reference, video_request
 
 VIDEOS: dict[str, dict[str, Any]] = {
@@ -45,8 +45,8 @@ def image_engine(tmp_path_factory):
 def video_engine(tmp_path_factory):
     return cache(
         lambda family: load(
-            tiny_models.video_spec(family, **SPECS[family]),
-            tiny_models.video_folders(family, tmp_path_factory.mktemp(family)),
+            tiny_clips.video_spec(family, **SPECS[family]),
+            tiny_clips.video_folders(family, tmp_path_factory.mktemp(family)),
             "cpu",
         )
     )

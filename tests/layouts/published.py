@@ -18,16 +18,16 @@ from transformers.models.clip.configuration_clip import CLIPConfig
 from configs.settings import AnySpec
 from models.spec import PictureModelSpec, WeightSource, lora_part
 from models.weights import Library, write_manifest
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 
 SHARD = "20KB"
 LARGE = ("transformer", "transformer_2", "text_encoder", "text_encoder_2")
 """Components that are published in shards with an index, where the description asks for all of their files."""
-SAVERS: dict[str, Callable[[Path], Path]] = tiny_models.IMAGE_FAMILIES | tiny_models.VIDEO_FAMILIES
+SAVERS: dict[str, Callable[[Path], Path]] = tiny_models.IMAGE_FAMILIES | tiny_clips.VIDEO_FAMILIES
 MAINS: dict[str, Callable[[Path], Path]] = {
     "animatediff-pia": tiny_models.save_stable_diffusion,
-    "wan2.2-i2v-a14b": tiny_models.save_wan_experts,
-    "wan2.2-ti2v-5b": tiny_models.save_wan_residual,
+    "wan2.2-i2v-a14b": tiny_clips.save_wan_experts,
+    "wan2.2-ti2v-5b": tiny_clips.save_wan_residual,
     "flux.1-schnell": lambda folder: tiny_models.save_flux(folder, guided=False),
 }
 """Where a description's main part is not the family's plain one."""
@@ -95,7 +95,7 @@ def _image_encoder(spec: AnySpec, source: WeightSource, folder: Path, work: Path
 
 
 def _motion_adapter(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None:
-    plain = tiny_models.save_motion_adapter(work / "plain-motion")
+    plain = tiny_clips.save_motion_adapter(work / "plain-motion")
     MotionAdapter.from_pretrained(plain, local_files_only=True).save_pretrained(folder, variant=source.variant)
 
 
@@ -106,7 +106,7 @@ def _lora(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None
         (name,) = lora.allow_patterns
         tiny_models.save_lightning_lora(work / "plain", folder / name)
     else:
-        tiny_models.save_expert_loras(work / "plain", folder, lora)
+        tiny_clips.save_expert_loras(work / "plain", folder, lora)
 
 
 _WRITERS: dict[str, Callable[[AnySpec, WeightSource, Path, Path], None]] = {

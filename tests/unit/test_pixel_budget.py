@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import InvalidRequest
 from models.spec import ImageModelSpec, LoraSource, VideoModelSpec, lora_part
-from tests.support import tiny_models
+from tests.support import tiny_clips, tiny_models
 
 SIZES = {"1:1": (64, 64), "16:9": (160, 96)}
 
@@ -16,7 +16,7 @@ def image(**changes):
 
 
 def video(**changes):
-    return VideoModelSpec.model_validate(tiny_models.video_spec("wan").model_dump() | {"sizes": SIZES} | changes)
+    return VideoModelSpec.model_validate(tiny_clips.video_spec("wan").model_dump() | {"sizes": SIZES} | changes)
 
 
 def test_the_budget_is_four_times_the_largest_default_size_and_length():
