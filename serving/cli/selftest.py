@@ -35,8 +35,12 @@ MOVING_PROMPT = "a red ball lies on a grey floor, the camera moves closer"
 QUESTION = "Which colour do blue and yellow paint give when they are mixed? Answer with one word."
 SIGHT_QUESTION = "Which colour is the ball in this picture? Answer with one word."
 SEED = 7
+PICTURE = "a red ball on a grey floor"
+"""What the picture shows that chat models and scorers look at."""
 PICTURE_SIZE = 256
-"""Width and height in pixels of the picture that chat models and scorers look at."""
+"""Its width and height in pixels."""
+SCORED_FRAMES = 9
+"""Frames of the clip that scorers look at."""
 CLIP_FRAMES = 33
 """The most frames of the clip: enough to see motion."""
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "peft", "numpy")
@@ -49,7 +53,7 @@ class Made:
 
     request: dict[str, Any]
     sha256: str
-    """Of the answer itself: the bytes of the pixels, of the text, or of the float32 vectors."""
+    """Of the answer itself: the bytes of the pixels, of the text, or of the scores as JSON."""
     seconds: float
     answer: dict[str, Any] = field(default_factory=dict)
     """What is said of the answer besides."""
@@ -129,7 +133,7 @@ def _described(name: str) -> Any:
 
 def _made(spec: Any, engine: Any) -> Made:
     makers: dict[str, Callable[[Any, Any], Made]] = {
-        "image": _picture, "video": _clip, "chat": _answer, "scorer": _comparison,
+        "image": _picture, "video": _clip, "chat": _answer, "scorer": _scores,
     }  # fmt: skip
     return makers[spec.kind](spec, engine)
 
@@ -208,37 +212,53 @@ def _answer(spec: ChatModelSpec, engine: Any) -> Made:
     )
 
 
-def _comparison(spec: ScorerModelSpec, engine: Any) -> Made:
-    from pipelines.media import decode_image
+def _scores(spec: ScorerModelSpec, engine: Any) -> Made:
+    """The dimensions that read this model, of a clip in which the ball rolls; a model of texts also compares two."""
+    from pipelines.errors import BadInput
+    from quality.engine import measure
+    from quality.registry import DIMENSIONS, UNAVAILABLE, of_name
+    from quality.stream import Shot
 
-    picture = decode_image(fixed_picture(PICTURE_SIZE, PICTURE_SIZE).data)
+    backbones = dict.fromkeys((spec.family, spec.name.replace("-", "_")), engine)
+    reading = [
+        name
+        for name in DIMENSIONS
+        if name not in UNAVAILABLE and any(stream.backbone in backbones for stream in of_name(name).NEEDS)
+    ]
+    if not reading:
+        raise BadInput(f"no quality dimension reads {spec.name!r} yet: there is nothing to test it by")
+    frames = [fixed_pixels(PICTURE_SIZE, PICTURE_SIZE, shift=4 * number) for number in range(SCORED_FRAMES)]
+    shot = Shot(decoder="none", medium="clip", fps=8.0, frame_count=len(frames), prompt=PICTURE, backbones=backbones)
     began = time.monotonic()
-    seen = engine.features(_batch((picture,)))
-    cosines, vectors = {}, [seen]
-    for text in ("a red ball on a grey floor", OTHER):
-        vector, _ = engine.text(text)
-        vectors.append(vector[None])
-        cosines[text] = round(float(seen[0] @ vector), 4)
-    taken = time.monotonic() - began
+    measured = {score.metric_id: score.raw for score in measure(reading, frames, shot)}
+    answer: dict[str, Any] = {"scores": measured}
+    if hasattr(engine, "text"):
+        (seen,) = engine.features(_batch((frames[0],)))
+        answer["cosines"] = {text: round(float(seen @ engine.text(text)[0]), 4) for text in (PICTURE, OTHER)}
     return Made(
-        request={"picture": "a red ball on a grey floor", "texts": list(cosines)},
-        sha256=hashlib.sha256(np.concatenate(vectors).astype("<f4").tobytes()).hexdigest(),
-        seconds=taken,
-        answer={"cosines": cosines},
+        request={"clip": PICTURE, "frames": len(frames), "dimensions": reading},
+        sha256=hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest(),
+        seconds=time.monotonic() - began,
+        answer=answer,
     )
 
 
 def fixed_picture(width: int, height: int) -> EncodedImage:
-    """A red ball on a grey floor before a pale wall, the same pixels on every machine."""
+    """`fixed_pixels` as a PNG file."""
     from models.interfaces import EncodedImage
     from pipelines.media import encode_png
 
+    return EncodedImage(data=encode_png(fixed_pixels(width, height)))
+
+
+def fixed_pixels(width: int, height: int, shift: int = 0) -> Pixels:
+    """A red ball on a grey floor before a pale wall, `shift` pixels right of the middle: the same on every machine."""
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.where(rows[..., None] < height * 3 // 5, (226, 222, 214), (122, 122, 126)).astype(np.uint8)
     radius = min(width, height) // 5
-    distance = (rows - height * 11 // 20) ** 2 + (columns - width // 2) ** 2
+    distance = (rows - height * 11 // 20) ** 2 + (columns - width // 2 - shift) ** 2
     pixels[distance <= radius**2] = (204, 32, 36)
-    return EncodedImage(data=encode_png(pixels))
+    return pixels
 
 
 def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> dict[str, Any] | str:

@@ -65,10 +65,13 @@ def test_a_chat_model_answers_the_fixed_question(run):
     assert "alignment" not in report
 
 
-def test_a_scorer_finds_the_text_of_a_picture(run):
+def test_a_scorer_finds_the_text_of_a_picture_and_gives_the_scores_that_are_read_from_it(run):
     report, _ = run("sketch-clip")
     right, wrong = report["cosines"].values()
     assert right > wrong + 0.3  # of 0.63 and -0.12 as they were measured
+    assert {"clip_consistency", "text_alignment", "keyframe_alignment"} <= set(report["request"]["dimensions"])
+    assert report["scores"]["toy.keyframe_alignment"] == pytest.approx(right, abs=1e-3)
+    assert report["scores"]["toy.clip_consistency"] > 0.9
 
 
 @pytest.mark.parametrize("name", ["z-image-turbo", "ltx-video-2b-0.9.5"])

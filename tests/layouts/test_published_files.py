@@ -12,6 +12,7 @@ import pytest
 
 from configs.settings import CONFIGS, load_model_specs, load_published
 from models.published import Component, PublishedFiles, compare, expand, shapes_of
+from models.weights import CONVERTED
 from tests.layouts.published import publish
 
 FOLDER = CONFIGS / "models" / "published"
@@ -22,7 +23,7 @@ REPOSITORIES = sorted(
         source.repository
         for spec in SPECS.values()
         for source in spec.parts().values()
-        if not source.repository.startswith("embedded:")
+        if not source.repository.startswith(("embedded:", CONVERTED))
     }
 )
 DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
