@@ -20,7 +20,7 @@ from pipelines.steps import Json, Message, Step, StepOutput, StoredArtifact, Tak
 from pipelines.store.account_tables import users
 from pipelines.store.tables import artifacts, currents, events, generations, messages, quality_metrics, takes
 from pipelines.store.values import serialised
-from quality.score import Score
+from quality.score import Score, dimension_name
 
 ROW_BYTES = 100
 """Bytes that a row takes beside its texts: its keys, its numbers, its places in the indexes."""
@@ -252,7 +252,7 @@ def _metric_row(generation_id: str, step: Step, score: Score) -> dict[str, Any]:
         id=str(uuid.uuid4()),
         generation_id=generation_id,
         scene_number=score.scene_number,
-        metric_name=score.metric_id.rpartition(".")[2],
+        metric_name=dimension_name(score.metric_id),
         metric_value=score.raw,
         reason=score.reason,
         model_name=score.backbone,

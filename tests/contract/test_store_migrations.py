@@ -1,6 +1,7 @@
 """The schema on both databases: the same as the tables say, made once however many ask, and no row lost on the way."""
 
 import asyncio
+import json
 import sys
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,7 @@ from pipelines.store.intake import Intake
 from pipelines.store.request_keys import request_keys
 from pipelines.store.sweep import Disposal
 from pipelines.store.tables import metadata
+from quality.score import Score
 from tests.support.program import Program
 from tests.support.stored_generations import BRIEF, RECIPE
 
@@ -110,6 +112,28 @@ async def test_the_scores_of_older_generations_become_metrics(empty_database_url
         await database.migrate()
         metrics = await GenerationStore(database).quality_metrics("g")
         assert [(each.metric_name, each.scene_number, each.metric_value) for each in metrics] == [("flicker", 1, 1.0)]
+
+
+async def test_stored_scores_take_todays_labels_and_one_that_was_not_finite_a_reason(empty_database_url, monkeypatch):
+    flicker = {"metric_id": "vbench.temporal_flickering", "impl_id": "temporal_flickering@1", "scene_number": 1}
+    scores = [
+        flicker | {"protocol": "short", "fidelity": "vbench_like", "raw": 0.5, "reason": None},
+        flicker | {"protocol": "short", "fidelity": "classical", "raw": None, "reason": None},
+    ]
+    async with opened(empty_database_url) as database:
+        await migrate_to(database, "0009", monkeypatch)
+        await execute(database, GENERATION)
+        at = CHECKPOINT.replace(":time", "'2026-01-01 00:00:00+00'")
+        await execute(database, at, key="k", value=json.dumps({"scores": scores}))
+        stage = "insert into stage_outputs values ('g', 'quality', :value, '2026-01-01 00:00:00+00')"
+        await execute(database, stage, value=json.dumps(scores))
+        await database.migrate()
+        of_steps = await database.fetch_first(text("select cast(value as varchar) from checkpoints"))
+        of_stage = await database.fetch_first(text("select cast(value as varchar) from stage_outputs"))
+    for found in (json.loads(of_steps[0])["scores"], json.loads(of_stage[0])):
+        measured, lost = (Score.model_validate(each) for each in found)
+        assert (measured.fidelity, measured.protocol, measured.raw) == ("like", "custom", 0.5)
+        assert (lost.fidelity, lost.raw, lost.reason) == (None, None, "not finite")
 
 
 @pytest.mark.parametrize("table", ["generations", "generation_groups", "owned_artifacts", "request_keys"])
