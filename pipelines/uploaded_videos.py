@@ -214,14 +214,16 @@ def _run(what: Pass, name: str) -> None:
     import av.subtitles.stream
     import av.video.reformatter  # noqa: F401
 
-    from pipelines.media import frame_pixels
+    from pipelines.media import display_matrix, frame_pixels
 
     data = sys.stdin.buffer.read()
     line = sys.stdout.buffer
     _limit(CPU_SECONDS[what])
     try:
-        for seconds, frame in decoded(data, name):
-            pixels = frame_pixels(frame) if what == "frames" else np.zeros((0, 0, 3), np.uint8)
+        matrix = None
+        for number, (seconds, frame) in enumerate(decoded(data, name)):
+            matrix = display_matrix(frame) if number == 0 else matrix
+            pixels = frame_pixels(frame, matrix) if what == "frames" else np.zeros((0, 0, 3), np.uint8)
             ticks = max(0, min(2**32 - 1, round(seconds * _CLOCK)))
             line.write(_HEAD.pack(_FRAME, *pixels.shape[:2], ticks) + pixels.tobytes())
         line.write(_HEAD.pack(_END, 0, 0, 0))

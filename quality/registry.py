@@ -29,8 +29,8 @@ class Dimension(NamedTuple):
 EVERY: tuple[Medium, ...] = ("keyframe", "clip", "video")
 DIMENSIONS: dict[str, Dimension] = {
     "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
-    "flow_smoothness": Dimension("quality.dimensions.flow_smoothness:FlowSmoothness", 1, ("clip",)),
-    "flow_dynamics": Dimension("quality.dimensions.flow_dynamics:FlowDynamics", 1, ("clip",)),
+    "flow_smoothness": Dimension("quality.dimensions.flow_smoothness:FlowSmoothness", 2, ("clip",)),
+    "flow_dynamics": Dimension("quality.dimensions.flow_dynamics:FlowDynamics", 2, ("clip",)),
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),

@@ -1,8 +1,8 @@
 """Flow smoothness: how well every second frame lies half way between its neighbours. No weights.
 
 score = (255 - mean over odd frames of mean over pixels of |I - I'|) / 255. I' is the midpoint of the two neighbours:
-each is warped half way along the optical flow (DIS) to the other, and the two are averaged. VBench's motion smoothness
-(arXiv 2311.17982) with flow in place of the learned interpolator AMT-S: another estimate under another name.
+each is warped half way along the optical flow to the other (`quality.flow`), and the two are averaged. VBench's motion
+smoothness (arXiv 2311.17982) with flow in place of the learned interpolator AMT-S: another estimate, another name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from quality.flow import MIN_PIXELS, flow, warped
+from quality.flow import MIN_PIXELS, flow, grey, halfway
 from quality.score import Metric, NoValue, Score
 from quality.stream import Block, Pixels, Shot, Stream
 
@@ -19,7 +19,7 @@ from quality.stream import Block, Pixels, Shot, Stream
 class FlowSmoothness:
     """0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.flow_smoothness", "flowwarp_smoothness@1", "classical", (0, 1))
+    METRIC: ClassVar[Metric] = Metric("admint.flow_smoothness", "flowwarp_smoothness@2", "classical", (0, 1))
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 
     def __init__(self, shot: Shot) -> None:
@@ -35,6 +35,7 @@ class FlowSmoothness:
             if len(self._three) == 3:
                 self._errors.append(_error(*self._three))
                 del self._three[:2]
+        self._three = [frame.copy() for frame in self._three]  # views would hold their block
 
     def score(self) -> Score:
         if not self._errors:
@@ -50,5 +51,6 @@ class FlowSmoothness:
 
 def _error(before: Pixels, between: Pixels, after: Pixels) -> float:
     """Mean difference of `between` to the midpoint of its neighbours, 0..255."""
-    midpoint = (warped(before, -flow(before, after) / 2) + warped(after, -flow(after, before) / 2)) / 2
-    return float(np.abs(midpoint - between.astype(np.float32)).mean())
+    small, small_after = grey(before), grey(after)
+    midpoint = (halfway(before, flow(small, small_after)) + halfway(after, flow(small_after, small))) / 2
+    return float(np.abs(midpoint - between).mean())

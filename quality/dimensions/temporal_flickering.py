@@ -34,11 +34,13 @@ class TemporalFlickering:
     def feed(self, block: Block) -> None:
         import cv2
 
+        before = self._before
         for frame in block.frames:
-            if self._before is not None:
-                changed = cv2.absdiff(self._before, frame)
+            if before is not None:
+                changed = cv2.absdiff(before, frame)
                 self._changes.append(float(changed.sum(dtype=np.int64)) / changed.size)
-            self._before = frame
+            before = frame
+        self._before = block.frames[-1].copy()  # a view would hold the block
 
     def score(self) -> Score:
         if not self._changes:

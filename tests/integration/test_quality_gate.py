@@ -32,6 +32,13 @@ class RedSeen:
         return np.array([1, 0, 0], np.float32), False
 
 
+class NotFinite(RedSeen):
+    """An encoder whose vectors are no numbers."""
+
+    def features(self, frames):
+        return np.full_like(super().features(frames), np.nan)
+
+
 class UnevenModels(SpeakingModels):
     """The n-th clip has the n-th of `flickering`, the last ones none; scores through `backbones`."""
 
@@ -146,6 +153,16 @@ async def test_a_scorer_that_fails_leaves_a_reason_and_a_warning_and_no_lost_ad(
     assert all(score["raw"] is None and score["reason"] for score in scores)
     log = await world.log(generation_id)
     assert any(event.data.get("notice") == "not_scored" and event.severity == "warning" for event in log)
+
+
+async def test_a_value_that_is_not_finite_is_no_verdict(world):
+    world.models = UnevenModels()
+    world.models.backbones = {"clip": NotFinite()}
+    generation_id, generation = await made(world, {"keyframe_alignment": 0.2}, retakes=3)
+    assert generation.status == "completed"
+    told = [event.data for event in await verdicts(world, generation_id)]
+    assert {each["decision"] for each in told} == {"not_judged"}
+    assert all(each["unmeasured"] == {"keyframe_alignment": "not finite: 1 of 1 frames"} for each in told)
 
 
 async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(world):

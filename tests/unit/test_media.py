@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import sys
 
@@ -7,8 +8,19 @@ import av
 import numpy as np
 import pytest
 
+from models.errors import InferenceFailed
 from models.interfaces import Audio
-from pipelines.media import decode_clip, decode_image, encode_clip, encode_jpeg, encode_png, encode_video, frames_sha256
+from pipelines.media import (
+    clip_rate,
+    decode_clip,
+    decode_image,
+    encode_clip,
+    encode_jpeg,
+    encode_png,
+    encode_video,
+    frames_sha256,
+    stream_clip,
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,50 @@ def test_a_clip_keeps_count_size_and_nearly_all_of_the_picture(frames):
 
 def test_a_clip_of_one_frame_is_possible(frames):
     assert decode_clip(encode_clip(frames[:1], 8)).shape == (1, 96, 64, 3)
+
+
+def test_a_clip_is_decoded_no_further_than_it_is_asked(monkeypatch):
+    read = 0
+
+    class Counted(io.BytesIO):
+        def read(self, size=-1):
+            nonlocal read
+            data = super().read(size)
+            read += len(data)
+            return data
+
+    noise = np.random.default_rng(0).integers(0, 256, (60, 120, 160, 3), dtype=np.uint8)
+    clip = encode_clip(noise, 24)
+    monkeypatch.setattr(io, "BytesIO", Counted)
+    frames = iter(stream_clip(clip))
+    for _ in range(3):
+        next(frames)
+    assert 0 < read < len(clip) / 2
+
+
+def test_no_frame_that_was_read_waits_for_the_cycle_collector():
+    clip = encode_clip(np.zeros((30, 32, 32, 3), np.uint8), 24)
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in stream_clip(clip)) == 30
+        waiting = sum(type(each).__name__ == "VideoFrame" for each in gc.get_objects())
+        held = sum(type(each).__name__ == "SideDataContainer" for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert waiting + held <= 2
+
+
+@pytest.mark.parametrize("damaged", [lambda clip: clip[: len(clip) // 2], lambda clip: b"no video", lambda clip: b""])
+def test_a_damaged_clip_is_a_failure_that_says_so(damaged):
+    clip = damaged(encode_clip(np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8), 24))
+    with pytest.raises(InferenceFailed, match="cannot be decoded"):
+        list(stream_clip(clip))
+
+
+def test_what_is_no_video_has_no_rate_and_says_so():
+    with pytest.raises(InferenceFailed, match="cannot be decoded"):
+        clip_rate(b"no video")
 
 
 def test_decord_and_pyav_read_the_same_pixels(frames, monkeypatch):
