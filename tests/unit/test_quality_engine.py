@@ -89,11 +89,13 @@ def test_what_is_measured_beside_changes_nothing():
 
 def test_a_clip_is_decoded_once_and_embedded_once_for_all_dimensions():
     backbone, decoded = MeanColour(), []
-    measure(
-        OURS,
-        (decoded.append(number) or frame for number, frame in enumerate(noise(20))),
-        shot(backbones={"clip": backbone}),
-    )
+
+    def frames() -> Any:
+        for number, frame in enumerate(noise(20)):
+            decoded.append(number)
+            yield frame
+
+    measure(OURS, frames(), shot(backbones={"clip": backbone}))
     assert decoded == list(range(20))
     assert backbone.seen == 20
 
