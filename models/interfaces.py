@@ -8,7 +8,7 @@ can be hashed, stored and sent to another process. Results hold uint8 arrays, wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias
@@ -95,6 +95,8 @@ class ChatRequest(Plain):
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """The answer ends before the first of these strings. Not beside `json_schema`, whose answers end by themselves."""
     timeout_seconds: Annotated[float, Field(gt=0.0)] = 120.0
+    first_token: bool = False
+    """Whether the result says how probable the tokens were that the answer could have begun with."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ class ChatResult:
     finish_reason: FinishReason = "stop"
     notes: tuple[str, ...] = ()
     """What was not done as asked."""
+    first_token: Mapping[str, float] = field(default_factory=dict)
+    """Log-probability of the likeliest first tokens, at most 20, by their text, before any sampling. Empty where it was
+    not asked for, or where a server does not say."""
 
 
 class ChatModel(Protocol):

@@ -16,7 +16,7 @@ from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, VideoModelSpec
 
 if TYPE_CHECKING:
-    from models.scorers.backbone import Backbone
+    from models.scorers.backbone import Scorer
 
 
 REMOTE_FAMILY = "openai"
@@ -43,6 +43,8 @@ FAMILIES: dict[str, str] = {
     "musiq": "models.scorers.musiq:MusiqRating",
     "raft": "models.scorers.raft:RaftFlow",
     "transnetv2": "models.scorers.transnetv2:TransNetCuts",
+    "rapidocr": "models.scorers.rapidocr:RapidOcrReader",
+    "yes-no": "models.scorers.yes_no:YesNoChat",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
 
@@ -57,10 +59,10 @@ def load(spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> Imag
 @overload
 def load(spec: VideoModelSpec, folders: Mapping[str, Path], device: str) -> VideoModel: ...
 @overload
-def load(spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> Backbone: ...
+def load(spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> Scorer: ...
 
 
-def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel | ImageModel | VideoModel | Backbone:
+def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel | ImageModel | VideoModel | Scorer:
     """Load the model that `spec` describes.
 
     `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
@@ -77,5 +79,5 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
         )
     module, _, name = FAMILIES[spec.family].partition(":")
     engine: Any = getattr(import_module(module), name)
-    loaded: ChatModel | ImageModel | VideoModel | Backbone = engine(spec, folders, device)
+    loaded: ChatModel | ImageModel | VideoModel | Scorer = engine(spec, folders, device)
     return loaded

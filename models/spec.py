@@ -273,6 +273,10 @@ class ScorerModelSpec(SpecBase):
     fidelity: Literal["published", "proxy", "toy"] = "proxy"
     """What its weights are: those that published metrics are defined with, others trained for the same, or those of a
     toy world."""
+    base_url: str | None = None
+    """Only for the `yes-no` family: the OpenAI-compatible server that runs it; None: this process."""
+    remote_model: str | None = None
+    """Model name on that server."""
 
 
 ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec, Field(discriminator="kind")]

@@ -15,7 +15,7 @@ from pipelines.uploaded_videos import uploaded_frames
 from quality.engine import measure
 from quality.registry import UNAVAILABLE, check_dimension, of_name
 from quality.score import Score
-from quality.stream import Backbone, Shot
+from quality.stream import Model, Shot
 
 
 class ScoreRequest(Plain):
@@ -45,7 +45,7 @@ def backbones_of(dimensions: Iterable[str]) -> tuple[str, ...]:
 
 
 def score_file(
-    request: ScoreRequest, backbones: Mapping[str, Backbone], watcher: Watcher, missing: Mapping[str, str] | None = None
+    request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watcher, missing: Mapping[str, str] | None = None
 ) -> tuple[Score, ...]:
     """One score per dimension, in order; the file is decoded once. `watcher` hears of every frame.
 

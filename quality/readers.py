@@ -33,9 +33,9 @@ class TextReader(Model, Protocol):
 class Questioner(Model, Protocol):
     """A vision chat model that is asked questions whose answer is yes or no."""
 
-    def yes(self, frames: Sequence[Pixels], question: str) -> float:
+    def yes(self, frames: Sequence[Pixels], question: str) -> float | None:
         """P(yes) / (P(yes) + P(no)) of the first word of its answer, having seen `frames`, in order.
 
-        Raises NoValue where it gives neither word a probability.
+        None where it gives neither word a probability.
         """
         ...

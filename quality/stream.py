@@ -71,8 +71,8 @@ class Model(Protocol):
         ...
 
     @property
-    def weights_sha256(self) -> str:
-        """Hash of its weights file."""
+    def weights_sha256(self) -> str | None:
+        """Hash of its weights; None where a server does not say."""
         ...
 
     @property

@@ -21,7 +21,7 @@ from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner
 from pipelines.steps import Json
-from quality.stream import Backbone
+from quality.stream import Model
 
 LIBRARIES = ("torch", "diffusers", "transformers", "xgrammar", "av", "numpy", "admint")
 UNTRAINED = (
@@ -174,5 +174,5 @@ class LibraryLoader:
     def video(self, spec: VideoModelSpec) -> VideoModel:
         return load(spec, self.library.folders(spec), self.device)
 
-    def scorer(self, spec: ScorerModelSpec) -> Backbone:
+    def scorer(self, spec: ScorerModelSpec) -> Model:
         return load(spec, self.library.folders(spec), self.device)

@@ -39,6 +39,8 @@ OPTIONAL: Mapping[str, str] = {
     "response_format": r"response_format|json_schema|json schema|structured output|guided|grammar",
     "max_tokens": r"max_completion_tokens",
     "stream_options": r"stream_options|include_usage",
+    "top_logprobs": r"top_logprobs",
+    "logprobs": r"logprobs",
     "seed": r"seed",
     "temperature": r"temperature",
     "top_p": r"top_p",

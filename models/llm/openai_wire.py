@@ -69,6 +69,8 @@ def request_body(request: ChatRequest, model: str) -> Json:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if request.first_token:
+        body |= {"logprobs": True, "top_logprobs": FIRST_TOKENS}
     if request.stop:
         body["stop"] = list(request.stop)
     if request.json_schema is not None:
@@ -92,6 +94,7 @@ class StreamedAnswer:
         self._notes: list[str] = []
         self._finish_reason = ""
         self._usage: Json = {}
+        self._first: dict[str, float] = {}
 
     @property
     def is_prose(self) -> bool:
@@ -107,6 +110,7 @@ class StreamedAnswer:
             said = choice.get("delta") or choice.get("message") or {}
             text += _text(said.get("content"))
             self._thoughts.append(_text(said.get("reasoning_content") or said.get("reasoning")))
+            self._first = self._first or _first_token(choice)
             self._finish_reason = str(choice.get("finish_reason") or self._finish_reason).lower()
         if text:
             self.count += 1
@@ -140,9 +144,21 @@ class StreamedAnswer:
             seconds=seconds,
             finish_reason="length" if reason in CUTS else "stop",
             notes=tuple(self._notes),
+            first_token=self._first if request.first_token else {},
         )
 
 
+def _first_token(choice: Json) -> dict[str, float]:
+    """Log-probabilities of the first token of a chunk, by its text; of tokens with the same text the likeliest."""
+    tokens = (choice.get("logprobs") or {}).get("content") or ()
+    found: dict[str, float] = {}
+    for one in (tokens[0].get("top_logprobs") or ()) if tokens else ():
+        found[one["token"]] = max(float(one["logprob"]), found.get(one["token"], float("-inf")))
+    return found
+
+
+FIRST_TOKENS = 20
+"""The most that OpenAI's protocol allows."""
 ENDS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
 """How services say that an answer is complete."""
 CUTS = ("length", "max_tokens")

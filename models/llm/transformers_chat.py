@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from models.diffusion.memory import free_device_memory, is_out_of_memory
 from models.errors import BudgetExceeded, InferenceFailed, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Watcher, unread
 from models.llm.grammar import Grammars, Sampler, SpecialTokens
+from models.llm.openai_wire import FIRST_TOKENS
 from models.spec import ChatModelSpec
 
 Outcome = TypeVar("Outcome")
@@ -161,12 +162,17 @@ class TransformersChat:
                 f"{self._context_tokens}: shorten the prompt or use another model"
             )
 
+        first: dict[str, float] = {}
+
         def attempt() -> tuple[TextPieces, list[int]]:
             mask = None if request.json_schema is None else self._grammars.mask(request.json_schema)
             sampler = Sampler(request.seed, request.temperature, request.top_p, self._forbidden, mask)
             pieces = TextPieces(self._tokenizer, request.stop, write)
             follower = _Follower(request, watcher, pieces, prompt_tokens, limit, started)
-            return pieces, self._generate(inputs, sampler, follower, limit)
+            processors = (
+                [_FirstToken(self._tokenizer, first, prompt_tokens), sampler] if request.first_token else [sampler]
+            )
+            return pieces, self._generate(inputs, processors, follower, limit)
 
         pieces, tokens = self._twice(attempt, f"{prompt_tokens} prompt and {limit} answer tokens")
         pieces.end()
@@ -177,6 +183,7 @@ class TransformersChat:
             completion_tokens=len(tokens),
             seconds=time.monotonic() - started,
             finish_reason="stop" if ended else "length",
+            first_token=first,
         )
 
     def _encode(self, messages: tuple[ChatMessage, ...]) -> dict[str, torch.Tensor]:
@@ -221,7 +228,7 @@ class TransformersChat:
 
     @torch.inference_mode()
     def _generate(
-        self, inputs: dict[str, torch.Tensor], sampler: Sampler, follower: _Follower, limit: int
+        self, inputs: dict[str, torch.Tensor], processors: Sequence[Any], follower: _Follower, limit: int
     ) -> list[int]:
         # Greedy search over what the sampler leaves standing; nothing of the folder's own sampling defaults applies.
         config = GenerationConfig(
@@ -231,7 +238,7 @@ class TransformersChat:
             tokens = self._model.generate(
                 **inputs,
                 generation_config=config,
-                logits_processor=LogitsProcessorList([sampler]),
+                logits_processor=LogitsProcessorList(processors),
                 stopping_criteria=StoppingCriteriaList([follower]),
             )
         except (RuntimeError, MemoryError) as error:
@@ -258,6 +265,22 @@ class _NoRoom(Exception):
     def __init__(self, tokens: int) -> None:
         super().__init__(tokens)
         self.tokens = tokens
+
+
+class _FirstToken:
+    """Notes how probable the tokens are that an answer can begin with; changes none."""
+
+    def __init__(self, tokenizer: Any, into: dict[str, float], prompt_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._into = into
+        self._prompt_tokens = prompt_tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] == self._prompt_tokens:
+            likeliest = torch.log_softmax(scores[0].float(), dim=-1).topk(min(FIRST_TOKENS, scores.shape[-1]))
+            for token, value in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True):
+                self._into.setdefault(self._tokenizer.decode([token]), value)  # from the likeliest down
+        return scores
 
 
 class _Follower:

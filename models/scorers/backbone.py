@@ -1,4 +1,4 @@
-"""What every scorer model shares: the facts that its scores carry, and how many frames it takes."""
+"""What every scorer model shares: the facts that its scores carry, and, of a network, how many frames it takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ from models.weights import read_manifest
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-class Backbone(ABC):
+class Scorer(ABC):
+    """A model behind learned dimensions, as `quality.stream.Model` wants one."""
+
+    def __init__(self, spec: ScorerModelSpec, weights_sha256: str | None, device: str) -> None:
+        self.name = spec.name
+        self.licence = spec.licence
+        self.fidelity: Literal["published", "proxy", "toy"] = spec.fidelity
+        self.weights_sha256 = weights_sha256
+        self.dtype = spec.dtype
+        self.device = device
+
+
+class Backbone(Scorer):
     """A network that turns frames into features, as `quality.stream.Backbone` wants one. Its calls block."""
 
     window = 1
@@ -32,12 +44,7 @@ class Backbone(ABC):
 
     def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
         """On the folder `main` of weights. Raises WeightsError."""
-        self.name = spec.name
-        self.licence = spec.licence
-        self.fidelity: Literal["published", "proxy", "toy"] = spec.fidelity
-        self.weights_sha256 = read_manifest(folders["main"]).files[WEIGHTS_FILE].sha256
-        self.dtype = spec.dtype
-        self.device = device
+        super().__init__(spec, read_manifest(folders["main"]).files[WEIGHTS_FILE].sha256, device)
 
     @abstractmethod
     def features(self, batch: Any) -> npt.NDArray[np.float32]:

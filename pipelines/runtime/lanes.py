@@ -17,7 +17,7 @@ from models.interfaces import Watcher
 from models.spec import ScorerModelSpec
 from pipelines.scoring import ScoreRequest, backbones_of, score_file
 from quality.score import Score
-from quality.stream import Backbone
+from quality.stream import Model
 
 Result = TypeVar("Result")
 
@@ -60,7 +60,7 @@ class StoppableWatcher:
 
 
 class ScorerLoader(Protocol):
-    def scorer(self, spec: ScorerModelSpec) -> Backbone: ...
+    def scorer(self, spec: ScorerModelSpec) -> Model: ...
 
 
 class Scorers:
@@ -71,7 +71,7 @@ class Scorers:
         self._loader = loader
         self._models = models
         self._lane = Lane("scorer")
-        self._loaded: dict[str, Backbone] = {}
+        self._loaded: dict[str, Model] = {}
 
     async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """One score per dimension, in order. Raises UnknownDimension, ModelError."""
@@ -82,7 +82,7 @@ class Scorers:
         backbones, missing = self._backbones(request.dimensions)
         return score_file(request, backbones, watcher, missing)
 
-    def _backbones(self, dimensions: Iterable[str]) -> tuple[Mapping[str, Backbone], Mapping[str, str]]:
+    def _backbones(self, dimensions: Iterable[str]) -> tuple[Mapping[str, Model], Mapping[str, str]]:
         """What the dimensions need, and why a part of it is not here: weights that are not on this machine."""
         missing: dict[str, str] = {}
         for name in backbones_of(dimensions):

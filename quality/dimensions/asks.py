@@ -11,6 +11,7 @@ together; the score is the share of the facts of its kind that win. Two answers 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import numpy as np
@@ -48,6 +49,12 @@ class _Asked:
     def _take(self, frame: Pixels) -> None:
         raise NotImplementedError
 
+    def _yes(self, frames: Sequence[Pixels], question: str) -> float:
+        share = self._model.yes(frames, question)
+        if share is None:
+            raise NoValue(f"{self._model.name} gives no probability to yes or no as the first word of an answer")
+        return share
+
     def _seen(self) -> int:
         if not self._numbers:
             raise NoValue("needs at least 1 frame")
@@ -67,7 +74,7 @@ class VqaScore(_Asked):
         self._values: list[float] = []
 
     def _take(self, frame: Pixels) -> None:
-        self._values.append(self._model.yes((frame,), self._question))
+        self._values.append(self._yes((frame,), self._question))
 
     def score(self) -> Score:
         frames = self._seen()
@@ -103,7 +110,7 @@ class _Facts(_Asked):
         )
 
     def _wins(self, fact: Fact) -> float:
-        shown, decoy = (self._model.yes(self._frames, SEVERAL.format(text)) for text in (fact.text, fact.decoy))
+        shown, decoy = (self._yes(self._frames, SEVERAL.format(text)) for text in (fact.text, fact.decoy))
         return 0.5 if abs(shown - decoy) <= ALIKE else float(shown > decoy)
 
 

@@ -33,7 +33,7 @@ from models.weights import Library
 from pipelines.runtime.lanes import Lane, Scorers
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
-from quality.stream import Backbone
+from quality.stream import Model
 from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import Json, ModelCounters, Spec
 from serving.backends.warm_up import one_step_clips, one_step_images
@@ -49,7 +49,7 @@ class Loader(Protocol):
     def chat(self, spec: ChatModelSpec) -> ChatModel: ...
     def image(self, spec: ImageModelSpec) -> ImageModel: ...
     def video(self, spec: VideoModelSpec) -> VideoModel: ...
-    def scorer(self, spec: ScorerModelSpec) -> Backbone: ...
+    def scorer(self, spec: ScorerModelSpec) -> Model: ...
 
 
 class LocalBackend:

@@ -1,0 +1,69 @@
+"""Family `yes-no`: a vision chat model that answers questions with yes or no, by the odds of its first word.
+
+In this process from the folder `main`, or, with `base_url` and `remote_model`, on any OpenAI-compatible server that
+gives log-probabilities (vLLM does).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from models.interfaces import ChatMessage, ChatModel, ChatRequest, EncodedImage, Pixels, Unwatched, unread
+from models.scorers.backbone import WEIGHTS_FILE, Scorer
+from models.spec import ChatModelSpec, ScorerModelSpec
+from models.weights import read_manifest
+
+
+class YesNoChat(Scorer):
+    """Answers as `quality.readers.Questioner` wants it. Its calls block."""
+
+    def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """Raises WeightsError for a folder that cannot be loaded, InvalidRequest for an address without a model."""
+        chat = ChatModelSpec(
+            kind="chat",
+            vision=True,
+            base_url=spec.base_url,
+            remote_model=spec.remote_model,
+            **{name: getattr(spec, name) for name in ("name", "family", "licence", "vram_gb", "dtype")},
+        )
+        self._chat: ChatModel
+        if spec.base_url is None:
+            from models.llm.transformers_chat import TransformersChat
+
+            files = read_manifest(folders["main"]).files
+            super().__init__(spec, files[WEIGHTS_FILE].sha256 if WEIGHTS_FILE in files else None, device)
+            self._chat = TransformersChat(chat, folders, device)
+        else:
+            from models.llm.openai_chat import OpenAIChat
+
+            super().__init__(spec, None, "remote")
+            self._chat = OpenAIChat(chat, folders, device)
+
+    def yes(self, frames: Sequence[Pixels], question: str) -> float | None:
+        """P(yes) / (P(yes) + P(no)) of the first word of the answer, in any case; None where neither is likely.
+
+        Raises InvalidRequest, BudgetExceeded, InferenceFailed.
+        """
+        message = ChatMessage(role="user", content=question, images=tuple(_png(frame) for frame in frames))
+        request = ChatRequest(messages=(message,), temperature=0.0, max_tokens=1, first_token=True)
+        return odds(self._chat.stream(request, Unwatched(), unread).first_token)
+
+
+def odds(first_token: Mapping[str, float]) -> float | None:
+    """P(yes) / (P(yes) + P(no)) of log-probabilities by token; None where there is neither."""
+    yes, no = (
+        sum(math.exp(value) for token, value in first_token.items() if token.strip().casefold() == word)
+        for word in ("yes", "no")
+    )
+    return yes / (yes + no) if yes + no > 0 else None
+
+
+def _png(frame: Pixels) -> EncodedImage:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "PNG")
+    return EncodedImage(data=file.getvalue())
