@@ -103,7 +103,7 @@ class _Streams:
         """What was made of the block by each stream of `wanted`, and why a stream can make nothing."""
         made: dict[Stream, Features] = {}
         for stream in wanted:
-            if stream in self._reasons:
+            if stream in self._reasons or stream.sampling == "never":
                 continue
             try:
                 if stream not in self._samplers:

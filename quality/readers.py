@@ -26,7 +26,7 @@ class TextReader(Model, Protocol):
     """Reads the text in pictures."""
 
     def lines(self, frame: Pixels) -> tuple[Line, ...]:
-        """The lines of text in `frame`, from the top down. Several dimensions ask for the same frame in turn."""
+        """The lines of text in `frame`, in reading order. Several dimensions ask for the same frame in turn."""
         ...
 
 

@@ -20,7 +20,7 @@ from models.weights import read_manifest
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
-class Scorer(ABC):
+class Scorer:
     """A model behind learned dimensions, as `quality.stream.Model` wants one."""
 
     def __init__(self, spec: ScorerModelSpec, weights_sha256: str | None, device: str) -> None:
@@ -32,7 +32,7 @@ class Scorer(ABC):
         self.device = device
 
 
-class Backbone(Scorer):
+class Backbone(Scorer, ABC):
     """A network that turns frames into features, as `quality.stream.Backbone` wants one. Its calls block."""
 
     window = 1

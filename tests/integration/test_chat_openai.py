@@ -1,15 +1,18 @@
 """The remote chat engine against a small local server that speaks the OpenAI streaming protocol."""
 
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_chat import OpenAIChat
-from models.spec import ChatModelSpec
+from models.registry import load
+from models.spec import ChatModelSpec, ScorerModelSpec
 from tests.support.waiting import ended
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
@@ -23,6 +26,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pieces = ['{"a"', ": ", "1}"]
         self.finish_reason = "stop"
+        self.first_token = None
         self.status = 200
         self.stall = threading.Event()
         self.stall_after = None
@@ -49,7 +53,11 @@ class Handler(BaseHTTPRequestHandler):
         for index, piece in enumerate(self.server.pieces):
             if index == self.server.stall_after:
                 self.server.stall.wait(30)
-            self.event([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+            choice = {"index": 0, "delta": {"content": piece}, "finish_reason": None}
+            if self.server.first_token is not None:
+                tokens = [{"token": token, "logprob": value} for token, value in self.server.first_token.items()]
+                choice["logprobs"] = {"content": [{"token": piece, "logprob": 0.0, "top_logprobs": tokens}]}
+            self.event([choice])
         if self.server.finish_reason:
             self.event([{"index": 0, "delta": {}, "finish_reason": self.server.finish_reason}])
             self.event([], usage={"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})
@@ -119,6 +127,22 @@ def test_json_is_asked_for_by_schema_and_the_pieces_come_together(server, chat):
     assert sent["response_format"]["json_schema"]["schema"] == SCHEMA
     assert (sent["model"], sent["seed"], sent["temperature"], sent["top_p"]) == ("org/model", 7, 0.5, 0.9)
     assert (sent["max_tokens"], sent["stream"]) == (50, True)
+
+
+def test_a_question_of_yes_or_no_is_answered_by_the_odds_of_the_first_token(server):
+    server.pieces, server.finish_reason = ["Yes"], "length"
+    server.first_token = {"Yes": math.log(0.6), " no": math.log(0.2), "Well": math.log(0.2)}
+    address = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "remote_model": "org/model"}
+    asked = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0, **address)
+    model = load(asked, {}, "cpu")
+    frame = np.zeros((4, 4, 3), np.uint8)
+    assert model.yes([frame, frame], "Is it black?") == pytest.approx(0.75)
+    (sent,) = server.requests
+    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"], sent["temperature"]) == (True, 20, 1, 0.0)
+    assert [part["type"] for part in sent["messages"][0]["content"]] == ["image_url", "image_url", "text"]
+    server.first_token = None  # a server that says nothing of them
+    assert model.yes([frame], "Is it black?") is None
+    assert (model.weights_sha256, model.device) == (None, "remote")
 
 
 def test_images_travel_as_data_urls(server, chat):

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest, OutOfMemory, WeightsError
-from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
+from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched, unread
 from models.llm.transformers_chat import TransformersChat
 from models.sketch.build import CHAT_TEMPLATE, build
 from models.spec import ChatModelSpec
@@ -98,6 +98,20 @@ def test_json_answers_parse_and_keep_their_bounds(llava):
         assert 0 <= data["score"] <= 100
         assert result.prompt_tokens > 0
         assert result.completion_tokens > 0
+
+
+def test_the_first_tokens_log_probabilities_are_those_of_the_models_own_logits(llama):
+    asked = ask(json_schema=None, max_tokens=1, temperature=0.0, first_token=True)
+    found = llama.stream(asked, Unwatched(), unread).first_token
+    inputs = llama._encode(asked.messages)
+    with torch.inference_mode():
+        true = torch.log_softmax(llama._model(**inputs).logits[0, -1].float(), dim=-1)
+    best = true.topk(20)
+    assert 1 < len(found) <= 20 and max(found.values()) == pytest.approx(float(best.values[0]), abs=1e-5)
+    texts = [llama._tokenizer.decode([token]) for token in best.indices.tolist()]
+    expected = {text: float(value) for text, value in reversed(list(zip(texts, best.values, strict=True)))}
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert llama.stream(ask(json_schema=None, max_tokens=1), Unwatched(), unread).first_token == {}
 
 
 def test_the_same_seed_gives_the_same_answer_and_another_seed_another(llava):

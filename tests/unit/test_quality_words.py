@@ -7,7 +7,9 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
+from models.scorers.rapidocr import in_reading_order
 from models.scorers.yes_no import odds
 from quality.asked import Asked, Fact, Overlay
 from quality.dimensions.text import SAFE, edit_distance, is_readable, read_back, similarity
@@ -130,8 +132,9 @@ def reader():
 
 
 def banner(blur=0.0):
-    picture = np.full((120, 420, 3), (40, 60, 90), np.uint8)
-    cv2.putText(picture, "Stay cool all day", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 1.3, (255, 255, 255), 3, cv2.LINE_AA)
+    image = Image.new("RGB", (540, 240), (40, 60, 90))
+    ImageDraw.Draw(image).text((80, 90), "Stay cool all day", font=ImageFont.load_default(44), fill="white")
+    picture = np.asarray(image)
     return cv2.GaussianBlur(picture, None, blur) if blur else picture
 
 
@@ -145,12 +148,22 @@ def test_the_real_reader_reads_a_banner_and_blur_takes_its_legibility():
     assert blurred.raw is not None and blurred.raw < 0.5
 
 
-def test_the_real_reader_finds_the_place_of_a_line_and_nothing_in_an_empty_frame():
+def test_the_real_reader_finds_the_place_of_a_line():
     (line,) = reader().lines(banner())
     left, top, right, bottom = line.box
-    assert 0.0 < left < 0.1 and 0.8 < right < 1.0 and 0.2 < top < 0.5 < bottom < 0.75
-    assert reader().lines(np.zeros((20, 20, 3), np.uint8)) == ()
+    assert 0.1 < left < 0.18 and 0.7 < right < 0.85 and 0.3 < top < 0.45 < bottom < 0.65
     assert reader().lines(banner()) == (line,)
+
+
+def test_words_of_one_row_are_read_from_the_left_even_where_the_right_one_stands_higher():
+    found = in_reading_order(
+        [
+            Line("cool", (0.5, 0.10, 0.9, 0.30), 1),
+            Line("Stay", (0.1, 0.12, 0.4, 0.31), 1),
+            Line("now", (0.1, 0.5, 0.2, 0.6), 1),
+        ]
+    )
+    assert [line.text for line in found] == ["Stay", "cool", "now"]
 
 
 # --- questions ---
