@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.conversion import WEIGHTS_FILE
 from models.interfaces import ChatMessage, ChatModel, ChatRequest, EncodedImage, Pixels, Unwatched, unread
-from models.scorers.backbone import WEIGHTS_FILE, Scorer
+from models.scorers.backbone import Scorer
 from models.spec import ChatModelSpec, ScorerModelSpec
 from models.weights import read_manifest
 

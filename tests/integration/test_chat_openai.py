@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_a_question_of_yes_or_no_is_answered_by_the_odds_of_the_first_token(serv
     server.first_token = {"Yes": math.log(0.6), " no": math.log(0.2), "Well": math.log(0.2)}
     address = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "remote_model": "org/model"}
     asked = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0, **address)
-    model = load(asked, {}, "cpu")
+    model: Any = load(asked, {}, "cpu")
     frame = np.zeros((4, 4, 3), np.uint8)
     assert model.yes([frame, frame], "Is it black?") == pytest.approx(0.75)
     (sent,) = server.requests

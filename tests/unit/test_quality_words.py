@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from models.scorers.rapidocr import in_reading_order
+from models.scorers import rapidocr
 from models.scorers.yes_no import odds
 from quality.asked import Asked, Fact, Overlay
 from quality.dimensions.text import SAFE, edit_distance, is_readable, read_back, similarity
@@ -39,7 +40,8 @@ class Known:
 
 def score(name, answer, frames=FRAMES, **fields):
     backbone = "chat" if name.startswith(("asks", "vqa")) else "ocr"
-    return measure([name], frames, Shot(backbones={backbone: Known(answer)}, frame_count=len(frames), **fields))[0]
+    model: Any = Known(answer)
+    return measure([name], frames, Shot(backbones={backbone: model}, frame_count=len(frames), **fields))[0]
 
 
 def says(*texts, box=SOMEWHERE, confidence=0.99):
@@ -122,7 +124,7 @@ def test_text_over_the_edge_of_the_safe_area_is_outside_by_its_area():
 
 
 @cache
-def reader():
+def reader() -> Any:
     pytest.importorskip("rapidocr")
     from configs.settings import load_model
     from models.registry import load
@@ -156,11 +158,11 @@ def test_the_real_reader_finds_the_place_of_a_line():
 
 
 def test_words_of_one_row_are_read_from_the_left_even_where_the_right_one_stands_higher():
-    found = in_reading_order(
+    found = rapidocr.in_reading_order(
         [
-            Line("cool", (0.5, 0.10, 0.9, 0.30), 1),
-            Line("Stay", (0.1, 0.12, 0.4, 0.31), 1),
-            Line("now", (0.1, 0.5, 0.2, 0.6), 1),
+            rapidocr.Line("cool", (0.5, 0.10, 0.9, 0.30), 1),
+            rapidocr.Line("Stay", (0.1, 0.12, 0.4, 0.31), 1),
+            rapidocr.Line("now", (0.1, 0.5, 0.2, 0.6), 1),
         ]
     )
     assert [line.text for line in found] == ["Stay", "cool", "now"]
