@@ -136,7 +136,15 @@ def size_bytes(engine: Any) -> int:
     tensors = {
         id(tensor): tensor for module in _modules(engine, 3) for tensor in (*module.parameters(), *module.buffers())
     }
-    return sum(tensor.nbytes for tensor in tensors.values() if not tensor.is_meta)
+    return sum(_bytes(tensor) for tensor in tensors.values() if not tensor.is_meta)
+
+
+def _bytes(tensor: Any) -> int:
+    """Of a rounded weight, the bytes of its parts: `nbytes` says what it would take in the precision that it shows."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    return int(tensor.nbytes)
 
 
 def _modules(value: Any, depth: int) -> Iterator[torch.nn.Module]:

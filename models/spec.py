@@ -49,19 +49,30 @@ Commercial = Literal["yes", "no", "below-revenue", "territory"]
 """Whether paid work may use the weights: freely; never; below a yearly revenue; outside of some countries."""
 
 
+class Quantisation(Plain):
+    """Weights of 8 bits, by torchao: half the memory of 16-bit ones. Changes what a model makes, in every call alike."""
+
+    to: Literal["int8_weights", "float8_weights", "float8_products"]
+    """`int8_weights` and `float8_weights` are computed with in the model's `dtype`; `float8_products` also multiplies in
+    float8, activations rounded per token: faster on Ada, Hopper and later, refused elsewhere."""
+    components: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Of the pipeline, by name: `[transformer, text_encoder]`."""
+
+
 class Acceleration(Plain):
     """How a diffusers pipeline is placed on its device and made faster. Everything off: plain diffusers."""
 
     offload: Literal["none", "model", "sequential", "group"] = "none"
     """What waits in host memory while it is not needed (diffusers' three ways)."""
     attention_backend: str | None = None
-    """Name for `set_attention_backend`; None: torch's own choice."""
+    """Name for `set_attention_backend`, or `auto`: the best exact one that the card and the installed packages have
+    (`models.diffusion.attention`); None: torch's own choice."""
     compile: Literal["none", "regional"] = "none"
     """`regional`: the repeated blocks of the denoiser."""
     cache: dict[str, Any] | None = None
     """`{class: FirstBlockCacheConfig, threshold: 0.05}`: skips work by approximation; off in deterministic calls."""
-    quantisation: dict[str, Any] | None = None
-    """Arguments of diffusers' `PipelineQuantizationConfig`."""
+    quantisation: Quantisation | None = None
+    """Which components' weights are rounded to 8 bits when they are loaded."""
     storage: Literal["float8_e4m3fn", "float8_e5m2"] | None = None
     """The denoiser's weights as they lie in memory, cast layer by layer to `dtype` for the computation: half the memory
     of a 16-bit denoiser without a further package (diffusers' `enable_layerwise_casting`)."""

@@ -8,11 +8,15 @@ import os
 import secrets
 
 import pytest
-from hypothesis import settings
 
-# A loaded machine is no failure: nothing here asserts a time.
-settings.register_profile("suite", deadline=None)
-settings.load_profile("suite")
+try:
+    from hypothesis import settings
+except ImportError:  # a machine with a GPU, which runs `tests/gpu` alone
+    pass
+else:
+    # A loaded machine is no failure: nothing here asserts a time.
+    settings.register_profile("suite", deadline=None)
+    settings.load_profile("suite")
 
 # Ray reads these when it is imported, which tests do that start none. A token of this run's own: Ray would write one
 # into the home folder.

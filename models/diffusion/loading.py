@@ -15,7 +15,6 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from models.diffusion.memory import is_out_of_memory, out_of_memory
-from models.diffusion.placement import quantised
 from models.errors import InvalidRequest, WeightsError
 from models.interfaces import LoraUse
 from models.spec import PictureModelSpec, SpecBase, lora_part
@@ -62,12 +61,12 @@ def loading(spec: SpecBase) -> Iterator[torch.dtype]:
 
 
 def load_pipeline(kind: Any, spec: PictureModelSpec, folders: Mapping[str, Path], dtype: Any, **options: Any) -> Any:
-    """The pipeline of class `kind` in the part `main`, quantised as the spec says; inside `loading`.
+    """The pipeline of class `kind` in the part `main`; inside `loading`.
 
     `dtype` is one for all components or a dict by component; `options` go to `from_pretrained`.
     """
     folder = part(spec, folders, "main")
-    return kind.from_pretrained(folder, dtype=dtype, **variant(spec, "main"), **options, **quantised(spec), **LOCAL)
+    return kind.from_pretrained(folder, dtype=dtype, **variant(spec, "main"), **options, **LOCAL)
 
 
 def variant(spec: PictureModelSpec, name: str) -> dict[str, Any]:

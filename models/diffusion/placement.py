@@ -1,7 +1,6 @@
 """A loaded diffusers pipeline comes to its device as `spec.acceleration` says, for every family alike.
 
-Call order: load (with `quantised`), add adapters and LoRAs, then `place`: offload hooks and compiled blocks must see
-the final modules. After every call `free_hooks`; a deterministic call runs inside `exact`.
+Call order: load, add adapters and LoRAs, then `place`: offload hooks and compiled blocks must see the final modules. After every call `free_hooks`; a deterministic call runs inside `exact`.
 
 What a deterministic call promises: the same request gives the same bits again on the same type of device with the same
 driver and library versions (own CPU noise, a batch of one, no approximating cache, no autotuned kernels). On another
@@ -14,39 +13,34 @@ What a machine or a model cannot do is refused here, at load time, by name.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import PipelineQuantizationConfig
 from diffusers.hooks import HookRegistry
+from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 
+from models.diffusion.attention import NATIVE, card_facts, chosen_backend, kernel_of, missing
 from models.diffusion.memory import is_out_of_memory, out_of_memory
+from models.diffusion.quantisation import quantise
 from models.errors import InvalidRequest
-from models.spec import PictureModelSpec
+from models.spec import PictureModelSpec, Quantisation
+
+logger = logging.getLogger(__name__)
 
 DENOISERS = ("unet", "transformer", "transformer_2")
+NOT_STORED_SMALL = (*DEFAULT_SKIP_MODULES_PATTERN, "encoder_hid_proj")
+"""Parts of the denoiser that keep their precision: diffusers' own list, and the projection of an IP-Adapter's pictures,
+which casts its input to what it finds its weights stored in."""
 BLOCKS_PER_GROUP = 1
 """Blocks of the denoiser that group offload moves at once: the least memory; the next one loads meanwhile."""
 RECOMPILE_LIMIT = 64
 """Graphs that one compiled block may have. torch's 8 are used up by what requests vary: number of references, guidance,
 LoRAs, batch. 24 such variants at three sizes took 16 graphs; past the limit a full graph fails for good."""
-
-
-def quantised(spec: PictureModelSpec) -> dict[str, Any]:
-    """Arguments that `from_pretrained` of a pipeline needs for the spec's quantisation; none without one.
-
-    Raises InvalidRequest for arguments or a backend that diffusers does not take.
-    """
-    if spec.acceleration.quantisation is None:
-        return {}
-    try:
-        return {"quantization_config": PipelineQuantizationConfig(**spec.acceleration.quantisation)}
-    except (TypeError, ValueError, ImportError) as error:
-        raise _refused(spec, "quantisation", spec.acceleration.quantisation, str(error)) from error
 
 
 def place(pipeline: Any, spec: PictureModelSpec, device: str) -> None:
@@ -55,24 +49,30 @@ def place(pipeline: Any, spec: PictureModelSpec, device: str) -> None:
     Raises InvalidRequest naming the setting (an unknown name, or what this machine or this denoiser lacks) and
     OutOfMemory.
     """
+    try:
+        _place(pipeline, spec, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(f"the weights of model {spec.name!r} on {device!r}") from error
+
+
+def _place(pipeline: Any, spec: PictureModelSpec, device: str) -> None:
     wanted = spec.acceleration
+    if wanted.quantisation is not None:
+        _quantise(pipeline, spec, wanted.quantisation, device)
     if wanted.storage is not None:
         _store_small(pipeline, spec, getattr(torch, wanted.storage))
     if wanted.vae_tiling:
         _tile(pipeline, spec)
     if wanted.attention_backend is not None:
-        _set_attention_backend(pipeline, spec, wanted.attention_backend)
+        _choose_attention(pipeline, spec, wanted.attention_backend, device)
     if wanted.cache is not None:
         for denoiser in _with_caches(pipeline, spec):
             denoiser.enable_cache(_cache_config(pipeline, spec, wanted.cache))
     if wanted.compile == "regional":
         _compile(pipeline, spec)
-    try:
-        _move(pipeline, spec, device)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise out_of_memory(f"the weights of model {spec.name!r} on {device!r}") from error
+    _move(pipeline, spec, device)
 
 
 def denoisers(pipeline: Any) -> list[Any]:
@@ -145,6 +145,22 @@ def _group_offload(pipeline: Any, device: torch.device) -> None:
         )
 
 
+def _quantise(pipeline: Any, spec: PictureModelSpec, wanted: Quantisation, device: str) -> None:
+    offload = spec.acceleration.offload
+    if offload == "sequential":
+        reason = "it moves weights one by one, which was not tried with rounded ones; use `offload: model` or `group`"
+        raise _refused(spec, "quantisation", wanted.to, reason)
+    for name in wanted.components:
+        component = getattr(pipeline, name, None)
+        if not isinstance(component, torch.nn.Module):
+            known = ", ".join(key for key, value in pipeline.components.items() if isinstance(value, torch.nn.Module))
+            raise _refused(spec, "quantisation", name, f"it has no such component, but {known}")
+        try:
+            quantise(component, wanted, device if offload == "none" else "cpu")
+        except LookupError as error:
+            raise _refused(spec, "quantisation", wanted.to, str(error)) from error
+
+
 def _store_small(pipeline: Any, spec: PictureModelSpec, storage: torch.dtype) -> None:
     for denoiser in denoisers(pipeline):
         if not hasattr(denoiser, "enable_layerwise_casting"):
@@ -152,7 +168,9 @@ def _store_small(pipeline: Any, spec: PictureModelSpec, storage: torch.dtype) ->
             raise _refused(spec, "storage", spec.acceleration.storage, reason)
         if spec.acceleration.quantisation is not None:
             raise _refused(spec, "storage", spec.acceleration.storage, "`quantisation` stores the weights already")
-        denoiser.enable_layerwise_casting(storage_dtype=storage, compute_dtype=getattr(torch, spec.dtype))
+        denoiser.enable_layerwise_casting(
+            storage_dtype=storage, compute_dtype=getattr(torch, spec.dtype), skip_modules_pattern=NOT_STORED_SMALL
+        )
 
 
 def _tile(pipeline: Any, spec: PictureModelSpec) -> None:
@@ -160,6 +178,20 @@ def _tile(pipeline: Any, spec: PictureModelSpec) -> None:
     if not hasattr(vae, "enable_tiling"):
         raise _refused(spec, "vae_tiling", True, f"its VAE class {type(vae).__name__!r} cannot tile")
     vae.enable_tiling()
+
+
+def _choose_attention(pipeline: Any, spec: PictureModelSpec, wanted: str, device: str) -> None:
+    facts = card_facts(device)
+    if wanted != "auto":
+        kernel = kernel_of(wanted)
+        if kernel is not None and (lack := missing(kernel, facts)) is not None:
+            raise _refused(spec, "attention_backend", wanted, lack)
+        _set_attention_backend(pipeline, spec, wanted)
+        return
+    name = chosen_backend(spec.family, spec.dtype, facts)
+    logger.info("model %r: attention by %s on %s (%s)", spec.name, name, device, facts)
+    if name != NATIVE:
+        _set_attention_backend(pipeline, spec, name)
 
 
 def _set_attention_backend(pipeline: Any, spec: PictureModelSpec, name: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from math import cos, radians, sin
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,6 +89,8 @@ def followed(
 
     Shapes (frames, height, width, 3), the keyframe's edges drawn out, and (frames, height, width): 1 inside, 0 beyond.
     """
+    import cv2  # one family follows its keyframe; the others run where OpenCV is not installed
+
     height, width = keyframe.shape[:2]
     inside = np.ones((height, width), np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

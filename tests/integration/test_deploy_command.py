@@ -67,7 +67,7 @@ def test_the_kuberay_manifest_carries_the_same_serve_config_and_one_worker_per_g
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
-@pytest.mark.parametrize("profile", ["sketch", "gpu-24gb", "gpu-80gb", "cluster"])
+@pytest.mark.parametrize("profile", ["sketch", "gpu-24gb", "gpu-24gb-int8", "gpu-80gb", "cluster"])
 def test_every_replica_of_a_profile_finds_room_on_the_workers(profile):
     service, _ = written_all("--profile", profile, "--kind", "kuberay", "--image", IMAGE)
     (workers,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]

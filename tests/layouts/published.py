@@ -10,15 +10,20 @@ import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from diffusers import DiffusionPipeline, MotionAdapter
 from transformers import CLIPImageProcessor, CLIPModel
 from transformers.models.clip.configuration_clip import CLIPConfig
 
 from configs.settings import AnySpec
-from models.spec import PictureModelSpec, WeightSource, lora_part
+from models.interfaces import Unwatched
+from models.spec import Acceleration, ImageModelSpec, PictureModelSpec, VideoModelSpec, WeightSource, lora_part
 from models.weights import Library, write_manifest
 from tests.support import tiny_clips, tiny_models
+from tests.support.engine_calls import image_request, reference, video_request
 
 SHARD = "20KB"
 LARGE = ("transformer", "transformer_2", "text_encoder", "text_encoder_2")
@@ -31,6 +36,27 @@ MAINS: dict[str, Callable[[Path], Path]] = {
     "flux.1-schnell": lambda folder: tiny_models.save_flux(folder, guided=False),
 }
 """Where a description's main part is not the family's plain one."""
+SMALL = {"sizes": {"1:1": (64, 64)}, "max_pixels": 64 * 64 * 40, "size_multiple": 8}
+
+
+def small(spec: Any, **changes: Any) -> Any:
+    """The shipped description, but for what only a card can do and for its sizes; rounded weights stay."""
+    plain = Acceleration(quantisation=spec.acceleration.quantisation)
+    return spec.model_copy(update={**SMALL, "acceleration": plain, **changes})
+
+
+def make(engine: Any, spec: ImageModelSpec | VideoModelSpec, **changes: Any) -> npt.NDArray[np.uint8]:
+    """Pixels of one small request to the engine of `spec`, with two references where it takes them."""
+    references = tuple(reference(seed) for seed in range(min(2, spec.references)))
+    if spec.kind == "image":
+        request = image_request(references=references, num_inference_steps=2, **changes)
+        pixels: npt.NDArray[np.uint8] = engine.generate(request, Unwatched()).image
+        return pixels
+    frames = (2 * spec.frame_multiple if spec.frame_multiple > 1 else 3) + 1
+    start = None if spec.first_frame == "unused" or spec.family == "wan-text" else tiny_models.png(1)
+    clip = video_request(references=references, num_frames=frames, first_frame=start, num_inference_steps=2, **changes)
+    pixels = engine.generate(clip, Unwatched()).frames
+    return pixels
 
 
 def publish(spec: AnySpec, root: Path) -> Library:

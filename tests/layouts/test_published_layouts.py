@@ -12,7 +12,7 @@ import pytest
 from configs.settings import load_model_specs
 from models.interfaces import LoraUse, Unwatched
 from models.registry import SERVED_FAMILY, load
-from tests.layouts.published import publish
+from tests.layouts.published import make, publish, small
 from tests.support import tiny_models
 from tests.support.engine_calls import image_request, reference, video_request
 
@@ -23,24 +23,10 @@ FOREIGN = [
     if any(not source.repository.startswith("embedded:") for source in spec.weights.values())
 ]
 PICTURES = [name for name in FOREIGN if SPECS[name].kind in ("image", "video")]
-SMALL = {"sizes": {"1:1": (64, 64)}, "max_pixels": 64 * 64 * 40, "size_multiple": 8}
 
 
 def described(name, dtype):
-    """The shipped description, but for what only a card can do and for its sizes."""
-    spec: Any = SPECS[name]
-    plain = type(spec.acceleration)()
-    return spec.model_copy(update={**SMALL, "acceleration": plain, **({} if dtype is None else {"dtype": dtype})})
-
-
-def made(name, engine, spec):
-    references = tuple(reference(seed) for seed in range(min(2, spec.references)))
-    if spec.kind == "image":
-        return engine.generate(image_request(references=references, num_inference_steps=2), Unwatched()).image
-    frames = (2 * spec.frame_multiple if spec.frame_multiple > 1 else 3) + 1
-    start = None if spec.first_frame == "unused" or spec.family == "wan-text" else tiny_models.png(1)
-    request = video_request(references=references, num_frames=frames, first_frame=start, num_inference_steps=2)
-    return engine.generate(request, Unwatched()).frames
+    return small(SPECS[name], **({} if dtype is None else {"dtype": dtype}))
 
 
 @pytest.mark.filterwarnings("ignore:.upcast_vae. is deprecated:FutureWarning")  # what diffusers' own SDXL call does
@@ -49,7 +35,7 @@ def made(name, engine, spec):
 def test_a_description_loads_and_makes_from_the_published_layout(name, dtype, tmp_path):
     spec = described(name, dtype)
     folders = publish(spec, tmp_path).folders(spec)
-    pixels = made(name, load(spec, folders, "cpu"), spec)
+    pixels = make(load(spec, folders, "cpu"), spec)
     assert pixels.shape[-3:] == (64, 64, 3)
     assert pixels.dtype == np.uint8
     assert pixels.std() > 0

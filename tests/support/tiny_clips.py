@@ -25,7 +25,6 @@ from diffusers import (
     WanVACETransformer3DModel,
 )
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
-from peft import LoraConfig, get_peft_model_state_dict
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionModel,
@@ -98,12 +97,11 @@ def wan_parts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def save_wan_text(folder: Path) -> Path:
-    """Wan 2.1 text-to-video."""
+def save_wan_text(folder: Path, *, head: int = 12) -> Path:
+    """Wan 2.1 text-to-video, with heads of `head` channels: kernels of a card take multiples of 8 alone."""
     torch.manual_seed(9)
-    WanPipeline(transformer=WanTransformer3DModel(in_channels=16, **WAN_TRANSFORMER), **wan_parts()).save_pretrained(
-        folder
-    )
+    transformer = WanTransformer3DModel(in_channels=16, **WAN_TRANSFORMER | {"attention_head_dim": head})
+    WanPipeline(transformer=transformer, **wan_parts()).save_pretrained(folder)
     return folder
 
 
@@ -163,6 +161,8 @@ def save_wan_residual(folder: Path) -> Path:
 
 def save_expert_loras(main: Path, folder: Path, source: LoraSource) -> None:
     """The two files of a LoRA for the two denoisers of `save_wan_experts` in `main`, strong and random."""
+    from peft import LoraConfig, get_peft_model_state_dict  # a machine with a GPU may have none
+
     for name, file in (("transformer", source.weight_name), ("transformer_2", source.second_weight_name)):
         torch.manual_seed(5)
         denoiser = WanTransformer3DModel.from_pretrained(main / name, local_files_only=True)

@@ -7,13 +7,16 @@ from pipelines.errors import BadInput
 from serving.cli.plan import Resident, costs, residents_of, verdict
 
 
-@pytest.mark.parametrize(("name", "card_gb"), [("gpu-24gb", 25.7), ("gpu-80gb", 85.9), ("cluster", 85.9)])
+@pytest.mark.parametrize(
+    ("name", "card_gb"), [("gpu-24gb", 25.7), ("gpu-24gb-int8", 25.7), ("gpu-80gb", 85.9), ("cluster", 85.9)]
+)
 def test_every_shipped_profile_fits_the_card_that_it_is_for(name, card_gb):
     assert verdict(residents_of(load_profile(name), card_gb), card_gb).startswith("fits: ")
 
 
-def test_the_smaller_profile_takes_no_more_than_one_card_in_all():
-    shares = [each.share for each in residents_of(load_profile("gpu-24gb"), 25.7)]
+@pytest.mark.parametrize("name", ["gpu-24gb", "gpu-24gb-int8"])
+def test_a_smaller_profile_takes_no_more_than_one_card_in_all(name):
+    shares = [each.share for each in residents_of(load_profile(name), 25.7)]
     assert 0 < round(sum(shares), 4) <= 1
 
 
