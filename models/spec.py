@@ -50,11 +50,11 @@ Commercial = Literal["yes", "no", "below-revenue", "territory"]
 
 
 class Quantisation(Plain):
-    """Weights of 8 bits, by torchao: half the memory of 16-bit ones. Changes what a model makes, in every call alike."""
+    """Weights of 8 bits, by torchao: half the memory of 16-bit ones. Changes what a model makes, in each call alike."""
 
     to: Literal["int8_weights", "float8_weights", "float8_products"]
-    """`int8_weights` and `float8_weights` are computed with in the model's `dtype`; `float8_products` also multiplies in
-    float8, activations rounded per token: faster on Ada, Hopper and later, refused elsewhere."""
+    """`int8_weights` and `float8_weights` are computed with in the model's `dtype`; `float8_products` also multiplies
+    in float8, activations rounded per token: faster on Ada, Hopper and later, refused elsewhere."""
     components: Annotated[tuple[str, ...], Field(min_length=1)]
     """Of the pipeline, by name: `[transformer, text_encoder]`."""
 

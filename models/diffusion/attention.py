@@ -1,4 +1,4 @@
-"""Which of diffusers' attention backends a model runs on: the one that its description names, or the best that a card has.
+"""Which of diffusers' attention backends a model runs on: the one that is named, or the best that a card has.
 
 `attention_backend: auto` takes, for families whose attention has no mask, the first exact kernel of `KERNELS` that the
 card and the installed packages allow, and torch's own choice otherwise. Kernels that round to 8 bits act only by name.

@@ -1,6 +1,7 @@
 """A loaded diffusers pipeline comes to its device as `spec.acceleration` says, for every family alike.
 
-Call order: load, add adapters and LoRAs, then `place`: offload hooks and compiled blocks must see the final modules. After every call `free_hooks`; a deterministic call runs inside `exact`.
+Call order: load, add adapters and LoRAs, then `place`: offload hooks and compiled blocks must see the final modules.
+After every call `free_hooks`; a deterministic call runs inside `exact`.
 
 What a deterministic call promises: the same request gives the same bits again on the same type of device with the same
 driver and library versions (own CPU noise, a batch of one, no approximating cache, no autotuned kernels). On another

@@ -1,4 +1,4 @@
-"""Every shipped description of a picture model on a CUDA device, from the published layout of its weights in tiny widths.
+"""Every shipped description of a picture model on a CUDA device, from the published layout in tiny widths.
 
 In its own precision and in float32, and each family with what can be set in `acceleration`. What widths of 8 to 64 say
 nothing of, memory and speed, `benchmarks/gpu_session.py` measures.
@@ -122,7 +122,12 @@ def wide(tmp_path_factory):
 
 def clip(wide, device=CUDA, **acceleration):
     spec = tiny_clips.video_spec(
-        "wan-text", size_multiple=16, frame_multiple=4, first_frame="unused", dtype="bfloat16", acceleration=acceleration
+        "wan-text",
+        size_multiple=16,
+        frame_multiple=4,
+        first_frame="unused",
+        dtype="bfloat16",
+        acceleration=acceleration,
     )
     engine = load(spec, wide, device)
     return make(engine, spec), engine
@@ -163,7 +168,8 @@ def test_accelerations_together_change_the_clip_by_rounding_alone(wide, accelera
 
 
 @pytest.mark.parametrize("acceleration", [
-    {}, {"compile": "regional"}, {"quantisation": {"to": "int8_weights", "components": ["transformer", "transformer_2"]}},
+    {}, {"compile": "regional"},
+    {"quantisation": {"to": "int8_weights", "components": ["transformer", "transformer_2"]}},
 ], ids=["plain", "compiled", "rounded"])  # fmt: skip
 def test_the_pair_of_loras_acts_on_both_denoisers(library, acceleration):
     pytest.importorskip("peft")

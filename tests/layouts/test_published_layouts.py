@@ -14,7 +14,7 @@ from models.interfaces import LoraUse, Unwatched
 from models.registry import SERVED_FAMILY, load
 from tests.layouts.published import make, publish, small
 from tests.support import tiny_models
-from tests.support.engine_calls import image_request, reference, video_request
+from tests.support.engine_calls import image_request, video_request
 
 SPECS = load_model_specs()
 FOREIGN = [
