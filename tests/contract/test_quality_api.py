@@ -161,7 +161,7 @@ def test_an_empty_list_measures_nothing_and_says_so(http):
     ("quality", "named"),
     [
         ({"minimums": {"beauty": 0.5}}, "beauty"),
-        ({"minimums": {"dynamic_degree": 0.5}}, "dynamic_degree"),
+        ({"minimums": {"motion_smoothness": 0.5}}, "motion_smoothness"),
         ({"minimums": {"text_alignment": 1e9}}, "minimums"),
         ({"retakes": 6}, "retakes"),
         ({"retakes": -1}, "retakes"),

@@ -188,7 +188,7 @@ def test_scores_of_a_toy_world_have_a_name_of_their_own():
 
 
 def test_the_vbench_dimensions_without_an_implementation_each_have_a_reason():
-    assert len(UNAVAILABLE) == 15
+    assert len(UNAVAILABLE) == 13
     for name in UNAVAILABLE:
         score = measure(name, grey(1, 2))
         assert score.raw is None and "needs weights that are not installed" in str(score.reason)
@@ -268,11 +268,11 @@ async def test_every_still_and_clip_and_the_finished_video_are_scored_in_a_step_
 
 async def test_a_recipe_that_asks_for_a_dimension_without_weights_gets_a_reason_per_scene(artifacts):
     clip = Clip(scene_number=1, artifact=stored(artifacts, 1, 2), num_frames=2, native_fps=8)
-    context = context_for(artifacts, ("dynamic_degree",), [])
+    context = context_for(artifacts, ("motion_smoothness",), [])
     scores = await score_video(context, (scene(1),), (), (clip,), finished_video(clip.artifact))
-    dynamic = [score for score in scores if score.metric_id == "vbench.dynamic_degree"]
+    dynamic = [score for score in scores if score.metric_id == "vbench.motion_smoothness"]
     assert [score.scene_number for score in dynamic] == [1, None]
-    assert all(score.raw is None and "RAFT" in str(score.reason) for score in dynamic)
+    assert all(score.raw is None and "AMT-S" in str(score.reason) for score in dynamic)
 
 
 def test_a_summary_is_the_mean_of_its_parts_or_says_which_of_them_is_missing():
