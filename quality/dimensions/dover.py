@@ -4,8 +4,8 @@ Three scores of 0 to 1: `dover.technical` (noise, blur, compression), `dover.aes
 `dover.fused` of both. Trained on videos of users, not on generated ones.
 
 Two views of the clip are rated. Technical: three pieces of 32 frames, every second one, begun at random in each third
-of the clip; of each piece 7 x 7 cut-outs of 32 x 32 pixels in full resolution, one at random in each cell of a grid, put
-together to 224 x 224. Aesthetic: one frame at random of each 32nd part of the clip, brought to 224 x 224 whole. The
+of the clip; of each piece 7 x 7 cut-outs of 32 x 32 pixels in full resolution, one at random in each cell of a grid,
+put together to 224 x 224. Aesthetic: one frame at random of each 32nd part of the clip, brought to 224 x 224 whole. The
 published code draws anew at each call, so that its scores of one clip differ; here the generator has a fixed seed: one
 of its answers, and the same each time. A picture under 224 pixels is enlarged first and, as published, cut at the
 places of the small one.

@@ -15,7 +15,7 @@ from quality.preprocessing import CLIP, IMAGENET, PREPROCESSINGS, preprocess
 WIDE, TALL, SMALL = (96, 171), (203, 120), (40, 30)
 BY_PILLOW = [("vbench.clip224.pil", 224, CLIP), ("i2v.dino.pil", 256, IMAGENET)]
 FLOATS = ("vbench.clip224", "vbench.dino224", "i2v.dino")
-TENSORS = sorted(name for name in PREPROCESSINGS if not name.startswith(("hf.", "musiq.", "as_is")))
+TENSORS = sorted(name for name in PREPROCESSINGS if not name.startswith(("hf.", "musiq.", "as_is", "transnetv2")))
 
 
 def frames(size, count=2):
@@ -185,6 +185,16 @@ def test_float32_is_within_the_rounding_of_where_a_pixel_lies(name):
     """At pixel 500 float32 places a pixel to 3e-5, so noise, the worst picture, differs by that much (3.5e-5 seen)."""
     shown = frames(WIDE)
     assert furthest(preprocess(name, shown), preprocess(name, shown.double())) < 1e-4
+
+
+def test_transnetv2_sees_the_whole_frame_small_and_still_8_bit():
+    ramp = torch.arange(96, dtype=torch.uint8).expand(2, 3, 54, 96)
+    small = preprocess("transnetv2", ramp)
+    assert (small.shape, small.dtype) == ((2, 3, 27, 48), torch.uint8)
+    inside = small[0, 0, 13, 3:-3].float()
+    assert (inside - (2 * torch.arange(3, 45) + 0.5)).abs().max() <= 0.5  # the mean of each two columns, rounded
+    both = frames((33, 57), 2)
+    assert preprocess("transnetv2", both)[1].equal(preprocess("transnetv2", both[1:])[0])
 
 
 @pytest.mark.parametrize("name", TENSORS)
