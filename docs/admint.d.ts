@@ -5895,6 +5895,9 @@ export interface components {
              *       "background_consistency",
              *       "clip_consistency",
              *       "color",
+             *       "dover.aesthetic",
+             *       "dover.fused",
+             *       "dover.technical",
              *       "dynamic_degree",
              *       "flow_dynamics",
              *       "flow_smoothness",
@@ -5905,9 +5908,12 @@ export interface components {
              *       "keyframe_alignment",
              *       "motion_smoothness",
              *       "multiple_objects",
+             *       "musiq.koniq",
+             *       "musiq.spaq",
              *       "object_class",
              *       "overall_consistency",
              *       "product_colour",
+             *       "raft_dynamics",
              *       "scene",
              *       "spatial_relationship",
              *       "subject_consistency",
@@ -5922,6 +5928,7 @@ export interface components {
              *       "text_alignment",
              *       "text_legibility",
              *       "unwanted_cuts",
+             *       "unwanted_cuts.transnetv2",
              *       "vqascore.text"
              *     ]
              */
