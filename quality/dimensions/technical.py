@@ -61,7 +61,7 @@ def clipping(frame: Pixels) -> float:
 
     ends = (((0, 0, 0), (2, 2, 2)), ((253, 253, 253), (255, 255, 255)))
     found = sum(cv2.countNonZero(cv2.inRange(frame, np.array(low), np.array(high))) for low, high in ends)
-    return float(found) / (frame.shape[0] * frame.shape[1])
+    return float(found / (frame.shape[0] * frame.shape[1]))
 
 
 def blockiness(frame: Pixels) -> float:
