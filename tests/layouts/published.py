@@ -36,6 +36,8 @@ MAINS: dict[str, Callable[[Path], Path]] = {
     "flux.1-schnell": lambda folder: tiny_models.save_flux(folder, guided=False),
 }
 """Where a description's main part is not the family's plain one."""
+SPIECE = ("ltx-video-2b-0.9.5",)
+"""Repositories that publish a tokenizer as SentencePiece's own file alone: `sentencepiece` reads it, and no other."""
 SMALL = {"sizes": {"1:1": (64, 64)}, "max_pixels": 64 * 64 * 40, "size_multiple": 8}
 
 
@@ -82,6 +84,8 @@ def _main(spec: AnySpec, source: WeightSource, folder: Path, work: Path) -> None
     pipeline.save_pretrained(folder, variant=source.variant)
     if looks:
         tiny_models.add_vision_processor(folder)
+    if spec.name in SPIECE:
+        tiny_models.as_sentencepiece(folder / "tokenizer")
     for name in LARGE:
         if getattr(pipeline, name, None) is not None and f"{name}/*.safetensors" in _asked(source):
             for whole in (folder / name).glob("*.safetensors"):

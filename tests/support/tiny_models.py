@@ -142,6 +142,22 @@ def t5_tokenizer(max_length: int = 512) -> T5Tokenizer:
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=max_length)
 
 
+def as_sentencepiece(folder: Path) -> None:
+    """Replace the tokenizer in `folder` by a trained SentencePiece model, `spiece.model`, as T5's is published."""
+    import sentencepiece
+
+    (folder / "tokenizer.json").unlink()
+    sentences = ["a red bottle stands on a wooden table, in daylight", "the quick brown fox jumps over the lazy dog"]
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=trained, vocab_size=64, hard_vocab_limit=False,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2, num_threads=1,
+    )  # fmt: skip
+    (folder / "spiece.model").write_bytes(trained.getvalue())
+    config = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "eos_token": "</s>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "unk_token": "<unk>", "model_max_length": 128}))
+
+
 def t5_config() -> T5Config:
     return T5Config(
         vocab_size=128, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4, is_encoder_decoder=False
