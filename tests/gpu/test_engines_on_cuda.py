@@ -1,21 +1,35 @@
 """Tiny real models on a CUDA device: equal noise, offload, batches, real lack of memory, cancelling, and the pool."""
 
 import gc
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from models.errors import Cancelled, OutOfMemory
-from models.interfaces import ImageRequest, ImageResult, NoiseSpec, Reference, StartImage, Unwatched, VideoRequest
+from models.interfaces import (
+    ImageRequest,
+    ImageResult,
+    Inpaint,
+    LoraUse,
+    NoiseSpec,
+    Reference,
+    StartImage,
+    StartLatents,
+    Unwatched,
+    VideoRequest,
+)
 from models.pool import ModelPool
 from models.registry import load
-from models.spec import Acceleration, ImageModelSpec
+from models.spec import Acceleration, ImageModelSpec, LoraSource, lora_part
 from tests.support import tiny_clips, tiny_models
 
 CUDA = "cuda:0"
 NEAR = 3
 """Levels of 255 between devices and between shapes."""
+LOW_PRECISION = 40
+"""The same when the denoiser's weights are stored in eight bits."""
 
 
 def request(**changes):
@@ -151,3 +165,39 @@ def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, accel
         return load(spec, {"main": folder}, CUDA).generate(request, Unwatched()).frames
 
     assert difference(generate_video(**acceleration), generate_video()) <= NEAR
+
+
+@pytest.mark.parametrize("changes", [{}, {"offload": "model", "storage": "float8_e4m3fn"}], ids=["plain", "small"])
+@pytest.mark.parametrize("family", ["flux2-klein", "qwen-image", "qwen-image-edit"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_pictures_start_repaint_and_refer_on_the_device_as_on_the_cpu(family, changes, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus.VAE_IMAGE_SIZE", 64 * 64)
+    folders = tiny_models.image_folders(family, tmp_path)
+    acceleration = Acceleration(**changes)
+    spec = tiny_models.image_spec(family, references=0 if family == "qwen-image" else 3)
+    if family != "flux2-klein":
+        source = LoraSource(repository="owner/lora", revision="0" * 40, scheduler={"shift_terminal": None})
+        spec = spec.model_copy(update={"loras": {"fast": source}})
+        tiny_models.save_lightning_lora(folders["main"], tmp_path / "lora" / "fast.safetensors")
+        folders |= {lora_part("fast"): tmp_path / "lora"}
+    on_cpu = load(spec, folders, "cpu")
+    on_gpu = load(spec.model_copy(update={"acceleration": acceleration}), folders, CUDA)
+    inpaint = Inpaint(image=tiny_models.png(2), mask=tiny_models.half_mask(), strength=0.75)
+    kept = on_cpu.generate(plain(keep_latents=True), Unwatched()).latents
+    ways: list[dict[str, Any]] = [
+        {}, {"start": StartImage(image=tiny_models.png(2), strength=0.5)}, {"inpaint": inpaint},
+        {"start": StartLatents(data=kept, strength=0.5)},
+    ]  # fmt: skip
+    if spec.references:
+        ways += [{"references": request().references}, {"references": request().references, "inpaint": inpaint}]
+    if spec.loras:
+        ways.append({"loras": (LoraUse(name="fast"),)})
+    near = LOW_PRECISION if acceleration.storage else NEAR
+    for way in ways:
+        ours, theirs = (engine.generate(plain(**way), Unwatched()) for engine in (on_gpu, on_cpu))
+        assert ours.noise_sha256 == theirs.noise_sha256
+        assert difference(ours.image, theirs.image) <= near, way
+
+
+def plain(**changes):
+    return request(**{"references": ()} | changes)

@@ -242,3 +242,42 @@ def test_sd15_presets_are_the_deepest_blocks_with_attention():
     assert presets["style"] == {Layer("up", 1, k) for k in range(3)}
     assert presets["layout"] == {Layer("down", 2, k) for k in range(2)}
     assert len(presets["all"]) == 1 + 6 + 9
+
+
+# --- the adapter that reads every patch -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
+def plus(request, tmp_path_factory):
+    """An engine with the kind of adapter that is published as `plus`, and one without references."""
+    root = tmp_path_factory.mktemp("plus")
+    main = tiny_models.IMAGE_FAMILIES[request.param](root / "main")
+    folders = {"main": main, "ip_adapter": tiny_models.save_ip_adapter(root / "ip_adapter", main, plus=True)}
+    bare = load(tiny_models.image_spec(request.param, references=0), {"main": main}, "cpu")
+    return load(tiny_models.image_spec(request.param), folders, "cpu"), bare
+
+
+def test_the_plus_adapter_reads_sixteen_tokens_of_each_reference(plus):
+    engine, _ = plus
+    projection = engine._pipeline.unet.encoder_hid_proj.image_projection_layers[0]
+    assert type(projection).__name__ == "IPAdapterPlusImageProjection"
+    assert projection.latents.shape[1] == 16
+
+
+def test_the_plus_adapter_weighs_every_reference_and_none_is_no_adapter(plus):
+    engine, bare = plus
+    make = partial(generate, engine, scale=1.0)
+    pictures = [make(reference(3)), make(reference(4)), make(reference(3), reference(4)), make(reference(3, 0.5))]
+    assert_all_differ(pictures)
+    assert np.array_equal(make(reference(3, 0.0), reference(4)), pictures[1])
+    assert np.array_equal(generate(engine), generate(bare))
+    assert np.array_equal(generate(engine, reference(3), scale=0.0), generate(bare))
+
+
+def test_the_plus_adapter_sees_what_lies_at_the_edge_of_a_reference(plus):
+    engine, _ = plus
+    pixels = np.asarray(tiny_models.opened(tiny_models.png(3, 192, 64))).copy()
+    edge = pixels.copy()
+    edge[:, :24] = 255 - edge[:, :24]
+    references = (Reference(image=tiny_models.encoded(Image.fromarray(one)), role="product") for one in (pixels, edge))
+    assert_all_differ([generate(engine, one, scale=1.0) for one in references])
