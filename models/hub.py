@@ -38,6 +38,7 @@ from models.weights import (
     UNSAFE_SUFFIXES,
     Library,
     Manifest,
+    read_manifest,
     sha256_of,
     write_manifest,
 )
@@ -176,10 +177,12 @@ def _here(library: Library, spec: SpecBase, part: str, commit: str) -> bool:
         name=spec.name, family=spec.family, licence=spec.licence, vram_gb=spec.vram_gb, weights={part: pinned}
     )
     try:
-        library.folders(alone)
+        (folder,) = library.folders(alone).values()
     except WeightsError:
         return False
-    return True
+    # A description that came to name a further file of the same commit, such as a second adapter, wants it brought.
+    held = read_manifest(folder).files
+    return all(name in held for name in pinned.allow_patterns if not set(name) & set("*?["))
 
 
 def _pull_part(folder: Path, download: Download, progress: Progress) -> Manifest:

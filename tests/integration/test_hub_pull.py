@@ -166,6 +166,16 @@ def test_an_unpinned_model_says_how_to_pin_it_and_the_pin_lands_in_the_manifest(
     assert json.loads((folder(tmp_path) / "manifest.json").read_text())["revision"] == COMMIT
 
 
+def test_a_description_that_names_a_further_file_brings_it(hub, pull, tmp_path):
+    first = ["config.json", "text/model.safetensors"]
+    assert pull(patterns=first).returncode == 0
+    hub.files["adapter.safetensors"] = b"\0" * 64
+    assert json.loads(pull(patterns=first).stdout) == []
+    assert json.loads(pull(patterns=[*first, "adapter.safetensors"]).stdout)
+    assert (folder(tmp_path) / "adapter.safetensors").exists()
+    assert json.loads(pull(patterns=[*first, "adapter.safetensors"]).stdout) == []
+
+
 def test_a_hub_that_is_not_there_and_an_offline_switch_are_named(hub, pull):
     gone = pull(HF_ENDPOINT="http://127.0.0.1:9")
     assert gone.returncode == 2
