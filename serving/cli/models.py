@@ -135,7 +135,12 @@ def convert(
     kind: Annotated[
         str, typer.Argument(help="What the file holds: raft, musiq-spaq, dover …; any other word lists all.")
     ],
-    file: Annotated[Path, typer.Argument(help="The file as its authors publish it: .pth, .pt or .npz.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The file as its authors publish it, .pth, .pt or .npz, or the .zip or .whl that holds it."
+        ),
+    ],
     to: Annotated[
         Path | None, typer.Option(help="New folder; none given: the place of the described model among the weights.")
     ] = None,
@@ -144,28 +149,24 @@ def convert(
     from models import conversion
 
     conversion.check_kind(kind)
-    folder = to or _place(kind, file)
-    made = conversion.convert(kind, file, folder)
-    typer.echo(f"{kind}: {made.parameters:,} parameters in {str(folder)!r}, from {file.name} ({made.origin.licence})")
-    typer.echo(f"sha256 of {file.name}: {made.origin.sha256}")
+    folder, pinned = (to, None) if to else _place(kind)
+    made = conversion.convert(kind, file, folder, pinned)
+    name, licence = made.origin.file, made.origin.licence
+    typer.echo(f"{kind}: {made.parameters:,} parameters in {str(folder)!r}, from {name} ({licence})")
+    typer.echo(f"sha256 of {name}: {made.origin.sha256}")
 
 
-def _place(kind: str, file: Path) -> Path:
-    """The folder of the model that is described with converted weights of this kind."""
+def _place(kind: str) -> tuple[Path, str | None]:
+    """The folder of the model that is described with converted weights of this kind, and the hash that it pins."""
     from configs.settings import library_root, load_model_specs
-    from models.errors import WeightsError
-    from models.weights import CONVERTED, UNPINNED, Library, sha256_of
+    from models.weights import CONVERTED, UNPINNED, Library
     from pipelines.errors import BadInput
 
     for spec in load_model_specs().values():
         for part, source in spec.parts().items():
             if source.repository == f"{CONVERTED}{kind}":
-                if file.is_file() and source.revision not in (UNPINNED, found := sha256_of(file)):
-                    raise WeightsError(
-                        f"{str(file)!r} has the sha256 {found}, and model {spec.name!r} is described with"
-                        f" {source.revision}: get that file, or convert this one to a folder of its own with --to"
-                    )
-                return Library(library_root()).folder_of(spec, part)
+                pinned = None if source.revision == UNPINNED else source.revision
+                return Library(library_root()).folder_of(spec, part), pinned
     raise BadInput(f"no model is described with the weights {CONVERTED}{kind}: name a new folder with --to")
 
 

