@@ -33,6 +33,8 @@ class ScoreBody(Plain):
     """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
     """What the video was asked to show: the alignment dimensions need it."""
+    series: bool = False
+    """Whether each score says, frame by frame, what it is the mean of."""
 
     @field_validator("dimensions", mode="before")
     @classmethod
@@ -61,7 +63,9 @@ async def score(request: Request) -> ScoreList:
         except UnknownDimension as error:
             refuse("dimensions", str(error))
     video, times = await _video(request, body)
-    asked = scoring.ScoreRequest(data=video, times=times, dimensions=tuple(body.dimensions), prompt=body.prompt)
+    asked = scoring.ScoreRequest(
+        data=video, times=times, dimensions=tuple(body.dimensions), prompt=body.prompt, series=body.series
+    )
     scores = await while_connected(request, services(request).backend.score(asked, Unwatched()))
     return ScoreList(sha256=hashlib.sha256(video).hexdigest(), data=list(scores))
 
