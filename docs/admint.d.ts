@@ -5938,6 +5938,12 @@ export interface components {
              * @description What the video was asked to show: the alignment dimensions need it.
              */
             prompt?: string | null;
+            /**
+             * Series
+             * @description Whether each score says, frame by frame, what it is the mean of.
+             * @default false
+             */
+            series?: boolean;
         };
         /**
          * ScoreList

@@ -33,6 +33,14 @@ def test_an_uploaded_video_is_scored_in_the_dimensions_asked_for(server, clip):
     assert score["frames_used"] > 0
 
 
+def test_the_series_of_a_score_is_given_where_it_is_asked_for(server, clip):
+    fields = {"dimensions": "temporal_flickering", "series": "true"}
+    answer = server.http.post("/v1/scores", data=fields, files={"file": ("c.mp4", clip)}).json()
+    series = answer["data"][0]["series"]
+    assert (len(series["values"]), series["seconds"][0]) == (7, 0.125)
+    assert np.mean(series["values"]) == pytest.approx(answer["data"][0]["raw"])
+
+
 def test_without_names_every_dimension_answers_with_a_value_or_a_reason(server, clip):
     answer = server.http.post("/v1/scores", files={"file": ("c.mp4", clip)}, timeout=120).json()
     assert len(answer["data"]) == len({*DIMENSIONS, *UNAVAILABLE})
