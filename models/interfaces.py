@@ -296,11 +296,14 @@ class VideoRequest(Plain):
     adapter: AdapterSettings = AdapterSettings()
     start: StartLatents | None = None
     """Clean latents of an earlier clip of the same model, size and length to start from (SDEdit)."""
+    continues: bytes | None = None
+    """The kept latents of another clip of the same model and size, which this one goes on from. Not beside
+    `first_frame`."""
     loras: tuple[LoraUse, ...] = ()
     deterministic: bool = False
     """As in ImageRequest."""
     keep_latents: bool = False
-    """Also return the clean latents, for a later `start`."""
+    """Also return the clean latents, for a later `start` or, of models that go on from clips, `continues`."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ FAMILIES: dict[str, str] = {
     "wan-vace": "models.video.wan:WanVACE",
     "ltx": "models.video.ltx:LTX",
     "ltx2": "models.video.ltx2:LTX2",
+    "helios": "models.video.helios:Helios",
     "clip": "models.scorers.clip:ClipEncoder",
     "dover": "models.scorers.dover:DoverRating",
     "musiq": "models.scorers.musiq:MusiqRating",

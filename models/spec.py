@@ -267,6 +267,8 @@ class VideoModelSpec(PictureModelSpec):
     the moved camera sees it (`models.video.animatediff`)."""
     last_frame: bool = False
     """Whether the family can end on a given frame."""
+    continues: bool = False
+    """Whether a clip can go on from the latents of the one before, without a picture in between."""
     sound: bool = False
     """Whether its clips can be heard."""
     camera_moves: tuple[CameraMove, ...] = ("static",)

@@ -6,8 +6,9 @@ A diffusers pipeline is mutable state (scheduler, adapter scales), so concurrent
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from threading import Lock
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -67,33 +68,75 @@ def library_failures(model: str, amount: str) -> Iterator[None]:
     raise failure
 
 
-class Progress:
-    """The `callback_on_step_end` of a diffusers call: tells the watcher, prepares the next step, and keeps the time.
+NOISE_LEVELS = ("timestep", "timesteps", "t")
+"""What diffusers' denoisers call the argument that says how noisy their input is: 77 of the 80 classes of 0.42.1."""
 
-    The callback raises what the watcher raises, which leaves the pipeline at once; its own `interrupt` flag would
-    still decode the picture, and is reset when a call starts.
+
+class Progress:
+    """Follows a diffusers call: tells the watcher, prepares the next step, and keeps the time.
+
+    A pipeline with a `callback_on_step_end` calls this after every step. For one without, a hook before each pass of
+    its denoiser counts: passes with the same noise level are one step, however many guidance takes. Either raises what
+    the watcher raises, which leaves the pipeline at once; its own `interrupt` flag would still decode the picture, and
+    is reset when a call starts.
     """
 
-    def __init__(self, watcher: Watcher, before_step: Callable[[int, int], None] | None = None) -> None:
-        """`before_step` is called with the steps done and in all before every step but the first."""
+    def __init__(self, watcher: Watcher, steps: int, before_step: Callable[[int, int], None] | None = None) -> None:
+        """`steps` in all; `before_step` is called with those done and all before every step but the first."""
         self._watcher = watcher
+        self._steps = steps
         self._before_step = before_step
+        self._done = 0
+        self._level: float | None = None
         self._marks = [perf_counter()]
         self.tensors: dict[str, torch.Tensor] = {}
-        """Latents of the last step by name: clean ones once the call is over."""
+        """Latents of the last step by name: clean ones once the call is over. None from a pipeline without callback."""
 
     def encoded(self) -> None:
         """Text and images are encoded; denoising starts."""
         self._marks = [self._marks[0], perf_counter(), perf_counter()]
 
+    @contextmanager
+    def follow(self, pipeline: Any, denoisers: Sequence[Any], tensors: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Within, one call of `pipeline` is followed. Gives what it has to be called with for that.
+
+        `tensors`: the latents that it shows after every step, by name.
+        """
+        if _takes_callback(pipeline):
+            yield {"callback_on_step_end": self, "callback_on_step_end_tensor_inputs": list(tensors)}
+            return
+        hooks = [each.register_forward_pre_hook(self._before_pass, with_kwargs=True) for each in denoisers]
+        try:
+            yield {}
+            self._step_is_over(self._steps)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def __call__(self, pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        done, total = index + 1, pipeline.num_timesteps
-        self._marks[2] = perf_counter()
+        # Counted here: pipelines that work on a clip piece by piece begin again at 0 with each piece.
         self.tensors = dict(tensors)
-        self._watcher.step(done, total)
-        if self._before_step and done < total:
-            self._before_step(done, total)
+        self._steps = max(self._steps, pipeline.num_timesteps)
+        self._step_is_over(self._done + 1)
         return {}
+
+    def _before_pass(self, denoiser: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = signature(type(denoiser).forward).bind_partial(denoiser, *args, **kwargs).arguments
+        level = next((given[name] for name in NOISE_LEVELS if name in given), None)
+        if level is not None:
+            # Tokens of given frames have a level of their own, zero.
+            noise = float(torch.as_tensor(level).max())
+            if self._level not in (None, noise):
+                self._step_is_over(min(self._done + 1, self._steps - 1))
+            self._level = noise
+        self._watcher.step(self._done, self._steps)
+
+    def _step_is_over(self, done: int) -> None:
+        self._done = done
+        self._marks[2] = perf_counter()
+        self._watcher.step(done, self._steps)
+        if self._before_step and done < self._steps:
+            self._before_step(done, self._steps)
 
     def finish(self) -> tuple[float, dict[str, float]]:
         """Seconds of the whole call, and of its parts `encode`, `denoise` and `decode`."""
@@ -104,6 +147,18 @@ class Progress:
             "denoise": denoised - encoded,
             "decode": end - denoised,
         }
+
+
+def _takes_callback(pipeline: Any) -> bool:
+    """Whether a call of `pipeline` takes a callback, itself or handed on to the class that it extends."""
+    for kind in type(pipeline).__mro__:
+        if "__call__" in vars(kind):
+            parameters = signature(kind.__call__).parameters
+            if "callback_on_step_end" in parameters:
+                return True
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+                return False
+    return False
 
 
 Value = TypeVar("Value")

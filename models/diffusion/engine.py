@@ -148,7 +148,7 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
     def _run(self, requests: Sequence[Request], watcher: Watcher) -> list[Result]:
         """One pipeline call; several requests only in families that batch, and only from noise."""
         first, vae = requests[0], self._pipeline.vae
-        progress = Progress(watcher, self._adapter.before_step if self._adapter else None)
+        progress = Progress(watcher, self._steps(first), self._adapter.before_step if self._adapter else None)
         noise = draw_batch([request.noise for request in requests], *self._latent_shape(first))
         generators = [step_generator(request.noise) for request in requests]
         precision = vae.dtype
@@ -162,12 +162,11 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
                     "num_inference_steps": first.num_inference_steps,
                     "guidance_scale": first.guidance_scale,
                     "generator": generators if len(generators) > 1 else generators[0],
-                    "callback_on_step_end": progress,
-                    "callback_on_step_end_tensor_inputs": list(self.step_tensors),
                     "output_type": "np",
                 }
                 progress.encoded()
-                output = pipeline(**call | inputs)
+                with progress.follow(pipeline, denoisers(pipeline), self.step_tensors) as followed:
+                    output = pipeline(**call | followed | inputs)
         finally:
             if vae.dtype != precision:
                 # SDXL decodes in float32, and a stopped call leaves the VAE there.

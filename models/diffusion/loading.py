@@ -102,6 +102,8 @@ def _ignore_copy_warning() -> None:
     warnings.filterwarnings(
         "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning, r"diffusers\."
     )
+    # The same of HeliosScheduler, which has numpy count from a tensor to a tensor.
+    warnings.filterwarnings("ignore", "__array_wrap__ must accept context", DeprecationWarning)
 
 
 class Loras:

@@ -23,6 +23,8 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
     """What the text encoder reads; None: what its tokenizer says."""
     starts_from_latents: ClassVar[bool] = False
     """Whether a clip can start from the clean latents of another one, and so keeps its own when asked."""
+    continues: ClassVar[bool] = False
+    """Whether a clip can go on from the latents of another one, and so keeps its own when asked."""
     _spec: VideoModelSpec
 
     def _check(self, request: VideoRequest) -> None:
@@ -33,6 +35,8 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
         camera_words(spec, request.camera)
         if request.start and not self.starts_from_latents:
             raise InvalidRequest(f"model {spec.name!r} cannot start a clip from latents; leave out start")
+        if request.continues and not self.continues:
+            raise InvalidRequest(f"model {spec.name!r} cannot go on from another clip; leave out continues")
         if self._steps(request) < 1:
             raise InvalidRequest(
                 f"strength {request.start and request.start.strength!r} of {request.num_inference_steps} steps runs no"
@@ -64,7 +68,7 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
 
     def _result(self, request: VideoRequest, output: CallOutput) -> VideoResult:
         kept = None
-        if request.keep_latents and self.starts_from_latents and output.latents is not None:
+        if request.keep_latents and (self.starts_from_latents or self.continues) and output.latents is not None:
             kept = pack(**self._clean_latents(request, output.latents, output.sound))
         notes = (*self._notes(request), *self._fit_notes(request))
         if request.keep_latents and kept is None:

@@ -1,8 +1,9 @@
 """The video stage: one clip per scene, starting from its keyframe, as long as the timeline needs.
 
 Latent reuse redraws a scene's keyframe from the last frame of the scene before; chaining starts the clip from that very
-frame. Either makes scenes wait for each other; without them all scenes run at once up to the recipe's limit. A keyframe
-that its owner chose or edited is used as it is.
+frame or, with a model that can, goes on from the latents of the clip before. Either makes scenes wait for each other;
+without them all scenes run at once up to the recipe's limit. A keyframe that its owner chose or edited is used as it
+is.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class ClipRequest(Plain):
     delivery_frames: int
     keyframe_ignored: bool = False
     """There is a keyframe, and the model makes clips from text alone."""
+    continues: str | None = None
+    """Artifact hash of the latents of the clip that this one goes on from."""
+    keep_latents: bool = False
+    """The clip of another scene goes on from this one."""
 
 
 async def make_clips(
@@ -54,9 +59,11 @@ async def make_clips(
     """One clip per scene, in order. `keyframes` is empty for models that start without one; `delivery_frames` are the
     frames that the timeline asks of each clip.
     """
-    last_frames: dict[int, asyncio.Future[str]] = {
+    ends: dict[int, asyncio.Future[Json]] = {
         scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
     }
+    """How each clip ends: its `last_frame` and, where another goes on from it, its `latents`."""
+    continued = {plan.chain_from_scene for plan in plans} if context.video_model.continues else set()
 
     position = {scene.scene_number: index for index, scene in enumerate(scenes)}
 
@@ -66,21 +73,27 @@ async def make_clips(
         first_frame = keyframes[index].artifact if keyframes else None
         value = await chosen_value(context, "clip", scene.scene_number)
         if value is not None:
-            last_frames[scene.scene_number].set_result(value["last_frame"])
+            ends[scene.scene_number].set_result(value)
             return Clip.model_validate(value["clip"])
         free = context.direction.choice("keyframe", scene.scene_number) is None
         if free and plan.start_from_scene is not None:
-            start = await last_frames[plan.start_from_scene]
+            start = (await ends[plan.start_from_scene])["last_frame"]
             name = f"video/scene-{scene.scene_number:03d}/start"
             redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start))
             first_frame = Keyframe.model_validate(redrawn).artifact
+        continues = None
         if free and plan.chain_from_scene is not None:
-            first_frame = await last_frames[plan.chain_from_scene]
+            end = await ends[plan.chain_from_scene]
+            # A clip that its owner gave has no latents.
+            continues = end.get("latents") if context.video_model.continues else None
+            first_frame = end["last_frame"] if continues is None else None
         ignored = first_frame is not None and context.video_model.first_frame == "unused"
         request = ClipRequest(
             first_frame=None if ignored else first_frame,
             delivery_frames=delivery_frames[index],
             keyframe_ignored=ignored,
+            continues=continues,
+            keep_latents=scene.scene_number in continued,
         )
 
         def make(attempt: int) -> Step:
@@ -90,7 +103,7 @@ async def make_clips(
             return scorable_clip(context, scene, value["clip"]["artifact"])
 
         value = await best_take(context, make, scorable, scene.scene_number)
-        last_frames[scene.scene_number].set_result(value["last_frame"])
+        ends[scene.scene_number].set_result(value)
         return Clip.model_validate(value["clip"])
 
     # Scenes are started in order, so a scene that waits for the one before cannot take its place and block it.
@@ -125,8 +138,12 @@ def _clip_step(
         **sampling(spec, sample),
         "adapter": plan.adapter.model_dump(),
     }
+    if clip_request.keep_latents:
+        asked["keep_latents"] = True
     settings = with_retake_seed(apply_revision(asked, revision, revised_video_prompt), attempt)
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
+    if clip_request.continues is not None:
+        bindings["continues"] = clip_request.continues
 
     async def make(step: StepContext) -> Picture:
         await _notice_differences(step, context, wanted, clip_request)
@@ -138,6 +155,7 @@ def _clip_step(
                 **settings,
                 "first_frame": None if first_frame is None else EncodedImage(data=step.artifacts.read(first_frame)),
                 "references": read_references(step.artifacts, bound),
+                "continues": clip_request.continues and step.artifacts.read(clip_request.continues),
             }
         )
         result = await step.video(request)
@@ -154,11 +172,16 @@ def _clip_step(
             native_fps=spec.native_fps,
             audio=stem and stem.sha256,
         )
-        value = {"clip": clip.model_dump(), "last_frame": last.sha256}
+        value: Json = {"clip": clip.model_dump(), "last_frame": last.sha256}
         provenance: Json = {"frames_sha256": frames_sha256(result.frames)}
-        if stem is None:
-            return Picture(value, stored, result, (last,), provenance)
-        return Picture(value, stored, result, (last, stem), {**provenance, "audio": stem.sha256})
+        others = [last]
+        if stem is not None:
+            others.append(stem)
+            provenance["audio"] = stem.sha256
+        if result.latents is not None:
+            others.append(step.artifacts.put(result.latents, "application/x-safetensors"))
+            value["latents"] = others[-1].sha256
+        return Picture(value, stored, result, tuple(others), provenance)
 
     name, model = f"video/scene-{scene.scene_number:03d}", context.fingerprints["video"]
     return picture_step(name, "clip", scene.scene_number, model, settings, bindings, make, revision, attempt)

@@ -10,78 +10,30 @@ import av
 import numpy as np
 import pytest
 
-from models.interfaces import Unwatched
-from models.registry import load
-from models.spec import ChatModelSpec, ImageModelSpec
-from pipelines.brief import Brief
 from pipelines.coherence import CoherenceSettings, plan_coherence
 from pipelines.errors import StepFailed
 from pipelines.media import decode_sound
-from pipelines.recipe import Recipe
-from pipelines.screenplay import Scene, SceneDraft
 from pipelines.sound import RATE, fitted
-from pipelines.stages.context import StageContext
 from pipelines.stages.stitch import stitch
 from pipelines.stages.video import make_clips
-from pipelines.store.artifacts import LocalArtifacts
-from pipelines.timing import SceneSlot
 from tests.support import tiny_clips
+from tests.support.clip_stage import FPS, ClipStage
 
-FPS = 24
 SLOTS = (24, 31)
-
-
-def scene(number, prompt):
-    draft = SceneDraft(setting="a shore", action="it stands", camera="static", entities=())
-    return Scene(
-        scene_number=number, purpose="Attention", frames=SLOTS[number - 1], draft=draft, image_prompt=prompt,
-        video_prompt=prompt, content="c", iterations=1, approved=True, critique=None,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The artifacts, the context of the stages, and two clips."""
-    root = tmp_path_factory.mktemp("sound")
-    artifacts = LocalArtifacts(root / "artifacts")
     spec = tiny_clips.video_spec(
         "ltx2", size_multiple=32, frame_multiple=8, max_frames=33, first_frame="optional", sizes={"9:16": (64, 64)},
         num_inference_steps=2, sound=True,
     )  # fmt: skip
-    engine = load(spec, tiny_clips.video_folders("ltx2", root), "cpu")
-    takes = []
-
-    async def video(request):
-        return engine.generate(request, Unwatched())
-
-    async def notice(*said):
-        raise AssertionError(said)
-
-    async def finish(step):
-        output = await step.work(SimpleNamespace(artifacts=artifacts, video=video, notice=notice))
-        takes.extend(output.takes)
-        return output.value
-
-    common = {"family": "test", "licence": "Apache-2.0", "vram_gb": 0}
-    context = StageContext(
-        brief=Brief(prompt="an ad for a steel water bottle", seed=0),
-        recipe=Recipe(name="test", description="", stages=("video", "stitch")),
-        slots=tuple(SceneSlot(scene_number=n, purpose="Attention", frames=f) for n, f in enumerate(SLOTS, start=1)),
-        fps=FPS,
-        delivery=(64, 64),
-        fingerprints={"video": "tiny"},
-        chat_model=ChatModelSpec(kind="chat", name="chat", vision=False, **common),
-        image_model=ImageModelSpec(
-            kind="image", name="image", sizes={"9:16": (64, 64)}, num_inference_steps=2, guidance_scale=1.0,
-            references=0, **common,
-        ),
-        video_model=spec,
-        finish=finish,
-    )  # fmt: skip
-    scenes = (scene(1, "waves roar"), scene(2, "a bell rings"))
+    stage = ClipStage(tmp_path_factory.mktemp("sound"), spec, SLOTS)
+    scenes = (stage.scene(1, "waves roar"), stage.scene(2, "a bell rings"))
     plans = plan_coherence(CoherenceSettings(), 1, (1, 2), False)
-    clips = asyncio.run(make_clips(context, scenes, plans, (), (), SLOTS))
-    return SimpleNamespace(artifacts=artifacts, context=context, clips=clips, takes=tuple(takes))
+    clips = asyncio.run(make_clips(stage.context, scenes, plans, (), (), SLOTS))
+    return SimpleNamespace(artifacts=stage.artifacts, context=stage.context, clips=clips, takes=stage.takes[:2])
 
 
 def heard(data):

@@ -41,19 +41,20 @@ SPECS: dict[str, dict[str, Any]] = {
     "animatediff": {"references": 3},
     "ltx": {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, **OPTIONAL},
     "ltx2": {"size_multiple": 32, "frame_multiple": 8, "max_frames": 33, **OPTIONAL},
+    "helios": {"size_multiple": 16, "frame_multiple": 4, "first_frame": "optional"},
     "wan": {"size_multiple": 16, "frame_multiple": 4},
     "wan-text": {"size_multiple": 16, "frame_multiple": 4, "first_frame": "unused"},
     "wan-vace": {"size_multiple": 16, "frame_multiple": 4, "references": 3, **OPTIONAL},
 }
 PLAIN: dict[str, dict[str, Any]] = {
     "animatediff": {"num_frames": 4, "first_frame": FIRST}, "ltx": {"num_frames": 9, "first_frame": FIRST},
-    "ltx2": {"num_frames": 9, "first_frame": FIRST},
+    "ltx2": {"num_frames": 9, "first_frame": FIRST}, "helios": {"first_frame": FIRST},
     "wan": {"first_frame": FIRST}, "wan-text": {}, "wan-vace": {},
 }  # fmt: skip
 """A request that the family takes."""
 NOISES = {
-    "animatediff": (4, 8, 8, 4), "ltx": (8, 2, 2, 2), "ltx2": (8, 2, 2, 2), "wan": (16, 8, 8, 2),
-    "wan-text": (16, 8, 8, 2), "wan-vace": (16, 8, 8, 2),
+    "animatediff": (4, 8, 8, 4), "ltx": (8, 2, 2, 2), "ltx2": (8, 2, 2, 2), "helios": (16, 8, 8, 9),
+    "wan": (16, 8, 8, 2), "wan-text": (16, 8, 8, 2), "wan-vace": (16, 8, 8, 2),
 }  # fmt: skip
 """Channels, height, width and frames of its start noise."""
 
@@ -300,7 +301,7 @@ def test_flow_schedulers_begin_with_the_mix_that_their_sigma_says(scheduler):
 @pytest.mark.parametrize(("family", "sizes"), [
     ("animatediff", [(1, 64, 64), (4, 96, 64), (9, 64, 72)]),
     ("ltx", [(1, 64, 64), (9, 96, 64), (25, 32, 64)]), ("ltx2", [(1, 64, 64), (9, 96, 64), (25, 64, 96)]),
-    *((family, [(1, 64, 64), (5, 96, 64), (9, 48, 80)]) for family in ("wan", "wan-text", "wan-vace")),
+    *((family, [(1, 64, 64), (5, 96, 64), (9, 48, 80)]) for family in ("helios", "wan", "wan-text", "wan-vace")),
 ])  # fmt: skip
 def test_a_clip_has_exactly_the_frames_and_the_size_asked_for(engine_of, family, sizes):
     for frames, width, height in sizes:
@@ -415,6 +416,9 @@ def test_what_no_family_can_do_is_refused(family, engine):
     ("ltx", {"references": REFERENCE}, "takes no reference images"),
     ("ltx2", {"num_inference_steps": 1}, "needs at least 2 steps"),
     ("ltx2", {"width": 32}, "size 32x64 is too small .* each side at least 64"),
+    ("helios", *WAN_FRAMES), ("helios", {"last_frame": LAST}, "cannot end on a given frame"),
+    ("helios", {"continues": b"x"}, "leave out first_frame or continues"),
+    ("ltx2", {"continues": b"x"}, "cannot go on from another clip"),
     ("wan", *WAN_FRAMES), ("wan", {"num_frames": 16}, r"not 16; ask for 13 and"),
     ("wan", {"last_frame": LAST}, "cannot end on a given frame"), ("wan", {"first_frame": None}, "give first_frame"),
     ("wan", {"references": REFERENCE}, "takes no reference images"),

@@ -30,6 +30,7 @@ def described(name, dtype):
 
 
 @pytest.mark.filterwarnings("ignore:.upcast_vae. is deprecated:FutureWarning")  # what diffusers' own SDXL call does
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning")  # its Helios scheduler does
 @pytest.mark.parametrize("dtype", ["float32", None], ids=["float32", "as described"])
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_description_loads_and_makes_from_the_published_layout(name, dtype, tmp_path):

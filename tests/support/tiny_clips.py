@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from diffusers import (
     AutoencoderKLLTXVideo,
     AutoencoderKLWan,
     FlowMatchEulerDiscreteScheduler,
+    HeliosPipeline,
+    HeliosScheduler,
+    HeliosTransformer3DModel,
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
     LTXConditionPipeline,
@@ -245,7 +249,24 @@ def save_ltx2(folder: Path) -> Path:
     return folder
 
 
+def save_helios(folder: Path) -> Path:
+    """Helios: Wan's VAE and texts, windows of 33 frames, and three patch layers for what is looked back on."""
+    torch.manual_seed(19)
+    transformer = HeliosTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, text_dim=32, freq_dim=32, ffn_dim=32, num_layers=2,
+        rope_dim=(4, 4, 4),
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it has numpy count from a tensor to a tensor
+        parts = wan_parts() | {"scheduler": HeliosScheduler(stages=1, stage_range=[0, 1], use_dynamic_shifting=True)}
+    # Strong enough that what a random VAE sees of a picture can be seen in the clip.
+    with torch.no_grad():
+        parts["vae"].quant_conv.weight *= 50
+    HeliosPipeline(transformer=transformer, **parts).save_pretrained(folder)
+    return folder
+
+
 VIDEO_FAMILIES: dict[str, Callable[[Path], Path]] = {
     "wan": save_wan, "wan-text": save_wan_text, "wan-vace": save_wan_vace, "ltx": save_ltx,
-    "ltx2": save_ltx2,
+    "ltx2": save_ltx2, "helios": save_helios,
 }  # fmt: skip
