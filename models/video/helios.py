@@ -43,7 +43,7 @@ class Windows(HeliosPipeline):  # type: ignore[misc]
 
     def __call__(self, *, latents: torch.Tensor, callback_on_step_end: Any, **kwargs: Any) -> Any:
         """The stock call. After each window the callback sees the anchor and all windows so far, in one tensor."""
-        self._noises = iter(latents.split(WINDOW, dim=2))
+        self._noises = iter(torch.split(latents, WINDOW, dim=2))
         anchor: torch.Tensor | None = kwargs["image_latents"]
         made: list[torch.Tensor] = []
 
@@ -59,7 +59,8 @@ class Windows(HeliosPipeline):  # type: ignore[misc]
 
     def prepare_latents(self, *args: Any, dtype: torch.dtype, device: torch.device, **kwargs: Any) -> torch.Tensor:
         """The noise of the next window."""
-        return next(self._noises).to(device, dtype)
+        noise: torch.Tensor = next(self._noises)
+        return noise.to(device, dtype)
 
 
 class Helios(VideoEngine):
@@ -143,7 +144,7 @@ class Helios(VideoEngine):
     def _clean_latents(
         self, request: VideoRequest, latents: torch.Tensor, sound: SoundOutput | None
     ) -> dict[str, torch.Tensor]:
-        anchor, made = latents[0].float().cpu().split([1, latents.shape[2] - 1], dim=1)
+        anchor, made = torch.split(latents[0].float().cpu(), [1, latents.shape[2] - 1], dim=1)
         # A clip that ends within a window is continued from what it shows of it.
         unseen = self._frames(self._windows(request)) - request.num_frames
         seen = made[:, : made.shape[1] - unseen // self._grid.frames]

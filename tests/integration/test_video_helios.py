@@ -27,8 +27,8 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engine(folders) -> Any:
-    limits = {"size_multiple": 16, "frame_multiple": 4, "max_frames": 97, "first_frame": "optional"}
+def engine(folders):
+    limits: dict[str, Any] = {"size_multiple": 16, "frame_multiple": 4, "max_frames": 97, "first_frame": "optional"}
     return load(tiny_clips.video_spec("helios", continues=True, **limits), folders, "cpu")
 
 
