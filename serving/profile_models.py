@@ -34,6 +34,11 @@ SKETCH = (
 )
 
 
+NOT_HERE = (
+    "The scorer model {!r} is not on this machine: what it measures has no value. docs/models.md says how to get it."
+)
+
+
 NO_MATTER = {"licence", "commercial", "commercial_condition", "weights_of", "vram_gb", "seconds_per_step", "warm_up"}
 """Fields of a description that change nothing in what the model makes."""
 
@@ -65,17 +70,23 @@ class ModelSet:
 def model_set(
     profile: Profile, chat: str | None = None, image: str | None = None, video: str | None = None
 ) -> ModelSet:
-    """The profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right."""
+    """The profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right.
+
+    Of the scorers, the CLIP must be here; what another one measures has no value where its weights are missing, and the
+    notes say so.
+    """
     library = Library(library_root())
     chat_spec = load_model(chat or profile.chat, ChatModelSpec)
     image_spec = load_model(image or profile.image, ImageModelSpec)
     video_spec = load_model(video or profile.video, VideoModelSpec)
     scorers = {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
     specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
-    specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in scorers.items()}
+    here = {backbone: spec for backbone, spec in scorers.items() if backbone == "clip" or library.present(spec)}
+    specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in here.items()}
     with _for_the_owner_only():
         fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
-    notes = _notes(library, tuple(specs.values()))
+    absent = [spec.name for backbone, spec in scorers.items() if backbone not in here]
+    notes = (*_notes(library, tuple(specs.values())), *map(NOT_HERE.format, absent))
     manifest: Json = {
         "profile": profile.name,
         "device": profile.device,

@@ -1,10 +1,10 @@
 import pytest
 
-from configs.settings import load_model
+from configs.settings import load_model, load_profile
 from models.spec import ChatModelSpec, ImageModelSpec, SpecBase
 from models.weights import Library
 from pipelines.errors import BadInput
-from serving.profile_models import check_chat_address, commercial_note, fingerprint
+from serving.profile_models import check_chat_address, commercial_note, fingerprint, model_set
 
 
 def test_a_fingerprint_changes_with_any_setting_of_the_model(tmp_path):
@@ -41,3 +41,11 @@ def test_models_that_paid_work_may_not_use_say_so():
     assert below.endswith("has a condition (Some Licence): free under 10 million dollars a year")
     with pytest.raises(ValueError, match="do not fit"):
         note(commercial="below-revenue")
+
+
+def test_a_scorer_that_is_not_here_stops_no_generation_and_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    profile = load_profile("sketch").model_copy(update={"scorers": {"clip_l14": "clip-vit-l-14"}})
+    found = model_set(profile)
+    assert any("'clip-vit-l-14' is not on this machine" in note for note in found.notes)
+    assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer"}
