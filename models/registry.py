@@ -40,12 +40,19 @@ FAMILIES: dict[str, str] = {
     "ltx2": "models.video.ltx2:LTX2",
     "helios": "models.video.helios:Helios",
     "clip": "models.scorers.clip:ClipEncoder",
+    "dino": "models.scorers.dino:Dino",
+    "dinov2": "models.scorers.dino:Dinov2",
     "dover": "models.scorers.dover:DoverRating",
+    "efficientnet-lite0": "models.scorers.efficientnet:EfficientNetEncoder",
+    "laion-v1": "models.scorers.laion:LaionHead",
     "musiq": "models.scorers.musiq:MusiqRating",
     "raft": "models.scorers.raft:RaftFlow",
+    "siglip": "models.scorers.siglip:SiglipEncoder",
     "transnetv2": "models.scorers.transnetv2:TransNetCuts",
     "rapidocr": "models.scorers.rapidocr:RapidOcrReader",
     "yes-no": "models.scorers.yes_no:YesNoChat",
+    "viclip": "models.scorers.viclip:ViClipEncoder",
+    "xfeat": "models.scorers.xfeat:XFeatPoints",
 }
 """Family name to `module:Class`; every class is constructed as `Class(spec, folders, device)`."""
 

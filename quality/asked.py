@@ -43,6 +43,8 @@ class Asked:
     """Length of the whole."""
     ratio: tuple[int, int] | None = None
     """Width to height: (9, 16)."""
+    style: str | None = None
+    """The look, in words: `oil painting`."""
     overlays: tuple[Overlay, ...] = ()
     facts: tuple[Fact, ...] = ()
 

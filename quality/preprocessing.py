@@ -7,11 +7,13 @@ The name is part of a score: the same weights after another preprocessing give a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import ceil, exp
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -34,6 +36,17 @@ def preprocess(name: str, frames: torch.Tensor) -> Any:
     if name not in PREPROCESSINGS:
         raise ValueError(f"preprocessing {name!r} is unknown: choose from {', '.join(sorted(PREPROCESSINGS))}")
     return PREPROCESSINGS[name](frames)
+
+
+def embedded(backbone: Any, name: str, pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    """Features by `backbone` of pictures of any sizes (height, width, 3) after the preprocessing `name`, one row
+    each."""
+    rows = []
+    for picture in pictures:
+        pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None])).to(backbone.device)
+        rows.append(backbone.features(preprocess(name, pixels)))
+    found: npt.NDArray[np.float32] = np.concatenate(rows)
+    return found
 
 
 def _as_they_are(frames: torch.Tensor) -> torch.Tensor:

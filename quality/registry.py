@@ -34,6 +34,17 @@ DIMENSIONS: dict[str, Dimension] = {
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
+    "clipscore.text": Dimension("quality.dimensions.text_alignment:ClipScore", 1, ("keyframe", "clip")),
+    "subject_consistency": Dimension("quality.dimensions.clip_consistency:SubjectConsistency", 1, ("clip",)),
+    "background_consistency": Dimension("quality.dimensions.clip_consistency:BackgroundConsistency", 1, ("clip",)),
+    "aesthetic_quality": Dimension("quality.dimensions.aesthetic_quality:AestheticQuality", 1, EVERY),
+    "appearance_style": Dimension("quality.dimensions.text_alignment:AppearanceStyle", 1, ("clip",)),
+    "overall_consistency": Dimension("quality.dimensions.text_alignment:OverallConsistency", 1, ("clip",)),
+    "temporal_style": Dimension("quality.dimensions.text_alignment:TemporalStyle", 1, ("clip",)),
+    "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 1, ("clip",)),
+    "long_horizon": Dimension("quality.dimensions.long_horizon:LongHorizon", 1, ("clip",)),
+    "product_keypoints": Dimension("quality.dimensions.product_keypoints:ProductKeypoints", 1, EVERY),
+    "copy_paste": Dimension("quality.dimensions.product_keypoints:CopyPaste", 1, EVERY),
     "technical": Dimension("quality.dimensions.technical:Technical", 1, EVERY),
     "technical.sharpness": Dimension("quality.dimensions.technical:Sharpness", 1, EVERY),
     "technical.noise": Dimension("quality.dimensions.technical:Noise", 1, EVERY),
@@ -71,22 +82,20 @@ DIMENSIONS: dict[str, Dimension] = {
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment",),
+    "subject_consistency": ("text_alignment", "flow_dynamics"),
+    "background_consistency": ("text_alignment", "flow_dynamics"),
+    "vbench_i2v.subject": ("text_alignment", "flow_dynamics"),
+    "long_horizon": ("text_alignment", "flow_dynamics"),
 }
 """What is always measured beside a dimension: a similarity says nothing without the alignment."""
 UNAVAILABLE: dict[str, str] = {
-    "subject_consistency": "DINO ViT-B/16",
-    "background_consistency": "CLIP ViT-B/32",
     "motion_smoothness": "AMT-S",
-    "aesthetic_quality": "CLIP ViT-L/14 and the LAION aesthetic head",
     "object_class": "GRiT",
     "multiple_objects": "GRiT",
     "human_action": "UMT ViT-L/16",
     "color": "GRiT",
     "spatial_relationship": "GRiT",
     "scene": "Tag2Text",
-    "appearance_style": "CLIP ViT-B/32",
-    "temporal_style": "ViCLIP-L/14",
-    "overall_consistency": "ViCLIP-L/14",
 }
 """VBench dimensions without an implementation yet, with the weights that each needs."""
 

@@ -158,6 +158,8 @@ class Shot:
     prompt: str | None = None
     """What it was to show."""
     references: tuple[Reference, ...] = ()
+    start: Pixels | None = None
+    """The picture that it was made from, of an image-to-video model."""
     asked: Asked = NOTHING
     """What it was to be, beside its prompt."""
     product: Mapping[int, Box] | None = None
