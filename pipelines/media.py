@@ -99,6 +99,19 @@ def decode_sound(data: bytes) -> Audio:
         return Audio((levels.T / 32767).astype(np.float32), file.getframerate())
 
 
+def clip_sound(data: bytes) -> Audio | None:
+    """The sound of a video that this project wrote; None when it is silent."""
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        if not container.streams.audio:
+            return None
+        rate = container.streams.audio[0].rate
+        planar = av.AudioResampler(format="fltp", rate=rate)
+        pieces = [piece.to_ndarray() for frame in container.decode(audio=0) for piece in planar.resample(frame)]
+    return Audio(np.concatenate(pieces, axis=1), rate) if pieces else None
+
+
 def encode_clip(frames: Frames, fps: int, audio: Audio | None = None) -> bytes:
     """`frames` and `audio` as an intermediate clip that also plays in a browser, its frames near-lossless."""
     _, height, width, _ = frames.shape

@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from models.interfaces import Pixels, Plain, Watcher
-from pipelines.media import DECODER, clip_rate, decode_image, stream_clip
+from models.interfaces import Pixels, Plain, Reference, Watcher
+from pipelines.media import DECODER, clip_rate, clip_sound, decode_image, stream_clip
 from pipelines.uploaded_videos import uploaded_frames
+from quality.asked import NOTHING, Asked, Sound
 from quality.engine import measure
 from quality.registry import UNAVAILABLE, check_dimension, of_name
 from quality.score import Score
 from quality.stream import Model, Shot
+from quality.stream import Reference as ShownReference
 
 
 class ScoreRequest(Plain):
@@ -30,6 +32,10 @@ class ScoreRequest(Plain):
     dimensions: tuple[str, ...]
     prompt: str | None = None
     """What it was asked to show."""
+    asked: Asked = NOTHING
+    """What else it was asked to be."""
+    references: tuple[Reference, ...] = ()
+    """Pictures that it was to look like: bytes that this project wrote, as `pipelines.uploads` leaves them."""
     series: bool = False
     """Whether scores say what each is the mean of, frame by frame."""
 
@@ -63,6 +69,9 @@ def score_file(
         times=request.times,
         frame_count=count if request.times is None else len(request.times),
         prompt=request.prompt,
+        references=tuple(ShownReference(decode_image(one.image.data), one.role) for one in request.references),
+        asked=request.asked,
+        sound=_sound(request),
         source_sha256=hashlib.sha256(request.data).hexdigest(),
         backbones=backbones,
         missing=missing or {},
@@ -77,6 +86,14 @@ def score_file(
 
     scores = measure(request.dimensions, frames(), shot)
     return tuple(score if request.series else score.model_copy(update={"series": None}) for score in scores)
+
+
+def _sound(request: ScoreRequest) -> Sound | None:
+    """The sound track of a file of our own, where a dimension hears it. A stranger's is not decoded in this process."""
+    if request.media == "image" or request.times is not None or "ad.loudness" not in request.dimensions:
+        return None
+    audio = clip_sound(request.data)
+    return None if audio is None else Sound(audio.samples.T, audio.sample_rate)
 
 
 def _frames(request: ScoreRequest) -> Iterable[Pixels]:

@@ -7,23 +7,37 @@ retake nor passes, and its event is a warning. What an owner chose or edited is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import inf, isfinite
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from models.errors import Cancelled, ModelError
 from models.interfaces import Plain
 from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt
+from pipelines.brief import BriefReference
 from pipelines.media import DECODER
+from pipelines.reading.scene_facts import scene_facts
 from pipelines.scoring import ScoreRequest
-from pipelines.screenplay import Scene
+from pipelines.screenplay import Entity, Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.pictures import revised_prompt
+from pipelines.stages.pictures import read_references, revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
+from quality.asked import NOTHING, Asked
 from quality.registry import DIMENSIONS, measured_on
 from quality.score import Medium, Score
 from quality.summaries import dimension
+
+
+class Subjects(NamedTuple):
+    """Who and what an ad's scenes show."""
+
+    entities: tuple[Entity, ...]
+    references: tuple[BriefReference, ...]
+    """They hold artifact hashes."""
+
+
+NO_SUBJECTS = Subjects((), ())
 
 
 class Scorable(Plain):
@@ -35,6 +49,10 @@ class Scorable(Plain):
     artifact: str
     prompt: str | None
     """What it was asked to show, the owner's words included."""
+    asked: Asked = NOTHING
+    """What else, where a dimension of the recipe measures that."""
+    references: tuple[BriefReference, ...] = ()
+    """What it was to look like, where a dimension of the recipe measures that."""
 
     @property
     def step(self) -> str:
@@ -44,16 +62,53 @@ class Scorable(Plain):
         return f"quality/{'keyframe' if self.medium == 'keyframe' else 'scene'}-{self.scene_number:03d}"
 
 
-def scorable_keyframe(context: StageContext, scene: Scene, artifact: str) -> Scorable:
+def scorable_keyframe(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
     revision = context.direction.revision("storyboard", scene.scene_number)
     prompt = revised_prompt(scene.image_prompt, revision, revised_image_prompt)
-    return Scorable(medium="keyframe", scene_number=scene.scene_number, artifact=artifact, prompt=prompt)
+    asked = _facts(context, scene, subjects.entities)
+    return Scorable(
+        medium="keyframe",
+        scene_number=scene.scene_number,
+        artifact=artifact,
+        prompt=prompt,
+        asked=asked,
+        references=_pictures(context, subjects),
+    )
 
 
-def scorable_clip(context: StageContext, scene: Scene, artifact: str) -> Scorable:
+def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
     revision = context.direction.revision("video", scene.scene_number)
     prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
-    return Scorable(medium="clip", scene_number=scene.scene_number, artifact=artifact, prompt=prompt)
+    asked = _facts(context, scene, subjects.entities)
+    return Scorable(
+        medium="clip",
+        scene_number=scene.scene_number,
+        artifact=artifact,
+        prompt=prompt,
+        asked=asked,
+        references=_pictures(context, subjects),
+    )
+
+
+def scorable_video(context: StageContext, artifact: str) -> Scorable:
+    """The finished video; with what the brief asks of its length and shape where the recipe measures that."""
+    wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
+    asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high)) if _measures(context, "ad.") else NOTHING
+    return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
+
+
+def _facts(context: StageContext, scene: Scene, entities: Sequence[Entity]) -> Asked:
+    """The facts of a scene where the recipe asks about them: they are part of the step's key."""
+    return Asked(facts=scene_facts(scene.draft, entities)) if _measures(context, "asks.") else NOTHING
+
+
+def _pictures(context: StageContext, subjects: Subjects) -> tuple[BriefReference, ...]:
+    return subjects.references if _measures(context, "product_") else ()
+
+
+def _measures(context: StageContext, prefix: str) -> bool:
+    recipe = context.recipe
+    return any(name.startswith(prefix) for name in (*recipe.quality_dimensions, *recipe.quality_gate.minimums))
 
 
 async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, ...]:
@@ -75,12 +130,20 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
         "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
     }
 
+    if scorable.asked != NOTHING:
+        inputs["asked"] = asdict(scorable.asked)
+
+    if scorable.references:
+        inputs["references"] = [(one.artifact, one.role) for one in scorable.references]
+
     async def work(step: StepContext) -> StepOutput:
         request = ScoreRequest(
             data=step.artifacts.read(scorable.artifact),
             media="image" if scorable.medium == "keyframe" else "video",
             dimensions=dimensions,
             prompt=scorable.prompt,
+            asked=scorable.asked,
+            references=read_references(step.artifacts, scorable.references),
         )
         try:
             measured = await step.score(request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pipelines.screenplay import Clip, FinalVideo, Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.gate import Scorable, scorable_clip, scorable_keyframe, scores_of
+from pipelines.stages.gate import NO_SUBJECTS, Subjects, scorable_clip, scorable_keyframe, scorable_video, scores_of
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import UNAVAILABLE, not_available
@@ -24,6 +24,7 @@ async def score_video(
     keyframes: tuple[Keyframe, ...],
     clips: tuple[Clip, ...],
     video: FinalVideo,
+    subjects: Subjects = NO_SUBJECTS,
 ) -> tuple[Score, ...]:
     """Scores scene by scene, of the still and of the clip, then of the finished video (`scene_number` None).
 
@@ -35,10 +36,10 @@ async def score_video(
     for clip in clips:
         scene = by_number[clip.scene_number]
         if clip.scene_number in stills:
-            scores += await scores_of(context, scorable_keyframe(context, scene, stills[clip.scene_number].artifact))
-        scores += await scores_of(context, scorable_clip(context, scene, clip.artifact))
-    finished = Scorable(medium="video", scene_number=None, artifact=video.artifact, prompt=None)
-    scores += await scores_of(context, finished)
+            still = stills[clip.scene_number].artifact
+            scores += await scores_of(context, scorable_keyframe(context, scene, still, subjects))
+        scores += await scores_of(context, scorable_clip(context, scene, clip.artifact, subjects))
+    scores += await scores_of(context, scorable_video(context, video.artifact))
     if scores:
         await context.finish(_summary_step(tuple(scores)))
     asked = context.recipe.quality_dimensions

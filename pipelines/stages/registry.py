@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pipelines.errors import PipelineError
 from pipelines.recipe import Recipe, StageName
 from pipelines.stages.context import StageContext
+from pipelines.stages.gate import Subjects
 from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.quality import score_video
 from pipelines.stages.reference_image import draw_references
@@ -60,7 +61,8 @@ async def _reference_image(context: StageContext, state: RunState) -> Any:
 async def _storyboard(context: StageContext, state: RunState) -> Any:
     scenes = _needed(state.scenes)
     plans = coherence_plans(context.brief, state, scenes)
-    return await draw_storyboard(context, scenes.scenes, plans, scene_references(context.brief, state))
+    references = scene_references(context.brief, state)
+    return await draw_storyboard(context, scenes.scenes, plans, references, _subjects(context, state))
 
 
 async def _video(context: StageContext, state: RunState) -> Any:
@@ -72,23 +74,28 @@ async def _video(context: StageContext, state: RunState) -> Any:
         scene_references(context.brief, state),
         _needed(state.keyframes),
         tuple(segment.clip_frames for segment in scene_timeline(context.recipe, scenes, context.fps).segments),
+        _subjects(context, state),
     )
 
 
 async def _stitch(context: StageContext, state: RunState) -> Any:
     scenes = _needed(state.scenes)
-    entities = state.story.entities if state.story else ()
     return await stitch(
         context,
         _needed(state.clips),
         scene_transitions(context.recipe, scenes),
-        cover_scene(scenes.scenes, entities),
+        cover_scene(scenes.scenes, _subjects(context, state).entities),
     )
 
 
 async def _quality(context: StageContext, state: RunState) -> Any:
     scenes = _needed(state.scenes).scenes
-    return await score_video(context, scenes, state.keyframes or (), _needed(state.clips), _needed(state.video))
+    clips, video = _needed(state.clips), _needed(state.video)
+    return await score_video(context, scenes, state.keyframes or (), clips, video, _subjects(context, state))
+
+
+def _subjects(context: StageContext, state: RunState) -> Subjects:
+    return Subjects(state.story.entities if state.story else (), scene_references(context.brief, state))
 
 
 STAGES: dict[StageName, Stage] = {

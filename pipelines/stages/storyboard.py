@@ -12,7 +12,7 @@ from pipelines.coherence import ScenePlan
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
-from pipelines.stages.gate import Scorable, best_take, scorable_keyframe
+from pipelines.stages.gate import NO_SUBJECTS, Scorable, Subjects, best_take, scorable_keyframe
 from pipelines.stages.pictures import (
     Picture,
     apply_revision,
@@ -40,6 +40,7 @@ async def draw_storyboard(
     scenes: tuple[Scene, ...],
     plans: tuple[ScenePlan, ...],
     references: tuple[BriefReference, ...],
+    subjects: Subjects = NO_SUBJECTS,
 ) -> tuple[Keyframe, ...]:
     """One keyframe per scene, in order. `references` hold artifact hashes."""
 
@@ -54,7 +55,7 @@ async def draw_storyboard(
             return keyframe_step(context, name, scene, plan, references, None, attempt)
 
         def scorable(value: Json) -> Scorable:
-            return scorable_keyframe(context, scene, value["artifact"])
+            return scorable_keyframe(context, scene, value["artifact"], subjects)
 
         return Keyframe.model_validate(await best_take(context, make, scorable, scene.scene_number))
 

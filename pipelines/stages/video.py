@@ -19,7 +19,7 @@ from pipelines.media import encode_clip, encode_png, encode_sound, frames_sha256
 from pipelines.screenplay import Clip, Scene
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
-from pipelines.stages.gate import Scorable, best_take, scorable_clip
+from pipelines.stages.gate import NO_SUBJECTS, Scorable, Subjects, best_take, scorable_clip
 from pipelines.stages.pictures import (
     Picture,
     apply_revision,
@@ -55,6 +55,7 @@ async def make_clips(
     references: tuple[BriefReference, ...],
     keyframes: tuple[Keyframe, ...],
     delivery_frames: tuple[int, ...],
+    subjects: Subjects = NO_SUBJECTS,
 ) -> tuple[Clip, ...]:
     """One clip per scene, in order. `keyframes` is empty for models that start without one; `delivery_frames` are the
     frames that the timeline asks of each clip.
@@ -100,7 +101,7 @@ async def make_clips(
             return _clip_step(context, scene, plan, references, request, attempt)
 
         def scorable(value: Json) -> Scorable:
-            return scorable_clip(context, scene, value["clip"]["artifact"])
+            return scorable_clip(context, scene, value["clip"]["artifact"], subjects)
 
         value = await best_take(context, make, scorable, scene.scene_number)
         ends[scene.scene_number].set_result(value)

@@ -81,6 +81,33 @@ async def clips(world, generation_id, scene_number):
     return [take for take in takes if (take.kind, take.scene_number) == ("clip", scene_number)]
 
 
+class Believer(RedSeen):
+    """A chat model that says yes to everything but to a decoy."""
+
+    def __init__(self):
+        self.questions = []
+
+    def yes(self, frames, question):
+        self.questions.append(question)
+        return 0.9 if len(self.questions) % 2 else 0.4
+
+
+async def test_what_an_ad_was_asked_to_be_reaches_the_dimensions_that_measure_it(world):
+    world.models = UnevenModels()
+    world.models.backbones = {"chat": Believer()}
+    asked = ("asks.object", "ad.duration", "ad.ratio", "product_colour")
+    generation_id, generation = await made(world, {}, retakes=0, dimensions=asked)
+    assert generation.status == "completed"
+    scores = (await world.store.outputs(generation_id))["quality"]
+    by_name = {(score["metric_id"], score["scene_number"]): score for score in scores}
+    assert by_name["admint.ad.duration", None]["raw"] == 0
+    assert by_name["admint.ad.ratio", None]["raw"] == pytest.approx(1 / 15)  # 96 x 160 is not quite 9:16
+    assert by_name["admint.asks.object", 1]["raw"] == 1.0
+    assert all("Is this true of the video" in question for question in world.models.backbones["chat"].questions)
+    colour = by_name["admint.product_colour", 1]
+    assert colour["raw"] > 0, colour["reason"]
+
+
 async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_it_is_not(world):
     world.models = UnevenModels(0.6, 1.0)
     generation_id, generation = await made(world, {"temporal_flickering": 0.9}, retakes=3)

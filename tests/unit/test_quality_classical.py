@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from models.interfaces import Audio, EncodedImage, Unwatched
+from models.interfaces import Reference as ShownTo
 from models.sketch.training.world import COLOURS, reference_array, render_array, render_clip, sample_spec
 from models.sketch.training.world.render import draft_layers
-from pipelines.media import decode_clip, encode_video
+from pipelines.media import decode_clip, encode_png, encode_video
+from pipelines.scoring import ScoreRequest, score_file
 from quality.asked import Asked, Sound
 from quality.colour import ciede2000, lab, palette, palette_difference
 from quality.dimensions.product_colour import MIDDLE, product_palette
@@ -316,8 +319,25 @@ def test_silence_and_a_moment_of_sound_have_a_reason():
     with pytest.raises(NoValue, match="needs 400 ms of sound: there are 100"):
         integrated(tone(-20, seconds=0.1))
     frame = [np.zeros((8, 8, 3), np.uint8)]
-    assert score("ad.loudness", frame).reason == "it has no sound track"
+    assert "no sound track was read" in (score("ad.loudness", frame).reason or "")
     assert value("ad.loudness", frame, sound=tone(-23.0)) == pytest.approx(-23.0, abs=0.1)
+
+
+def test_a_videos_own_sound_its_reference_and_its_length_reach_the_dimensions(picture):
+    height, width = picture.shape[:2]
+    audio = Audio(tone(-23.0, seconds=2.0).samples.T, 48_000)
+    request = ScoreRequest(
+        data=encode_video([picture] * 48, 24, (width, height), 17, 1, audio=audio),
+        dimensions=("ad.loudness", "ad.duration", "product_colour"),
+        asked=Asked(seconds=2.0),
+        references=(ShownTo(image=EncodedImage(data=encode_png(picture)), role="product"),),
+    )
+    loudness, duration, colour = score_file(request, {}, Unwatched())
+    assert loudness.raw == pytest.approx(-23.0, abs=0.3)  # AAC
+    assert duration.raw == 0
+    assert colour.raw is not None
+    silent = request.model_copy(update={"data": encode_video([picture] * 4, 24, (width, height), 17, 1)})
+    assert "no sound track was read" in (score_file(silent, {}, Unwatched())[0].reason or "")
 
 
 # --- every one of them ---
