@@ -92,8 +92,10 @@ def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: 
 
 def scorable_video(context: StageContext, artifact: str) -> Scorable:
     """The finished video; with what the brief asks of its length and shape where the recipe measures that."""
-    wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
-    asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high)) if _measures(context, "ad.") else NOTHING
+    asked = NOTHING
+    if _measures(context, "ad."):
+        wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
+        asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high))
     return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
 
 
