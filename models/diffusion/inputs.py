@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from models.errors import InvalidRequest
-from models.interfaces import EncodedImage
+from models.interfaces import EncodedImage, Inpaint
 from models.spec import Size
 
 NEARLY = 1.05
@@ -59,6 +59,16 @@ def decode_mask(image: EncodedImage, name: str, width: int, height: int) -> Imag
     canvas = Image.new("L", (width, height))
     canvas.paste(mask.resize((right - left, bottom - top), Image.Resampling.BOX), (left, top))
     return canvas
+
+
+def check_mask_shape(inpaint: Inpaint) -> None:
+    """Raises InvalidRequest for a mask of another shape than its picture: it would lie beside what it is meant for."""
+    picture, mask = (_open(inpaint.image, "the image to inpaint").size, _open(inpaint.mask, "the mask").size)
+    if place_of(mask, picture) != (0, 0, *picture):
+        raise InvalidRequest(
+            f"the mask is {mask[0]}x{mask[1]} and the image to inpaint {picture[0]}x{picture[1]}: give a mask of the"
+            " shape of its image"
+        )
 
 
 def whole_cells(mask: Image.Image, side: int) -> Image.Image:

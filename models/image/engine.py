@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from models.diffusion.engine import CallOutput, DiffusionEngine
-from models.diffusion.inputs import cut_prompt_note, decode_mask, decode_whole, fit_note, whole_cells
+from models.diffusion.inputs import check_mask_shape, cut_prompt_note, decode_mask, decode_whole, fit_note, whole_cells
 from models.diffusion.latents import encode, pack, unpack
 from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, ImageResult, StartLatents
@@ -35,6 +35,8 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
         super()._check(request)
         if request.start and request.inpaint:
             raise InvalidRequest("a request has both a start image and an inpainting; give one of them")
+        if request.inpaint:
+            check_mask_shape(request.inpaint)
         if self._steps(request) < 1:
             strength, steps = _strength(request), request.num_inference_steps
             raise InvalidRequest(

@@ -332,6 +332,8 @@ def test_references_without_an_adapter_are_refused(family, without_adapter):
     ("flux2-klein", {"references": (reference(2), reference(3, 64, 48))}, "reference 2 is 64x48; .* scale or crop it"),
     ("flux2-klein", {"references": (reference(2, weight=0.0), reference(3, 640, 64))}, "reference 2 is 640x64"),
     ("flux2-klein", {"inpaint": INPAINT, "width": 48}, "the image to inpaint is 48x64; .* scale or crop it"),
+    *((family, {"inpaint": Inpaint(image=tiny_models.png(5), mask=tiny_models.half_mask(96, 64))},
+       "the mask is 96x64 and the image to inpaint 64x64: give a mask of the shape of its image") for family in TABLE),
     ("qwen-image-edit", {"references": (reference(2), reference(3, 800, 4))}, "reference 2 is 800x4; .* less than 200"),
 ])  # fmt: skip
 def test_a_request_that_the_model_cannot_serve_is_refused(engine_of, family, changes, message):
