@@ -71,9 +71,12 @@ def card_facts(device: str) -> CardFacts:
     return CardFacts(torch.cuda.get_device_capability(device), packages, cudnn.version() or 0)
 
 
-def chosen_backend(family: str, dtype: str, facts: CardFacts) -> str:
-    """The backend that `auto` means for a model of `family` in `dtype` on a device with these facts."""
-    if family in MASKLESS and dtype != "float32":
+def chosen_backend(family: str, dtype: str, head_dim: int, facts: CardFacts) -> str:
+    """The backend that `auto` means for a model of `family` in `dtype` on a device with these facts.
+
+    `head_dim` is the width of one attention head: the kernels take multiples of 8 only.
+    """
+    if family in MASKLESS and dtype != "float32" and head_dim % 8 == 0:
         for kernel in KERNELS:
             if kernel.exact and missing(kernel, facts) is None:
                 return kernel.backend

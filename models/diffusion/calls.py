@@ -41,7 +41,8 @@ class CallLock:
             watcher.step(0, steps)
         try:
             watcher.step(0, steps)
-            with torch.inference_mode(), library_failures(self._model, f"this request to model {self._model!r}"):
+            # Not `inference_mode`: in it torchao's rounded weights cannot be moved between devices, as offload does.
+            with torch.no_grad(), library_failures(self._model, f"this request to model {self._model!r}"):
                 yield
         finally:
             self._lock.release()

@@ -123,9 +123,14 @@ def keep_outside(scheduler: Any, clean: torch.Tensor, noise: torch.Tensor, mask:
 
 
 def execution_device(vae: Any) -> torch.device:
-    """Where `vae` computes: an offloaded one lies on the CPU and works elsewhere."""
-    device: torch.device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or vae.device
-    return torch.device(device)
+    """Where `vae` computes: an offloaded one lies on the CPU, or nowhere between calls, and works elsewhere."""
+    for module in vae.modules():
+        # Sequential offload gives a device to the hooks of the layers only, not to that of the whole.
+        device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    own: torch.device = vae.device
+    return own
 
 
 def _normalise(vae: Any, latents: torch.Tensor) -> torch.Tensor:

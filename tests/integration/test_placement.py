@@ -6,13 +6,15 @@ Offload needs an accelerator: it is tested in `tests/gpu/`.
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, WanImageToVideoPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, WanImageToVideoPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
+from models.diffusion.calls import CallLock
+from models.diffusion.latents import encode
 from models.diffusion.noise import draw
 from models.diffusion.placement import denoisers, exact, free_hooks, place
 from models.errors import InvalidRequest
-from models.interfaces import NoiseSpec
+from models.interfaces import NoiseSpec, Unwatched
 from models.pool import size_bytes
 from tests.support import tiny_clips, tiny_models
 
@@ -183,3 +185,22 @@ def test_a_unet_takes_neither_cache_nor_attention_backend(still, acceleration):
 def linear_module(pipeline):
     """A layer of a repeated block that is large enough for its scales to matter little."""
     return pipeline.transformer.blocks[0].ffn.net[2]
+
+
+def test_rounded_weights_can_be_moved_within_a_call_as_offload_moves_them(folder):
+    pipeline = placed(folder, quantisation=INT8)
+    with CallLock("rounded").turn(Unwatched(), 1):
+        pipeline.transformer.to("meta")
+    assert pipeline.transformer.device.type == "meta"
+
+
+def test_pixels_are_encoded_where_the_layers_of_an_offloaded_vae_compute(still):
+    from accelerate import cpu_offload
+
+    vae = AutoencoderKL.from_pretrained(still / "vae", local_files_only=True)
+    pixels = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = encode(vae, pixels)
+        cpu_offload(vae, torch.device("cpu"))
+        assert vae.device.type == "meta"
+        assert torch.equal(encode(vae, pixels), expected)

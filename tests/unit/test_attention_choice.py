@@ -31,20 +31,24 @@ def card(capability, packages=frozenset(), cudnn=91900):
     (CardFacts(None, EVERYTHING, 0), "native"),
 ])  # fmt: skip
 def test_auto_takes_the_first_exact_kernel_that_the_card_and_the_packages_allow(facts, backend):
-    assert chosen_backend("wan", "bfloat16", facts) == backend
+    assert chosen_backend("wan", "bfloat16", 128, facts) == backend
 
 
 @pytest.mark.parametrize(("family", "dtype"), [("z-image", "bfloat16"), ("stable-diffusion", "float16"),
                                                ("wan", "float32")])  # fmt: skip
 def test_auto_leaves_families_with_masks_and_full_precision_to_torch(family, dtype):
-    assert chosen_backend(family, dtype, card(HOPPER, EVERYTHING)) == "native"
+    assert chosen_backend(family, dtype, 128, card(HOPPER, EVERYTHING)) == "native"
+
+
+def test_auto_leaves_heads_that_no_kernel_takes_to_torch():
+    assert chosen_backend("wan", "bfloat16", 12, card(HOPPER, EVERYTHING)) == "native"
 
 
 def test_a_kernel_that_rounds_to_eight_bits_is_never_chosen_and_may_be_named():
     rounding = [kernel for kernel in KERNELS if not kernel.exact]
     assert rounding
     for capability in (PASCAL, AMPERE, ADA, HOPPER, BLACKWELL):
-        chosen = kernel_of(chosen_backend("flux", "float16", card(capability, EVERYTHING)))
+        chosen = kernel_of(chosen_backend("flux", "float16", 128, card(capability, EVERYTHING)))
         assert chosen is None or chosen.exact
     assert all(missing(kernel, card(HOPPER, EVERYTHING)) is None for kernel in rounding)
 
