@@ -3,11 +3,18 @@
 There is no card here, and vLLM's vision models do not run on a CPU. So, and only so, the profile's file is changed:
 `device` and the shares of a card, what vLLM can do on a card only, and each model's size and number of steps; the chat
 model reads no pictures. The story of the ad is given as a storyboard: random weights write none.
+
+The profile that Dockerfile.gpu names is started by the image's own command, in its environment, is asked for its health
+as the container is, and ends by the container's signal.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +25,7 @@ from configs.settings import CONFIGS, load_model_specs, load_profile
 from models.registry import SERVED_FAMILY
 from models.weights import packaged_model, write_manifest
 from tests.layouts.published import publish
+from tests.support.dockerfile import health_command, image_command, image_environment
 from tests.support.serve_command import start_server
 from tests.support.storyboards import storyboard
 from tests.support.waiting import until
@@ -92,9 +100,36 @@ def served(request, tmp_path, monkeypatch):
             made = publish(spec, tmp_path / model)
             shutil.copytree(made.root, home / "models", dirs_exist_ok=True)
     monkeypatch.setenv("ADMINT_CONFIGS", str(own))
-    server = start_server(home, "--profile", name, seconds=START_SECONDS)
-    yield server
-    assert server.stop() == 130
+    if name in image_command():
+        _, subcommand, *arguments = image_command()
+        assert subcommand == "serve"
+        server = start_server(home, *arguments, seconds=START_SECONDS, env=_container(tmp_path))
+        yield server
+        assert _health(server.url) == 0
+        assert server.stop(by=signal.SIGTERM) == 0
+    else:
+        server = start_server(home, "--profile", name, seconds=START_SECONDS)
+        yield server
+        assert server.stop() == 130
+
+
+def _container(folder: Path) -> dict[str, str]:
+    """The variables of the image, with its folders below `folder` and this environment's programs."""
+
+    def here(value: str) -> str:
+        if value == "/data":
+            return str(folder / "home")
+        return f"{folder}{value}" if value.startswith("/tmp/") else value  # noqa: S108
+
+    return {name: here(value) for name, value in image_environment().items() if name != "PATH"}
+
+
+def _health(url: str) -> int:
+    """The exit code of the container's health check, asked at the port of this test."""
+    python, *arguments = health_command()
+    assert python == "python"
+    own = [argument.replace("http://127.0.0.1:8000", url) for argument in arguments]
+    return subprocess.run([sys.executable, *own], timeout=60, check=False).returncode
 
 
 @pytest.mark.serial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,15 @@ class Server:
         return self.program.end()
 
 
-def start_server(home: Path, *arguments: str, seconds: float = PATIENCE_SECONDS) -> Server:
-    """Returns once it says that it is ready; AssertionError with what it said when it ends before."""
+def start_server(
+    home: Path, *arguments: str, seconds: float = PATIENCE_SECONDS, env: Mapping[str, str] | None = None
+) -> Server:
+    """Returns once it says that it is ready; AssertionError with what it said when it ends before.
+
+    `env` are variables beside those of every command.
+    """
     port = free_port()
-    variables = environment() | {"ADMINT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    variables = environment() | {"ADMINT_HOME": str(home), "PYTHONUNBUFFERED": "1", **(env or {})}
     command = [*ADMINT, "serve", "--port", str(port), *arguments]
     program = Program(command, cwd=REPOSITORY, env=variables, own_group=True)
     try:

@@ -1,21 +1,16 @@
 """Dockerfile.gpu, as far as a container's safety shows in its text. (hadolint 2.15 finds nothing to say of it.)"""
 
-import json
 import re
 import shlex
-from pathlib import Path
+import tomllib
 
-ROOT = Path(__file__).parents[2]
-LINES = [
-    line
-    for line in (ROOT / "Dockerfile.gpu").read_text().replace("\\\n", " ").splitlines()
-    if line.strip() and not line.startswith("#")
-]
-FINAL = LINES[max(index for index, line in enumerate(LINES) if line.startswith("FROM ")) :]
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from tests.support.dockerfile import FINAL, LINES, ROOT, health_command, image_command, image_environment, values
 
-def values(instruction, lines=LINES):
-    return [line.split(None, 1)[1].strip() for line in lines if line.split(None, 1)[0] == instruction]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TARGET = {"platform_machine": "x86_64", "sys_platform": "linux", "python_version": "3.11", "platform_system": "Linux"}
 
 
 def test_every_base_can_be_pinned_by_its_digest():
@@ -42,8 +37,7 @@ def test_no_build_tool_and_no_downloader_is_left_in_the_image():
 
 
 def test_health_is_whether_the_process_answers_and_sigterm_ends_it():
-    (health,) = values("HEALTHCHECK", FINAL)
-    command = json.loads(health.split("CMD", 1)[1])
+    command = health_command()
     assert command[0] == "python"
     assert "/healthz" in command[2]
     assert values("STOPSIGNAL", FINAL) == ["SIGTERM"]
@@ -57,3 +51,36 @@ def test_what_libraries_cache_needs_no_writable_image():
     (set_here,) = values("ENV", FINAL)
     for name in ("HOME", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT"):
         assert re.search(rf"\b{name}=/tmp/", set_here), name
+
+
+def test_the_command_is_the_script_of_the_project_and_finds_its_folders():
+    """The same command is started as a process by tests/e2e/test_profiles_start.py."""
+    assert image_command()[0] in PROJECT["project"]["scripts"]
+    assert image_environment()["ADMINT_HOME"] in values("VOLUME", FINAL)
+    assert image_environment()["PATH"].split(":")[0] == "/opt/admint/bin"
+
+
+def test_what_is_built_in_the_image_is_all_that_the_project_is_built_from():
+    copied = {word for value in values("COPY", LINES) for word in shlex.split(value)[:-1] if not word.startswith("-")}
+    wanted = {"pyproject.toml", PROJECT["project"]["readme"], "LICENSE"}
+    wanted |= {f"{module}.py" for module in PROJECT["tool"]["setuptools"]["py-modules"]}
+    wanted |= {pattern.rstrip("*") for pattern in PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert wanted <= copied
+    assert all((ROOT / name).exists() for name in wanted)
+
+
+def test_the_pinned_set_satisfies_every_requirement_of_the_base_and_of_the_extra_gpu():
+    """Its installation in an empty environment brings gigabytes of CUDA, so that its text is checked instead."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements" / "gpu.txt").read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if line]  # a line that is no requirement, such as a host, raises
+    assert all(re.fullmatch(r"==[^*,]+", str(pin.specifier)) and pin.url is None for pin in pins)
+    pinned = {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in pins}
+    assert len(pinned) == len(pins)
+    extras = PROJECT["project"]["optional-dependencies"]
+    for text in (*PROJECT["project"]["dependencies"], *extras["gpu"], *extras["server"]):
+        wanted = Requirement(text)
+        if wanted.name == "admint" or (wanted.marker is not None and not wanted.marker.evaluate(TARGET)):
+            continue
+        version = pinned.get(canonicalize_name(wanted.name))
+        assert version is not None, f"requirements/gpu.txt lacks {text}"
+        assert wanted.specifier.contains(version), f"requirements/gpu.txt pins {wanted.name} {version}: {text}"

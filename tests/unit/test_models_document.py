@@ -19,7 +19,7 @@ SPECS = {
 }
 TABLES = {"image": "Pictures", "video": "Clips", "chat": "Chat", "scorer": "Scorers"}
 FRAMES = {"required": "needed", "optional": "may", "unused": "none"}
-PAID = {"yes": "yes", "no": "**no**", "below-revenue": "below a revenue", "territory": "not everywhere"}
+PAID = {"yes": "yes", "no": "**no**", "below-revenue": "below", "territory": "outside"}
 
 
 def tables():
@@ -28,15 +28,16 @@ def tables():
     heading = ""
     columns: list[str] = []
     for line in DOCUMENT.read_text().splitlines():
-        if line.startswith("## "):
-            heading, columns = line[3:], []
-        elif line.startswith("|") and not set(line) <= set("|- "):
+        if not line.startswith("|"):
+            heading, columns = line[3:] if line.startswith("## ") else heading, []
+        elif not set(line) <= set("|- "):
             cells = [cell.strip() for cell in line.strip("|").split("|")]
             if not columns:
                 columns = cells
             elif columns[0] == "description":
+                assert len(cells) == len(columns), f"docs/models.md: this row has not the cells {columns}: {line}"
                 row = dict(zip(columns, cells, strict=True))
-                found.setdefault(heading, {})[row["description"].strip("`")] = row
+                found.setdefault(heading, {})[row["description"].split("`")[1]] = row
     return found
 
 
