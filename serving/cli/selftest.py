@@ -45,6 +45,7 @@ CLIP_FRAMES = 33
 """The most frames of the clip: enough to see motion."""
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "peft", "numpy")
 REPORT = "selftest.json"
+WITH_REFERENCE = "picture-with-reference.png"
 
 
 @dataclass
@@ -59,8 +60,8 @@ class Made:
     """What is said of the answer besides."""
     files: dict[str, bytes] = field(default_factory=dict)
     """What is written beside the report."""
-    frames: tuple[Pixels, ...] = ()
-    """Pictures that are compared with the prompt."""
+    pictures: dict[str, Pixels] = field(default_factory=dict)
+    """What is compared with the prompt, by the file that shows it."""
     notes: tuple[str, ...] = ()
 
 
@@ -108,7 +109,7 @@ def selftest(
         "notes": list(made.notes),
     }
     del engine  # the scorer may need its room
-    if made.frames:
+    if made.pictures:
         report["alignment"] = _alignment(library, scorer_name, made, place)
     folder = output or Path(f"selftest-{name}")
     for file, data in made.files.items():
@@ -139,7 +140,8 @@ def _made(spec: Any, engine: Any) -> Made:
 
 
 def _picture(spec: ImageModelSpec, engine: Any) -> Made:
-    from models.interfaces import ImageRequest, NoiseSpec, Unwatched
+    """A picture, and for a model that takes references the same one after the fixed picture."""
+    from models.interfaces import ImageRequest, NoiseSpec, Reference, Unwatched
     from pipelines.media import encode_png
 
     width, height = next(iter(spec.sizes.values()))
@@ -153,15 +155,26 @@ def _picture(spec: ImageModelSpec, engine: Any) -> Made:
         deterministic=True,
     )
     result = engine.generate(request, Unwatched())
-    return Made(
+    made = Made(
         request=_said(request),
         sha256=hashlib.sha256(result.image.tobytes()).hexdigest(),
         seconds=result.seconds,
         answer={"noise_sha256": result.noise_sha256, "timings": _rounded(result.timings)},
         files={"picture.png": encode_png(result.image)},
-        frames=(result.image,),
+        pictures={"picture.png": result.image},
         notes=result.notes,
     )
+    if spec.references:
+        reference = Reference(image=fixed_picture(PICTURE_SIZE, PICTURE_SIZE), role="product")
+        second = engine.generate(request.model_copy(update={"references": (reference,)}), Unwatched())
+        made.answer["with_reference"] = {
+            "result_sha256": hashlib.sha256(second.image.tobytes()).hexdigest(),
+            "seconds": round(second.seconds, 2),
+            "notes": list(second.notes),
+        }
+        made.files[WITH_REFERENCE] = encode_png(second.image)
+        made.pictures[WITH_REFERENCE] = second.image
+    return made
 
 
 def _clip(spec: VideoModelSpec, engine: Any) -> Made:
@@ -190,7 +203,7 @@ def _clip(spec: VideoModelSpec, engine: Any) -> Made:
         seconds=result.seconds,
         answer={"noise_sha256": result.noise_sha256, "timings": _rounded(result.timings)},
         files={"clip.mp4": encode_clip(result.frames, spec.native_fps), "last-frame.png": encode_png(last)},
-        frames=(last,),
+        pictures={"last-frame.png": last},
         notes=result.notes,
     )
 
@@ -262,7 +275,10 @@ def fixed_pixels(width: int, height: int, shift: int = 0) -> Pixels:
 
 
 def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> dict[str, Any] | str:
-    """Cosines of the picture with its prompt and with another text, by the profile's CLIP model where it is here."""
+    """Cosines of each picture with its prompt, another text and the fixed picture, by the profile's CLIP model.
+
+    Where that is not here, what to do.
+    """
     from configs.settings import load_model
     from models.registry import load
     from models.spec import ScorerModelSpec
@@ -273,9 +289,14 @@ def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> 
     if not library.present(spec):
         return f"not measured: run `admint models pull {scorer}`, then this command again"
     encoder: Any = load(spec, library.folders(spec), place)
-    seen = encoder.features(_batch(made.frames)).mean(axis=0)
-    cosines = {text: round(float(seen @ encoder.text(text)[0]), 4) for text in (made.request["prompt"], OTHER)}
-    return {"scorer": scorer, "fidelity": spec.fidelity, "weights_sha256": encoder.weights_sha256, "cosines": cosines}
+    prompt = made.request["prompt"]
+    others = {text: encoder.text(text)[0] for text in (prompt, OTHER)}
+    (others["the fixed picture"],) = encoder.features(_batch((fixed_pixels(PICTURE_SIZE, PICTURE_SIZE),)))
+    found = {}
+    for file, picture in made.pictures.items():
+        (seen,) = encoder.features(_batch((picture,)))
+        found[file] = {name: round(float(seen @ other), 4) for name, other in others.items()}
+    return {"scorer": scorer, "fidelity": spec.fidelity, "weights_sha256": encoder.weights_sha256, "cosines": found}
 
 
 def _batch(frames: tuple[Pixels, ...]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from configs.settings import load_model_specs
 from models.errors import InvalidRequest, WeightsError
 from serving.cli.models import app
-from serving.cli.selftest import REPORT
+from serving.cli.selftest import REPORT, WITH_REFERENCE
 from tests.layouts.published import publish
 
 
@@ -36,8 +36,11 @@ def test_a_picture_is_made_twice_alike_and_compared_with_its_prompt(run):
     (first, folder), (second, _) = run("sketch-image"), run("sketch-image", folder="again")
     pixels = np.asarray(Image.open(folder / "picture.png"))
     assert first["result_sha256"] == second["result_sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
-    prompt, other = first["alignment"]["cosines"].values()
+    prompt, other, _ = first["alignment"]["cosines"]["picture.png"].values()
     assert prompt > other + 0.3  # of 0.77 and -0.12 as they were measured
+    assert first["with_reference"]["result_sha256"] not in (first["result_sha256"], None)
+    assert (folder / WITH_REFERENCE).exists()
+    assert set(first["alignment"]["cosines"]) == {"picture.png", WITH_REFERENCE}
     assert (first["alignment"]["scorer"], first["alignment"]["fidelity"]) == ("sketch-clip", "toy")
     assert {part: weights["revision"] for part, weights in first["weights"].items()} == {
         "main": "0.1.0", "ip_adapter": "0.1.0",
@@ -53,7 +56,7 @@ def test_a_clip_starts_from_the_fixed_picture_and_lies_beside_the_report(run):
     assert (folder / "clip.mp4").stat().st_size > 0
     assert report["request"]["first_frame"] is True
     assert report["request"]["num_frames"] == 16
-    prompt, other = report["alignment"]["cosines"].values()
+    prompt, other, _ = report["alignment"]["cosines"]["last-frame.png"].values()
     assert prompt > other
 
 
