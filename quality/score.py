@@ -122,6 +122,8 @@ class Metric:
     range: tuple[float, float | None]
     """Least and greatest value; None: there is no greatest."""
     protocol: Protocol = "custom"
+    cpu_seconds: float | None = None
+    """Measured on one core, of a clip of 5 s, 24 fps and 832 x 480, without decoding; None: not measured."""
 
     def value(
         self,

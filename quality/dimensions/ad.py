@@ -44,7 +44,7 @@ class _Ad:
 class Duration(_Ad):
     """How many frames the ad is longer or shorter than asked; the note says which. An exact one has 0."""
 
-    METRIC = Metric("admint.ad.duration", "ad_duration@1", "classical", (0, None))
+    METRIC = Metric("admint.ad.duration", "ad_duration@1", "classical", (0, None), cpu_seconds=0)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
@@ -65,7 +65,7 @@ def _sign(frames: float) -> str | None:
 class Ratio(_Ad):
     """How far width to height is from the ratio asked for, as a share of it: 0.01 for 1 % too wide or too high."""
 
-    METRIC = Metric("admint.ad.ratio", "ad_ratio@1", "classical", (0, None))
+    METRIC = Metric("admint.ad.ratio", "ad_ratio@1", "classical", (0, None), cpu_seconds=0)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
@@ -83,7 +83,7 @@ class Ratio(_Ad):
 class BlackFrames(_Ad):
     """Share of the frames that are black, 0 to 1."""
 
-    METRIC = Metric("admint.ad.black_frames", "black_frames@1", "classical", (0, 1))
+    METRIC = Metric("admint.ad.black_frames", "black_frames@1", "classical", (0, 1), cpu_seconds=0.08)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
@@ -101,7 +101,7 @@ class BlackFrames(_Ad):
 class LuminanceClipping(_Ad):
     """Largest share of the pixels of a frame that are black or white in all channels, 0 to 1."""
 
-    METRIC = Metric("admint.ad.luminance_clipping", "clipping_worst@1", "classical", (0, 1))
+    METRIC = Metric("admint.ad.luminance_clipping", "clipping_worst@1", "classical", (0, 1), cpu_seconds=0.1)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
@@ -119,7 +119,7 @@ class LuminanceClipping(_Ad):
 class FirstProduct(_Ad):
     """Second at which the product is first seen, from 0. Needs to be told in which frames it is (`Shot.product`)."""
 
-    METRIC = Metric("admint.ad.first_product", "first_product@1", "classical", (0, None))
+    METRIC = Metric("admint.ad.first_product", "first_product@1", "classical", (0, None), cpu_seconds=0)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
@@ -138,7 +138,7 @@ class FirstProduct(_Ad):
 class Loudness(_Ad):
     """LUFS of the sound track by ITU-R BS.1770-5."""
 
-    METRIC = Metric("admint.ad.loudness", "bs1770@1", "classical", (-70, None))
+    METRIC = Metric("admint.ad.loudness", "bs1770@1", "classical", (-70, None), cpu_seconds=0.07)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)

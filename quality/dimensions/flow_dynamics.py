@@ -33,7 +33,9 @@ FLAT = "no motion can be seen: no pixel has texture and the same flow there and 
 class FlowDynamics:
     """Pixels, from 0 (nothing moves). Needs 2 frames of at least MIN_PIXELS, with texture."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.flow_dynamics", "dis_dynamics@2", "classical", (0, None))
+    METRIC: ClassVar[Metric] = Metric(
+        "admint.flow_dynamics", "dis_dynamics@2", "classical", (0, None), cpu_seconds=0.83
+    )
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 
     def __init__(self, shot: Shot) -> None:

@@ -19,7 +19,9 @@ from quality.stream import Block, Pixels, Shot, Stream
 class FlowSmoothness:
     """0 to 1 (motion at constant speed). Needs 3 frames of at least MIN_PIXELS."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.flow_smoothness", "flowwarp_smoothness@2", "classical", (0, 1))
+    METRIC: ClassVar[Metric] = Metric(
+        "admint.flow_smoothness", "flowwarp_smoothness@2", "classical", (0, 1), cpu_seconds=1.84
+    )
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 
     def __init__(self, shot: Shot) -> None:

@@ -126,7 +126,7 @@ class _OfFrames:
 
 
 def _part(name: str, least: float, most: float | None) -> Metric:
-    return Metric(f"admint.technical.{name}", f"{name}@1", "classical", (least, most))
+    return Metric(f"admint.technical.{name}", f"{name}@1", "classical", (least, most), cpu_seconds=0.02)
 
 
 class Sharpness(_OfFrames):
@@ -177,7 +177,7 @@ class Exposure(_OfFrames):
 class Technical(_OfFrames):
     """The worst of four shares, 0 to 1, each the mean over frames; the note says which one it is."""
 
-    METRIC = Metric("admint.technical", "technical_worst@1", "classical", (0, 1))
+    METRIC = Metric("admint.technical", "technical_worst@1", "classical", (0, 1), cpu_seconds=0.06)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)

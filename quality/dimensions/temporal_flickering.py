@@ -23,7 +23,9 @@ NOTE = "no static filter was applied: wanted movement and cuts lower this score 
 class TemporalFlickering:
     """0 to 1 (a still picture). Needs 2 frames."""
 
-    METRIC: ClassVar[Metric] = Metric("vbench.temporal_flickering", "temporal_flickering@2", "equal", (0, 1))
+    METRIC: ClassVar[Metric] = Metric(
+        "vbench.temporal_flickering", "temporal_flickering@2", "equal", (0, 1), cpu_seconds=0.1
+    )
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 
     def __init__(self, shot: Shot) -> None:

@@ -1,0 +1,108 @@
+"""The dimensions as a list to choose from: what each gives, what it needs, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from quality.registry import DIMENSIONS, UNAVAILABLE, of_name
+from quality.score import Fidelity, Medium
+from quality.stream import Stream
+
+FRAMES = 120
+"""Of the clip that costs are said of: 5 s at 24 fps, 832 x 480."""
+SAMPLED = {"every": FRAMES, "first": 1, "8fps": 40, "2fps": 10, "middle8": 8}
+GFLOP: dict[tuple[str, str], float] = {
+    ("dino_vitb16", "vbench.dino224"): 61.8,
+    ("clip_b32", "vbench.clip224"): 8.8,
+    ("clip_b32", "vbench.clip224.pil"): 8.8,
+    ("clip_l14", "vbench.clip224"): 162.0,
+    ("raft", "pad8"): 961.0,
+}
+"""Of one frame of that clip, in float32, by torch's FlopCounter (2 a multiply-add); for RAFT, of one pair."""
+TFLOP_A_CLIP: dict[str, float] = {"dover": 0.564}
+"""Of models that see the clip as a whole; DOVER's as published, 282 GMAC."""
+
+
+class Entry(BaseModel):
+    """One dimension."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """As recipes and requests name it."""
+    metric_id: str
+    """As its scores are named."""
+    label: Fidelity | None
+    """The best that it can be, with the published weights; null: there is no implementation."""
+    range: tuple[float, float | None] | None
+    """Least and greatest value."""
+    media: tuple[Medium, ...]
+    """What it is measured on."""
+    models: tuple[str, ...]
+    """What it needs, as the profile's `scorers` name it."""
+    licences: tuple[str, ...]
+    """Of the weights of those models that are known here, in the same order."""
+    tflop: float | None
+    """Of the models for a clip of 5 s at 832 x 480; null: not counted."""
+    cpu_seconds: float | None
+    """Of a formula for that clip, on one core; null: not measured."""
+    missing: str | None
+    """Why it cannot be measured here; null: it can."""
+
+
+def entries(licences: Mapping[str, str], here: Collection[str]) -> tuple[Entry, ...]:
+    """Every dimension, in the registry's order; then those that have no implementation.
+
+    `licences` are by the model's name in a profile's `scorers`; `here` are those that this deployment has.
+    """
+    listed = []
+    for name, dimension in DIMENSIONS.items():
+        of = of_name(name)
+        models = tuple(dict.fromkeys(stream.backbone for stream in of.NEEDS))
+        absent = [model for model in models if model not in here]
+        listed.append(
+            Entry(
+                name=name,
+                metric_id=of.METRIC.id,
+                label=of.METRIC.fidelity,
+                range=of.METRIC.range,
+                media=dimension.media,
+                models=models,
+                licences=tuple(licences[model] for model in models if model in licences),
+                tflop=_tflop(of.NEEDS),
+                cpu_seconds=of.METRIC.cpu_seconds,
+                missing=f"name a model for {' and '.join(absent)} under `scorers` in the profile" if absent else None,
+            )
+        )
+    return (*listed, *(_absent(name, needs) for name, needs in UNAVAILABLE.items()))
+
+
+def _absent(name: str, needs: str) -> Entry:
+    return Entry(
+        name=name,
+        metric_id=f"vbench.{name}",
+        label=None,
+        range=None,
+        media=("clip", "video"),
+        models=(),
+        licences=(),
+        tflop=None,
+        cpu_seconds=None,
+        missing=f"needs {needs}, which has no implementation here",
+    )
+
+
+def _tflop(streams: Collection[Stream]) -> float | None:
+    """Of all streams together; None when there is none, or one is not counted."""
+    costs = []
+    for stream in streams:
+        each = GFLOP.get((stream.backbone, stream.preprocessing))
+        if stream.backbone in TFLOP_A_CLIP:
+            costs.append(TFLOP_A_CLIP[stream.backbone])
+        elif each is None or stream.sampling not in SAMPLED:
+            return None
+        else:
+            costs.append(each * (SAMPLED[stream.sampling] - (stream.backbone == "raft")) / 1000)
+    return round(sum(costs), 2) if costs else None
