@@ -1974,6 +1974,12 @@ export interface components {
          */
         ClipSettings: {
             /**
+             * Preset
+             * @description Settings that the model's description has under this name, such as `fast`: LoRAs, steps and guidance together.
+             *     What is given beside it comes before it; null: none.
+             */
+            preset?: string | null;
+            /**
              * Size
              * @description Width and height in pixels; null: the model's own for the aspect ratio.
              */
@@ -3441,6 +3447,12 @@ export interface components {
              */
             negative_prompt?: string;
             /**
+             * Preset
+             * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
+             *     guidance together. What is given beside it comes before it; null: none.
+             */
+            preset?: string | null;
+            /**
              * Num Inference Steps
              * @description Denoising steps, 1 to 200; null: the model's default.
              */
@@ -3701,6 +3713,12 @@ export interface components {
              * @default
              */
             negative_prompt?: string;
+            /**
+             * Preset
+             * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
+             *     guidance together. What is given beside it comes before it; null: none.
+             */
+            preset?: string | null;
             /**
              * Num Inference Steps
              * @description Denoising steps, 1 to 200; null: the model's default.
@@ -4655,6 +4673,11 @@ export interface components {
              */
             loras: string[];
             /**
+             * Presets
+             * @description Names of the settings that `preset` may ask for: `fast`.
+             */
+            presets: string[];
+            /**
              * Fps
              * @description Video models: frames per second of its clips.
              */
@@ -5370,6 +5393,12 @@ export interface components {
          * @description How pictures are sampled; None: as the model's description says.
          */
         SampleSettings: {
+            /**
+             * Preset
+             * @description Settings that the model's description has under this name, such as `fast`: LoRAs, steps and guidance together.
+             *     What is given beside it comes before it; null: none.
+             */
+            preset?: string | null;
             /**
              * Size
              * @description Width and height in pixels; null: the model's own for the aspect ratio.
@@ -7544,6 +7573,12 @@ export interface components {
              * @default
              */
             negative_prompt?: string;
+            /**
+             * Preset
+             * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
+             *     guidance together. What is given beside it comes before it; null: none.
+             */
+            preset?: string | null;
             /**
              * Num Inference Steps
              * @description Denoising steps, 1 to 200; null: the model's default.

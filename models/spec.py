@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from models.errors import InvalidRequest
-from models.interfaces import ImageRequest, Plain
+from models.interfaces import ImageRequest, LoraUse, Plain
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
 CameraMove = Literal["static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down", "orbit"]
@@ -173,6 +173,15 @@ class Domain(Plain):
         return re.sub(rf"\b({longest_first})(?:s|es)?\b", own, text, flags=re.IGNORECASE)
 
 
+class Preset(Plain):
+    """Settings of a request that are right only together: a step-distilled LoRA with its few steps and no guidance."""
+
+    loras: tuple[LoraUse, ...] = ()
+    """They act beside those that the request names itself."""
+    num_inference_steps: Annotated[int, Field(ge=1, le=200)]
+    guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)]
+
+
 class PictureModelSpec(SpecBase):
     """What image and video models have in common."""
 
@@ -203,6 +212,25 @@ class PictureModelSpec(SpecBase):
     """Measured seconds of one denoising step at the largest default size and length, by the device's name."""
     loras: dict[str, LoraSource] = Field(default_factory=dict)
     """LoRAs that a request may ask for by name."""
+    presets: dict[str, Preset] = Field(default_factory=dict)
+    """Settings that a request may ask for by one name: `fast`."""
+
+    @model_validator(mode="after")
+    def _presets_name_loras(self) -> Self:
+        for name, preset in self.presets.items():
+            for lora in preset.loras:
+                if lora.name not in self.loras:
+                    raise ValueError(f"presets.{name}: the model has no LoRA {lora.name!r}; describe it in `loras`")
+        return self
+
+    def preset(self, name: str | None) -> Preset:
+        """The settings called `name`; the model's own for None. Raises InvalidRequest with the names that there are."""
+        if name is None:
+            return Preset(num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale)
+        if name not in self.presets:
+            known = ", ".join(sorted(self.presets)) or "none"
+            raise InvalidRequest(f"model {self.name!r} has no preset {name!r}; it has: {known}")
+        return self.presets[name]
 
     def parts(self) -> dict[str, WeightSource]:
         """Every folder that this model needs, by part name; a LoRA's as `lora-NAME`."""

@@ -91,6 +91,9 @@ class BriefLimits(Plain):
 class SampleSettings(Plain):
     """How pictures are sampled; None: as the model's description says."""
 
+    preset: str | None = None
+    """Settings that the model's description has under this name, such as `fast`: LoRAs, steps and guidance together.
+    What is given beside it comes before it; null: none."""
     size: Size | None = None
     """Width and height in pixels; null: the model's own for the aspect ratio."""
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None

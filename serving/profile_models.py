@@ -39,7 +39,16 @@ NOT_HERE = (
 )
 
 
-NO_MATTER = {"licence", "commercial", "commercial_condition", "weights_of", "vram_gb", "seconds_per_step", "warm_up"}
+NO_MATTER = {
+    "licence",
+    "commercial",
+    "commercial_condition",
+    "weights_of",
+    "vram_gb",
+    "seconds_per_step",
+    "warm_up",
+    "presets",
+}
 """Fields of a description that change nothing in what the model makes."""
 
 

@@ -86,12 +86,15 @@ async def draw(step: StepContext, request: ImageRequest) -> tuple[ImageResult, S
 
 
 def sampling(spec: PictureModelSpec, sample: SampleSettings) -> Json:
-    """Request fields that the recipe may set and the model's description sets otherwise."""
-    steps, guidance = sample.num_inference_steps, sample.guidance_scale
+    """Request fields that the recipe may set and the model's description sets otherwise.
+
+    Raises InvalidRequest for a preset that the model lacks.
+    """
+    steps, guidance, preset = sample.num_inference_steps, sample.guidance_scale, spec.preset(sample.preset)
     return {
-        "num_inference_steps": spec.num_inference_steps if steps is None else steps,
-        "guidance_scale": spec.guidance_scale if guidance is None else guidance,
-        "loras": [lora.model_dump() for lora in sample.loras],
+        "num_inference_steps": preset.num_inference_steps if steps is None else steps,
+        "guidance_scale": preset.guidance_scale if guidance is None else guidance,
+        "loras": [lora.model_dump() for lora in (*preset.loras, *sample.loras)],
         "deterministic": sample.deterministic,
     }
 

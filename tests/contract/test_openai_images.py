@@ -75,6 +75,15 @@ def test_superset_fields_reach_the_model(server, client):
     assert (request.noise.shared_seed, request.noise.shared_strength) == (9, 0.25)
 
 
+def test_a_preset_sets_loras_steps_and_guidance_and_what_is_given_beside_it_comes_first(server, client):
+    for extra in ({}, {"num_inference_steps": 5, "lora": {"name": "toon"}}):
+        client.images.generate(model=IMAGE.name, prompt="a bottle", extra_body={"preset": "fast", **extra})
+    fast, own = server.studio.requests
+    assert (fast.num_inference_steps, fast.guidance_scale, fast.loras) == (3, 1.0, (LoraUse(name="ink"),))
+    assert (own.num_inference_steps, own.guidance_scale) == (5, 1.0)
+    assert own.loras == (LoraUse(name="ink"), LoraUse(name="toon"))
+
+
 def test_extra_params_are_fields_too_and_an_unknown_key_is_refused(server, client):
     client.images.generate(model=IMAGE.name, prompt="a bottle", extra_body={"extra_params": {"seed": 5}})
     assert server.studio.requests[0].noise.seed == 5
@@ -194,6 +203,8 @@ def test_a_later_image_starts_from_an_earlier_one_by_artifact_id(server, client)
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"lora": {"name": "sepia"}}, "lora", "toon, ink"),
         ({"lora": [{"name": "ink"}, {"name": "ink"}]}, "lora", "twice"),
+        ({"preset": "slow"}, "preset", "choose from fast"),
+        ({"preset": "fast", "lora": {"name": "ink"}}, "lora", "twice"),
         ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1"),
         ({"ip_adapter": {"images": [], "weight": 1}}, "ip_adapter.images", "at least one"),
         ({"model": "mixer", "ip_adapter": {"images": ["AAAA"], "mask": "AAAA"}}, "ip_adapter.mask", "region"),

@@ -19,6 +19,7 @@ def test_the_client_lists_every_model_with_its_kind_and_limits(client):
     assert [models[spec.name].kind for spec in SPECS] == [spec.kind for spec in SPECS]
     assert models[IMAGE.name].limits["max_pixels"] == 128 * 128
     assert models[VIDEO.name].limits["max_frames"] == 17
+    assert (models[IMAGE.name].limits["presets"], models[VIDEO.name].limits["presets"]) == (["fast"], [])
 
 
 def test_a_model_says_whether_paid_work_may_use_it_and_on_what_condition(client):

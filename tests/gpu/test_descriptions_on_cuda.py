@@ -12,7 +12,7 @@ import torch
 
 from configs.settings import load_model_specs
 from models.diffusion.placement import DENOISERS, denoisers
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, WeightsError
 from models.interfaces import LoraUse
 from models.registry import load
 from models.spec import Acceleration
@@ -77,7 +77,15 @@ def plain(library):
     def pixels(name):
         if name not in found:
             spec = small(SPECS[name], dtype="float32", acceleration=Acceleration())
-            found[name] = make(load(spec, library(name), "cpu"), spec)
+            # `tests/layouts` holds that it loads with this project's libraries; a machine with a GPU may have others.
+            try:
+                engine = load(spec, library(name), "cpu")
+            except (ImportError, WeightsError, InvalidRequest) as error:
+                found[name] = f"{name} does not load with the libraries of this machine: {error}"
+            else:
+                found[name] = make(engine, spec)
+        if isinstance(found[name], str):
+            pytest.skip(found[name])
         return found[name]
 
     return pixels
@@ -90,11 +98,14 @@ def on_cuda(library, name, **changes):
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_description_makes_on_cuda_what_it_makes_on_the_cpu(library, plain, name):
+    expected = plain(name)
+    if SPECS[name].acceleration.quantisation is not None:
+        pytest.importorskip("torchao")
     exact = on_cuda(library, name, dtype="float32", acceleration=Acceleration())
-    assert mean_difference(exact, plain(name)) < 1
+    assert mean_difference(exact, expected) < 1
     described = on_cuda(library, name)
     assert described.std() > 0
-    assert mean_difference(described, plain(name)) < HALF_NEAR
+    assert mean_difference(described, expected) < HALF_NEAR
 
 
 @pytest.mark.parametrize("setting", ACCELERATIONS)
@@ -102,7 +113,8 @@ def test_a_description_makes_on_cuda_what_it_makes_on_the_cpu(library, plain, na
 def test_an_acceleration_changes_a_family_s_picture_by_rounding_alone(library, plain, family, setting):
     name = FAMILIES[family]
     wanted = Acceleration.model_validate(ACCELERATIONS[setting])
-    assert mean_difference(on_cuda(library, name, acceleration=wanted), plain(name)) < HALF_NEAR
+    expected = plain(name)
+    assert mean_difference(on_cuda(library, name, acceleration=wanted), expected) < HALF_NEAR
 
 
 @pytest.mark.parametrize("to", ROUNDED)
@@ -110,13 +122,14 @@ def test_an_acceleration_changes_a_family_s_picture_by_rounding_alone(library, p
 def test_rounded_weights_change_a_family_s_picture_by_rounding_alone(library, plain, family, to):
     pytest.importorskip("torchao")
     name = FAMILIES[family]
+    expected = plain(name)
     spec: Any = small(SPECS[name])
     engine = load(spec, library(name), "cpu")
     components = [part for part in DENOISERS if getattr(engine._pipeline, part, None) is not None]
     for offload in ("none", "model"):
         wanted = {"quantisation": {"to": to, "components": components}, "offload": offload}
         rounded = on_cuda(library, name, acceleration=Acceleration.model_validate(wanted))
-        assert mean_difference(rounded, plain(name)) < HALF_NEAR
+        assert mean_difference(rounded, expected) < HALF_NEAR
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ from peft import LoraConfig, get_peft_model_state_dict
 from models.errors import Cancelled, InvalidRequest, WeightsError
 from models.interfaces import LoraUse, Unwatched
 from models.registry import load
-from models.spec import LoraSource, lora_part
+from models.spec import ImageModelSpec, LoraSource, Preset, lora_part
+from pipelines.recipe import SampleSettings
+from pipelines.stages.pictures import sampling
 from tests.support import tiny_models
 from tests.support.engine_calls import StopAt, assert_all_differ, image_request, reference
 
@@ -93,6 +95,27 @@ def test_each_lora_its_scale_and_their_sum_act(engine):
     ]
     assert_all_differ(pictures)
     assert np.array_equal(picture(engine, NEON), pictures[0])
+
+
+def test_a_recipe_s_preset_is_its_lora_with_its_few_steps(family, folders, engine):
+    fast = Preset(loras=(NEON,), num_inference_steps=2, guidance_scale=1.0)
+    spec = spec_of(family, presets={"fast": fast})
+    asked = sampling(spec, SampleSettings(preset="fast"))
+    made = picture(engine, NEON, num_inference_steps=2, guidance_scale=1.0)
+    assert np.array_equal(engine.generate(request(**asked), Unwatched()).image, made)
+    assert not np.array_equal(picture(engine, num_inference_steps=2, guidance_scale=1.0), made)
+    assert sampling(spec, SampleSettings(preset="fast", num_inference_steps=3))["num_inference_steps"] == 3
+    assert sampling(spec, SampleSettings())["num_inference_steps"] == spec.num_inference_steps
+    with pytest.raises(InvalidRequest, match="no preset 'slow'; it has: fast"):
+        sampling(spec, SampleSettings(preset="slow"))
+
+
+def test_a_preset_of_a_lora_that_is_not_described_is_refused():
+    with pytest.raises(ValueError, match=r"presets\.fast: the model has no LoRA 'x'"):
+        ImageModelSpec.model_validate(
+            tiny_models.image_spec("stable-diffusion").model_dump()
+            | {"presets": {"fast": {"loras": [{"name": "x"}], "num_inference_steps": 4, "guidance_scale": 1.0}}}
+        )
 
 
 def test_scale_0_is_no_lora(engine, bare):

@@ -22,8 +22,8 @@ from safetensors.numpy import save
 
 from configs.settings import Lanes, Profile, load_recipe
 from models.errors import InferenceFailed, ModelError
-from models.interfaces import ImageResult, VideoResult
-from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, LoraSource, Size, VideoModelSpec
+from models.interfaces import ImageResult, LoraUse, VideoResult
+from models.spec import AspectRatio, ChatModelSpec, ImageModelSpec, LoraSource, Preset, Size, VideoModelSpec
 from pipelines.orders.ad import AdPlanner
 from pipelines.store.database import sqlite_url
 from serving.backends.in_process import LocalBackend, LocalModels
@@ -50,6 +50,7 @@ CHAT = ChatModelSpec(name="talker", kind="chat", vision=False, **COMMON)
 IMAGE = ImageModelSpec(
     name="painter", kind="image", references=3, reference_mask=True, max_pixels=128 * 128, **PICTURES,
     weights={"main": WEIGHTS, "ip_adapter": WEIGHTS}, loras={"toon": WEIGHTS, "ink": WEIGHTS},
+    presets={"fast": Preset(loras=(LoraUse(name="ink"),), num_inference_steps=3, guidance_scale=1.0)},
 )  # fmt: skip
 MIXER = ImageModelSpec(
     name="mixer", kind="image", references=3, weights={"main": WEIGHTS}, **PICTURES,

@@ -186,6 +186,8 @@ class PictureLimits(Plain):
     """Its default guidance."""
     loras: tuple[str, ...]
     """Names of the LoRAs that can be asked for."""
+    presets: tuple[str, ...]
+    """Names of the settings that `preset` may ask for: `fast`."""
     fps: int | None = None
     """Video models: frames per second of its clips."""
     max_frames: int | None = None

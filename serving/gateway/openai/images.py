@@ -45,10 +45,10 @@ from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
     check_adapter,
-    check_loras,
     check_strength,
     find_model,
     references,
+    sampled,
     sources,
     takes_references_natively,
 )
@@ -347,12 +347,12 @@ def _check(body: ImageGeneration, spec: ImageModelSpec) -> None:
     if body.background == "transparent":
         text = 'background: no model here draws transparency: leave it out, or ask for "opaque" and cut the picture out'
         raise Problem("unsupported", text, "background")
-    check_loras(spec, body.loras)
+    sampled(body, spec)
     output_seeds(body.seed, body.n)
 
 
 def _steps(body: ImageGeneration, spec: ImageModelSpec) -> int:
-    return body.num_inference_steps or spec.num_inference_steps
+    return sampled(body, spec).num_inference_steps
 
 
 def _strength(body: ImageEdit, spec: ImageModelSpec) -> float:
@@ -391,6 +391,7 @@ def _requests(
     start: StartImage | StartLatents | None = None,
     inpaint: Inpaint | None = None,
 ) -> list[ImageRequest]:
+    sample = sampled(body, spec)
     return [
         ImageRequest(
             prompt=body.prompt,
@@ -400,13 +401,13 @@ def _requests(
             noise=NoiseSpec(
                 seed=seed, shared_seed=body.coherence.shared_seed, shared_strength=body.coherence.shared_strength
             ),
-            num_inference_steps=_steps(body, spec),
-            guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+            num_inference_steps=sample.num_inference_steps,
+            guidance_scale=sample.guidance_scale,
             references=bound,
             adapter=adapter,
             start=start,
             inpaint=inpaint,
-            loras=body.loras,
+            loras=sample.loras,
             deterministic=body.deterministic,
             keep_latents=body.coherence.keep_latents,
         )

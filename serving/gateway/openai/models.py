@@ -59,6 +59,7 @@ def _common_limits(spec: PictureModelSpec) -> PictureLimits:
         num_inference_steps=spec.num_inference_steps,
         guidance_scale=spec.guidance_scale,
         loras=tuple(spec.loras),
+        presets=tuple(spec.presets),
     )
 
 

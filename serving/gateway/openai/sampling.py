@@ -22,7 +22,7 @@ from models.interfaces import (
     Seed,
     Unit,
 )
-from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, PictureModelSpec, Preset, VideoModelSpec
 from pipelines.brief import MAX_PROMPT
 from serving.backends.interface import Spec
 from serving.gateway.problems import Problem, refuse
@@ -99,6 +99,9 @@ class Sampling(Plain):
     """Refuse a model, size or length that is not to be had here, instead of making the nearest and saying so."""
     negative_prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)] = ""
     """What the picture must not show, at most 5,000 characters; empty: nothing is excluded."""
+    preset: Word | None = None
+    """Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
+    guidance together. What is given beside it comes before it; null: none."""
     num_inference_steps: Annotated[int, Field(ge=1, le=200)] | None = None
     """Denoising steps, 1 to 200; null: the model's default."""
     guidance_scale: Annotated[float, Field(ge=0.0, le=30.0)] | None = None
@@ -158,6 +161,24 @@ def find_model(
     if nearest is None:
         raise Problem("model_not_found", unknown_model(name, word, known), "model")
     return next(each for each in of_kind if each.name == nearest), (stand_in_note(name, nearest),)
+
+
+def sampled(body: Sampling, spec: PictureModelSpec) -> Preset:
+    """Steps, guidance and LoRAs of a request: its own, else those of its preset, else the model's.
+
+    Raises Problem 422 for a preset or LoRA that the model does not have, and for a LoRA that is named twice.
+    """
+    if body.preset is not None and body.preset not in spec.presets:
+        known = ", ".join(spec.presets) or "none"
+        refuse("preset", f"model {spec.name!r} has no preset {body.preset!r}: choose from {known}")
+    preset = spec.preset(body.preset)
+    loras = (*preset.loras, *body.loras)
+    check_loras(spec, loras)
+    return Preset(
+        loras=loras,
+        num_inference_steps=body.num_inference_steps or preset.num_inference_steps,
+        guidance_scale=preset.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+    )
 
 
 def check_loras(spec: PictureModelSpec, loras: Sequence[LoraUse]) -> None:

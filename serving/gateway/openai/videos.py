@@ -29,9 +29,9 @@ from serving.gateway.openai.sampling import (
     MAX_PICTURES,
     adapter_settings,
     check_adapter,
-    check_loras,
     find_model,
     roles,
+    sampled,
     sources,
     weights,
 )
@@ -221,6 +221,7 @@ async def clip_order(
     size, of_size = fitting_size(sized, body.size, body.strict, like)
     if like is not None:
         check_fills(like, size, "input_reference", body.strict)
+    sample = sampled(body, spec)
     order = ClipOrder(
         prompt=body.prompt,
         model=spec.name,
@@ -231,21 +232,21 @@ async def clip_order(
             shared_seed=body.coherence.shared_seed,
             shared_strength=body.coherence.shared_strength,
         ),
-        num_inference_steps=body.num_inference_steps or spec.num_inference_steps,
-        guidance_scale=spec.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+        num_inference_steps=sample.num_inference_steps,
+        guidance_scale=sample.guidance_scale,
         negative_prompt=body.negative_prompt,
         camera=body.camera,
         first_frame=first_frame,
         references=references,
         adapter=adapter_settings(body.ip_adapter),
-        loras=body.loras,
+        loras=sample.loras,
         deterministic=body.deterministic,
     )
     return AskedClip(order, (*of_model, *of_length, *of_size), files, uploads)
 
 
 def _check(body: VideoCreate, spec: VideoModelSpec) -> None:
-    check_loras(spec, body.loras)
+    sampled(body, spec)
     if body.fps is not None and body.fps != spec.native_fps:
         refuse("fps", f"fps: model {spec.name!r} makes {spec.native_fps} frames per second", fps=spec.native_fps)
     if body.camera not in spec.camera_moves:
