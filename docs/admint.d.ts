@@ -5923,7 +5923,9 @@ export interface components {
              *       "asks.spatial",
              *       "background_consistency",
              *       "clip_consistency",
+             *       "clipscore.text",
              *       "color",
+             *       "copy_paste",
              *       "dover.aesthetic",
              *       "dover.fused",
              *       "dover.technical",
@@ -5935,6 +5937,7 @@ export interface components {
              *       "human_action",
              *       "imaging_quality",
              *       "keyframe_alignment",
+             *       "long_horizon",
              *       "motion_smoothness",
              *       "multiple_objects",
              *       "musiq.koniq",
@@ -5942,6 +5945,7 @@ export interface components {
              *       "object_class",
              *       "overall_consistency",
              *       "product_colour",
+             *       "product_keypoints",
              *       "raft_dynamics",
              *       "scene",
              *       "spatial_relationship",
@@ -5958,6 +5962,7 @@ export interface components {
              *       "text_legibility",
              *       "unwanted_cuts",
              *       "unwanted_cuts.transnetv2",
+             *       "vbench_i2v.subject",
              *       "vqascore.text"
              *     ]
              */
@@ -8526,6 +8531,7 @@ export interface operations {
                      *               "toon",
                      *               "ink"
                      *             ],
+                     *             "presets": [],
                      *             "fps": null,
                      *             "max_frames": null,
                      *             "frame_multiple": null,
@@ -9768,6 +9774,7 @@ export interface operations {
                      *                 "second_weight_name": null
                      *               }
                      *             },
+                     *             "presets": [],
                      *             "kind": "image",
                      *             "fingerprint": "image"
                      *           },
@@ -9837,6 +9844,7 @@ export interface operations {
                      *             "warm_up": [],
                      *             "seconds_per_step": {},
                      *             "loras": {},
+                     *             "presets": [],
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
                      *             "native_fps": 8,
@@ -10263,6 +10271,7 @@ export interface operations {
                      *                 "second_weight_name": null
                      *               }
                      *             },
+                     *             "presets": [],
                      *             "kind": "image",
                      *             "fingerprint": "image"
                      *           },
@@ -10332,6 +10341,7 @@ export interface operations {
                      *             "warm_up": [],
                      *             "seconds_per_step": {},
                      *             "loras": {},
+                     *             "presets": [],
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
                      *             "native_fps": 8,
@@ -11374,6 +11384,7 @@ export interface operations {
                      *                 "second_weight_name": null
                      *               }
                      *             },
+                     *             "presets": [],
                      *             "kind": "image",
                      *             "fingerprint": "image"
                      *           },
@@ -11443,6 +11454,7 @@ export interface operations {
                      *             "warm_up": [],
                      *             "seconds_per_step": {},
                      *             "loras": {},
+                     *             "presets": [],
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
                      *             "native_fps": 8,
@@ -12977,6 +12989,7 @@ export interface operations {
                      *                 "second_weight_name": null
                      *               }
                      *             },
+                     *             "presets": [],
                      *             "kind": "image",
                      *             "fingerprint": "image"
                      *           },
@@ -13046,6 +13059,7 @@ export interface operations {
                      *             "warm_up": [],
                      *             "seconds_per_step": {},
                      *             "loras": {},
+                     *             "presets": [],
                      *             "kind": "video",
                      *             "guidance_scale_2": null,
                      *             "native_fps": 8,
