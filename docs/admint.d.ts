@@ -5957,6 +5957,7 @@ export interface components {
              *       "technical.noise",
              *       "technical.sharpness",
              *       "temporal_flickering",
+             *       "temporal_flickering.static_filtered",
              *       "temporal_style",
              *       "text_alignment",
              *       "text_legibility",

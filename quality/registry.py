@@ -29,6 +29,9 @@ class Dimension(NamedTuple):
 EVERY: tuple[Medium, ...] = ("keyframe", "clip", "video")
 DIMENSIONS: dict[str, Dimension] = {
     "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
+    "temporal_flickering.static_filtered": Dimension(
+        "quality.dimensions.temporal_flickering:StaticFlickering", 1, ("clip",)
+    ),
     "flow_smoothness": Dimension("quality.dimensions.flow_smoothness:FlowSmoothness", 2, ("clip",)),
     "flow_dynamics": Dimension("quality.dimensions.flow_dynamics:FlowDynamics", 2, ("clip",)),
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),

@@ -304,7 +304,7 @@ def fragments_between(whole: Three, window: Three, shift: Three) -> torch.Tensor
     rows, columns = place[0][:, None].expand(*whole[1:]), place[1].expand(*whole[1:])
     places = torch.stack([rows, columns], dim=-1).to(torch.int8).expand(1, whole[0], *whole[1:], 2)
     mine = split(torch.roll(places, [-by for by in shift], (1, 2, 3)), window)
-    return (mine[:, None] - mine[:, :, None]).abs().sum(dim=-1).to(torch.uint8)
+    return (mine[:, None] - mine[:, :, None]).abs().sum(dim=-1, dtype=torch.uint8)
 
 
 @lru_cache

@@ -226,7 +226,7 @@ def correlation_of(first: torch.Tensor, second: torch.Tensor) -> Callable[[torch
 
 def _kept_correlation(first: torch.Tensor, second: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     count, channels, height, width = first.shape
-    volume = first.flatten(2).transpose(1, 2) @ second.flatten(2) / channels**0.5
+    volume = (first / channels**0.5).flatten(2).transpose(1, 2) @ second.flatten(2)  # divided before it is large
     pyramid = [volume.view(count * height * width, 1, height, width)]
     for _ in range(LEVELS - 1):
         pyramid.append(F.avg_pool2d(pyramid[-1], 2))

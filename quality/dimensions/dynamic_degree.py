@@ -44,7 +44,7 @@ class RaftDynamics:
         self._shorter = min(block.frames.shape[1:3])
         found = block.features[FLOWS]
         for number, flow in zip(found.frames, found.values, strict=True):
-            self._largest.append(largest(flow) * 256 / self._shorter)
+            self._largest.append(largest(flow, LARGEST) * 256 / self._shorter)
             self._at.append(number)
 
     def score(self) -> Score:
@@ -72,8 +72,8 @@ class DynamicDegree(RaftDynamics):
         return self.METRIC.value(moves, self._shot, frames, stream=FLOWS, note=note)
 
 
-def largest(flow: npt.NDArray[np.float32]) -> float:
-    """Mean of the largest magnitudes of a flow, (2, height, width), in its own pixels."""
+def largest(flow: npt.NDArray[np.float32], share: float) -> float:
+    """Mean of that share of a flow's magnitudes which is largest; (2, height, width), in its own pixels."""
     magnitudes = np.sqrt(flow[0] ** 2 + flow[1] ** 2).ravel()
-    count = int(LARGEST * magnitudes.size)
+    count = int(share * magnitudes.size)
     return float(np.partition(magnitudes, -count)[-count:].mean())

@@ -181,6 +181,45 @@ def test_a_flow_that_is_not_finite_is_no_static_clip():
     for name in ("dynamic_degree", "raft_dynamics"):
         score = measured((name,), noise(3), flows(math.nan, 1.0), fps=8)[name]
         assert score.reason == "not finite: 1 of 2 values"
+    score = measured((STATIC,), noise(3), flows(math.nan, 0.0, 0.0, 0.0), fps=8)[STATIC]
+    assert score.reason == "not finite: 1 of 4 flows"
+
+
+STATIC = "temporal_flickering.static_filtered"
+
+
+@pytest.mark.parametrize(
+    ("between", "ends", "static"),
+    [
+        ((0.0,) * 7, (0.0, 0.0), True),
+        ((3.1,) + (0.0,) * 6, (6.0, 6.0), True),  # round(2 * 8 / 16) = 1 pair may move, and the ends twice as far
+        ((3.1, 3.1) + (0.0,) * 5, (0.0, 0.0), False),
+        ((0.0,) * 7, (6.1, 0.0), False),
+        ((0.0,) * 7, (0.0, 6.1), False),
+    ],
+)
+def test_flickering_is_that_of_static_clips_or_has_a_reason(between, ends, static):
+    frames = noise(8, 256, 264)
+    score = measured((STATIC,), frames, flows(*between, *ends), fps=24)[STATIC]
+    plain = measured(("temporal_flickering",), frames, {})["temporal_flickering"]
+    assert score.metric_id == plain.metric_id == "vbench.temporal_flickering"
+    assert score.protocol == "static_filtered"
+    if static:
+        assert (score.raw, score.fidelity, score.backbone) == (plain.raw, "equal", "known")
+    else:
+        assert "the clip moves" in score.reason
+
+
+def test_the_static_filter_compares_the_ends_in_both_orders():
+    frames = [np.full((128, 128, 3), level, np.uint8) for level in (10, 20, 30)]
+    seen = []
+
+    def answer(batch):
+        seen.append(batch[:, :, 0, 0, 0].tolist())
+        return np.zeros((len(batch), 2, 128, 128))
+
+    assert measured((STATIC,), frames, {"raft": Known(answer, 2)})[STATIC].raw is not None
+    assert seen == [[[10, 20], [20, 30]], [[10, 30], [30, 10]]]
 
 
 # --- MUSIQ ---
