@@ -48,10 +48,12 @@ class FrozenShare:
         self._frozen: list[float] = []
 
     def feed(self, block: Block) -> None:
+        before = self._before
         for frame in block.frames:
-            if self._before is not None:
-                self._frozen.append(float(is_frozen(self._before, frame)))
-            self._before = frame
+            if before is not None:
+                self._frozen.append(float(is_frozen(before, frame)))
+            before = frame
+        self._before = block.frames[-1].copy()  # a view would hold the block
 
     def score(self) -> Score:
         if not self._frozen:
