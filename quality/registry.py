@@ -40,6 +40,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "clipscore.text": Dimension("quality.dimensions.text_alignment:ClipScore", 1, ("keyframe", "clip")),
     "subject_consistency": Dimension("quality.dimensions.clip_consistency:SubjectConsistency", 1, ("clip",)),
     "background_consistency": Dimension("quality.dimensions.clip_consistency:BackgroundConsistency", 1, ("clip",)),
+    "imagenet_consistency": Dimension("quality.dimensions.clip_consistency:ImagenetConsistency", 1, ("clip",)),
     "aesthetic_quality": Dimension("quality.dimensions.aesthetic_quality:AestheticQuality", 1, EVERY),
     "appearance_style": Dimension("quality.dimensions.text_alignment:AppearanceStyle", 1, ("clip",)),
     "overall_consistency": Dimension("quality.dimensions.text_alignment:OverallConsistency", 1, ("clip",)),
@@ -87,6 +88,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment",),
     "subject_consistency": ("text_alignment", "flow_dynamics"),
     "background_consistency": ("text_alignment", "flow_dynamics"),
+    "imagenet_consistency": ("text_alignment", "flow_dynamics"),
     "vbench_i2v.subject": ("text_alignment", "flow_dynamics"),
     "long_horizon": ("text_alignment", "flow_dynamics"),
 }

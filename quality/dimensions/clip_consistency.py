@@ -62,3 +62,11 @@ class BackgroundConsistency(ClipConsistency):
 
     METRIC = Metric("vbench.background_consistency", "background_consistency@1", "equal", (0, 1))
     NEEDS = (Stream("clip_b32", "vbench.clip224"),)
+
+
+class ImagenetConsistency(ClipConsistency):
+    """The same by a small network that was trained on ImageNet's classes: pretrained numbers on any machine. It tells a
+    wrong shape (24 of 24 rendered pairs) and hardly a wrong colour (11 of 24)."""
+
+    METRIC = Metric("admint.imagenet_consistency", "imagenet_consistency@1", "proxy", (0, 1))
+    NEEDS = (Stream("efficientnet_lite0", "lite224"),)

@@ -62,6 +62,7 @@ def computed() -> dict[str, float]:
     values = {
         "subject_consistency": consistency,
         "background_consistency": consistency,
+        "imagenet_consistency": consistency,
         "aesthetic_quality": alignment / 10,
         "appearance_style": alignment,
         "clipscore.text": alignment,

@@ -23,7 +23,7 @@ from quality.cross_scene import (
 )
 from quality.dimensions.long_horizon import area
 from quality.dimensions.product_keypoints import inliers, matches
-from quality.preprocessing import CLIP, IMAGENET
+from quality.preprocessing import CLIP, IMAGENET, LITE
 from quality.registry import measured_on
 from quality.stream import Reference, Shot
 from tests.support import quality_goldens as goldens
@@ -58,7 +58,7 @@ class Listed:
         value = frame.float().mean(dim=(1, 2))[0].item()
         if frame.dtype == torch.uint8:
             return round(value)
-        by = CLIP if self.name.startswith("clip") else IMAGENET
+        by = LITE if self.name.startswith("eff") else CLIP if self.name.startswith("clip") else IMAGENET
         return round((value * by[1][0] + by[0][0]) * 255)
 
 
@@ -77,6 +77,7 @@ def backbones():
         "clip_b32": Listed("clip-b32", case["frames"], case["text"]),
         "clip_l14": Listed("clip-l14", case["frames"]),
         "laion_v1": Listed("laion-v1", [case["text"]]),
+        "efficientnet_lite0": Listed("efficientnet-lite0", case["frames"]),
         "viclip_l14": Listed("viclip-l14", [case["frames"][4]], case["text"], window=8),
     }
 
@@ -99,7 +100,7 @@ def test_a_dimension_is_its_published_formula(name, block_frames):
     shot = Shot(frame_count=len(frames), backbones=backbones(), **FIELDS)
     (found,) = engine.measure([name], frames, shot, block_frames)
     assert found.raw == pytest.approx(GOLDENS[name], abs=1e-6), found.reason
-    assert found.fidelity == ("proxy" if name == "long_horizon" else "equal")
+    assert found.fidelity == ("proxy" if name in ("long_horizon", "imagenet_consistency") else "equal")
     assert found.preproc is not None and found.licence == "none"
 
 

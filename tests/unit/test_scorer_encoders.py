@@ -6,8 +6,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    ViTConfig,
+    ViTModel,
+)
 
 from models.errors import WeightsError
 from models.scorers import clip, dino, efficientnet, viclip, xfeat
@@ -15,6 +31,7 @@ from models.scorers.clip import ClipEncoder
 from models.scorers.dino import Dino, Dinov2, positions
 from models.scorers.laion import LaionHead
 from models.scorers.laion import layouts as laion_layouts
+from models.scorers.siglip import SiglipEncoder
 from models.scorers.viclip import Sizes, ViClip, ViClipEncoder
 from models.spec import ScorerModelSpec
 from models.weights import write_manifest
@@ -288,6 +305,41 @@ def test_dinov2_gives_the_picture_and_its_patches_at_length_one(tmp_path):
     with torch.inference_mode():
         expected = F.normalize(model.eval()(pixel_values=pictures).pooler_output, dim=-1)
     assert np.abs(found[:, 0] - expected.numpy()).max() < 1e-5
+
+
+# --- SigLIP ---
+
+
+def test_siglip_compares_pictures_with_texts_padded_to_its_whole_length(tmp_path):
+    text = {
+        "vocab_size": 514, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 16,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32,
+        "patch_size": 8,
+    }  # fmt: skip
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).eval()
+    model.save_pretrained(tmp_path)
+    SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    special = {"unk_token": "<unk>"}
+    backend = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2, "red": 3, "cup": 4}, **special))
+    backend.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special, **{"pad_token": "<pad>"})
+    tokenizer.save_pretrained(tmp_path)
+    write_manifest(tmp_path, "tiny", "0")
+    encoder = SiglipEncoder(spec(), {"main": tmp_path}, "cpu")
+    shown = torch.randint(0, 256, (2, 3, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    small = [Image.fromarray(one.permute(1, 2, 0).numpy()).resize((32, 32), Image.Resampling.BICUBIC) for one in shown]
+    pixels = torch.tensor(np.stack([np.asarray(one) for one in small])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    tokens = torch.tensor([[2, 3, 4] + [0] * 13])
+    with torch.inference_mode():
+        pictures = F.normalize(model.get_image_features(pixels).pooler_output, dim=-1)
+        words = F.normalize(model.get_text_features(tokens).pooler_output, dim=-1)[0]
+    assert np.abs(encoder.features(shown) - pictures.numpy()).max() < 1e-5
+    vector, cut = encoder.text("A red CUP")
+    assert np.abs(vector - words.numpy()).max() < 1e-5 and not cut
+    assert encoder.text("a red cup " * 9)[1]
 
 
 # --- the rest ---
