@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from configs.settings import load_model_specs
 from models.interfaces import LoraUse, Unwatched
@@ -72,7 +73,7 @@ def test_the_scorer_loads_and_embeds_from_the_published_layout(dtype, tmp_path):
     spec = SPECS["clip-vit-l-14"]
     spec = spec if dtype is None else spec.model_copy(update={"dtype": dtype})
     encoder: Any = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
-    vectors = encoder.images([np.zeros((40, 60, 3), np.uint8)])
+    vectors = encoder.features(torch.zeros((1, 3, 40, 60), dtype=torch.uint8))
     assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-3)
 
 

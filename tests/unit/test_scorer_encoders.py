@@ -323,9 +323,10 @@ def test_siglip_compares_pictures_with_texts_padded_to_its_whole_length(tmp_path
     model.save_pretrained(tmp_path)
     SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     special = {"unk_token": "<unk>"}
+    named = {"pad_token": "<pad>", **special}
     backend = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "a": 2, "red": 3, "cup": 4}, **special))
     backend.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special, **{"pad_token": "<pad>"})
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **named)
     tokenizer.save_pretrained(tmp_path)
     write_manifest(tmp_path, "tiny", "0")
     encoder = SiglipEncoder(spec(), {"main": tmp_path}, "cpu")
