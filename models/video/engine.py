@@ -61,10 +61,18 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
     def _task(self, request: VideoRequest, noise: torch.Tensor) -> tuple[Any, dict[str, Any]]:
         size = {"width": request.width, "height": request.height, "num_frames": request.num_frames}
         if request.start and request.start.strength < 1.0:
-            clean = unpack(request.start.data, tuple(noise.shape[1:]))[None]
+            clean = self._start(request, request.start.data, tuple(noise.shape[1:]))[None]
             steps, of = self._steps(request), request.num_inference_steps
-            noise = begin_within(self._pipeline.scheduler, clean, noise, steps, of)
+            noise = begin_within(self._pipeline.scheduler, clean, noise, steps, of, **self._schedule(of))
         return self._pipeline, {**size, "latents": noise}
+
+    def _start(self, request: VideoRequest, data: bytes, shape: tuple[int, ...]) -> torch.Tensor:
+        """The clean latents to start from, of the `shape` of the start noise."""
+        return unpack(data, shape)
+
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        """What the pipeline gives its scheduler's `set_timesteps` beside the number of steps."""
+        return {}
 
     def _result(self, request: VideoRequest, output: CallOutput) -> VideoResult:
         kept = None

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
-from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition, linear_quadratic_schedule
 
-from models.diffusion.engine import LatentGrid, TextEmbedding
+from models.diffusion.engine import LatentGrid, SoundOutput, TextEmbedding
 from models.diffusion.inputs import decode_whole
 from models.diffusion.loading import load_pipeline
 from models.interfaces import VideoRequest
@@ -43,6 +43,7 @@ class LTX(VideoEngine):
     """VideoModel over LTXConditionPipeline, from the part `main`. Clips have 8k + 1 frames."""
 
     cached_texts = 32
+    starts_from_latents = True
     text_inputs = ("prompt_embeds", "prompt_attention_mask")
     prompt_tokens = 256
     """What the stock pipeline's call encodes."""
@@ -72,6 +73,18 @@ class LTX(VideoEngine):
         ]
         options = {"frame_rate": self._spec.native_fps, "max_sequence_length": self.prompt_tokens, **DECODE}
         return {"conditions": conditions or None, **options}
+
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        return {"timesteps": linear_quadratic_schedule(steps) * 1000}
+
+    def _clean_latents(
+        self, request: VideoRequest, latents: torch.Tensor, sound: SoundOutput | None
+    ) -> dict[str, torch.Tensor]:
+        _, height, width, frames = self._latent_shape(request)
+        # Before the clip's tokens lie those of a given last frame.
+        tokens = latents[:, -frames * height * width :]
+        sizes = self._pipeline.transformer_spatial_patch_size, self._pipeline.transformer_temporal_patch_size
+        return {"latents": self._pipeline._unpack_latents(tokens, frames, height, width, *sizes)[0]}
 
     def _check(self, request: VideoRequest) -> None:
         super()._check(request)

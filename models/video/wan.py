@@ -16,8 +16,9 @@ import torch
 from diffusers import WanImageToVideoPipeline, WanPipeline, WanVACEPipeline
 from PIL import Image
 
-from models.diffusion.engine import LatentGrid, TextEmbedding
+from models.diffusion.engine import LatentGrid, SoundOutput, TextEmbedding
 from models.diffusion.inputs import decode_whole
+from models.diffusion.latents import unpack_all
 from models.diffusion.loading import load_pipeline, part
 from models.diffusion.references import (
     reference_images,
@@ -129,7 +130,6 @@ class WanVACE(WanEngine):
     """VideoModel over WanVACEPipeline: with references as images, and a first and a last frame where given."""
 
     stock = WanVACEPipeline
-    starts_from_latents = False  # its latents hold those of the references too
 
     def _condition(self, request: VideoRequest) -> dict[str, Any]:
         references = reference_images(request.references, request.adapter)
@@ -144,6 +144,23 @@ class WanVACE(WanEngine):
         # The pipeline has the latent frames of the references before the clip; they are drawn after it, so that the
         # clip's noise does not depend on them.
         return super()._task(request, noise.roll(_count_references(request), dims=2))
+
+    def _start(self, request: VideoRequest, data: bytes, shape: tuple[int, ...]) -> torch.Tensor:
+        # What the references have become is kept too, so a start wants as many of them.
+        count = _count_references(request)
+        channels, frames, *cells = shape
+        shapes: dict[str, tuple[int, ...]] = {"latents": (channels, frames - count, *cells)}
+        if count:
+            shapes["reference_latents"] = (channels, count, *cells)
+        tensors = unpack_all(data, shapes)
+        return torch.cat([tensors[name] for name in ("reference_latents", "latents") if name in tensors], dim=1)
+
+    def _clean_latents(
+        self, request: VideoRequest, latents: torch.Tensor, sound: SoundOutput | None
+    ) -> dict[str, torch.Tensor]:
+        count = _count_references(request)
+        kept = {"latents": latents[0, :, count:]}
+        return kept | ({"reference_latents": latents[0, :, :count]} if count else {})
 
     def _notes(self, request: VideoRequest) -> tuple[str, ...]:
         return (*super()._notes(request), *reference_notes(request.references, request.adapter))

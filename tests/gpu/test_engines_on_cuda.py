@@ -167,6 +167,33 @@ def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, accel
     assert difference(generate_video(**acceleration), generate_video()) <= NEAR
 
 
+@pytest.mark.parametrize("acceleration", [{}, {"offload": "model"}, {"offload": "group"}], ids=str)
+@pytest.mark.parametrize("family", ["ltx", "ltx2", "helios", "wan-vace"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_clips_their_sound_and_what_follows_them_are_near_the_cpu_s(family, acceleration, tmp_path):
+    folders = tiny_clips.video_folders(family, tmp_path)
+    grid = {"size_multiple": 32, "frame_multiple": 8} if "ltx" in family else {"size_multiple": 16, "frame_multiple": 4}
+    limits: dict[str, Any] = {"first_frame": "optional", "last_frame": family != "helios", "max_frames": 33, **grid}
+    on_cpu = load(tiny_clips.video_spec(family, **limits), folders, "cpu")
+    on_gpu = load(tiny_clips.video_spec(family, **limits, acceleration=acceleration), folders, CUDA)
+    whole = {
+        "prompt": "a red bottle", "width": 64, "height": 64, "num_frames": 17, "noise": NoiseSpec(seed=1),
+        "num_inference_steps": 4, "guidance_scale": 4.0, "keep_latents": True,
+    }  # fmt: skip
+    kept = on_cpu.generate(VideoRequest.model_validate(whole), Unwatched()).latents
+    after = {"continues": kept} if family == "helios" else {"start": StartLatents(data=kept, strength=0.5)}
+    for changes in ({}, {"first_frame": tiny_models.png(1)}, after):
+        ours, theirs = (
+            engine.generate(VideoRequest.model_validate(whole | changes), Unwatched()) for engine in (on_gpu, on_cpu)
+        )
+        assert ours.noise_sha256 == theirs.noise_sha256
+        assert difference(ours.frames, theirs.frames) <= NEAR, changes
+        assert (ours.audio is None) == (family != "ltx2")
+        if ours.audio is not None:
+            assert theirs.audio is not None
+            assert np.abs(ours.audio.samples - theirs.audio.samples).max() < 0.02
+
+
 @pytest.mark.parametrize("changes", [{}, {"offload": "model", "storage": "float8_e4m3fn"}], ids=["plain", "small"])
 @pytest.mark.parametrize("family", ["flux2-klein", "qwen-image", "qwen-image-edit"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

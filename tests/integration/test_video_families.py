@@ -177,7 +177,7 @@ def test_a_request_equals_the_bare_stock_pipeline_and_repeats_its_bits(
 # --- latents of a clip ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["animatediff", "ltx2", "wan", "wan-text"])
+@pytest.mark.parametrize("family", ["animatediff", "ltx", "ltx2", "wan", "wan-text", "wan-vace"])
 def test_a_clip_starts_from_the_latents_of_another_as_near_to_it_as_the_strength_says(family, engine_of):
     engine = engine_of(family)
     first = engine.generate(asked(family, keep_latents=True, num_inference_steps=4), Unwatched())
@@ -273,13 +273,37 @@ def test_latents_without_sound_are_no_start_for_a_clip_with_sound(engine_of, sou
         clip(engine_of("ltx2"), "ltx2", num_frames=17, start=StartLatents(data=silent, strength=0.5))
 
 
-@pytest.mark.parametrize("family", ["ltx", "wan-vace"])
-def test_a_family_that_cannot_start_from_latents_says_so(family, engine_of):
-    result = engine_of(family).generate(asked(family, keep_latents=True), Unwatched())
-    assert result.latents is None
-    assert result.notes == ("no latents were kept: this model could not start from them",)
+def test_a_family_that_cannot_start_from_latents_says_so(engine_of):
     with pytest.raises(InvalidRequest, match="cannot start a clip from latents"):
-        clip(engine_of(family), family, start=StartLatents(data=b"x", strength=0.5))
+        clip(engine_of("helios"), "helios", start=StartLatents(data=b"x", strength=0.5))
+
+
+def test_a_start_beside_given_frames_and_references_keeps_the_clip_s_own_latents(engine_of):
+    given = {"first_frame": FIRST, "last_frame": LAST, "num_inference_steps": 4}
+    for family, changes, others in (
+        ("ltx", {"num_frames": 17}, {}),
+        ("wan-vace", {"references": (reference(3), reference(4))}, {"reference_latents": (16, 2, 8, 8)}),
+    ):
+        asks = given | changes
+        kept = engine_of(family).generate(asked(family, keep_latents=True, **asks), Unwatched())
+        shapes = {name: tuple(tensor.shape) for name, tensor in load_tensors(kept.latents).items()}
+        channels, height, width, frames = NOISES[family]
+        frames = 3 if family == "ltx" else frames
+        assert shapes == {"latents": (channels, frames, height, width), **others}
+
+        def distance(strength, family=family, asks=asks, kept=kept):
+            start = StartLatents(data=kept.latents, strength=strength)
+            made = clip(engine_of(family), family, noise=NoiseSpec(seed=77), start=start, **asks)
+            return np.abs(made.astype(int) - kept.frames).mean()
+
+        assert 0 < distance(0.25) < distance(0.75)
+
+
+def test_a_start_of_vace_wants_as_many_references_as_its_clip_had(engine_of):
+    kept = engine_of("wan-vace").generate(asked("wan-vace", keep_latents=True), Unwatched()).latents
+    start = StartLatents(data=kept, strength=0.5)
+    with pytest.raises(InvalidRequest, match=r"not the float32 tensors \['latents', 'reference_latents'\]"):
+        clip(engine_of("wan-vace"), "wan-vace", references=REFERENCE, start=start)
 
 
 @pytest.mark.parametrize("scheduler", [
