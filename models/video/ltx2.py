@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import numpy as np
 import torch
 from diffusers import LTX2ConditionPipeline
@@ -227,6 +226,8 @@ def recompressed(image: Image.Image, crf: int) -> Image.Image:
 
     diffusers' own such step takes as many threads as the machine has cores, and code of x264 that is not reproducible.
     """
+    import av
+
     exact = ":asm=avx2" if platform.machine() in ("x86_64", "AMD64") else ""
     options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": f"keyint=1{exact}"}
     with io.BytesIO() as file:
