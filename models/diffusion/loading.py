@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
@@ -37,7 +37,10 @@ def loading(spec: SpecBase) -> Iterator[torch.dtype]:
     nothing that a user of a pinned version set could change. Raises WeightsError for what cannot be loaded,
     InvalidRequest for a library that the spec asks for and this machine lacks, OutOfMemory.
     """
-    libraries = (diffusers_logging, transformers_logging)
+    # A scorer is loaded without diffusers, which takes seconds and 200 MB to import.
+    libraries: list[Any] = [transformers_logging]
+    if "diffusers" in sys.modules:
+        libraries.append(importlib.import_module("diffusers.utils.logging"))
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
         library.set_verbosity_error()
@@ -81,6 +84,8 @@ def scheduler(spec: PictureModelSpec, own: Any, loras: Sequence[LoraUse] = ()) -
     Fresh, because a stopped call leaves state in the one it used. Raises InvalidRequest for a class that diffusers does
     not have.
     """
+    import diffusers
+
     _ignore_copy_warning()
     changes = dict(spec.scheduler or {})
     for lora in loras:

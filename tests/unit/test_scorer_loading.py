@@ -1,0 +1,21 @@
+"""Scorers are loaded light: without diffusers, and on a CPU in full precision."""
+
+import subprocess
+import sys
+
+from configs.settings import load_model
+from models.registry import load
+from models.spec import ScorerModelSpec
+from tests.layouts.published import publish
+
+
+def test_a_scorer_is_imported_without_diffusers():
+    code = "import sys, models.scorers.clip; sys.exit('diffusers' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_scorer_in_half_precision_runs_in_full_precision_on_a_cpu_and_its_scores_say_so(tmp_path):
+    spec = load_model("clip-vit-l-14", ScorerModelSpec)
+    assert spec.dtype == "float16"
+    scorer = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
+    assert scorer.dtype == "float32"
