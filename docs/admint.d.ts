@@ -5935,6 +5935,7 @@ export interface components {
              *       "freeze_loop.frozen",
              *       "gibberish",
              *       "human_action",
+             *       "imagenet_consistency",
              *       "imaging_quality",
              *       "keyframe_alignment",
              *       "long_horizon",
