@@ -58,7 +58,7 @@ from models.sketch.training.world.moves import recovered_move
 from models.video.animatediff import KeyframePipeline, followed
 
 RESULTS = Path("benchmarks/results/sketch_eval.json")
-STEPS, GUIDANCE = 12, 2.0
+STEPS, GUIDANCE = 12, 3.0
 VIDEO_STEPS, VIDEO_GUIDANCE = 10, 1.0
 FRAMES = 16
 MOVES = ("static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gateway [--json FILE] [--database sqlite|postgres]
 
-The gateway runs in a process of its own without a worker (`benchmarks.gateway_process`); this one orders, listens and
+The gateway runs in a process of its own without a worker (`benchmarks.gateway.process`); this one orders, listens and
 writes the events that a worker would write. PostgreSQL is Debian's server with every commit synced. A busy machine
 makes all of it slower: the load averages of the run are in the result, and the processor time of an order.
 """
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway_load import Gateway, Key, Listener, listening, ordered, submit
+from benchmarks.gateway.load import Gateway, Key, Listener, listening, ordered, submit
 from pipelines.records import Lease, NewEvent
 from pipelines.steps import Step, StepOutput
 from pipelines.store.artifacts import LocalArtifacts
@@ -143,7 +143,7 @@ def _spread(times: list[float]) -> dict[str, float]:
 
 @contextmanager
 def running_gateway(folder: Path, database_url: str) -> Iterator[Gateway]:
-    command = [sys.executable, "-m", "benchmarks.gateway_process", str(folder), database_url]
+    command = [sys.executable, "-m", "benchmarks.gateway.process", str(folder), database_url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         told = json.loads(process.stdout.readline() if process.stdout else "")
         yield Gateway(told["url"], told["key"], process.pid)

@@ -1,6 +1,6 @@
 """A gateway in a process of its own, as the gateway benchmark measures it: shipped code from the socket to the rows.
 
-    python -m benchmarks.gateway_process FOLDER DATABASE_URL
+    python -m benchmarks.gateway.process FOLDER DATABASE_URL
 
 Prints one JSON object with its address and an API key, and serves until its stdin ends. Without a worker, what is
 ordered waits.
