@@ -18,7 +18,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 if TYPE_CHECKING:
@@ -266,6 +265,8 @@ def fixed_picture(width: int, height: int) -> EncodedImage:
 
 def fixed_pixels(width: int, height: int, shift: int = 0) -> Pixels:
     """A red ball on a grey floor before a pale wall, `shift` pixels right of the middle: the same on every machine."""
+    import numpy as np
+
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.where(rows[..., None] < height * 3 // 5, (226, 222, 214), (122, 122, 126)).astype(np.uint8)
     radius = min(width, height) // 5
@@ -301,6 +302,7 @@ def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> 
 
 def _batch(frames: tuple[Pixels, ...]) -> torch.Tensor:
     """Frames as an encoder's own processor takes them: uint8, (frames, 3, height, width)."""
+    import numpy as np
     import torch
 
     return torch.from_numpy(np.stack(frames).transpose(0, 3, 1, 2).copy())

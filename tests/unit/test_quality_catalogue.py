@@ -15,7 +15,7 @@ def listed(here=(), licences=()):
 def test_every_dimension_is_listed_once_with_a_label_or_a_reason():
     found = entries({}, ())
     assert [entry.name for entry in found] == [*DIMENSIONS, *UNAVAILABLE]
-    assert len({entry.metric_id for entry in found}) == len(found)
+    assert len({(entry.metric_id, entry.models) for entry in found}) == len(found)
     assert all((entry.label is None) == (entry.name in UNAVAILABLE) for entry in found)
 
 
