@@ -20,19 +20,22 @@ from quality.stream import Block, Shot, Stream
 
 
 class ClipConsistency:
-    """0 to 1 (every frame like the first and the one before). Needs 2 frames."""
+    """0 to 1 (every frame like the first and the one before), of at most 8 frames a second. Needs 2 of them."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.clip_consistency", "clip_consistency@1", "proxy", (0, 1))
-    NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("clip", "hf.clip"),)
+    METRIC: ClassVar[Metric] = Metric("admint.clip_consistency", "clip_consistency@2", "proxy", (0, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("clip", "hf.clip", "8fps"),)
 
     def __init__(self, shot: Shot) -> None:
         self._shot = shot
         self._first: npt.NDArray[np.float64] | None = None
         self._before: npt.NDArray[np.float64] | None = None
         self._alike: list[float] = []
+        self._at: list[int] = []
 
     def feed(self, block: Block) -> None:
-        for vector in block.features[self.NEEDS[0]].values.astype(np.float64):
+        features = block.features[self.NEEDS[0]]
+        self._at.extend(features.frames)
+        for vector in features.values.astype(np.float64):
             if self._first is None or self._before is None:
                 self._first = vector
             else:
@@ -42,12 +45,10 @@ class ClipConsistency:
 
     def score(self) -> Score:
         if not self._alike:
-            raise NoValue("needs at least 2 frames")
+            raise NoValue(f"needs at least 2 frames ({self.NEEDS[0].sampling})")
         frames = len(self._alike) + 1
         mean = float(np.mean(self._alike))
-        return self.METRIC.value(
-            mean, self._shot, frames, stream=self.NEEDS[0], series=self._alike, at=range(1, frames)
-        )
+        return self.METRIC.value(mean, self._shot, frames, stream=self.NEEDS[0], series=self._alike, at=self._at[1:])
 
 
 class SubjectConsistency(ClipConsistency):

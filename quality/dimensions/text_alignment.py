@@ -1,7 +1,7 @@
 """Text alignment: how well the frames of a clip, or a still, show what was asked for.
 
 score = mean over t of cos(f_t, p), f_t and p the unit CLIP embeddings of frame t and of the prompt: CLIPScore (Hessel
-et al., arXiv 2104.08718) as the raw cosine, averaged over all frames; for a still, of its one frame. Real CLIP models
+et al., arXiv 2104.08718) as the raw cosine, averaged over frames; for a still, of its one frame. Real CLIP models
 give about 0.15 to 0.35, so a minimum must be set for its backbone.
 """
 
@@ -18,10 +18,10 @@ CUT = "the prompt is longer than the model reads: its end was left out"
 
 
 class TextAlignment:
-    """The mean cosine of all frames to the prompt, -1 to 1."""
+    """The mean cosine of the frames, at most 8 a second, to the prompt, -1 to 1."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.text_alignment", "clip_text_frames@1", "proxy", (-1, 1))
-    NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("clip", "hf.clip"),)
+    METRIC: ClassVar[Metric] = Metric("admint.text_alignment", "clip_text_frames@2", "proxy", (-1, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("clip", "hf.clip", "8fps"),)
 
     def __init__(self, shot: Shot) -> None:
         (self._stream,) = self.NEEDS

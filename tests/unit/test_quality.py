@@ -34,7 +34,7 @@ def grey(*levels):
 
 def measure(name: str, frames: Any, **fields: Any) -> Score:
     """The score of `frames` in one dimension; `fields` are those of its Shot."""
-    return engine.measure([name], frames, Shot(**fields))[0]
+    return engine.measure([name], frames, Shot(**{"fps": 8.0} | fields))[0]
 
 
 def value(name: str, frames: Any, **fields: Any) -> Any:

@@ -56,7 +56,7 @@ def noise(frames: int, height: int = 40, width: int = 56) -> list[Any]:
 
 
 def shot(**fields: Any) -> Shot:
-    return Shot(**{"prompt": "red", "backbones": {"clip": MeanColour()}, "decoder": "none"} | fields)
+    return Shot(**{"fps": 8.0, "prompt": "red", "backbones": {"clip": MeanColour()}, "decoder": "none"} | fields)
 
 
 ALL = tuple(DIMENSIONS)
@@ -256,7 +256,8 @@ def test_a_clip_whose_frames_change_their_size_has_no_value_and_says_where():
 @pytest.mark.parametrize("fps", [0.0, math.nan, math.inf, -1.0])
 def test_without_a_usable_rate_only_what_needs_time_has_no_value(fps):
     scores = dict(zip(OURS, measure(OURS, noise(9), shot(fps=fps)), strict=True))
-    assert "frames per second" in str(scores.pop("flow_dynamics").reason)
+    for name in ("flow_dynamics", "clip_consistency", "text_alignment"):
+        assert "frames per second" in str(scores.pop(name).reason)
     assert all(score.raw is not None for score in scores.values())
 
 
