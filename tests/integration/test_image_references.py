@@ -94,6 +94,16 @@ def test_compiled_blocks_survive_every_number_of_references_with_and_without_gui
                 assert np.abs(one.astype(int) - other).max() <= 1, (size, guidance_scale, count)
 
 
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl", "flux"])
+def test_a_denoiser_stored_in_eight_bits_still_looks_at_references(engine_of, family, tmp_path):
+    spec = tiny_models.image_spec(family).model_copy(update={"acceleration": Acceleration(storage="float8_e4m3fn")})
+    small = load(spec, tiny_models.image_folders(family, tmp_path), "cpu")
+    seen, other = (generate(small, reference(seed), steps=2, scale=1.0) for seed in (1, 2))
+    assert not same(seen, other)
+    plain = generate(engine_of(family), reference(1), steps=2, scale=1.0)
+    assert np.abs(seen.astype(int) - plain).mean() < 12
+
+
 def striped(ends, width, height):
     """A grey picture whose first and last fifth, along its longer side, are of one colour."""
     picture = np.full((height, width, 3), 128, np.uint8)
