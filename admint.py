@@ -385,32 +385,14 @@ def score(
         dimensions: Names of dimensions; None: all that are known.
     """
     _check_packages()
-    from configs import settings
-    from models.interfaces import Unwatched
-    from models.spec import ScorerModelSpec
-    from models.weights import Library
-    from pipelines.runtime.lanes import Scorers
-    from pipelines.scoring import ScoreRequest
-    from pipelines.uploaded_videos import check_video
-    from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
-    from serving.profile_models import LibraryLoader
+    from configs.settings import Settings, load_profile
+    from serving.local_scores import EVERY_DIMENSION, measured_file, scorers_of
 
-    path = Path(video)
-    names = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}) if dimensions is None else dimensions)
+    names = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
     with _public_errors():
-        for name in names:
-            check_dimension(name)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BadInput(f"cannot read video {str(path)!r}: {error.strerror}") from error
-        times = check_video(data, path.name, Unwatched())
-        chosen = settings.load_profile(profile or settings.Settings().profile)
-        loader = LibraryLoader(Library(settings.library_root()), chosen.device)
-        models = {part: settings.load_model(name, ScorerModelSpec) for part, name in chosen.backbones().items()}
-        request = ScoreRequest(data=data, times=times, dimensions=names, prompt=prompt)
-        with contextlib.closing(Scorers(loader, models)) as scorers:
-            return tuple(map(_score, scorers.measured(request, Unwatched())))
+        chosen = load_profile(profile or Settings().profile)
+        with contextlib.closing(scorers_of(chosen)) as scorers:
+            return tuple(map(_score, measured_file(scorers, Path(video), names, prompt)))
 
 
 def profiles() -> tuple[Profile, ...]:

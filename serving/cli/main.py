@@ -9,6 +9,7 @@ on with the generation) · 130 interrupted (resumable) or cancelled.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
 from serving.cli.plan import plan
 from serving.cli.remote import attach, cancel, list_jobs, login, logout
+from serving.cli.score import score
 from serving.cli.server import serve, worker
 from serving.cli.users import app as users_app
 
@@ -56,6 +58,7 @@ app.command("restore")(data.restore)
 app.command("gc")(data.gc)
 app.command("disk")(data.disk)
 app.command("plan")(plan)
+app.command("score")(score)
 app.command("login")(login)
 app.command("logout")(logout)
 app.command("attach")(attach)
@@ -71,6 +74,9 @@ def main() -> None:
     # Log lines of these libraries (no torchvision, a cut prompt) would tear the display; our notices say what matters.
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    # torchao says on every CPU that its CUDA libraries do not load, and torch that torchao calls it as before.
+    for library in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     arguments = sys.argv[1:]
     if (now := renamed(arguments)) is not None:
         typer.echo(f"admint: {arguments[0]!r} is a command of admint now, with the same flags: {now}", err=True)

@@ -30,12 +30,13 @@ SERVING_MAY_IMPORT = {
     "deployments": {"errors", "logs", "tracing", "profile_models", "backends", "gateway", "server"},
     "app": {"deployments"},
     "run_folder": {"backends"},
+    "local_scores": {"profile_models"},
     "local_run": {"backends", "console", "reference_files", "run_folder"},
     "ad_flags": {"reference_files", "run_folder"},
     "client": {"ad_flags", "console", "errors", "gateway", "model_names", "reference_files", "run_folder"},
     "cli": {
         "ad_flags", "app", "backends", "client", "console", "deployments", "errors", "gateway", "local_run",
-        "logs", "model_names", "profile_models", "reference_files", "server", "tracing",
+        "local_scores", "logs", "model_names", "profile_models", "reference_files", "server", "tracing",
     },
     "__main__": {"cli"},
 }  # fmt: skip
