@@ -152,8 +152,15 @@ def rows_judge(count: int) -> list[Row]:
     verdicts = judged([render_array(s) for s in specs])
     rows = [row(f"judge on renders: {name}", share(verdicts, specs, name), None, count) for name in ATTRIBUTES]
     moving = [replace(s, camera=MOVES[k % len(MOVES)]) for k, s in enumerate(specs)]
-    right = np.mean([recovered_move(render_clip(s, FRAMES), MOVES) == s.camera for s in moving])
-    return [*rows, row(f"judge on renders: camera move of {len(MOVES)}", float(right), None, count)]
+    clips = [render_clip(s, FRAMES) for s in moving]
+    right = np.mean([recovered_move(clip, MOVES) == s.camera for clip, s in zip(clips, moving, strict=True)])
+    # What a made clip can reach at most: a tilt may carry half of the product out of the picture.
+    first, last = (judged([clip[at] for clip in clips]) for at in (0, -1))
+    return [
+        *rows,
+        row(f"judge on renders: camera move of {len(MOVES)}", float(right), None, count),
+        row("judge on renders: shape on the last frame as on the first", share(last, first, "shape"), None, count),
+    ]
 
 
 def _pixels(pictures: list[Picture]) -> torch.Tensor:
