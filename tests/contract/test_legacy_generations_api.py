@@ -55,9 +55,10 @@ def test_there_is_no_file_before_it_is_made(idle, waiting):
 def test_quality_says_what_was_measured_and_why_the_rest_was_not(http, finished):
     report = http.get(f"{URL}/{finished['id']}/quality").json()
     metrics = report["metrics"]
-    measured = {"temporal_flickering", "flow_smoothness", "flow_dynamics"}
+    measured = {"temporal_flickering", "flow_smoothness"}
     assert {name for name, value in metrics.items() if value is not None} == measured
     assert set(report["reasons"]) == metrics.keys() - measured
+    assert report["reasons"]["flow_dynamics"]  # the clips of this world are too flat for it
     for name in ("image_quality_score", "video_quality_score"):
         assert "no CLIP model" in report["reasons"][name]
         assert "CLIP" in report["formulas"][name] or "clip" in report["formulas"][name]
