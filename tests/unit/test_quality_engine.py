@@ -56,7 +56,8 @@ def noise(frames: int, height: int = 40, width: int = 56) -> list[Any]:
 
 
 def shot(**fields: Any) -> Shot:
-    return Shot(**{"fps": 8.0, "prompt": "red", "backbones": {"clip": MeanColour()}, "decoder": "none"} | fields)
+    known: dict[str, Any] = {"fps": 8.0, "prompt": "red", "backbones": {"clip": MeanColour()}, "decoder": "none"}
+    return Shot(**known | fields)
 
 
 ALL = tuple(DIMENSIONS)
