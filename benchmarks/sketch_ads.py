@@ -169,7 +169,10 @@ def keyframes(folder: Path, ratio: str) -> list[Picture]:
 
 
 def looked_at(film: Film, pictures: list[Picture], judge: Judge) -> dict[str, Any]:
-    """What is right in each scene, and in which pairs of scenes the product agrees."""
+    """What is right in each scene, and in which pairs of scenes the product agrees.
+
+    Raises ValueError for a film that has not as many scenes as its brief has places.
+    """
     brief = BRIEFS[film.brief]
     verdicts: list[Verdict] = [judge.judge(picture) for picture in pictures]
     right = [
@@ -179,7 +182,7 @@ def looked_at(film: Film, pictures: list[Picture], judge: Judge) -> dict[str, An
             "setting": found.setting == setting,
             "time": found.time == hour,
         }
-        for found, (setting, hour) in zip(verdicts, brief.scenes, strict=False)
+        for found, (setting, hour) in zip(verdicts, brief.scenes, strict=True)
     ]
     pairs = list(itertools.combinations(verdicts, 2))
     return {

@@ -19,13 +19,11 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 from models.conversion import Layout, Piece
 from models.diffusion.loading import loading
 from models.scorers.backbone import Backbone
-from models.scorers.stock import picked, stock, unit
+from models.scorers.stock import POSITION_TABLES, picked, stock, unit
 from models.spec import ScorerModelSpec
 
 _NOT_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})
 """Entries of OpenAI's files that describe the network."""
-_TABLES = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
-"""0, 1, 2 …: older files of the hub hold them, and the network makes them itself."""
 
 
 class ClipEncoder(Backbone):
@@ -35,7 +33,7 @@ class ClipEncoder(Backbone):
         """Load the weights onto `device`, offline, from safetensors only. Raises WeightsError."""
         super().__init__(spec, folders, device)
         folder = folders["main"]
-        self._model = stock(CLIPModel, spec, folder, device, surplus=_TABLES)
+        self._model = stock(CLIPModel, spec, folder, device, surplus=POSITION_TABLES)
         with loading(spec):
             self._processor: Any = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
             self._tokenizer: Any = CLIPTokenizer.from_pretrained(picked(folders, "tokenizer"), local_files_only=True)

@@ -18,11 +18,8 @@ from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, Sigli
 
 from models.diffusion.loading import loading
 from models.scorers.backbone import Backbone
-from models.scorers.stock import picked, stock, unit
+from models.scorers.stock import POSITION_TABLES, picked, stock, unit
 from models.spec import ScorerModelSpec
-
-_TABLES = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
-"""0, 1, 2 …: older files of the hub hold them, and the network makes them itself."""
 
 
 class SiglipEncoder(Backbone):
@@ -32,7 +29,7 @@ class SiglipEncoder(Backbone):
         """Load the weights onto `device`, offline, from safetensors only. Raises WeightsError."""
         super().__init__(spec, folders, device)
         folder = folders["main"]
-        self._model = stock(SiglipModel, spec, folder, device, surplus=_TABLES)
+        self._model = stock(SiglipModel, spec, folder, device, surplus=POSITION_TABLES)
         with loading(spec):
             self._processor: Any = SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True)
             tokenizer = PreTrainedTokenizerFast.from_pretrained(picked(folders, "tokenizer"), local_files_only=True)

@@ -18,6 +18,9 @@ from models.diffusion.loading import LOCAL, loading
 from models.errors import WeightsError
 from models.spec import ScorerModelSpec
 
+POSITION_TABLES = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
+"""0, 1, 2 …: older files of the hub hold them, and networks of text and picture make them themselves."""
+
 
 def stock(
     network: Any, spec: ScorerModelSpec, folder: Path, device: str, *, surplus: Collection[str] = (), **options: Any

@@ -11,6 +11,7 @@ together; the score is the share of the facts of its kind that win. Two answers 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
@@ -27,7 +28,7 @@ SEVERAL = 'These are frames of one video, in order. Is this true of the video: "
 ALIKE = 1e-6
 
 
-class _Asked:
+class _Asked(ABC):
     """The middle frames of 8 equal parts of the clip: all that is kept of it."""
 
     METRIC: ClassVar[Metric]
@@ -46,8 +47,8 @@ class _Asked:
                 self._numbers.append(block.first + place)
                 self._take(block.frames[place])
 
-    def _take(self, frame: Pixels) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _take(self, frame: Pixels) -> None: ...
 
     def _yes(self, frames: Sequence[Pixels], question: str) -> float:
         share = self._model.yes(frames, question)

@@ -16,6 +16,7 @@ The parts are dimensions too, in their own units:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -91,7 +92,7 @@ def shares(frame: Pixels) -> dict[str, float]:
     }
 
 
-class _OfFrames:
+class _OfFrames(ABC):
     """The mean of a formula over frames."""
 
     METRIC: ClassVar[Metric]
@@ -110,8 +111,8 @@ class _OfFrames:
             self._values.append(self._of(block.frames[place]))
             self._at.append(block.first + place)
 
-    def _of(self, frame: Pixels) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _of(self, frame: Pixels) -> float: ...
 
     def _note(self) -> str | None:
         return None

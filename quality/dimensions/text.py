@@ -7,6 +7,7 @@ to expect.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, cast
 
@@ -25,7 +26,7 @@ NO_VOWEL = 4
 WITHIN = 6
 
 
-class _Read:
+class _Read(ABC):
     """Frames twice a second, with the lines that the reader finds in them."""
 
     METRIC: ClassVar[Metric]
@@ -48,8 +49,8 @@ class _Read:
     def _wants(self, second: float) -> bool:
         return True
 
-    def _of(self, lines: Sequence[Line], second: float) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _of(self, lines: Sequence[Line], second: float) -> float: ...
 
     def _whole(self, raw: float, note: str | None = None) -> Score:
         return self.METRIC.value(
