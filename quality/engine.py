@@ -1,22 +1,40 @@
 """One pass over a clip: its frames are decoded once, embedded once per stream, and fed to every dimension.
 
 Memory does not grow with the length of the clip: a block of frames is all that is held, beside what a dimension keeps.
+Several clips can be measured side by side, a block of each at a time: a backbone's batches are then filled from all of
+them, which is worth most for sparse samplings (`first`, `2fps`), whose own batches are hardly filled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Any, cast
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from quality.registry import UNAVAILABLE, check_dimension, not_available, of_name
 from quality.score import NoValue, Score
-from quality.stream import Accumulator, Backbone, Block, Features, Pixels, Sampler, Shot, Stream
+from quality.stream import Accumulator, Array, Backbone, Block, Features, Pixels, Sampler, Shot, Stream
 
 BLOCK_FRAMES = 16
-"""Frames held at once: 57 MB of a clip in Full HD."""
+"""Frames held at once of a clip: 100 MB in Full HD."""
+CLIPS_TOGETHER = 4
+"""Clips that are measured side by side: a block of each is held."""
+
+
+class Clip(NamedTuple):
+    """What is to be measured of one clip."""
+
+    names: Sequence[str]
+    frames: Iterable[Pixels]
+    shot: Shot
+
+
+Item = TypeVar("Item")
+Outcome = list[Score] | Exception
+"""One score per dimension of a clip, in order; or what its frames or a backbone raised."""
 
 
 def measure(
@@ -27,21 +45,214 @@ def measure(
     A dimension that cannot be measured gives a score without a value, and the reason; so does every one when a frame
     has another size than the first. Raises UnknownDimension, and what `frames` raises.
     """
-    for name in names:
-        check_dimension(name)
-    measured = {name: _Measured(of_name(name), shot) for name in dict.fromkeys(names) if name not in UNAVAILABLE}
-    streams = _Streams(shot)
-    try:
-        for block in _blocks(frames, shot, block_frames):
-            wanted = {stream for each in measured.values() if each.reason is None for stream in each.needs}
-            made, reasons = streams.features(block, wanted)
-            full = Block(block.frames, block.times, block.first, made)
-            for each in measured.values():
+    (outcome,) = measure_clips([Clip(names, frames, shot)], block_frames)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def measure_clips(
+    clips: Iterable[Clip | Exception], block_frames: int = BLOCK_FRAMES, together: int = CLIPS_TOGETHER
+) -> Iterator[Outcome]:
+    """The outcome of every clip, in order, each as soon as those before it are measured; `clips` is read as needed.
+
+    Scores equal those of `measure` but for the last bits of a backbone's batch. An error of one clip is its outcome and
+    ends no other; one in place of a clip is handed on. Raises what `clips` itself raises.
+    """
+    waiting = enumerate(clips)
+    running: dict[int, _Pass] = {}
+    ended: dict[int, Outcome] = {}
+    given = 0
+    while True:
+        while given in ended:
+            yield ended.pop(given)
+            given += 1
+        while len(running) < together and (following := next(waiting, None)) is not None:
+            number, clip = following
+            try:
+                if isinstance(clip, Exception):
+                    raise clip
+                running[number] = _Pass(clip, block_frames)
+            except Exception as error:
+                ended[number] = error
+        if not running and not ended:
+            return
+        _advance(list(running.values()))
+        for number, each in list(running.items()):
+            if (outcome := each.outcome) is not None:
+                ended[number] = outcome
+                del running[number]
+
+
+class _Pass:
+    """One clip on its way through."""
+
+    def __init__(self, clip: Clip, block_frames: int) -> None:
+        """Raises UnknownDimension."""
+        for name in clip.names:
+            check_dimension(name)
+        self.shot = clip.shot
+        self.outcome: Outcome | None = None
+        self.streams: dict[Stream, _Taken] = {}
+        self._names = clip.names
+        self._measured = {
+            name: _Measured(of_name(name), clip.shot) for name in dict.fromkeys(clip.names) if name not in UNAVAILABLE
+        }
+        self._blocks = _blocks(clip.frames, clip.shot, block_frames)
+
+    def next_block(self) -> Block | None:
+        """The next block; None at the end, which is when there is an outcome."""
+        try:
+            block = next(self._blocks, None)
+        except NoValue as error:
+            for each in self._measured.values():
+                each.reason = str(error)
+            block = None
+        except Exception as error:
+            self.outcome = error
+            return None
+        if block is None:
+            try:
+                self.outcome = [
+                    not_available(name) if name in UNAVAILABLE else self._measured[name].score() for name in self._names
+                ]
+            except Exception as error:
+                self.outcome = error
+        return block
+
+    def wanted(self) -> dict[Stream, _Taken]:
+        """The streams that a dimension still waits for, but those that the clip cannot have."""
+        open_ones = {stream for each in self._measured.values() if each.reason is None for stream in each.needs}
+        takes = {stream: self.streams.setdefault(stream, _Taken()) for stream in open_ones}
+        return {stream: taken for stream, taken in takes.items() if taken.reason is None and stream.sampling != "never"}
+
+    def feed(self, block: Block, made: dict[Stream, Features]) -> None:
+        full = Block(block.frames, block.times, block.first, made)
+        reasons = {stream: taken.reason for stream, taken in self.streams.items() if taken.reason is not None}
+        try:
+            for each in self._measured.values():
                 each.feed(full, reasons)
-    except NoValue as error:
-        for each in measured.values():
-            each.reason = str(error)
-    return [not_available(name) if name in UNAVAILABLE else measured[name].score() for name in names]
+        except Exception as error:
+            self.outcome = error
+
+
+@dataclass
+class _Taken:
+    """What one clip has given to one stream so far."""
+
+    sampler: Sampler | None = None
+    frames: Any = None
+    """With a window: the last preprocessed frames, for the windows that reach into the next block."""
+    numbers: list[int] = field(default_factory=list)
+    """The numbers of those frames."""
+    reason: str | None = None
+    """Why the clip cannot have this stream."""
+
+
+class _Share(NamedTuple):
+    """The part of a block that a stream takes from one clip."""
+
+    of: _Pass
+    taken: _Taken
+    block: Block
+    places: list[int]
+
+
+def _advance(passes: Sequence[_Pass]) -> None:
+    """Take the next block of each clip, have the backbones make their features together, feed all dimensions."""
+    blocks = [(each, block) for each in passes if (block := each.next_block()) is not None]
+    made: dict[int, dict[Stream, Features]] = {id(each): {} for each, _ in blocks}
+    for (stream, _, _), own in _shares(blocks).items():
+        backbone = cast(Backbone, own[0].of.shot.backbones[stream.backbone])
+        try:
+            found = (_windows if backbone.window > 1 else _pictures)(stream, backbone, own)
+        except NoValue as error:
+            for share in own:
+                share.taken.reason = str(error)
+        except Exception as error:
+            for share in own:
+                share.of.outcome = error
+        else:
+            for share, features in zip(own, found, strict=True):
+                made[id(share.of)][stream] = features
+    for each, block in blocks:
+        if each.outcome is None:
+            each.feed(block, made[id(each)])
+
+
+def _shares(blocks: Iterable[tuple[_Pass, Block]]) -> dict[tuple[Stream, int, tuple[int, ...]], list[_Share]]:
+    """What each stream takes, by what can be one batch: frames of one size, for the same model."""
+    shares: dict[tuple[Stream, int, tuple[int, ...]], list[_Share]] = {}
+    for each, block in blocks:
+        for stream, taken in each.wanted().items():
+            try:
+                taken.sampler = taken.sampler or Sampler(stream.sampling, each.shot)
+            except NoValue as error:
+                taken.reason = str(error)
+                continue
+            key = (stream, id(each.shot.backbones[stream.backbone]), block.frames.shape[1:])
+            shares.setdefault(key, []).append(_Share(each, taken, block, taken.sampler.pick(block)))
+    return shares
+
+
+def _pictures(stream: Stream, backbone: Backbone, shares: Sequence[_Share]) -> list[Features]:
+    """Features of the frames of all shares, one batch after the other, given back by share."""
+    picked = (share.block.frames[place] for share in shares for place in share.places)
+    rows = [backbone.features(_preprocessed(stream, backbone, batch)) for batch in _batches(picked, backbone.batch)]
+    return _by_share(rows, [[share.block.first + place for place in share.places] for share in shares])
+
+
+def _windows(stream: Stream, backbone: Backbone, shares: Sequence[_Share]) -> list[Features]:
+    """The same of windows of several frames, which reach from one block into the next."""
+    import torch
+
+    keep = backbone.window - 1
+    numbers: list[list[int]] = []
+
+    def windows() -> Iterator[Any]:
+        """Of one share after the other, so that the preprocessed frames of one are held at a time."""
+        for share in shares:
+            taken, own = share.taken, [share.block.first + place for place in share.places]
+            numbers.append([])
+            if not own:
+                continue
+            frames = _preprocessed(stream, backbone, [share.block.frames[place] for place in share.places])
+            if taken.frames is not None:
+                frames, own = torch.cat([taken.frames, frames]), taken.numbers + own
+            taken.frames, taken.numbers = frames[-keep:].clone(), own[-keep:]
+            numbers[-1] = own[keep:]
+            yield from (frames[at : at + backbone.window] for at in range(len(own) - keep))
+
+    rows = [backbone.features(torch.stack(batch)) for batch in _batches(windows(), backbone.batch)]
+    return _by_share(rows, numbers)
+
+
+def _by_share(rows: Sequence[Array], numbers: Sequence[Sequence[int]]) -> list[Features]:
+    """The rows of all batches as features of each share, whose frames have these numbers."""
+    values = np.concatenate(rows) if rows else np.zeros((0,), np.float32)
+    shared, start = [], 0
+    for own in numbers:
+        shared.append(Features(tuple(own), values[start : start + len(own)]))
+        start += len(own)
+    return shared
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _preprocessed(stream: Stream, backbone: Backbone, frames: Sequence[Pixels]) -> Any:
+    import torch
+
+    from quality.preprocessing import preprocess
+
+    chosen = np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))
+    ready = preprocess(stream.preprocessing, torch.from_numpy(chosen).to(backbone.device))
+    if isinstance(ready, torch.Tensor) and min(ready.shape[-2:]) < backbone.min_side:
+        raise NoValue(f"{stream.backbone} needs frames of at least {backbone.min_side} pixels on their shorter side")
+    return ready
 
 
 class _Measured:
@@ -87,77 +298,6 @@ def no_backbone(name: str) -> str:
     if name == "clip":
         return "this deployment has no CLIP model: name one as `scorer` in the profile"
     return f"this deployment has no {name!r} model: name one under `scorers` in the profile"
-
-
-class _Streams:
-    """The features of the streams that are asked for, block by block."""
-
-    def __init__(self, shot: Shot) -> None:
-        self._shot = shot
-        self._samplers: dict[Stream, Sampler] = {}
-        self._before: dict[Stream, tuple[Any, list[int]]] = {}
-        """Of a stream with a window: the last preprocessed frames, for the windows that reach into the next block."""
-        self._reasons: dict[Stream, str] = {}
-
-    def features(self, block: Block, wanted: Iterable[Stream]) -> tuple[dict[Stream, Features], dict[Stream, str]]:
-        """What was made of the block by each stream of `wanted`, and why a stream can make nothing."""
-        made: dict[Stream, Features] = {}
-        for stream in wanted:
-            if stream in self._reasons or stream.sampling == "never":
-                continue
-            try:
-                if stream not in self._samplers:
-                    self._samplers[stream] = Sampler(stream.sampling, self._shot)
-                made[stream] = self._of(stream, block)
-            except NoValue as error:
-                self._reasons[stream] = str(error)
-        return made, self._reasons
-
-    def _of(self, stream: Stream, block: Block) -> Features:
-        backbone = cast(Backbone, self._shot.backbones[stream.backbone])
-        places = self._samplers[stream].pick(block)
-        if backbone.window > 1:
-            return self._windows(stream, backbone, block, places)
-        rows = [
-            backbone.features(_preprocessed(stream, backbone, block, places[start : start + backbone.batch]))
-            for start in range(0, len(places), backbone.batch)
-        ]
-        values = np.concatenate(rows) if rows else np.zeros((0,), np.float32)
-        return Features(tuple(block.first + place for place in places), values)
-
-    def _windows(self, stream: Stream, backbone: Backbone, block: Block, places: list[int]) -> Features:
-        import torch
-
-        numbers = [block.first + place for place in places]
-        if not places:
-            return Features((), np.zeros((0,), np.float32))
-        frames = _preprocessed(stream, backbone, block, places)
-        if stream in self._before:
-            earlier, earlier_numbers = self._before[stream]
-            frames, numbers = torch.cat([earlier, frames]), earlier_numbers + numbers
-        keep = backbone.window - 1
-        self._before[stream] = frames[-keep:], numbers[-keep:]
-        starts = range(len(numbers) - keep)
-        rows = [
-            backbone.features(
-                torch.stack([frames[at : at + backbone.window] for at in starts[begin : begin + backbone.batch]])
-            )
-            for begin in range(0, len(starts), backbone.batch)
-        ]
-        values = np.concatenate(rows) if rows else np.zeros((0,), np.float32)
-        return Features(tuple(numbers[keep:]), values)
-
-
-def _preprocessed(stream: Stream, backbone: Backbone, block: Block, places: Sequence[int]) -> Any:
-    import torch
-
-    from quality.preprocessing import preprocess
-
-    chosen = np.ascontiguousarray(block.frames[list(places)].transpose(0, 3, 1, 2))
-    ready = preprocess(stream.preprocessing, torch.from_numpy(chosen).to(backbone.device))
-    if isinstance(ready, torch.Tensor) and min(ready.shape[-2:]) < backbone.min_side:
-        raise NoValue(f"{stream.backbone} needs frames of at least {backbone.min_side} pixels on their shorter side")
-    return ready
 
 
 def _blocks(frames: Iterable[Pixels], shot: Shot, block_frames: int) -> Iterator[Block]:

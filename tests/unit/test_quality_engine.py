@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from quality import engine
-from quality.engine import measure
+from quality.engine import Clip, measure, measure_clips
 from quality.registry import DIMENSIONS, of_name
 from quality.score import Metric, NoValue, Score
 from quality.stream import Block, Features, Sampler, Shot, Stream, middle
@@ -30,10 +30,11 @@ class MeanColour:
 
     def __init__(self, batch: int = 16) -> None:
         self.batch = batch
-        self.seen = 0
+        self.seen = self.calls = 0
 
     def features(self, batch: Any) -> Any:
         self.seen += len(batch)
+        self.calls += 1
         means = batch.float().mean(dim=(2, 3)) + 1
         return torch.nn.functional.normalize(means, dim=1).numpy()
 
@@ -49,6 +50,18 @@ class Change(MeanColour):
     def features(self, batch: Any) -> Any:
         means = batch.float().mean(dim=(2, 3, 4))
         return (means[:, 1] - means[:, 0]).numpy()
+
+
+class Movement(MeanColour):
+    """A flow that goes as far to the right as the mean changes."""
+
+    window = 2
+
+    def features(self, batch: Any) -> Any:
+        means = batch.float().mean(dim=(2, 3, 4))
+        flow = torch.zeros(len(batch), 2, *batch.shape[-2:])
+        flow[:, 0] = (means[:, 1] - means[:, 0])[:, None, None]
+        return flow.numpy()
 
 
 def noise(frames: int, height: int = 40, width: int = 56) -> list[Any]:
@@ -294,3 +307,57 @@ def test_a_label_is_no_better_than_the_weights(weights, best, label, metric):
         0.5, shot(backbones={"clip": backbone}), 3, stream=Stream("clip", "hf.clip")
     )
     assert (measured.fidelity, measured.metric_id) == (label, metric)
+
+
+def of_all_kinds(backbones: dict[str, Any]) -> list[Clip]:
+    """Clips of several lengths, sizes and rates, a still and one without a frame."""
+    names = ("text_alignment", "keyframe_alignment", "clip_consistency", "temporal_flickering", "raft_dynamics")
+    made = []
+    for frames, height, width, fps in ((40, 40, 56, 24.0), (3, 40, 56, 8.0), (1, 30, 30, 8.0), (0, 8, 8, 8.0),
+                                       (33, 30, 30, 30.0), (17, 40, 56, 24.0)):  # fmt: skip
+        own = noise(frames, height, width)
+        made.append(Clip(names, own, shot(fps=fps, frame_count=frames, backbones=backbones)))
+    return made
+
+
+@pytest.mark.parametrize("together", [1, 2, 6])
+@pytest.mark.parametrize("block_frames", [3, 16])
+def test_clips_measured_side_by_side_have_the_scores_of_each_alone_in_the_order_given(together, block_frames):
+    backbones = {"clip": MeanColour(4), "raft": Movement(4)}
+    clips = of_all_kinds(backbones)
+    alone = [measure(*clip) for clip in clips]
+    found = list(measure_clips(clips, block_frames, together))
+    assert [len(scores) for scores in found] == [5] * len(clips)
+    for before, after in zip(alone, found, strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert one.raw == (None if other.raw is None else pytest.approx(other.raw, abs=1e-6))
+            assert one.model_copy(update={"raw": other.raw, "series": other.series}) == other
+
+
+def test_batches_are_filled_from_several_clips():
+    mean = MeanColour(16)
+    clips = [Clip(("keyframe_alignment",), noise(20), shot(backbones={"clip": mean})) for _ in range(4)]
+    list(measure_clips(clips, together=4))
+    assert (mean.calls, mean.seen) == (1, 4)
+
+
+def test_a_clip_that_breaks_is_its_own_outcome_and_clips_are_read_only_as_needed():
+    def broken() -> Any:
+        yield from noise(2)
+        raise OSError("the disk is gone")
+
+    taken = []
+
+    def clips() -> Any:
+        for number, frames in enumerate((noise(9), broken(), noise(5), noise(5), noise(5))):
+            taken.append(number)
+            yield Clip(("temporal_flickering",), frames, shot())
+        yield ValueError("no video")
+        yield Clip(("beauty",), noise(2), shot())
+
+    outcomes = measure_clips(clips(), together=2)
+    first = next(outcomes)
+    assert isinstance(first, list) and first[0].raw is not None
+    assert taken == [0, 1, 2]
+    rest = list(outcomes)
+    assert [type(one).__name__ for one in rest] == ["OSError", "list", "list", "list", "ValueError", "UnknownDimension"]
