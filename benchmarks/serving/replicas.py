@@ -22,7 +22,7 @@ from ray import serve
 from ray.serve import Application
 
 from benchmarks.polling_clients import Crowd
-from benchmarks.serving_http import PROMPT, UNFINISHED, Http
+from benchmarks.serving.http import PROMPT, UNFINISHED, Http
 from configs.settings import load_model, load_profile
 from models.interfaces import VideoRequest, VideoResult, Watcher
 from models.spec import VideoModelSpec

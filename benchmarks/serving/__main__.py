@@ -3,8 +3,8 @@
     python -m benchmarks.serving [--json FILE] [--part overhead|burst|polls|replicas]…
 
 The first three run `admint serve` in a process of its own against bare diffusers in this one
-(`benchmarks.serving_http`); `replicas` runs the application with video replicas that only sleep
-(`benchmarks.serving_replicas`). All in one run, on one machine: ratios mean more than seconds.
+(`benchmarks.serving.http`); `replicas` runs the application with video replicas that only sleep
+(`benchmarks.serving.replicas`). All in one run, on one machine: ratios mean more than seconds.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks import serving_http, serving_replicas
 from benchmarks.bare_models import BareModels
-from benchmarks.serving_http import Http
+from benchmarks.serving import http as over_http
+from benchmarks.serving import replicas
+from benchmarks.serving.http import Http
 from configs.settings import load_profile
 from serving.backends.in_process import local_models
 from serving.deployments.listener import Address
@@ -58,9 +59,9 @@ async def http_parts(parts: Sequence[str], found: dict[str, Any], keep: Callable
             async with _client(server.url, server.api_key) as client:
                 http = Http(client)
                 measures: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-                    "overhead": partial(serving_http.overhead, http, models, bare),
-                    "burst": partial(serving_http.burst, http, bare),
-                    "polls": partial(serving_http.polls, http, server.url, server.api_key),
+                    "overhead": partial(over_http.overhead, http, models, bare),
+                    "burst": partial(over_http.burst, http, bare),
+                    "polls": partial(over_http.polls, http, server.url, server.api_key),
                 }
                 for part in HTTP_PARTS:
                     if part in parts:
@@ -93,7 +94,7 @@ def replicas_part(found: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as home:
             os.environ["ADMINT_HOME"] = home
             key, port = asyncio.run(first_key()), free_port()
-            build = partial(serving_replicas.sleeping_application, count)
+            build = partial(replicas.sleeping_application, count)
             with running(build, Address("127.0.0.1", port), None, Terminal("text"), Stop()):
                 asyncio.run(_measure_replicas(found, count, f"http://127.0.0.1:{port}", key))
 
@@ -101,17 +102,17 @@ def replicas_part(found: dict[str, Any]) -> None:
 async def _measure_replicas(found: dict[str, Any], count: int, url: str, key: str) -> None:
     async with _client(url, key) as client:
         http = Http(client)
-        seconds = [await serving_replicas.spread(client, REPLICAS) for _ in range(SPREADS + 1)]
+        seconds = [await replicas.spread(client, REPLICAS) for _ in range(SPREADS + 1)]
         found[f"seconds_on_{count}"] = median(seconds[1:])  # the first one warms
         if count == 1:
-            found["cancels"] = [await serving_replicas.cancel_seconds(http, client, turn) for turn in range(CANCELS)]
-            found["slowed"] = await serving_replicas.clip_beside_polls(http, url, key)
+            found["cancels"] = [await replicas.cancel_seconds(http, client, turn) for turn in range(CANCELS)]
+            found["slowed"] = await replicas.clip_beside_polls(http, url, key)
 
 
 def _replica_rows(found: dict[str, Any]) -> list[Row]:
     free, following = (max(each[name] for each in found["cancels"]) for name in ("free", "next"))
     gain = found["seconds_on_1"] / found[f"seconds_on_{REPLICAS}"]
-    step = serving_replicas.STEP_SECONDS
+    step = replicas.STEP_SECONDS
     return [
         (f"{REPLICAS} scenes on {REPLICAS} replicas against one", gain, ">=", 0.9 * REPLICAS, "{:.2f}"),
         ("DELETE to a free lane, at most, s", free, "<=", step + 0.1, "{:.3f}"),

@@ -1,0 +1,1 @@
+"""What serving costs and how it scales: `python -m benchmarks.serving`."""
