@@ -51,7 +51,7 @@ def running(
     """
     if cluster is None:
         _check_port(address)
-    with local_ray(terminal) if cluster is None else _joined(cluster) as logs:
+    with local_ray(terminal) if cluster is None else joined(cluster) as logs:
         stop.listen()  # Ray has taken SIGTERM for itself
         try:
             if not stop.asked:
@@ -83,8 +83,8 @@ def watch(terminal: Terminal, stop: Stop) -> None:
 
 
 @contextmanager
-def _joined(cluster: str) -> Iterator[None]:
-    """A connection to an existing Ray."""
+def joined(cluster: str) -> Iterator[None]:
+    """A connection to an existing Ray at HOST:PORT while the context lasts. Raises StartFailed."""
     ray_environment()
     try:
         _check_answers(cluster)
