@@ -1,4 +1,4 @@
-"""The quality stage: the recipe's dimensions for every still, every clip and the finished video.
+"""The quality stage: the recipe's dimensions for every still, every clip and the finished video, as far as there are.
 
 Sets no threshold: the gate does (`gate.py`), while scenes are made, and its scores are found here as finished steps.
 The dimensions that cannot be measured here are listed once, on the finished video, each without a value and with its
@@ -23,23 +23,25 @@ async def score_video(
     scenes: tuple[Scene, ...],
     keyframes: tuple[Keyframe, ...],
     clips: tuple[Clip, ...],
-    video: FinalVideo,
+    video: FinalVideo | None,
     subjects: Subjects = NO_SUBJECTS,
 ) -> tuple[Score, ...]:
     """Scores scene by scene, of the still and of the clip, then of the finished video (`scene_number` None).
 
+    A recipe that stops at the stills or at the clips has none of what comes after them.
+
     Raises UnknownDimension when the recipe names a dimension that does not exist.
     """
-    by_number = {scene.scene_number: scene for scene in scenes}
-    stills = {keyframe.scene_number: keyframe for keyframe in keyframes}
+    stills = {keyframe.scene_number: keyframe.artifact for keyframe in keyframes}
+    filmed = {clip.scene_number: clip.artifact for clip in clips}
     scores: list[Score] = []
-    for clip in clips:
-        scene = by_number[clip.scene_number]
-        if clip.scene_number in stills:
-            still = stills[clip.scene_number].artifact
+    for scene in scenes:
+        if (still := stills.get(scene.scene_number)) is not None:
             scores += await scores_of(context, scorable_keyframe(context, scene, still, subjects))
-        scores += await scores_of(context, scorable_clip(context, scene, clip.artifact, subjects))
-    scores += await scores_of(context, scorable_video(context, video.artifact))
+        if (clip := filmed.get(scene.scene_number)) is not None:
+            scores += await scores_of(context, scorable_clip(context, scene, clip, subjects))
+    if video is not None:
+        scores += await scores_of(context, scorable_video(context, video.artifact))
     if scores:
         await context.finish(_summary_step(tuple(scores)))
     asked = context.recipe.quality_dimensions

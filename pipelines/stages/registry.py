@@ -90,8 +90,8 @@ async def _stitch(context: StageContext, state: RunState) -> Any:
 
 async def _quality(context: StageContext, state: RunState) -> Any:
     scenes = _needed(state.scenes).scenes
-    clips, video = _needed(state.clips), _needed(state.video)
-    return await score_video(context, scenes, state.keyframes or (), clips, video, _subjects(context, state))
+    made = state.keyframes or (), state.clips or (), state.video
+    return await score_video(context, scenes, *made, _subjects(context, state))
 
 
 def _subjects(context: StageContext, state: RunState) -> Subjects:
@@ -107,7 +107,7 @@ STAGES: dict[StageName, Stage] = {
         Stage("storyboard", ("scenes",), "keyframes", 20, "drawing the keyframes", _storyboard),
         Stage("video", ("scenes", "keyframes"), "clips", 45, "filming the clips", _video),
         Stage("stitch", ("scenes", "clips"), "video", 4, "cutting the video", _stitch),
-        Stage("quality", ("scenes", "clips", "video"), "scores", 1, "scoring", _quality),
+        Stage("quality", ("scenes",), "scores", 1, "scoring", _quality),
     )
 }
 
