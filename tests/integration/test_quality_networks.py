@@ -11,7 +11,7 @@ from quality import engine
 from quality.dimensions.dover import PIECES, calibrated, drawn_frames, drawn_places, enlarged, fragments
 from quality.dimensions.unwanted_cuts import MARGIN, STEP, WINDOW, shots
 from quality.stream import Shot
-from tests.support import tiny_scorers
+from tests.support.random_scorers import scorers
 
 NAMES = (
     "dynamic_degree", "raft_dynamics", "imaging_quality", "musiq.spaq", "musiq.koniq", "unwanted_cuts.transnetv2",
@@ -21,14 +21,8 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def backbones(tmp_path_factory):
-    root = tmp_path_factory.mktemp("weights")
-    return {
-        "raft": tiny_scorers.save("raft", "raft", root),
-        "musiq_spaq": tiny_scorers.save("musiq", "musiq-spaq", root),
-        "musiq_koniq": tiny_scorers.save("musiq", "musiq-koniq", root),
-        "transnetv2": tiny_scorers.save("transnetv2", "transnetv2", root),
-        "dover": tiny_scorers.save("dover", "dover", root),
-    }
+    names = ("raft", "musiq_spaq", "musiq_koniq", "transnetv2", "dover")
+    return scorers(names, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def test_each_dimension_has_a_value_of_its_own_label_and_says_by_what(backbones)
     for name, score in scores.items():
         assert score.reason is None, (name, score.reason)
         assert math.isfinite(score.raw)
-        assert score.backbone.startswith("tiny-")
+        assert score.backbone.startswith("random-")
         assert score.metric_id.endswith(name)
         low, high = score.range
         assert score.raw >= low or name.startswith(("musiq", "imaging"))  # untrained ratings lie anywhere

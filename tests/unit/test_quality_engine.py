@@ -326,7 +326,7 @@ def test_clips_measured_side_by_side_have_the_scores_of_each_alone_in_the_order_
     backbones = {"clip": MeanColour(4), "raft": Movement(4)}
     clips = of_all_kinds(backbones)
     alone = [measure(*clip) for clip in clips]
-    found = list(measure_clips(clips, block_frames, together))
+    found = [scores for scores in measure_clips(clips, block_frames, together) if isinstance(scores, list)]
     assert [len(scores) for scores in found] == [5] * len(clips)
     for before, after in zip(alone, found, strict=True):
         for one, other in zip(before, after, strict=True):
