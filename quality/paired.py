@@ -13,7 +13,7 @@ became 94.6 % and 91.4 %, so skewed outcomes want more stories than that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import atan, cos, isfinite, pi, sin, sqrt
@@ -72,6 +72,23 @@ class Outcome:
     def arms(self) -> tuple[str, ...]:
         """Names of the arms, sorted."""
         return tuple(sorted(self._values))
+
+    def only(self, arms: Collection[str]) -> Outcome:
+        """The same of these arms, so that a correction over all arms is one over them."""
+        return Outcome(
+            self.name,
+            [
+                Measurement(arm, story, seed, value)
+                for arm, table in self._values.items()
+                if arm in arms
+                for (story, seed), value in table.items()
+            ],
+            self.better,
+        )
+
+    def value(self, arm: str, story: str, seed: int) -> float | None:
+        """Of one run; None where it has none. Raises UnusableComparison for an arm that was not measured."""
+        return self._of(arm).get((story, seed))
 
     def mean(self, arm: str) -> float:
         """Mean over the runs of an arm that have a value. Raises UnusableComparison when none has."""
