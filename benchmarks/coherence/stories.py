@@ -1,7 +1,7 @@
 """The stories that the coherence table is measured on: what each scene is to show, and pictures of its product.
 
-`python -m benchmarks.coherence.stories > benchmarks/coherence/stories.yaml` draws them anew: two sets of 24 stories of 4
-scenes, the second for the replication. Every story is about one product of the sketch world in four places at four
+`python -m benchmarks.coherence.stories > benchmarks/coherence/stories.yaml` draws them anew: two sets of 24 stories of
+4 scenes, the second for the replication. Every story is about one product of the sketch world in four places at four
 times, and at least one of its combinations of shape, colour and setting was seen by no training of the family. As
 writers do, the first scene names the product in full and later ones leave some of it to the references, so that these
 have something to do. Pictures are rendered when they are needed; none is stored.

@@ -92,8 +92,12 @@ def _facts(runs: Runs) -> list[str]:
     failed = sum(run.failed is not None for run in runs)
     stories, seeds = ({getattr(run, name) for run in runs} for name in ("story", "seed"))
     counted = {
-        "run": len(runs), "arm": len(runs.arms), "story": len(stories), "seed": len(seeds), "outcome": len(columns(runs)),
-    }  # fmt: skip
+        "run": len(runs),
+        "arm": len(runs.arms),
+        "story": len(stories),
+        "seed": len(seeds),
+        "outcome": len(columns(runs)),
+    }
     facts = [f"{count} {name if count == 1 else 'stories' if name == 'story' else name + 's'}"
              for name, count in counted.items()]  # fmt: skip
     facts += [f"{failed} failed"] if failed else []
