@@ -2064,6 +2064,12 @@ export interface components {
              */
             blend_strength?: number;
             /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
+             *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
+             */
+            shared_cutoff?: number | null;
+            /**
              * Shared Seed
              * @description Only for `exact`: the noise that other generations share.
              */
@@ -2148,6 +2154,12 @@ export interface components {
              * @default 0.25
              */
             blend_strength?: number;
+            /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
+             *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
+             */
+            shared_cutoff?: number | null;
             /**
              * Shared Seed
              * @description Only for `exact`: the noise that other generations share.
@@ -3404,6 +3416,12 @@ export interface components {
              * @default 0
              */
             shared_strength?: number;
+            /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every
+             *     frequency.
+             */
+            shared_cutoff?: number | null;
             /** @description An earlier result to start from; null: from noise. */
             start?: components["schemas"]["Start"] | null;
             /**
@@ -4389,10 +4407,11 @@ export interface components {
         };
         /**
          * NoiseSpec
-         * @description Start noise as two integers and a strength.
+         * @description Start noise as two integers, a strength and a cut-off.
          *
          *     z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) with a = `shared_strength`: variance-preserving, and the
-         *     correlation between two scenes that share `shared_seed` is a.
+         *     correlation between two scenes that share `shared_seed` is a. With `shared_cutoff` only low frequencies are blended
+         *     (`models.diffusion.noise`).
          */
         NoiseSpec: {
             /**
@@ -4412,6 +4431,12 @@ export interface components {
              * @default 0
              */
             shared_strength?: number;
+            /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5 (all that the cells can
+             *     show along a side); None: every frequency. In clips the frames are filtered one by one, in space.
+             */
+            shared_cutoff?: number | null;
         };
         /**
          * OfferFact
@@ -4467,6 +4492,12 @@ export interface components {
              * @default 0.25
              */
             blend_strength?: number;
+            /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
+             *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
+             */
+            shared_cutoff?: number | null;
             /**
              * Shared Seed
              * @description Only for `exact`: the noise that other generations share.
@@ -6367,6 +6398,12 @@ export interface components {
              * @default 0
              */
             shared_strength?: number;
+            /**
+             * Shared Cutoff
+             * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every
+             *     frequency.
+             */
+            shared_cutoff?: number | null;
         };
         /**
          * SignedAddress

@@ -35,6 +35,11 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
+Cutoff = Annotated[float, Field(ge=0.0, le=0.5)]
+WRITTEN_IF_SET: Any = Field(exclude_if=lambda value: value is None)
+"""Of a field that came later: data without it is written as before, so that steps keep the keys that they had."""
+
+
 class Plain(BaseModel):
     """Base of all plain data: frozen, and an unknown field is an error."""
 
@@ -137,10 +142,11 @@ class ChatModel(Protocol):
 
 
 class NoiseSpec(Plain):
-    """Start noise as two integers and a strength.
+    """Start noise as two integers, a strength and a cut-off.
 
     z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) with a = `shared_strength`: variance-preserving, and the
-    correlation between two scenes that share `shared_seed` is a.
+    correlation between two scenes that share `shared_seed` is a. With `shared_cutoff` only low frequencies are blended
+    (`models.diffusion.noise`).
     """
 
     seed: Seed
@@ -149,6 +155,9 @@ class NoiseSpec(Plain):
     """Seed of the noise that it has in common with others."""
     shared_strength: Unit = 0.0
     """Share of the common noise, 0 (none of it) to 1 (nothing else)."""
+    shared_cutoff: Annotated[Cutoff | None, WRITTEN_IF_SET] = None
+    """Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5 (all that the cells can
+    show along a side); None: every frequency. In clips the frames are filtered one by one, in space."""
 
 
 class Reference(Plain):

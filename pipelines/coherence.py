@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.interfaces import AdapterBlocks, AdapterSettings, NoiseSpec, Plain, Unit
+from models.interfaces import AdapterBlocks, AdapterSettings, Cutoff, NoiseSpec, Plain, Unit
 
 SeedPolicy = Literal["fixed", "derived", "blend", "exact"]
 EXACT_IN_JSON = 2**53
@@ -36,6 +36,9 @@ class CoherenceSettings(Plain):
     seed itself, blended with `shared_seed` when there is one."""
     blend_strength: Unit = 0.25
     """Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same)."""
+    shared_cutoff: Cutoff | None = None
+    """Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
+    With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail."""
     shared_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Only for `exact`: the noise that other generations share."""
     latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
@@ -128,11 +131,20 @@ def _noise(settings: CoherenceSettings, root: int, purpose: str, number: int) ->
     if policy == "exact":
         if settings.shared_seed is None:
             return NoiseSpec(seed=root)
-        return NoiseSpec(seed=root, shared_seed=settings.shared_seed, shared_strength=settings.blend_strength)
+        return _shared_noise(settings, root, settings.shared_seed)
     shared = derived_seed(root, purpose, "shared")
     if policy == "fixed":
         return NoiseSpec(seed=shared)
     scene = derived_seed(root, purpose, "scene", number)
     if policy == "derived":
         return NoiseSpec(seed=scene)
-    return NoiseSpec(seed=scene, shared_seed=shared, shared_strength=settings.blend_strength)
+    return _shared_noise(settings, scene, shared)
+
+
+def _shared_noise(settings: CoherenceSettings, own: int, shared: int) -> NoiseSpec:
+    return NoiseSpec(
+        seed=own,
+        shared_seed=shared,
+        shared_strength=settings.blend_strength,
+        shared_cutoff=settings.shared_cutoff,
+    )

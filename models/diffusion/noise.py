@@ -3,6 +3,14 @@
 z = sqrt(1 - a) * e(seed) + sqrt(a) * e(shared_seed) keeps the variance at 1 for every a, and two scenes that share
 `shared_seed` correlate by a. (A plain lerp would have std 0.71 at a = 0.5 and wash the picture out.)
 
+With a cut-off the same blend is done per frequency f of each frame's cells, and only low ones are shared:
+
+    z(f) = sqrt(1 - a(f)) * e(seed)(f) + sqrt(a(f)) * e(shared_seed)(f),  a(f) = a / (1 + (|f| / cut-off)^8)
+
+which is LP(shared) + HP(own) at a = 1, with the gains of a Butterworth filter of order 4 and of its complement in
+power: their squares add up to 1 at every frequency, so that the noise stays white and its variance 1 without a factor.
+Two scenes correlate by the mean of a(f) over all frequencies (`shared_correlation`).
+
 Every frame has a generator of its own, keyed by (seed, frame): a longer clip begins with the noise of a shorter one,
 and frame 0 is the noise of the still. Scaling by the scheduler's `init_noise_sigma` is left to the pipeline.
 """
@@ -14,9 +22,14 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.interfaces import NoiseSpec
+
+FILTER_ORDER = 4
+"""Of the Butterworth filter between what scenes share and what is their own: half the power passes at the cut-off."""
 
 
 def draw_sound(spec: NoiseSpec, channels: int, bins: int, frames: int) -> torch.Tensor:
@@ -51,6 +64,13 @@ def noise_sha256(latents: torch.Tensor) -> str:
     return hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
 
 
+def shared_correlation(spec: NoiseSpec, height: int, width: int) -> float:
+    """How two noises of `height` x `width` cells correlate that have all of `spec` in common but their own seed."""
+    if spec.shared_cutoff is None:
+        return spec.shared_strength
+    return float(_shares(spec.shared_strength, spec.shared_cutoff, height, width).mean())
+
+
 def step_generator(spec: NoiseSpec) -> torch.Generator:
     """For schedulers that add noise between steps (Euler ancestral, SDE solvers): a stream apart from the start."""
     return _generator("steps", spec.seed, spec.shared_seed)
@@ -62,7 +82,25 @@ def _draw_frame(spec: NoiseSpec, frame: int, shape: tuple[int, int, int], purpos
         # One noise blended with itself is that noise; the formula, made for independent ones, would raise its variance.
         return own
     shared = _unit_noise(spec.shared_seed, frame, shape, purpose)
+    if spec.shared_cutoff is not None:
+        return _blend_by_frequency(own, shared, _shares(spec.shared_strength, spec.shared_cutoff, *shape[1:]))
     return sqrt(1.0 - spec.shared_strength) * own + sqrt(spec.shared_strength) * shared
+
+
+def _shares(strength: float, cutoff: float, height: int, width: int) -> npt.NDArray[np.float64]:
+    """The share a(f) of the common noise at each frequency, (height, width), in the order of `numpy.fft.fft2`."""
+    if cutoff == 0.0:
+        return np.zeros((height, width))
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    shares: npt.NDArray[np.float64] = strength / (1.0 + (radius / cutoff) ** (2 * FILTER_ORDER))
+    return shares
+
+
+def _blend_by_frequency(own: torch.Tensor, shared: torch.Tensor, shares: npt.NDArray[np.float64]) -> torch.Tensor:
+    # NumPy's transform in float64: the same bits whatever the thread count, where torch's depends on how it was built.
+    own_spectrum, shared_spectrum = (np.fft.fft2(noise.double().numpy()) for noise in (own, shared))
+    mixed = np.sqrt(1.0 - shares) * own_spectrum + np.sqrt(shares) * shared_spectrum
+    return torch.from_numpy(np.fft.ifft2(mixed).real.astype(np.float32))
 
 
 def _unit_noise(seed: int, frame: int, shape: tuple[int, int, int], purpose: str) -> torch.Tensor:

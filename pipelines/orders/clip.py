@@ -98,6 +98,7 @@ def _coherence(order: ClipOrder) -> CoherenceSettings:
         seed_policy="exact",
         shared_seed=noise.shared_seed if shares else None,
         blend_strength=noise.shared_strength,
+        shared_cutoff=noise.shared_cutoff,
         adapter_scale=adapter.scale,
         adapter_blocks=adapter.blocks,
         adapter_begin=adapter.begin_step_percent,

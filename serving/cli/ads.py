@@ -152,6 +152,9 @@ def pipeline(
     seed_control: Annotated[bool | None, typer.Option(help="One seed policy over all scenes.")] = None,
     seed_policy: Annotated[str | None, typer.Option(help="fixed, derived or blend.")] = None,
     blend_strength: Annotated[float | None, typer.Option(help="Shared part of the noise, 0 to 1.")] = None,
+    shared_cutoff: Annotated[
+        float | None, typer.Option(help="Share only what is coarser, 0 to 0.5 cycles per latent cell.")
+    ] = None,
     latent_reuse: Annotated[bool | None, typer.Option(help="Start each scene from the last frame before it.")] = None,
     latent_strength: Annotated[
         float | None, typer.Option(help="1 forgets the frame before, 0.3 nearly copies.")
@@ -177,6 +180,7 @@ def pipeline(
         use_seed_control=seed_control,
         seed_policy=seed_policy,
         blend_strength=blend_strength,
+        shared_cutoff=shared_cutoff,
         use_latent_reuse=latent_reuse,
         latent_strength=latent_strength,
         chain_last_frame=chain_last_frame,

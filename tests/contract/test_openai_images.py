@@ -65,14 +65,14 @@ def test_superset_fields_reach_the_model(server, client):
     extra = {
         "negative_prompt": "dull", "num_inference_steps": 2, "guidance_scale": 1.5, "deterministic": True,
         "lora": [{"name": "toon", "scale": 0.5}, {"name": "ink"}],
-        "coherence": {"shared_seed": 9, "shared_strength": 0.25},
+        "coherence": {"shared_seed": 9, "shared_strength": 0.25, "shared_cutoff": 0.2},
     }  # fmt: skip
     client.images.generate(model=IMAGE.name, prompt="a bottle", extra_body=extra)
     (request,) = server.studio.requests
     assert (request.negative_prompt, request.num_inference_steps, request.guidance_scale) == ("dull", 2, 1.5)
     assert request.deterministic
     assert request.loras == (LoraUse(name="toon", scale=0.5), LoraUse(name="ink"))
-    assert (request.noise.shared_seed, request.noise.shared_strength) == (9, 0.25)
+    assert (request.noise.shared_seed, request.noise.shared_strength, request.noise.shared_cutoff) == (9, 0.25, 0.2)
 
 
 def test_a_preset_sets_loras_steps_and_guidance_and_what_is_given_beside_it_comes_first(server, client):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from models.errors import InferenceFailed
-from models.interfaces import VideoRequest
+from models.interfaces import NoiseSpec, VideoRequest
 from pipelines.media import decode_clip
 from serving.gateway.services import Limits
 from tests.support.gateway_server import IMAGE, MIXER, VIDEO, serve
@@ -97,8 +97,8 @@ def test_a_clip_is_made_and_downloaded(server, client):
 def test_superset_fields_reach_both_models(server, client):
     extra = {
         "num_frames": 5, "negative_prompt": "dull", "num_inference_steps": 2, "guidance_scale": 1.5, "seed": 3,
-        "camera": "push_in", "deterministic": True, "coherence": {"shared_seed": 9, "shared_strength": 0.5},
-        "fps": 8,
+        "camera": "push_in", "deterministic": True, "fps": 8,
+        "coherence": {"shared_seed": 9, "shared_strength": 0.5, "shared_cutoff": 0.2},
         "ip_adapter": {"images": [base64.b64encode(png(1).data).decode()], "weight": 0.4, "method": "style"},
     }  # fmt: skip
     made = client.videos.create(model=VIDEO.name, prompt="a bottle", extra_body=extra)
@@ -106,7 +106,7 @@ def test_superset_fields_reach_both_models(server, client):
     (request,) = clip_requests(server)
     assert (request.num_frames, request.num_inference_steps, request.guidance_scale) == (5, 2, 1.5)
     assert (request.negative_prompt, request.camera, request.deterministic) == ("dull", "push_in", True)
-    assert (request.noise.seed, request.noise.shared_seed, request.noise.shared_strength) == (3, 9, 0.5)
+    assert request.noise == NoiseSpec(seed=3, shared_seed=9, shared_strength=0.5, shared_cutoff=0.2)
     assert (request.adapter.scale, request.adapter.blocks, len(request.references)) == (0.4, "style", 1)
 
 

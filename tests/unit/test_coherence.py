@@ -34,6 +34,17 @@ def test_a_blend_shares_one_seed_with_the_asked_strength():
     assert {(noise.shared_seed, noise.shared_strength) for noise in noises} == {(noises[0].shared_seed, 0.4)}
 
 
+def test_a_cutoff_reaches_the_noise_of_pictures_and_clips_where_noise_is_shared():
+    for policy, expected in (("blend", 0.2), ("fixed", None), ("derived", None)):
+        for plan in plans(seed_policy=policy, shared_cutoff=0.2):
+            assert {plan.keyframe_noise.shared_cutoff, plan.clip_noise.shared_cutoff} == {expected}
+
+
+def test_a_plan_without_the_later_knobs_is_written_as_it_was_before_there_were_any():
+    noise = plans()[0].model_dump()["keyframe_noise"]
+    assert sorted(noise) == ["seed", "shared_seed", "shared_strength"]
+
+
 def test_seed_control_off_means_independent_seeds_whatever_the_policy():
     assert plans(use_seed_control=False, seed_policy="fixed") == plans(seed_policy="derived", use_seed_control=False)
     assert len({plan.keyframe_noise.seed for plan in plans(use_seed_control=False, seed_policy="fixed")}) == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.diffusion.noise import draw, draw_batch, noise_sha256, step_generator
+from models.diffusion.noise import draw, draw_batch, noise_sha256, shared_correlation, step_generator
 from models.interfaces import NoiseSpec
 
 BIG = (4, 160, 160)  # 102,400 values: the standard error of a correlation is 0.003
@@ -103,3 +103,49 @@ def test_step_noise_is_reproducible_and_apart_from_the_start_noise():
     one = torch.randn(4, 8, 8, generator=step_generator(spec))
     assert torch.equal(one, torch.randn(4, 8, 8, generator=step_generator(spec)))
     assert not torch.equal(one, draw(spec, 4, 8, 8))
+
+
+def split(seed, cutoff, strength=1.0):
+    return NoiseSpec(seed=seed, shared_seed=9, shared_strength=strength, shared_cutoff=cutoff)
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "correlation_of_full_share"), [(0.0, 0.0), (0.1, 0.035), (0.25, 0.217), (0.5, 0.746)]
+)
+@pytest.mark.parametrize("strength", [0.4, 1.0])
+def test_noise_shared_below_a_cutoff_has_unit_variance_and_the_stated_correlation(
+    cutoff, correlation_of_full_share, strength
+):
+    one, other = (draw(split(seed, cutoff, strength), *BIG) for seed in (1, 2))
+    stated = shared_correlation(split(1, cutoff, strength), *BIG[1:])
+    assert stated == pytest.approx(strength * correlation_of_full_share, abs=0.005)
+    assert abs(correlation(one, other) - stated) < 0.02
+    for noise in (one, other):
+        assert abs(float(noise.std()) - 1) < 0.01
+        assert abs(float(noise.mean())) < 0.02
+
+
+def test_two_scenes_agree_below_the_cutoff_and_not_above_it_and_their_noise_stays_white():
+    one, other = (torch.fft.fft2(draw(split(seed, 0.2), *BIG)) for seed in (1, 2))
+    radius = torch.hypot(torch.fft.fftfreq(BIG[1])[:, None], torch.fft.fftfreq(BIG[2]))
+    cells = BIG[1] * BIG[2]
+    for low, high, agreement in ((0.01, 0.1, 1.0), (0.19, 0.21, 0.5), (0.4, 0.7, 0.0)):
+        band = (radius >= low) & (radius < high)
+        for spectrum in (one, other):
+            assert float((spectrum[:, band].abs() ** 2).mean() / cells) == pytest.approx(1.0, abs=0.06)
+        product = (one[:, band] * other[:, band].conj()).real.mean() / cells
+        assert float(product) == pytest.approx(agreement, abs=0.06)
+
+
+def test_a_clip_shares_low_frequencies_frame_by_frame():
+    short, long = draw(split(3, 0.2), 4, 6, 10, frames=4), draw(split(3, 0.2), 4, 6, 10, frames=8)
+    assert torch.equal(long[:, :4], short)
+    assert torch.equal(short[:, 0], draw(split(3, 0.2), 4, 6, 10))
+
+
+def test_without_a_cutoff_or_with_nothing_shared_the_noise_is_bit_for_bit_what_it_was():
+    plain = NoiseSpec(seed=5, shared_seed=6, shared_strength=0.3)
+    assert "shared_cutoff" not in plain.model_dump()
+    assert shared_correlation(plain, 8, 12) == 0.3
+    nothing = plain.model_copy(update={"shared_strength": 0.0, "shared_cutoff": 0.2})
+    assert torch.equal(draw(nothing, 4, 8, 12), draw(NoiseSpec(seed=5), 4, 8, 12))

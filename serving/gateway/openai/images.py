@@ -23,7 +23,6 @@ from models.interfaces import (
     ImageRequest,
     ImageResult,
     Inpaint,
-    NoiseSpec,
     Pixels,
     Reference,
     StartImage,
@@ -398,9 +397,7 @@ def _requests(
             negative_prompt=body.negative_prompt,
             width=size[0],
             height=size[1],
-            noise=NoiseSpec(
-                seed=seed, shared_seed=body.coherence.shared_seed, shared_strength=body.coherence.shared_strength
-            ),
+            noise=body.coherence.noise(seed),
             num_inference_steps=sample.num_inference_steps,
             guidance_scale=sample.guidance_scale,
             references=bound,

@@ -14,8 +14,10 @@ from pydantic import Field, StringConstraints, model_validator
 from models.interfaces import (
     AdapterBlocks,
     AdapterSettings,
+    Cutoff,
     EncodedImage,
     LoraUse,
+    NoiseSpec,
     Plain,
     Reference,
     ReferenceRole,
@@ -85,6 +87,18 @@ class SharedNoise(Plain):
     """Seed of the noise that they have in common."""
     shared_strength: Unit = 0.0
     """0: none of it; 1: all start from the same noise. It is the correlation between the noises."""
+    shared_cutoff: Cutoff | None = None
+    """Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every
+    frequency."""
+
+    def noise(self, seed: int) -> NoiseSpec:
+        """The start noise of a request with this `seed`."""
+        return NoiseSpec(
+            seed=seed,
+            shared_seed=self.shared_seed,
+            shared_strength=self.shared_strength,
+            shared_cutoff=self.shared_cutoff,
+        )
 
 
 class Sampling(Plain):

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from models.interfaces import NoiseSpec
 from models.spec import ImageModelSpec, PictureModelSpec, Size, VideoModelSpec
 from pipelines.brief import BriefReference
 from pipelines.coherence import random_seed
@@ -227,11 +226,7 @@ async def clip_order(
         model=spec.name,
         size=size,
         num_frames=frames,
-        noise=NoiseSpec(
-            seed=random_seed() if body.seed is None else body.seed,
-            shared_seed=body.coherence.shared_seed,
-            shared_strength=body.coherence.shared_strength,
-        ),
+        noise=body.coherence.noise(random_seed() if body.seed is None else body.seed),
         num_inference_steps=sample.num_inference_steps,
         guidance_scale=sample.guidance_scale,
         negative_prompt=body.negative_prompt,
