@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from models.errors import Cancelled, WeightsError
-from models.interfaces import Watcher
+from models.interfaces import Unwatched, Watcher
 from models.spec import ScorerModelSpec
 from pipelines.scoring import ScoreRequest, backbones_of, score_file
 from quality.score import Score
@@ -76,6 +76,10 @@ class Scorers:
     async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """One score per dimension, in order. Raises UnknownDimension, ModelError."""
         return await self._lane.run(lambda seen: self.measured(request, seen), watcher)
+
+    async def load(self, dimensions: Iterable[str]) -> None:
+        """Load what the dimensions need before a score is asked for. Raises UnknownDimension."""
+        await self._lane.run(lambda _: self._backbones(dimensions), Unwatched())
 
     def measured(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """As `score`, in the caller's thread."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from configs.settings import Profile, library_root, load_model
@@ -108,15 +108,21 @@ class LocalBackend:
     async def score(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         return await self._scorers.score(request, watcher)
 
-    async def warm_up(self) -> None:
-        """Load every model and run its smallest requests; `ready` tells how that went."""
+    async def warm_up(self, names: Collection[str] | None = None) -> None:
+        """Load the named models, or every one, and run their smallest requests; `ready` tells how that went."""
         for name, spec in self.specs.items():
+            if names is not None and name not in names:
+                continue
             self._state[name] = "loading, and its first generation"
             try:
                 await self._first_calls(spec)
                 self._state[name] = "ready"
             except ModelError as error:
                 self._state[name] = f"failed: {error}"
+
+    async def load_scorers(self, dimensions: Collection[str]) -> None:
+        """Load what the dimensions need and what is here of it. Raises UnknownDimension."""
+        await self._scorers.load(dimensions)
 
     async def ready(self) -> Mapping[str, str]:
         return dict(self._state)

@@ -25,6 +25,7 @@ from serving.cli.plan import plan
 from serving.cli.remote import attach, cancel, list_jobs, login, logout
 from serving.cli.score import score
 from serving.cli.server import serve, worker
+from serving.cli.sweep import sweep
 from serving.cli.users import app as users_app
 
 OLD_TOOLS = (
@@ -59,6 +60,7 @@ app.command("gc")(data.gc)
 app.command("disk")(data.disk)
 app.command("plan")(plan)
 app.command("score")(score)
+app.command("sweep")(sweep)
 app.command("login")(login)
 app.command("logout")(logout)
 app.command("attach")(attach)
