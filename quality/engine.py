@@ -1,6 +1,7 @@
 """One pass over a clip: its frames are decoded once, embedded once per stream, and fed to every dimension.
 
-Memory does not grow with the length of the clip: a block of frames is all that is held, beside what a dimension keeps.
+Memory does not grow with the length of the clip: a block of frames is all that is held, beside what a dimension keeps;
+and the next one, where backbones run on a device of their own and the frames are read while they do.
 Several clips can be measured side by side, a block of each at a time: a backbone's batches are then filled from all of
 them, which is worth most for sparse samplings (`first`, `2fps`), whose own batches are hardly filled.
 """
@@ -8,6 +9,7 @@ them, which is worth most for sparse samplings (`first`, `2fps`), whose own batc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -59,7 +61,13 @@ def measure_clips(
     Scores equal those of `measure` but for the last bits of a backbone's batch. An error of one clip is its outcome and
     ends no other; one in place of a clip is handed on. Raises what `clips` itself raises.
     """
-    waiting = enumerate(clips)
+    with ThreadPoolExecutor(together, "frames") as readers:
+        yield from _measured(enumerate(clips), block_frames, together, readers)
+
+
+def _measured(
+    waiting: Iterator[tuple[int, Clip | Exception]], block_frames: int, together: int, readers: Executor
+) -> Iterator[Outcome]:
     running: dict[int, _Pass] = {}
     ended: dict[int, Outcome] = {}
     given = 0
@@ -72,7 +80,7 @@ def measure_clips(
             try:
                 if isinstance(clip, Exception):
                     raise clip
-                running[number] = _Pass(clip, block_frames)
+                running[number] = _Pass(clip, block_frames, readers)
             except Exception as error:
                 ended[number] = error
         if not running and not ended:
@@ -87,7 +95,7 @@ def measure_clips(
 class _Pass:
     """One clip on its way through."""
 
-    def __init__(self, clip: Clip, block_frames: int) -> None:
+    def __init__(self, clip: Clip, block_frames: int, readers: Executor) -> None:
         """Raises UnknownDimension."""
         for name in clip.names:
             check_dimension(name)
@@ -99,6 +107,8 @@ class _Pass:
             name: _Measured(of_name(name), clip.shot) for name in dict.fromkeys(clip.names) if name not in UNAVAILABLE
         }
         self._blocks = _blocks(clip.frames, clip.shot, block_frames)
+        if any(clip.shot.backbones[stream.backbone].device != "cpu" for stream in self.wanted()):
+            self._blocks = _read_ahead(self._blocks, readers)
 
     def next_block(self) -> Block | None:
         """The next block; None at the end, which is when there is an outcome."""
@@ -161,11 +171,12 @@ class _Share(NamedTuple):
 def _advance(passes: Sequence[_Pass]) -> None:
     """Take the next block of each clip, have the backbones make their features together, feed all dimensions."""
     blocks = [(each, block) for each in passes if (block := each.next_block()) is not None]
+    pixels = _Pixels()
     made: dict[int, dict[Stream, Features]] = {id(each): {} for each, _ in blocks}
     for (stream, _, _), own in _shares(blocks).items():
         backbone = cast(Backbone, own[0].of.shot.backbones[stream.backbone])
         try:
-            found = (_windows if backbone.window > 1 else _pictures)(stream, backbone, own)
+            found = (_windows if backbone.window > 1 else _pictures)(stream, backbone, own, pixels)
         except NoValue as error:
             for share in own:
                 share.taken.reason = str(error)
@@ -195,14 +206,30 @@ def _shares(blocks: Iterable[tuple[_Pass, Block]]) -> dict[tuple[Stream, int, tu
     return shares
 
 
-def _pictures(stream: Stream, backbone: Backbone, shares: Sequence[_Share]) -> list[Features]:
+class _Pixels:
+    """The frames of the blocks as tensors, on each device that asks for them: every block goes there once."""
+
+    def __init__(self) -> None:
+        self._on: dict[tuple[int, str], Any] = {}
+
+    def of(self, share: _Share, device: str) -> Iterator[Any]:
+        """The frames of a share, each (3, height, width), uint8; a view of the block itself on the CPU."""
+        import torch
+
+        key = (id(share.block), device)
+        if share.places and key not in self._on:
+            self._on[key] = torch.from_numpy(share.block.frames).to(device).permute(0, 3, 1, 2)
+        return (self._on[key][place] for place in share.places)
+
+
+def _pictures(stream: Stream, backbone: Backbone, shares: Sequence[_Share], pixels: _Pixels) -> list[Features]:
     """Features of the frames of all shares, one batch after the other, given back by share."""
-    picked = (share.block.frames[place] for share in shares for place in share.places)
+    picked = chain.from_iterable(pixels.of(share, backbone.device) for share in shares)
     rows = [backbone.features(_preprocessed(stream, backbone, batch)) for batch in _batches(picked, backbone.batch)]
     return _by_share(rows, [[share.block.first + place for place in share.places] for share in shares])
 
 
-def _windows(stream: Stream, backbone: Backbone, shares: Sequence[_Share]) -> list[Features]:
+def _windows(stream: Stream, backbone: Backbone, shares: Sequence[_Share], pixels: _Pixels) -> list[Features]:
     """The same of windows of several frames, which reach from one block into the next."""
     import torch
 
@@ -216,7 +243,7 @@ def _windows(stream: Stream, backbone: Backbone, shares: Sequence[_Share]) -> li
             numbers.append([])
             if not own:
                 continue
-            frames = _preprocessed(stream, backbone, [share.block.frames[place] for place in share.places])
+            frames = _preprocessed(stream, backbone, list(pixels.of(share, backbone.device)))
             if taken.frames is not None:
                 frames, own = torch.cat([taken.frames, frames]), taken.numbers + own
             taken.frames, taken.numbers = frames[-keep:].clone(), own[-keep:]
@@ -243,13 +270,12 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _preprocessed(stream: Stream, backbone: Backbone, frames: Sequence[Pixels]) -> Any:
+def _preprocessed(stream: Stream, backbone: Backbone, frames: Sequence[Any]) -> Any:
     import torch
 
     from quality.preprocessing import preprocess
 
-    chosen = np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))
-    ready = preprocess(stream.preprocessing, torch.from_numpy(chosen).to(backbone.device))
+    ready = preprocess(stream.preprocessing, torch.stack(list(frames)).contiguous())
     if isinstance(ready, torch.Tensor) and min(ready.shape[-2:]) < backbone.min_side:
         raise NoValue(f"{stream.backbone} needs frames of at least {backbone.min_side} pixels on their shorter side")
     return ready
@@ -319,6 +345,14 @@ def _blocks(frames: Iterable[Pixels], shot: Shot, block_frames: int) -> Iterator
                 break
         yield Block(np.stack(held), tuple(shot.time(first + place) for place in range(len(held))), first)
         first += len(held)
+
+
+def _read_ahead(blocks: Iterator[Block], readers: Executor) -> Iterator[Block]:
+    """The same blocks, each read by one of `readers` while the one before is at work."""
+    following: Future[Block | None] = readers.submit(next, blocks, None)
+    while (block := following.result()) is not None:
+        following = readers.submit(next, blocks, None)
+        yield block
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -116,8 +116,17 @@ def _middle(frames: torch.Tensor, side: int) -> torch.Tensor:
 
 def _normalised(frames: torch.Tensor, by: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
     """RGB 0..255 as 0..1, minus mean, over standard deviation."""
-    mean, deviation = (frames.new_tensor(each).view(3, 1, 1) for each in by)
+    mean, deviation = _constants(by, frames.device, frames.dtype)
     return (frames / 255 - mean) / deviation
+
+
+@lru_cache(maxsize=16)
+def _constants(
+    by: tuple[tuple[float, ...], tuple[float, ...]], device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kept: to make them anew on a card waits for all that it has to do."""
+    mean, deviation = (torch.tensor(each, device=device, dtype=dtype).view(3, 1, 1) for each in by)
+    return mean, deviation
 
 
 def _pad8(frames: torch.Tensor) -> torch.Tensor:

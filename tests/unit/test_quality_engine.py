@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -361,3 +362,44 @@ def test_a_clip_that_breaks_is_its_own_outcome_and_clips_are_read_only_as_needed
     assert taken == [0, 1, 2]
     rest = list(outcomes)
     assert [type(one).__name__ for one in rest] == ["OSError", "list", "list", "list", "ValueError", "UnknownDimension"]
+
+
+# --- read ahead of a device ---
+
+
+def test_frames_are_read_ahead_of_a_device_by_one_block_and_no_further():
+    decoded: list[int] = []
+
+    def blocks() -> Any:
+        for number in range(4):
+            decoded.append(number)
+            yield Block(np.zeros((1, 2, 2, 3), np.uint8), (0.0,), number)
+
+    with ThreadPoolExecutor(1) as readers:
+        ahead = engine._read_ahead(blocks(), readers)
+        seen = []
+        for block in ahead:
+            readers.submit(lambda: None).result()  # the reader does one thing after the other: it is through now
+            seen.append((block.first, list(decoded)))
+    assert seen == [(0, [0, 1]), (1, [0, 1, 2]), (2, [0, 1, 2, 3]), (3, [0, 1, 2, 3])]
+
+
+class OnACard(MeanColour):
+    """A backbone of a device that is not the CPU by its name only."""
+
+    device = "cpu:0"
+
+
+def test_a_backbone_on_a_device_gives_the_same_scores_and_a_clip_that_breaks_there_its_own_error():
+    def broken() -> Any:
+        yield from noise(20)
+        raise OSError("the disk is gone")
+
+    names = ("text_alignment", "clip_consistency", "temporal_flickering")
+    there, here = shot(backbones={"clip": OnACard()}), shot()
+    clips = [Clip(names, noise(40), there), Clip(names, broken(), there), Clip(names, noise(3), there)]
+    whole, error, short = measure_clips(clips, 4)
+    assert isinstance(error, OSError)
+    for found, count in ((whole, 40), (short, 3)):
+        assert isinstance(found, list)
+        assert [score.raw for score in found] == [score.raw for score in measure(names, noise(count), here, 4)]
