@@ -1564,7 +1564,7 @@ export interface components {
              *       "seed_policy": "blend",
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
-             *       "chain_last_frame": false,
+             *       "chain": "none",
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
              *       "adapter_begin": 0,
@@ -2081,11 +2081,14 @@ export interface components {
              */
             latent_strength?: number;
             /**
-             * Chain Last Frame
-             * @description Start each clip from the last frame of the clip before instead of from its own keyframe.
-             * @default false
+             * Chain
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
+             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
+             * @default none
+             * @enum {string}
              */
-            chain_last_frame?: boolean;
+            chain?: "none" | "last_frame" | "keyframe" | "first_last";
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -2172,11 +2175,14 @@ export interface components {
              */
             latent_strength?: number;
             /**
-             * Chain Last Frame
-             * @description Start each clip from the last frame of the clip before instead of from its own keyframe.
-             * @default false
+             * Chain
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
+             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
+             * @default none
+             * @enum {string}
              */
-            chain_last_frame?: boolean;
+            chain?: "none" | "last_frame" | "keyframe" | "first_last";
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -4510,11 +4516,14 @@ export interface components {
              */
             latent_strength?: number;
             /**
-             * Chain Last Frame
-             * @description Start each clip from the last frame of the clip before instead of from its own keyframe.
-             * @default false
+             * Chain
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
+             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
+             * @default none
+             * @enum {string}
              */
-            chain_last_frame?: boolean;
+            chain?: "none" | "last_frame" | "keyframe" | "first_last";
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -5120,7 +5129,7 @@ export interface components {
              *       "seed_policy": "blend",
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
-             *       "chain_last_frame": false,
+             *       "chain": "none",
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
              *       "adapter_begin": 0,
@@ -5701,6 +5710,16 @@ export interface components {
              * @description Scene whose last clip frame replaces this scene's keyframe as the first frame.
              */
             chain_from_scene: number | null;
+            /**
+             * Keyframe From Scene
+             * @description Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise.
+             */
+            keyframe_from_scene?: number | null;
+            /**
+             * End On Scene
+             * @description Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes.
+             */
+            end_on_scene?: number | null;
             /**
              * Use References
              * @description Whether the reference images condition the scene.
@@ -9507,7 +9526,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -9645,7 +9664,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -9973,7 +9992,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -10563,7 +10582,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -10849,7 +10868,7 @@ export interface operations {
                      *           "blend_strength": 0.25,
                      *           "shared_seed": null,
                      *           "latent_strength": 0.85,
-                     *           "chain_last_frame": false,
+                     *           "chain": "none",
                      *           "adapter_scale": 0.6,
                      *           "adapter_blocks": "all",
                      *           "adapter_begin": 0,
@@ -10901,7 +10920,7 @@ export interface operations {
                      *           "blend_strength": 0.25,
                      *           "shared_seed": null,
                      *           "latent_strength": 0.85,
-                     *           "chain_last_frame": false,
+                     *           "chain": "none",
                      *           "adapter_scale": 0.6,
                      *           "adapter_blocks": "all",
                      *           "adapter_begin": 0,
@@ -11629,7 +11648,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -11736,7 +11755,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -11850,7 +11869,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -11956,7 +11975,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -12053,7 +12072,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -12331,7 +12350,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12390,7 +12409,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12463,7 +12482,7 @@ export interface operations {
                      *       "blend_strength": 0.25,
                      *       "shared_seed": null,
                      *       "latent_strength": 0.85,
-                     *       "chain_last_frame": false,
+                     *       "chain": "none",
                      *       "adapter_scale": 0.6,
                      *       "adapter_blocks": "all",
                      *       "adapter_begin": 0,
@@ -12535,7 +12554,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12594,7 +12613,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12703,7 +12722,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12762,7 +12781,7 @@ export interface operations {
                      *             "blend_strength": 0.25,
                      *             "shared_seed": null,
                      *             "latent_strength": 0.85,
-                     *             "chain_last_frame": false,
+                     *             "chain": "none",
                      *             "adapter_scale": 0.6,
                      *             "adapter_blocks": "all",
                      *             "adapter_begin": 0,
@@ -12861,7 +12880,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,
@@ -13411,7 +13430,7 @@ export interface operations {
                      *         "blend_strength": 0.25,
                      *         "shared_seed": null,
                      *         "latent_strength": 0.85,
-                     *         "chain_last_frame": false,
+                     *         "chain": "none",
                      *         "adapter_scale": 0.6,
                      *         "adapter_blocks": "all",
                      *         "adapter_begin": 0,

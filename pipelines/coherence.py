@@ -10,10 +10,13 @@ import hashlib
 import secrets
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.interfaces import AdapterBlocks, AdapterSettings, Cutoff, NoiseSpec, Plain, Unit
+from models.spec import ImageModelSpec, VideoModelSpec
+from pipelines.errors import BadInput
 
+Chain = Literal["none", "last_frame", "keyframe", "first_last"]
 SeedPolicy = Literal["fixed", "derived", "blend", "exact"]
 EXACT_IN_JSON = 2**53
 """Seeds that the program draws stay below it: JavaScript rounds larger integers."""
@@ -43,8 +46,10 @@ class CoherenceSettings(Plain):
     """Only for `exact`: the noise that other generations share."""
     latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     """SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it."""
-    chain_last_frame: bool = False
-    """Start each clip from the last frame of the clip before instead of from its own keyframe."""
+    chain: Chain = "none"
+    """What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
+    frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+    `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after."""
     adapter_scale: Unit = 0.6
     """Strength of the references, 0 (none) to 1."""
     adapter_blocks: AdapterBlocks = "all"
@@ -53,6 +58,15 @@ class CoherenceSettings(Plain):
     """Where in the denoising the references begin to act, 0 to 1 (its end)."""
     adapter_end: Unit = 1.0
     """Where in the denoising the references cease to act, 0 to 1 (its end)."""
+
+    @model_validator(mode="after")
+    def _one_start_per_keyframe(self) -> CoherenceSettings:
+        if self.use_latent_reuse and self.chain in ("keyframe", "first_last"):
+            raise ValueError(
+                f"use_latent_reuse draws each keyframe from the clip before, chain {self.chain!r} wants the keyframes"
+                " before any clip: switch one of them off"
+            )
+        return self
 
     @property
     def acting(self) -> CoherenceSettings:
@@ -75,10 +89,24 @@ class ScenePlan(Plain):
     """Strength of the start from the scene before, 0 to 1; 1 forgets it."""
     chain_from_scene: int | None
     """Scene whose last clip frame replaces this scene's keyframe as the first frame."""
+    keyframe_from_scene: int | None = None
+    """Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise."""
+    end_on_scene: int | None = None
+    """Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes."""
     use_references: bool
     """Whether the reference images condition the scene."""
     adapter: AdapterSettings
     """How strongly, where and when they do."""
+
+
+def check_models(settings: CoherenceSettings, image: ImageModelSpec, video: VideoModelSpec) -> None:
+    """Raises BadInput, with the field, for a knob that models of these families do not have."""
+    if settings.chain == "first_last" and not video.last_frame:
+        raise BadInput(
+            f"video model {video.name!r} of the family {video.family!r} cannot end a clip on a given frame: choose"
+            " another chain, or a video model that says last_frame",
+            "chain",
+        )
 
 
 def random_seed() -> int:
@@ -101,13 +129,15 @@ def plan_coherence(
     """One plan per scene, in order. `seed` is the generation's; `settings.seed_value` overrides it."""
     root = seed if settings.seed_value is None else settings.seed_value
     return tuple(
-        _plan_scene(settings, root, number, scene_numbers[index - 1] if index else None, has_references)
-        for index, number in enumerate(scene_numbers)
+        _plan_scene(settings, root, number, before, after, has_references)
+        for before, number, after in zip(
+            (None, *scene_numbers), scene_numbers, (*scene_numbers[1:], None), strict=False
+        )
     )
 
 
 def _plan_scene(
-    settings: CoherenceSettings, root: int, number: int, before: int | None, has_references: bool
+    settings: CoherenceSettings, root: int, number: int, before: int | None, after: int | None, has_references: bool
 ) -> ScenePlan:
     return ScenePlan(
         scene_number=number,
@@ -115,7 +145,9 @@ def _plan_scene(
         clip_noise=_noise(settings, root, "clip", number),
         start_from_scene=before if settings.use_latent_reuse else None,
         latent_strength=settings.latent_strength,
-        chain_from_scene=before if settings.chain_last_frame else None,
+        chain_from_scene=before if settings.chain == "last_frame" else None,
+        keyframe_from_scene=before if settings.chain == "keyframe" else None,
+        end_on_scene=after if settings.chain == "first_last" else None,
         use_references=settings.use_ip_adapter and has_references,
         adapter=AdapterSettings(
             scale=settings.adapter_scale,

@@ -142,8 +142,13 @@ def model_sets(profile: Profile) -> Callable[..., ModelSet]:
 
 
 def ad_planner(profile: Profile) -> AdPlanner:
-    """The planner for the profile's models. Raises BadInput for a profile whose image model is unknown."""
-    return AdPlanner(recipe=load_recipe, image_model=load_model(profile.image, ImageModelSpec), fps=profile.fps)
+    """The planner for the profile's models. Raises BadInput for a profile whose models are unknown."""
+    return AdPlanner(
+        recipe=load_recipe,
+        image_model=load_model(profile.image, ImageModelSpec),
+        video_model=load_model(profile.video, VideoModelSpec),
+        fps=profile.fps,
+    )
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:

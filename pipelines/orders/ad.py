@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.interfaces import Plain
-from models.spec import ImageModelSpec
+from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.brief import Brief, BriefReference
-from pipelines.coherence import random_seed
+from pipelines.coherence import check_models, random_seed
 from pipelines.errors import BadInput, OutOfDomain
 from pipelines.reading.brief_rules import read_brief
 from pipelines.reading.domain import drawable, refusal
@@ -94,6 +94,7 @@ class AdPlanner:
     recipe: Callable[[str], Recipe]
     """Recipe by name; raises BadInput for an unknown one."""
     image_model: ImageModelSpec
+    video_model: VideoModelSpec
     fps: int
     """Frames per second of the finished video."""
     new_seed: Callable[[], int] = random_seed
@@ -164,6 +165,8 @@ class AdPlanner:
             given = self._given(request, recipe, brief)
             if not given:
                 plan_slots(brief.framework or recipe.framework, brief.duration, self.fps, brief.num_scenes)
+        with _naming_fields(lambda name: f"coherence.{name}"):
+            check_models(brief.coherence, self.image_model, self.video_model)
         if problem := check_recipe(recipe, frozenset(given)):
             raise BadInput(problem)
         taken = self.image_model.references

@@ -1,9 +1,12 @@
 """The storyboard stage: one keyframe per scene, all scenes at once up to the recipe's limit.
 
-Scenes do not depend on each other here: what couples them is the coherence plan (shared noise, references).
+Scenes do not wait for each other here, unless each keyframe is drawn from the one before (`chain: keyframe`): what
+couples them is the coherence plan (shared noise, references).
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from models.interfaces import ImageRequest, Plain
 from pipelines.agents.prompting import revised_image_prompt
@@ -44,21 +47,32 @@ async def draw_storyboard(
 ) -> tuple[Keyframe, ...]:
     """One keyframe per scene, in order. `references` hold artifact hashes."""
 
+    drawn: dict[int, asyncio.Future[str]] = {
+        scene.scene_number: asyncio.get_running_loop().create_future() for scene in scenes
+    }
+    """Artifact hash of each keyframe."""
+
     async def keyframe(scene: Scene) -> Keyframe:
         value = await chosen_value(context, "keyframe", scene.scene_number)
-        if value is not None:
-            return Keyframe.model_validate(value)
-        plan = plans[scene.scene_number - 1]
+        if value is None:
+            value = await drawn_keyframe(scene, plans[scene.scene_number - 1])
+        found = Keyframe.model_validate(value)
+        drawn[scene.scene_number].set_result(found.artifact)
+        return found
+
+    async def drawn_keyframe(scene: Scene, plan: ScenePlan) -> Json:
         name = f"storyboard/scene-{scene.scene_number:03d}"
+        start = None if plan.keyframe_from_scene is None else await drawn[plan.keyframe_from_scene]
 
         def make(attempt: int) -> Step:
-            return keyframe_step(context, name, scene, plan, references, None, attempt)
+            return keyframe_step(context, name, scene, plan, references, start, attempt)
 
         def scorable(value: Json) -> Scorable:
             return scorable_keyframe(context, scene, value["artifact"], subjects)
 
-        return Keyframe.model_validate(await best_take(context, make, scorable, scene.scene_number))
+        return await best_take(context, make, scorable, scene.scene_number)
 
+    # Scenes are started in order, so a scene that waits for the one before cannot take its place and block it.
     return await each_scene(scenes, keyframe, context.recipe.scene_concurrency)
 
 

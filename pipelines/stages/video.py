@@ -2,7 +2,8 @@
 
 Latent reuse redraws a scene's keyframe from the last frame of the scene before; chaining starts the clip from that very
 frame or, with a model that can, goes on from the latents of the clip before. Either makes scenes wait for each other;
-without them all scenes run at once up to the recipe's limit. A keyframe that its owner chose or edited is used as it
+without them all scenes run at once up to the recipe's limit. Pinned at both ends, a clip runs from its keyframe to that
+of the scene after it, which is there already. A keyframe that its owner chose or edited is used as it
 is.
 """
 
@@ -39,6 +40,8 @@ class ClipRequest(Plain):
 
     first_frame: str | None
     """Artifact hash; None: the model makes the clip from the text alone."""
+    last_frame: str | None
+    """Artifact hash of the picture that the clip ends on; None: it ends as it likes."""
     delivery_frames: int
     keyframe_ignored: bool = False
     """There is a keyframe, and the model makes clips from text alone."""
@@ -91,6 +94,7 @@ async def make_clips(
         ignored = first_frame is not None and context.video_model.first_frame == "unused"
         request = ClipRequest(
             first_frame=None if ignored else first_frame,
+            last_frame=keyframes[position[plan.end_on_scene]].artifact if keyframes and plan.end_on_scene else None,
             delivery_frames=delivery_frames[index],
             keyframe_ignored=ignored,
             continues=continues,
@@ -145,6 +149,8 @@ def _clip_step(
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
     if clip_request.continues is not None:
         bindings["continues"] = clip_request.continues
+    if clip_request.last_frame is not None:
+        bindings["last_frame"] = clip_request.last_frame
 
     async def make(step: StepContext) -> Picture:
         await _notice_differences(step, context, wanted, clip_request)
@@ -154,7 +160,8 @@ def _clip_step(
         request = VideoRequest.model_validate(
             {
                 **settings,
-                "first_frame": None if first_frame is None else EncodedImage(data=step.artifacts.read(first_frame)),
+                "first_frame": _stored_frame(step, first_frame),
+                "last_frame": _stored_frame(step, clip_request.last_frame),
                 "references": read_references(step.artifacts, bound),
                 "continues": clip_request.continues and step.artifacts.read(clip_request.continues),
             }
@@ -186,6 +193,10 @@ def _clip_step(
 
     name, model = f"video/scene-{scene.scene_number:03d}", context.fingerprints["video"]
     return picture_step(name, "clip", scene.scene_number, model, settings, bindings, make, revision, attempt)
+
+
+def _stored_frame(step: StepContext, artifact: str | None) -> EncodedImage | None:
+    return None if artifact is None else EncodedImage(data=step.artifacts.read(artifact))
 
 
 def supported_camera(spec: VideoModelSpec, camera: CameraMove) -> CameraMove:

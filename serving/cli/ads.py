@@ -159,7 +159,9 @@ def pipeline(
     latent_strength: Annotated[
         float | None, typer.Option(help="1 forgets the frame before, 0.3 nearly copies.")
     ] = None,
-    chain_last_frame: Annotated[bool | None, typer.Option(help="Start each clip where the one before ended.")] = None,
+    chain: Annotated[
+        str | None, typer.Option(help="What ties scenes together: none, last_frame, keyframe or first_last.")
+    ] = None,
     ip_adapter: Annotated[bool | None, typer.Option(help="Let the references condition the pictures.")] = None,
     adapter_scale: Annotated[float | None, typer.Option(help="Strength of the references, 0 to 1.")] = None,
     adapter_blocks: Annotated[str | None, typer.Option(help="all, style or layout.")] = None,
@@ -183,7 +185,7 @@ def pipeline(
         shared_cutoff=shared_cutoff,
         use_latent_reuse=latent_reuse,
         latent_strength=latent_strength,
-        chain_last_frame=chain_last_frame,
+        chain=chain,
         use_ip_adapter=ip_adapter,
         adapter_scale=adapter_scale,
         adapter_blocks=adapter_blocks,

@@ -28,8 +28,13 @@ ADDED_SINCE = {"brief": ("title", "brand_name"), "recipe": ("approvals", "facts"
 """Fields that 0.1 did not know: their defaults stand in for them."""
 
 
+LATER_KNOBS = ("shared_cutoff", "chain", "cond_lowpass_until", "consistent_attention")
+
+
 def without(name, value):
-    return {key: each for key, each in value.items() if key not in ADDED_SINCE[name]}
+    coherence = {key: each for key, each in value["coherence"].items() if key not in LATER_KNOBS}
+    old = {key: each for key, each in value.items() if key not in ADDED_SINCE[name]}
+    return {**old, "coherence": {**coherence, "chain_last_frame": name == "brief"}}
 
 
 def rows(artifacts):
@@ -121,6 +126,7 @@ async def check(world):
     assert (done.status, done.progress, done.brief.prompt) == ("completed", 100, BRIEF["prompt"])
     assert (done.completed_at - done.created_at).total_seconds() == 300
     assert done.step_seconds == 2.5
+    assert (done.brief.coherence.chain, done.recipe.coherence.chain) == ("last_frame", "none")
     assert [event.message for event in await store.events(DONE)] == ["recipe 'test'"]
     assert [message.content for message in await store.messages(DONE)] == ["a story"]
     (metric,) = await store.quality_metrics(DONE)

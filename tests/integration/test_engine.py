@@ -156,12 +156,31 @@ async def test_latent_reuse_redraws_each_keyframe_from_the_last_frame_before_it(
 
 
 async def test_chaining_starts_each_clip_with_the_last_frame_of_the_clip_before(engine_world):
-    generation_id = await engine_world.create(chain_last_frame=True)
+    generation_id = await engine_world.create(chain="last_frame")
     await engine_world.engine().run("anna", generation_id)
     values = {step.step: step.value for step in await engine_world.store.checkpoints(generation_id)}
     for number in (2, 3):
         before = values[f"video/scene-00{number - 1}"]["last_frame"]
         assert engine_world.models.videos[number - 1].first_frame.sha256 == before
+
+
+async def test_a_chain_of_keyframes_draws_each_from_the_one_before(engine_world):
+    generation_id = await engine_world.create(chain="keyframe", latent_strength=0.7)
+    state = await engine_world.engine().run("anna", generation_id)
+    starts = {image.prompt: image.start for image in engine_world.models.images}
+    assert len(starts) == 3
+    for scene, before in zip(state.scenes.scenes, (None, *state.keyframes), strict=False):
+        start = starts[scene.image_prompt]
+        found = start and (start.image.sha256, start.strength)
+        assert found == (before and (before.artifact, 0.7))
+
+
+async def test_a_chain_of_both_ends_makes_each_clip_end_on_the_next_keyframe(engine_world):
+    generation_id = await engine_world.create(chain="first_last")
+    state = await engine_world.engine().run("anna", generation_id)
+    ends = {clip.first_frame.sha256: clip.last_frame and clip.last_frame.sha256 for clip in engine_world.models.videos}
+    one, two, three = (keyframe.artifact for keyframe in state.keyframes)
+    assert ends == {one: two, two: three, three: None}
 
 
 async def test_the_event_log_has_no_gap(engine_world):

@@ -106,7 +106,7 @@ def test_scenes_that_are_chained_go_on_from_the_latents_of_the_scene_before(tmp_
     )  # fmt: skip
     stage = ClipStage(tmp_path, spec, (24, 24))
     scenes = (stage.scene(1, "waves roar"), stage.scene(2, "a bell rings"))
-    plans = plan_coherence(CoherenceSettings(chain_last_frame=True), 1, (1, 2), False)
+    plans = plan_coherence(CoherenceSettings(chain="last_frame"), 1, (1, 2), False)
     asyncio.run(make_clips(stage.context, scenes, plans, (), (), (24, 24)))
     first, second = stage.takes
     latents = stage.values[0]["latents"]

@@ -220,11 +220,11 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
     opened = await open_store(url, folder / "artifacts", quota, lease_seconds=30.0)
     worker = ServerWorker(PROFILE, opened, lambda *names: _models(backend, *names), 2) if working else None
     auth = auth_on(opened.database, login_limits, frozenset(web.origins))
-    image = _first(backend, "image")
+    image, video = _first(backend, "image"), _first(backend, "video")
     services = services_over(
         opened, backend, worker or SilentNotifier(), auth=auth,
-        plan_ad=AdPlanner(recipe=load_recipe, image_model=image, fps=PROFILE.fps),
-        manifest=lambda: _described(backend, image, _first(backend, "video")).manifest,
+        plan_ad=AdPlanner(recipe=load_recipe, image_model=image, video_model=video, fps=PROFILE.fps),
+        manifest=lambda: _described(backend, image, video).manifest,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
         keyframe_model=image.name, limits=limits, proxies=web.proxies,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 
 from configs.settings import load_model, load_recipe
-from models.spec import ImageModelSpec
+from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.brief import BriefReference
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner, AdRequest, Variation
@@ -15,9 +15,10 @@ SHORT = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
 BOARD = Storyboard.model_validate(storyboard(title="Sun"))
 
 
-def planner(references=3):
+def planner(references=3, video="sketch-video"):
     model = load_model("sketch-image", ImageModelSpec).model_copy(update={"references": references})
-    return AdPlanner(recipe=load_recipe, image_model=model, fps=24)
+    video = load_model(video, VideoModelSpec)
+    return AdPlanner(recipe=load_recipe, image_model=model, video_model=video, fps=24)
 
 
 def request(brief=SHORT, recipe="express", **fields):
@@ -43,6 +44,19 @@ def test_stages_and_approvals_of_the_request_replace_those_of_the_recipe():
     assert (order.recipe.stages, order.recipe.approvals) == (("story", "scenes"), ("scenes",))
     assert planner().plan(request(recipe="interactive")).recipe == recipe
     assert planner().plan(request(recipe="interactive", approvals=())).recipe.approvals == ()
+
+
+def test_a_knob_that_a_model_family_lacks_is_refused_before_anything_runs():
+    field, reason = refusal(coherence={"chain": "first_last"})
+    assert field == "coherence.chain"
+    assert "'sketch-video' of the family 'animatediff' cannot end a clip on a given frame" in reason
+    planned = planner(video="wan2.2-i2v-a14b").plan(request(coherence={"chain": "first_last"}))
+    assert planned.brief.coherence.chain == "first_last"
+
+
+def test_keyframes_are_drawn_from_one_source_only():
+    field, reason = refusal(coherence={"chain": "keyframe", "use_latent_reuse": True})
+    assert field == "coherence" and "switch one of them off" in reason
 
 
 def test_a_storyboard_supplies_the_brief_and_the_scenes():

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.agents.briefs import BY_HAND, NAMELESS, OUT_OF_DOMAIN, in_domain
 from configs.settings import load_model, load_recipe
-from models.spec import ImageModelSpec
+from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.agents.judge import changed_plan, judge_scene, judge_story, judged, look_of
 from pipelines.brief import Brief
 from pipelines.errors import OutOfDomain
@@ -21,6 +21,7 @@ BOTTLE = Entity(handle="product", role="product", name="teal steel water bottle"
 PREMISE = Premise(entities=(BOTTLE,), facts=FACTS)
 SECONDS = (3.0, 4.0, 5.0, 3.0)
 IMAGE = load_model("sketch-image", ImageModelSpec)
+VIDEO = load_model("sketch-video", VideoModelSpec)
 GOOD = Story(
     title="Meet Dew",
     beats=(
@@ -81,7 +82,7 @@ def test_the_rules_read_what_the_brief_says_and_nothing_else(known):
 
 @pytest.mark.parametrize("prompt", OUT_OF_DOMAIN)
 def test_what_the_models_were_never_shown_is_refused_unless_asked_for(prompt):
-    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, fps=24)
+    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24)
     with pytest.raises(OutOfDomain, match="can be drawn") as refused:
         planner.plan(AdRequest(recipe="master", brief={"prompt": prompt}))
     assert refused.value.field == "brief.prompt"
@@ -91,7 +92,7 @@ def test_what_the_models_were_never_shown_is_refused_unless_asked_for(prompt):
 
 @pytest.mark.parametrize("prompt", NAMELESS)
 def test_a_brief_without_a_product_runs_with_a_warning(prompt):
-    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, fps=24)
+    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24)
     order = planner.plan(AdRequest(recipe="master", brief={"prompt": prompt}))
     assert "names no product" in order.warnings[0]
 

@@ -64,10 +64,19 @@ def test_a_scene_keeps_its_seed_when_scenes_are_added_behind_it():
 
 
 def test_latent_reuse_and_chaining_point_to_the_scene_before_and_never_for_the_first():
-    result = plans(use_latent_reuse=True, chain_last_frame=True)
+    result = plans(use_latent_reuse=True, chain="last_frame")
     assert [plan.start_from_scene for plan in result] == [None, 1, 2]
     assert [plan.chain_from_scene for plan in result] == [None, 1, 2]
-    assert [plan.start_from_scene for plan in plans()] == [None, None, None]
+    for plan in plans():
+        assert (plan.start_from_scene, plan.chain_from_scene) == (None, None)
+        assert (plan.keyframe_from_scene, plan.end_on_scene) == (None, None)
+
+
+def test_a_chain_of_keyframes_points_back_and_one_of_both_ends_points_ahead():
+    assert [plan.keyframe_from_scene for plan in plans(chain="keyframe")] == [None, 1, 2]
+    ends = plans(chain="first_last")
+    assert [plan.end_on_scene for plan in ends] == [2, 3, None]
+    assert {plan.chain_from_scene for plan in ends} == {None}
 
 
 @pytest.mark.parametrize(("use", "has", "expected"), [(True, True, True), (True, False, False), (False, True, False)])
