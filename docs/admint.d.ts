@@ -378,6 +378,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/scores/dimensions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Dimensions
+         * @description Every dimension: what it gives, needs and costs, and what is missing here to measure it.
+         */
+        get: operations["scores_list_dimensions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/scores": {
         parameters: {
             query?: never;
@@ -389,7 +409,8 @@ export interface paths {
         put?: never;
         /**
          * Score
-         * @description Measure one video: a score per dimension.
+         * @description Measure a video, or several: a score per dimension. Several are measured one after the other; one that cannot be
+         *     measured has the reason in its place.
          */
         post: operations["scores_score"];
         delete?: never;
@@ -2450,6 +2471,83 @@ export interface components {
              * @default true
              */
             deleted?: boolean;
+        };
+        /**
+         * DimensionList
+         * @description The dimensions of quality.
+         */
+        DimensionList: {
+            /**
+             * Object
+             * @description OpenAI's name for this kind of object.
+             * @default list
+             * @constant
+             */
+            object?: "list";
+            /**
+             * Data
+             * @description All that are known, those that cannot be measured here too.
+             */
+            data: components["schemas"]["DimensionObject"][];
+        };
+        /**
+         * DimensionObject
+         * @description One dimension of quality, with what is missing in this deployment.
+         */
+        DimensionObject: {
+            /**
+             * Name
+             * @description As recipes and requests name it.
+             */
+            name: string;
+            /**
+             * Metric Id
+             * @description As its scores are named.
+             */
+            metric_id: string;
+            /**
+             * Label
+             * @description The best that it can be, with the published weights; null: there is no implementation.
+             */
+            label: ("equal" | "like" | "proxy" | "classical" | "toy") | null;
+            /**
+             * Range
+             * @description Least and greatest value.
+             */
+            range: [
+                number,
+                number | null
+            ] | null;
+            /**
+             * Media
+             * @description What it is measured on.
+             */
+            media: ("keyframe" | "clip" | "video")[];
+            /**
+             * Models
+             * @description What it needs, as the profile's `scorers` name it.
+             */
+            models: string[];
+            /**
+             * Licences
+             * @description Of the weights of those models that are known here, in the same order.
+             */
+            licences: string[];
+            /**
+             * Tflop
+             * @description Of the models for a clip of 5 s at 832 x 480; null: not counted.
+             */
+            tflop: number | null;
+            /**
+             * Cpu Seconds
+             * @description Of a formula for that clip, on one core; null: not measured.
+             */
+            cpu_seconds: number | null;
+            /**
+             * Missing
+             * @description Why it cannot be measured here; null: it can.
+             */
+            missing: string | null;
         };
         /**
          * EncodedImage
@@ -5939,19 +6037,29 @@ export interface components {
         };
         /**
          * ScoreBody
-         * @description Body of `POST /v1/scores`.
+         * @description Body of `POST /v1/scores`: one file or artifact, or several of one kind.
          */
         ScoreBody: {
             /**
              * File
-             * @description An MP4, in a multipart body.
+             * @description An MP4, in a multipart body; the field is repeated for several, or named `file[]`.
              */
-            file?: string | null;
+            file?: string | string[] | null;
             /**
              * Artifact
-             * @description An MP4 of this server, instead of a file.
+             * @description An MP4 of this server, instead of a file; or a list of several.
              */
-            artifact?: string | null;
+            artifact?: string | string[] | null;
+            /**
+             * Reference
+             * @description Pictures that the videos were to look like: files, base64 or artifact ids; the field is repeated for several.
+             */
+            reference?: (string)[];
+            /**
+             * Reference Roles
+             * @description What the references show, in their order; empty: by their files' names, else `product`.
+             */
+            reference_roles?: components["schemas"]["ReferenceRole"][];
             /**
              * Dimensions
              * @description Names of quality dimensions; none: all that are known, those without weights here with the reason.
@@ -6021,7 +6129,7 @@ export interface components {
             dimensions?: string[];
             /**
              * Prompt
-             * @description What the video was asked to show: the alignment dimensions need it.
+             * @description What the videos were asked to show: the alignment dimensions need it.
              */
             prompt?: string | null;
             /**
@@ -6053,6 +6161,50 @@ export interface components {
              * @description One per dimension, in the order asked for; a score without a value says why.
              */
             data: components["schemas"]["Score"][];
+        };
+        /**
+         * ScoreLists
+         * @description Scores of several videos.
+         */
+        ScoreLists: {
+            /**
+             * Object
+             * @description OpenAI's name for this kind of object.
+             * @default list
+             * @constant
+             */
+            object?: "list";
+            /**
+             * Data
+             * @description One per video, in the order sent.
+             */
+            data: components["schemas"]["ScoredFile"][];
+        };
+        /**
+         * ScoredFile
+         * @description One of several videos that were scored in one request.
+         */
+        ScoredFile: {
+            /**
+             * Filename
+             * @description As it was sent; of a video of this server its artifact id.
+             */
+            filename: string;
+            /**
+             * Sha256
+             * @description Of the video.
+             */
+            sha256: string;
+            /**
+             * Data
+             * @description One per dimension, in the order asked for; none when the video could not be measured.
+             */
+            data: components["schemas"]["Score"][];
+            /**
+             * Reason
+             * @description Why it could not be measured; null: it was.
+             */
+            reason?: string | null;
         };
         /**
          * SelectBody
@@ -9191,6 +9343,75 @@ export interface operations {
             default: components["responses"]["default"];
         };
     };
+    scores_list_dimensions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "object": "list",
+                     *       "data": [
+                     *         {
+                     *           "name": "temporal_flickering",
+                     *           "metric_id": "vbench.temporal_flickering",
+                     *           "label": "equal",
+                     *           "range": [
+                     *             0,
+                     *             1
+                     *           ],
+                     *           "media": [
+                     *             "clip",
+                     *             "video"
+                     *           ],
+                     *           "models": [],
+                     *           "licences": [],
+                     *           "tflop": null,
+                     *           "cpu_seconds": 0.1,
+                     *           "missing": null
+                     *         },
+                     *         {
+                     *           "name": "temporal_flickering.static_filtered",
+                     *           "metric_id": "vbench.temporal_flickering",
+                     *           "label": "equal",
+                     *           "range": [
+                     *             0,
+                     *             1
+                     *           ],
+                     *           "media": [
+                     *             "clip"
+                     *           ],
+                     *           "models": [
+                     *             "raft"
+                     *           ],
+                     *           "licences": [],
+                     *           "tflop": 114.36,
+                     *           "cpu_seconds": null,
+                     *           "missing": "name a model for raft under `scorers` in the profile"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DimensionList"];
+                };
+            };
+            401: components["responses"]["401"];
+            403: components["responses"]["403"];
+            503: components["responses"]["503"];
+            default: components["responses"]["default"];
+        };
+    };
     scores_score: {
         parameters: {
             query?: never;
@@ -9203,7 +9424,10 @@ export interface operations {
                 /**
                  * @example {
                  *       "file": "(bytes of ad.mp4)",
-                 *       "dimensions": "temporal_flickering"
+                 *       "reference": [
+                 *         "(bytes of product.png)"
+                 *       ],
+                 *       "dimensions": "temporal_flickering,product_colour"
                  *     }
                  */
                 "multipart/form-data": components["schemas"]["ScoreBody"];
@@ -9219,7 +9443,7 @@ export interface operations {
                 "application/json": components["schemas"]["ScoreBody"];
                 /**
                  * @example {
-                 *       "dimensions": "temporal_flickering"
+                 *       "dimensions": "temporal_flickering,product_colour"
                  *     }
                  */
                 "application/x-www-form-urlencoded": components["schemas"]["ScoreBody"];
@@ -9236,29 +9460,74 @@ export interface operations {
                     /**
                      * @example {
                      *       "object": "list",
-                     *       "sha256": "1c5b0997e6d5c4439f309bf751e9a9d7f1b701ccfdd6a71bc085fe4c7346dae7",
                      *       "data": [
                      *         {
-                     *           "metric_id": "vbench.temporal_flickering",
-                     *           "impl_id": "temporal_flickering@1",
-                     *           "scene_number": null,
-                     *           "protocol": "custom",
-                     *           "fidelity": "equal",
-                     *           "raw": 1,
-                     *           "normalised": null,
-                     *           "reason": null,
-                     *           "note": "no static filter was applied: wanted movement and cuts lower this score too",
-                     *           "frames_used": 17,
-                     *           "backbone": null,
-                     *           "weights_sha256": null,
-                     *           "decoder": "swscale-default",
-                     *           "dtype": "float32",
-                     *           "device": "cpu"
+                     *           "filename": "clip.mp4",
+                     *           "sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
+                     *           "data": [
+                     *             {
+                     *               "metric_id": "admint.technical",
+                     *               "impl_id": "technical_worst@1",
+                     *               "scene_number": null,
+                     *               "protocol": "custom",
+                     *               "fidelity": "classical",
+                     *               "raw": 0.07750659920165527,
+                     *               "normalised": null,
+                     *               "range": [
+                     *                 0,
+                     *                 1
+                     *               ],
+                     *               "reason": null,
+                     *               "note": "shares: blockiness 0.08, noise 0.71, sharpness 0.99, clipping 1.00",
+                     *               "frames_used": 5,
+                     *               "series": null,
+                     *               "backbone": null,
+                     *               "weights_sha256": null,
+                     *               "licence": null,
+                     *               "preproc": null,
+                     *               "source_sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
+                     *               "decoder": "swscale-default",
+                     *               "dtype": "float32",
+                     *               "device": "cpu"
+                     *             },
+                     *             {
+                     *               "metric_id": "admint.product_colour",
+                     *               "impl_id": "ciede2000_palette@1",
+                     *               "scene_number": null,
+                     *               "protocol": "custom",
+                     *               "fidelity": "classical",
+                     *               "raw": 31.220585942836248,
+                     *               "normalised": null,
+                     *               "range": [
+                     *                 0,
+                     *                 null
+                     *               ],
+                     *               "reason": null,
+                     *               "note": "nobody said where the product is: the middle of the frame was looked at",
+                     *               "frames_used": 5,
+                     *               "series": null,
+                     *               "backbone": null,
+                     *               "weights_sha256": null,
+                     *               "licence": null,
+                     *               "preproc": null,
+                     *               "source_sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
+                     *               "decoder": "swscale-default",
+                     *               "dtype": "float32",
+                     *               "device": "cpu"
+                     *             }
+                     *           ],
+                     *           "reason": null
+                     *         },
+                     *         {
+                     *           "filename": "other.mp4",
+                     *           "sha256": "0aa57ed1405fcd3455536ce59cdbacb53a134d8a0cdf60c377099ff14c3e1f84",
+                     *           "data": [],
+                     *           "reason": "video 'other.mp4' is not an MP4 file, or is damaged: save it again as H.264 MP4"
                      *         }
                      *       ]
                      *     }
                      */
-                    "application/json": components["schemas"]["ScoreList"];
+                    "application/json": components["schemas"]["ScoreList"] | components["schemas"]["ScoreLists"];
                 };
             };
             400: components["responses"]["400"];

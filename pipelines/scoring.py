@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from models.errors import InferenceFailed
 from models.interfaces import Pixels, Plain, Reference, Watcher
 from pipelines.media import DECODER, clip_rate, clip_sound, decode_image, stream_clip
-from pipelines.uploaded_videos import uploaded_frames
+from pipelines.uploaded_videos import uploaded_frames, uploaded_sound
 from quality.asked import NOTHING, Asked, Sound
 from quality.engine import measure
 from quality.registry import UNAVAILABLE, check_dimension, of_name
@@ -62,6 +63,7 @@ def score_file(
     fps, count = 24.0, 1 if is_image else None
     if not is_image and request.times is None:  # the header of a stranger's file is not read in this process
         fps, count = clip_rate(request.data)
+    sound, why = _sound(request)
     shot = Shot(
         decoder=DECODER,
         medium="keyframe" if is_image else "clip",
@@ -71,7 +73,8 @@ def score_file(
         prompt=request.prompt,
         references=tuple(ShownReference(decode_image(one.image.data), one.role) for one in request.references),
         asked=request.asked,
-        sound=_sound(request),
+        sound=sound,
+        without_sound=why,
         source_sha256=hashlib.sha256(request.data).hexdigest(),
         backbones=backbones,
         missing=missing or {},
@@ -88,12 +91,15 @@ def score_file(
     return tuple(score if request.series else score.model_copy(update={"series": None}) for score in scores)
 
 
-def _sound(request: ScoreRequest) -> Sound | None:
-    """The sound track of a file of our own, where a dimension hears it. A stranger's is not decoded in this process."""
-    if request.media == "image" or request.times is not None or "ad.loudness" not in request.dimensions:
-        return None
-    audio = clip_sound(request.data)
-    return None if audio is None else Sound(audio.samples.T, audio.sample_rate)
+def _sound(request: ScoreRequest) -> tuple[Sound | None, str | None]:
+    """The sound track, where a dimension hears it; or why it could not be read."""
+    if request.media == "image" or "ad.loudness" not in request.dimensions:
+        return None, None
+    try:
+        audio = clip_sound(request.data) if request.times is None else uploaded_sound(request.data)
+    except InferenceFailed as error:
+        return None, str(error)
+    return (None if audio is None else Sound(audio.samples.T, audio.sample_rate)), None
 
 
 def _frames(request: ScoreRequest) -> Iterable[Pixels]:

@@ -1,4 +1,4 @@
-"""Videos of strangers: every frame is decoded in a limited process of its own, by PyAV, with caps that count frames.
+"""Videos of strangers: picture and sound are decoded in a limited process of its own, by PyAV, with caps that count.
 
 A header promises what it likes (a fragmented MP4 has no frame count at all), and decoders have holes. So this module is
 also a program, `python -m pipelines.uploaded_videos`, that reads a file from its stdin, limits itself, decodes, and can
@@ -15,17 +15,20 @@ import struct
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from select import POLLIN, poll
 from typing import IO, Any, Literal
 
 import numpy as np
 
 from models.errors import InferenceFailed
-from models.interfaces import Pixels, Watcher
+from models.interfaces import Audio, Pixels, Watcher
 from pipelines.errors import BadInput
 
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4")
+SOUND_CODECS = ("aac", "mp3", "opus", "flac", "alac", "ac3", "eac3")
+MAX_CHANNELS = 8
+MAX_SAMPLE_RATE = 96_000
 MAX_VIDEO_PIXELS = 4096 * 2304
 """Of one frame."""
 MAX_SECONDS = 120.0
@@ -38,14 +41,14 @@ MEMORY_BYTES = 1536 * 1024 * 1024
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 """What an MP4 begins with."""
 PROGRAM = "pipelines.uploaded_videos"
-Pass = Literal["check", "frames"]
-CPU_SECONDS: dict[Pass, int] = {"check": 90, "frames": 240}
+Pass = Literal["check", "frames", "sound"]
+CPU_SECONDS: dict[Pass, int] = {"check": 90, "frames": 240, "sound": 90}
 """Of one pass over a file. Measured on one core in Full HD: 120 frames per second to check, 56 with their pixels, so
 that what was checked in time is measured in time."""
-_FRAME, _END, _REFUSED = b"f", b"e", b"r"
+_FRAME, _SOUND, _END, _REFUSED = b"f", b"s", b"e", b"r"
 _HEAD = struct.Struct("!cIII")
-"""What follows: kind, then height and width of a frame, or 0 and the length of a text; the last is the time in 1/90000
-of a second."""
+"""What follows: kind, then height and width of a frame, channels and samples of a piece of sound (float32, channel by
+channel), or 0 and the length of a text; the last is the time in 1/90000 of a second, or the samples per second."""
 _CLOCK = 90_000
 
 
@@ -78,8 +81,43 @@ def uploaded_frames(data: bytes) -> Generator[Pixels, None, None]:
         raise InferenceFailed(f"a video that had been checked cannot be decoded: {error}") from error
 
 
+def uploaded_sound(data: bytes) -> Audio | None:
+    """The sound track of a video that `check_video` has taken, at its own rate; None when it has none.
+
+    Of several tracks the first. Raises InferenceFailed, whose message is for the uploader, when it cannot be read.
+    """
+    pieces: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+    rate, total = 0, 0
+    try:
+        with _program("sound", data, "upload") as line:
+            while True:
+                kind, channels, samples, rate_now = _answer(line, "upload")
+                if kind != _SOUND:
+                    break
+                rate, total = rate_now, total + samples
+                if channels > MAX_CHANNELS or rate > MAX_SAMPLE_RATE or total > (MAX_SECONDS + 1) * rate:
+                    raise BadInput("it goes beyond what is scored")
+                raw = _exactly(line, channels * samples * 4, "upload")
+                pieces.append(np.frombuffer(raw, np.float32).reshape(channels, samples))
+    except BadInput as error:
+        raise InferenceFailed(f"its sound cannot be read: {error}") from error
+    return Audio(np.concatenate(pieces, axis=1), rate) if pieces else None
+
+
 def _asked(what: Pass, data: bytes, name: str) -> Generator[tuple[float, Pixels], None, None]:
     """Time and pixels of each frame as the program gives them; a frame of no pixels when it only checks."""
+    with _program(what, data, name) as line:
+        while True:
+            kind, height, width, ticks = _answer(line, name)
+            if kind != _FRAME:
+                return
+            raw = _exactly(line, height * width * 3, name)
+            yield ticks / _CLOCK, np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+
+
+@contextmanager
+def _program(what: Pass, data: bytes, name: str) -> Iterator[IO[bytes]]:
+    """What the program writes about `data`. It ends with the context."""
     # Nothing of this process's environment, and Ctrl-C is for the server, which ends it.
     program = subprocess.Popen(  # noqa: S603  (our own module)
         [sys.executable, "-m", PROGRAM, what, name.encode(errors="replace").hex()],
@@ -95,7 +133,7 @@ def _asked(what: Pass, data: bytes, name: str) -> Generator[tuple[float, Pixels]
         with suppress(BrokenPipeError):
             program.stdin.write(data)
             program.stdin.close()
-        yield from _answers(program.stdout, name)
+        yield program.stdout
     finally:
         program.kill()
         program.wait()
@@ -104,15 +142,12 @@ def _asked(what: Pass, data: bytes, name: str) -> Generator[tuple[float, Pixels]
         program.stdout.close()
 
 
-def _answers(line: IO[bytes], name: str) -> Iterator[tuple[float, Pixels]]:
-    while True:
-        kind, height, width, ticks = _HEAD.unpack(_exactly(line, _HEAD.size, name))
-        if kind == _END:
-            return
-        if kind == _REFUSED:
-            raise BadInput(_exactly(line, width, name).decode())
-        raw = _exactly(line, height * width * 3, name)
-        yield ticks / _CLOCK, np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+def _answer(line: IO[bytes], name: str) -> tuple[bytes, int, int, int]:
+    """The head of what comes next. Raises BadInput with the program's own words when it refuses."""
+    kind, first, second, third = _HEAD.unpack(_exactly(line, _HEAD.size, name))
+    if kind == _REFUSED:
+        raise BadInput(_exactly(line, second, name).decode())
+    return kind, first, second, third
 
 
 def _exactly(line: IO[bytes], size: int, name: str) -> bytes:
@@ -209,6 +244,33 @@ def _check_frame(frame: Any, size: tuple[int, int], count: int, seconds: float, 
         raise BadInput(f"video {name!r} has too many frames of {size[0]}x{size[1]}: scale it down or cut it")
 
 
+def _sound(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Samples per second and a piece of the sound track, float32 of shape (channels, samples). Raises BadInput."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(data), format="mp4") as container:
+            if not container.streams.audio:
+                return
+            stream = container.streams.audio[0]
+            stream.codec_context.thread_count = 1
+            codec, rate, channels = stream.codec_context.codec.canonical_name, stream.rate, stream.channels
+            if codec not in SOUND_CODECS:
+                raise BadInput(f"it is coded as {codec!r}: convert it to one of {', '.join(SOUND_CODECS)}")
+            if channels > MAX_CHANNELS or rate > MAX_SAMPLE_RATE:
+                raise BadInput(
+                    f"it has {channels} channels of {rate} Hz: at most {MAX_CHANNELS} of {MAX_SAMPLE_RATE} are measured"
+                )
+            planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+            for frame in container.decode(stream):
+                for piece in planar.resample(frame):
+                    yield rate, piece.to_ndarray()
+    except (BadInput, MemoryError):
+        raise
+    except Exception as error:  # as for pictures
+        raise BadInput("it is damaged: save it again as AAC") from error
+
+
 def _run(what: Pass, name: str) -> None:
     """Decode what stdin brings, and write it to stdout."""
     import av.subtitles.stream
@@ -220,12 +282,16 @@ def _run(what: Pass, name: str) -> None:
     line = sys.stdout.buffer
     _limit(CPU_SECONDS[what])
     try:
-        matrix = None
-        for number, (seconds, frame) in enumerate(decoded(data, name)):
-            matrix = display_matrix(frame) if number == 0 else matrix
-            pixels = frame_pixels(frame, matrix) if what == "frames" else np.zeros((0, 0, 3), np.uint8)
-            ticks = max(0, min(2**32 - 1, round(seconds * _CLOCK)))
-            line.write(_HEAD.pack(_FRAME, *pixels.shape[:2], ticks) + pixels.tobytes())
+        if what == "sound":
+            for rate, piece in _sound(data):
+                line.write(_HEAD.pack(_SOUND, *piece.shape, rate) + piece.astype(np.float32).tobytes())
+        else:
+            matrix = None
+            for number, (seconds, frame) in enumerate(decoded(data, name)):
+                matrix = display_matrix(frame) if number == 0 else matrix
+                pixels = frame_pixels(frame, matrix) if what == "frames" else np.zeros((0, 0, 3), np.uint8)
+                ticks = max(0, min(2**32 - 1, round(seconds * _CLOCK)))
+                line.write(_HEAD.pack(_FRAME, *pixels.shape[:2], ticks) + pixels.tobytes())
         line.write(_HEAD.pack(_END, 0, 0, 0))
     except BadInput as error:
         text = str(error).encode(errors="replace")
@@ -248,6 +314,6 @@ def _limit(cpu_seconds: int) -> None:
 if __name__ == "__main__":
     asked, hexed = sys.argv[1:]
     try:
-        _run("frames" if asked == "frames" else "check", bytes.fromhex(hexed).decode())
+        _run(next(known for known in CPU_SECONDS if known == asked), bytes.fromhex(hexed).decode())
     except (BrokenPipeError, MemoryError):
         os._exit(1)  # who asked has gone away, or the file wanted too much: nobody reads a traceback

@@ -166,6 +166,8 @@ class Shot:
     """Where the product is, by frame number; a frame without a box does not show it. None: nobody says."""
     sound: Sound | None = None
     """Its sound track; None: it is silent."""
+    without_sound: str | None = None
+    """Why its sound track could not be read though it has one."""
     source_sha256: str | None = None
     """Hash of the file that it was decoded from."""
     backbones: Mapping[str, Model] = field(default_factory=dict)

@@ -143,7 +143,7 @@ class Loudness(_Ad):
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
         if shot.sound is None:
-            raise NoValue("no sound track was read: it has none, or it is an upload, whose sound is not decoded here")
+            raise NoValue(shot.without_sound or "it has no sound track")
         self._lufs = integrated(shot.sound)
 
     def score(self) -> Score:

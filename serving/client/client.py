@@ -70,7 +70,7 @@ class AsyncClient:
         self.models = AsyncModels(self)
         """What the server offers."""
         self.files = AsyncFiles(self)
-        """Files by their sha256, and scores of videos."""
+        """Files by their sha256, scores of videos, and the dimensions that there are."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,7 +146,7 @@ class Client:
         self.models = Models(self)
         """What the server offers."""
         self.files = Files(self)
-        """Files by their sha256, and scores of videos."""
+        """Files by their sha256, scores of videos, and the dimensions that there are."""
 
     def __enter__(self) -> Self:
         return self
@@ -379,10 +379,12 @@ class AsyncModels(_AsyncPart):
 
 
 class AsyncFiles(_AsyncPart):
-    """Files by their sha256, and scores of videos."""
+    """Files by their sha256, scores of videos, and the dimensions that there are."""
 
     download = _Awaited(media.download_artifact)
     measure = _Awaited(media.measure)
+    measure_files = _Awaited(media.measure_files)
+    list_dimensions = _Awaited(media.list_dimensions)
 
 
 class Generations(_Part):
@@ -467,10 +469,12 @@ class Models(_Part):
 
 
 class Files(_Part):
-    """Files by their sha256, and scores of videos."""
+    """Files by their sha256, scores of videos, and the dimensions that there are."""
 
     download = _Blocking(media.download_artifact)
     measure = _Blocking(media.measure)
+    measure_files = _Blocking(media.measure_files)
+    list_dimensions = _Blocking(media.list_dimensions)
 
 
 def _address(server: str | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.errors import StepFailed
+from pipelines.errors import BadInput, StepFailed
 from serving.client.events import Following, nobody
 from serving.client.http import Connection
 from serving.client.sending import (
@@ -28,10 +28,12 @@ from serving.client.sending import (
     place,
 )
 from serving.gateway.openai.answers import (
+    DimensionList,
     ImagesResponse,
     ModelList,
     ModelObject,
     ScoreList,
+    ScoreLists,
     VideoDeleted,
     VideoList,
     VideoObject,
@@ -140,11 +142,68 @@ def download_content(video_id: str, path: str | os.PathLike[str]) -> Operation[P
     return download(place(VIDEOS, video_id, "content"), path)
 
 
-def measure(video: File, *, dimensions: Sequence[str] | None = None, prompt: str | None = None) -> Operation[ScoreList]:
-    """Measure an MP4; `prompt`: what it was asked to show. A score without a value says why."""
-    fields = given(dimensions=None if dimensions is None else list(dimensions), prompt=prompt)
-    sent = body(fields, [("artifact" if is_stored(video) else "file", video)])
-    return ask(ScoreList, "POST", SCORES, once=True, timeout=MODEL_TIMEOUT, **sent)
+def measure(
+    video: File,
+    *,
+    dimensions: Sequence[str] | None = None,
+    prompt: str | None = None,
+    references: Sequence[File] = (),
+    reference_roles: Sequence[str] | None = None,
+    series: bool | None = None,
+) -> Operation[ScoreList]:
+    """Measure an MP4; `prompt`: what it was asked to show. A score without a value says why.
+
+    Args:
+        video: Its path, its bytes, or the id of a video that the server has.
+        dimensions: Names of `list_dimensions`; None: all.
+        prompt: What it was asked to show: alignment needs it.
+        references: Pictures that it was to look like, at most three.
+        reference_roles: What they show, in their order: `product`, `character` or `style`.
+        series: Whether each score says frame by frame what it is the mean of.
+    """
+    fields = _scoring(dimensions, prompt, reference_roles, series)
+    files = [("artifact" if is_stored(video) else "file", video), *_pictures(references)]
+    return ask(ScoreList, "POST", SCORES, once=True, timeout=MODEL_TIMEOUT, **body(fields, files))
+
+
+def measure_files(
+    videos: Sequence[File],
+    *,
+    dimensions: Sequence[str] | None = None,
+    prompt: str | None = None,
+    references: Sequence[File] = (),
+    reference_roles: Sequence[str] | None = None,
+    series: bool | None = None,
+) -> Operation[ScoreLists]:
+    """Measure up to eight MP4s in one request, as `measure` does; one that cannot be measured says why in its place.
+
+    Raises BadInput when some are files and some are ids.
+    """
+    stored = {is_stored(video) for video in videos}
+    if len(stored) > 1:
+        raise BadInput("some videos are files and some are ids of the server: measure them in two calls")
+    fields = _scoring(dimensions, prompt, reference_roles, series)
+    name = "artifact" if stored == {True} else "file"
+    sent = body(fields, [*((f"{name}[]", video) for video in videos), *_pictures(references)])
+    if "files" in sent:  # the name says that there may be several, also where there is one
+        sent["files"] = [(f"{each}[]" if each == name else each, part) for each, part in sent["files"]]
+    return ask(ScoreLists, "POST", SCORES, once=True, timeout=MODEL_TIMEOUT, **sent)
+
+
+def _scoring(
+    dimensions: Sequence[str] | None, prompt: str | None, roles: Sequence[str] | None, series: bool | None
+) -> dict[str, Any]:
+    names = None if dimensions is None else list(dimensions)
+    return given(dimensions=names, prompt=prompt, reference_roles=None if roles is None else list(roles), series=series)
+
+
+def _pictures(references: Sequence[File]) -> list[tuple[str, File]]:
+    return [("reference[]", picture) for picture in references]
+
+
+def list_dimensions() -> Operation[DimensionList]:
+    """The dimensions of quality: what each gives, needs and costs, and what the server lacks for it."""
+    return ask(DimensionList, "GET", place(SCORES, "dimensions"))
 
 
 def list_models() -> Operation[ModelList]:

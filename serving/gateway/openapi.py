@@ -138,7 +138,11 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
         "input_reference": "(bytes of bottle.png)",
         "seed": "7",
     },
-    "scores_score": {"file": "(bytes of ad.mp4)", "dimensions": "temporal_flickering"},
+    "scores_score": {
+        "file": "(bytes of ad.mp4)",
+        "reference": ["(bytes of product.png)"],
+        "dimensions": "temporal_flickering,product_colour",
+    },
 }
 """Multipart bodies, by operation: fields as a form sends them, files as what they hold."""
 ANSWERS = Path(__file__).with_name("openapi_examples.json")
@@ -173,7 +177,7 @@ TAGS: Mapping[str, str] = {
     "chat": "OpenAI-compatible chat completions.",
     "images": "OpenAI-compatible pictures, with references, masks and the IP-Adapter.",
     "videos": "OpenAI-compatible clips, as jobs that survive a restart.",
-    "scores": "Quality dimensions of a video.",
+    "scores": "Quality dimensions of videos, and which there are.",
     "artifacts": "Files by their sha256, for whom they belong to.",
     "health": "For probes and Prometheus.",
 }

@@ -27,6 +27,7 @@ from pipelines.store.generation_index import GenerationIndex
 from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.ownership import OwnedArtifact
 from pipelines.store.sweep import Disposal
+from quality.catalogue import Entry
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.errors import QueueFull
 from serving.gateway.auth.login import Auth
@@ -168,6 +169,8 @@ class Services:
     ads: Ads
     keyframe_model: str
     """The image model that draws the keyframe of a clip which is given none."""
+    dimensions: Callable[[], tuple[Entry, ...]]
+    """The quality dimensions, with what is missing here; reads files: called in a thread."""
     limits: Limits = Limits()
     proxies: Proxies = NO_PROXIES
     decoders: Decoders = field(default_factory=Decoders)

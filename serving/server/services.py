@@ -19,11 +19,13 @@ from pipelines.store.intake import GroupStore, Intake
 from pipelines.store.logins import CredentialStatus, LoginAttempts, Logins
 from pipelines.store.queue import QueueLimit
 from pipelines.store.sweep import Disposal
+from quality.catalogue import Entry
 from serving.backends.interface import ModelBackend, WorkerNotifier
 from serving.gateway.auth.login import Auth, Passwords
 from serving.gateway.auth.tokens import SignedTokens
 from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Ads, ClipPlanner, Limits, Services
+from serving.local_scores import catalogue_of
 from serving.profile_models import ModelSet, ad_planner, model_sets
 from serving.server.first_start import signing_key
 from serving.server.store import ServerStore
@@ -43,6 +45,7 @@ def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend
         manifest=lambda: describe().manifest,
         plan_clip=ProfileClipPlanner(describe),
         keyframe_model=profile.image,
+        dimensions=lambda: catalogue_of(profile),
         limits=Limits(
             waiting_generations=profile.serving.queue.max_waiting,
             retry_after_seconds=profile.serving.queue.retry_after_seconds,
@@ -73,6 +76,7 @@ def services_over(
     manifest: Callable[[], Json],
     plan_clip: ClipPlanner,
     keyframe_model: str,
+    dimensions: Callable[[], tuple[Entry, ...]],
     limits: Limits,
     proxies: Proxies = NO_PROXIES,
 ) -> Services:
@@ -97,6 +101,7 @@ def services_over(
             files=artifacts,
         ),
         keyframe_model=keyframe_model,
+        dimensions=dimensions,
         limits=limits,
         proxies=proxies,
     )

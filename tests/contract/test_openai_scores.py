@@ -1,11 +1,16 @@
-"""`POST /v1/scores`: dimensions of an uploaded or earlier video, with reasons where there is no value."""
+"""`/v1/scores`: dimensions of uploaded or earlier videos, with reasons where there is no value, and their list."""
+
+import hashlib
 
 import numpy as np
 import openai
 import pytest
 
+from models.interfaces import Audio
+from pipelines import media
 from pipelines.media import encode_clip
 from quality.registry import DIMENSIONS, UNAVAILABLE
+from serving.gateway.services import Limits
 from tests.support.gateway_server import VIDEO, serve
 
 
@@ -101,3 +106,79 @@ def test_a_file_that_is_no_mp4_is_refused(server):
     answer = server.http.post("/v1/scores", files={"file": ("c.mp4", b"not a film" * 100)})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")
     assert "MP4" in answer.json()["error"]["message"]
+
+
+# --- several files, references, sound ---
+
+
+def picture(colour):
+    return media.encode_png(np.full((64, 64, 3), colour, np.uint8))
+
+
+def test_several_files_are_rows_in_their_order_and_a_bad_one_has_its_reason(server, clip):
+    files = [("file", ("good.mp4", clip)), ("file", ("bad.mp4", b"not a film" * 100)), ("file", ("again.mp4", clip))]
+    answer = server.http.post("/v1/scores", files=files, data={"dimensions": "temporal_flickering,technical"})
+    assert answer.status_code == 200, answer.text
+    good, bad, again = answer.json()["data"]
+    assert [row["filename"] for row in (good, bad, again)] == ["good.mp4", "bad.mp4", "again.mp4"]
+    assert good["sha256"] == hashlib.sha256(clip).hexdigest() and good["reason"] is None
+    assert [score["metric_id"] for score in good["data"]] == ["vbench.temporal_flickering", "admint.technical"]
+    assert again["data"] == good["data"]
+    assert bad["data"] == [] and "not an MP4 file" in bad["reason"]
+
+
+def test_a_list_of_one_is_still_a_list(server, clip):
+    answer = server.http.post("/v1/scores", files=[("file[]", ("c.mp4", clip))], data={"dimensions": "technical"})
+    (row,) = answer.json()["data"]
+    assert row["filename"] == "c.mp4" and len(row["data"]) == 1
+
+
+def test_more_files_than_a_request_may_have_are_refused_unread(server, clip):
+    answer = server.http.post("/v1/scores", files=[("file", (f"{number}.mp4", clip)) for number in range(9)])
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")
+    assert "8" in answer.json()["error"]["message"]
+
+
+def test_all_files_together_have_the_bytes_that_one_may_have(tmp_path, clip):
+    with serve(tmp_path, limits=Limits(video_bytes=2 * 2**20)) as small:
+        padded = clip + (600_000).to_bytes(4, "big") + b"free" + bytes(600_000 - 8)
+        files = [("file", (f"{number}.mp4", padded)) for number in range(6)]
+        assert small.http.post("/v1/scores", files=files).status_code == 413
+        answer = small.http.post("/v1/scores", files=files[:2], data={"dimensions": "technical"})
+        assert answer.status_code == 200, answer.text
+
+
+def test_references_are_decoded_and_measured_against(server):
+    blue = encode_clip(np.full((8, 64, 64, 3), (30, 60, 200), np.uint8), 8)
+    fields = {"dimensions": "product_colour"}
+    values = []
+    for colour in ((30, 60, 200), (220, 60, 30)):
+        files = [("file", ("c.mp4", blue)), ("reference", ("bottle.png", picture(colour)))]
+        (score,) = server.http.post("/v1/scores", files=files, data=fields).json()["data"]
+        values.append(score["raw"])
+    assert values[0] < 3 < 30 < values[1]
+    files = [("file", ("c.mp4", blue)), ("reference", ("s.png", picture((0, 0, 0))))]
+    (score,) = server.http.post("/v1/scores", files=files, data={**fields, "reference_roles": "style"}).json()["data"]
+    assert score["raw"] is None, "a style is no product"
+
+
+@pytest.mark.parametrize("data", [b"GIF89a" + bytes(99), b"no picture at all"])
+def test_a_reference_that_is_no_picture_is_refused(server, clip, data):
+    files = [("file", ("c.mp4", clip)), ("reference", ("r.png", data))]
+    answer = server.http.post("/v1/scores", files=files, data={"dimensions": "product_colour"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "reference")
+
+
+def test_the_sound_of_an_upload_is_measured(server):
+    wave = 0.1 * np.sin(np.arange(48_000) * 2 * np.pi * 997 / 48_000).astype(np.float32)
+    film = encode_clip(np.full((8, 64, 64, 3), 90, np.uint8), 8, audio=Audio(np.stack([wave, wave]), 48_000))
+    (score,) = server.http.post("/v1/scores", files={"file": film}, data={"dimensions": "ad.loudness"}).json()["data"]
+    assert score["raw"] == pytest.approx(-20.0, abs=0.3), "BS.1770: 0 dBFS at 997 Hz in two channels is 0 LUFS"
+
+
+def test_the_list_of_dimensions_says_what_is_missing_here(server):
+    listed = {one["name"]: one for one in server.http.get("/v1/scores/dimensions").json()["data"]}
+    assert set(listed) == {*DIMENSIONS, *UNAVAILABLE}
+    assert listed["technical"]["missing"] is None and listed["technical"]["label"] == "classical"
+    assert "`scorers` in the profile" in listed["subject_consistency"]["missing"]
+    assert listed["motion_smoothness"]["label"] is None

@@ -163,6 +163,15 @@ def test_pictures_and_clips_are_made_from_paths_bytes_and_ids(client, tmp_path):
     scored = client.files.measure(film, dimensions=["temporal_flickering"])
     done = client.videos.get(clip.id)
     assert scored.sha256 == done.artifact and scored.data[0].raw is not None
+    both = client.files.measure_files([film, film.read_bytes()], dimensions=["product_colour"], references=[path])
+    assert [row.filename for row in both.data] == ["clip.mp4", "upload"] and both.data[0].data[0].raw is not None
+    (stored,) = client.files.measure_files([scored.sha256], dimensions=["technical"], series=True).data
+    assert stored.filename == scored.sha256 and stored.data[0].series is not None
+    (alone,) = client.files.measure_files([film], dimensions=["technical"]).data
+    assert alone.data[0].raw == stored.data[0].raw
+    with pytest.raises(admint.BadInput, match="in two calls"):
+        client.files.measure_files([film, scored.sha256])
+    assert "technical" in {each.name for each in client.files.list_dimensions().data}
     assert clip.id in {each.id for each in client.videos.list().data}
     assert client.videos.delete(clip.id).deleted
 

@@ -10,13 +10,13 @@ import av
 import numpy as np
 import pytest
 
-from models.errors import Cancelled
-from models.interfaces import Unwatched
+from models.errors import Cancelled, InferenceFailed
+from models.interfaces import Audio, Unwatched
 from pipelines import media, uploaded_videos
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip
 from pipelines.scoring import ScoreRequest, score_file
-from pipelines.uploaded_videos import check_video, uploaded_frames
+from pipelines.uploaded_videos import check_video, uploaded_frames, uploaded_sound
 
 FRAMES = 12
 
@@ -192,6 +192,66 @@ def test_a_mirrored_video_is_mirrored_back(clip):
     plain = next(iter(uploaded_frames(clip)))
     assert np.array_equal(next(iter(uploaded_frames(turned(clip, -1, 0, 0, 1)))), plain[:, ::-1])
     assert np.array_equal(next(iter(uploaded_frames(turned(clip, 1, 0, 0, -1)))), plain[::-1])
+
+
+# --- sound ---
+
+
+def tone(seconds=1.5, rate=44_100):
+    """Two channels of different loudness."""
+    wave = np.sin(np.arange(round(seconds * rate)) * 2 * np.pi * 440 / rate).astype(np.float32)
+    return Audio(np.stack([0.5 * wave, 0.1 * wave]), rate)
+
+
+@pytest.fixture(scope="module")
+def talkie():
+    return encode_clip(pictures(), fps=8, audio=tone())
+
+
+def test_the_sound_is_what_our_own_decoder_hears(talkie, clip):
+    heard, own = uploaded_sound(talkie), media.clip_sound(talkie)
+    assert heard is not None and own is not None
+    assert heard.sample_rate == own.sample_rate == 44_100
+    assert np.array_equal(heard.samples, own.samples)
+    assert uploaded_sound(clip) is None
+
+
+def test_an_upload_is_as_loud_as_the_same_file_of_our_own_and_no_process_but_the_limited_one_hears_it(
+    talkie, monkeypatch
+):
+    (own,) = score_file(ScoreRequest(data=talkie, dimensions=("ad.loudness",)), {}, Unwatched())
+
+    def forbidden(data):
+        raise AssertionError("the sound of an upload was decoded in this process")
+
+    monkeypatch.setattr("pipelines.scoring.clip_sound", forbidden)
+    ((uploaded,), (silent,)) = scores(talkie, "ad.loudness"), scores(encode_clip(pictures(), fps=8), "ad.loudness")
+    assert uploaded.raw == own.raw
+    assert silent.reason == "it has no sound track"
+
+
+def test_sound_that_is_not_read_here_is_a_reason_and_the_pictures_are_measured_all_the_same(clip):
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container, av.open(io.BytesIO(clip)) as source:
+        copied = container.add_stream_from_template(source.streams.video[0])
+        stream = container.add_stream("pcm_s16le", rate=44_100, layout="stereo")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copied
+                container.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 44_100), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 44_100, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    loudness, flicker = scores(buffer.getvalue(), "ad.loudness", "temporal_flickering")
+    assert loudness.raw is None and "its sound cannot be read: it is coded as 'pcm_s16le'" in loudness.reason
+    assert flicker.raw is not None
+
+
+def test_sound_is_counted_while_it_is_decoded(talkie, monkeypatch):
+    monkeypatch.setattr(uploaded_videos, "MAX_SECONDS", -0.5)
+    with pytest.raises(InferenceFailed, match="goes beyond what is scored"):
+        uploaded_sound(talkie)
 
 
 # --- time ---

@@ -31,6 +31,7 @@ from serving.deployments.listener import Address, Listener
 from serving.gateway.app import create_app
 from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Limits, Services
+from serving.local_scores import catalogue_of
 from serving.profile_models import ModelSet
 from serving.server.services import ProfileClipPlanner, SilentNotifier, services_over
 from serving.server.store import open_store
@@ -226,7 +227,7 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
         plan_ad=AdPlanner(recipe=load_recipe, image_model=image, video_model=video, fps=PROFILE.fps),
         manifest=lambda: _described(backend, image, video).manifest,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
-        keyframe_model=image.name, limits=limits, proxies=web.proxies,
+        keyframe_model=image.name, dimensions=lambda: catalogue_of(PROFILE), limits=limits, proxies=web.proxies,
     )  # fmt: skip
     app, address = create_app(services), Address("127.0.0.1", port or free_port())
     stop = asyncio.Event()

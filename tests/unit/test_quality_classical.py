@@ -319,7 +319,7 @@ def test_silence_and_a_moment_of_sound_have_a_reason():
     with pytest.raises(NoValue, match="needs 400 ms of sound: there are 100"):
         integrated(tone(-20, seconds=0.1))
     frame = [np.zeros((8, 8, 3), np.uint8)]
-    assert "no sound track was read" in (score("ad.loudness", frame).reason or "")
+    assert "it has no sound track" in (score("ad.loudness", frame).reason or "")
     assert value("ad.loudness", frame, sound=tone(-23.0)) == pytest.approx(-23.0, abs=0.1)
 
 
@@ -337,7 +337,7 @@ def test_a_videos_own_sound_its_reference_and_its_length_reach_the_dimensions(pi
     assert duration.raw == 0
     assert colour.raw is not None
     silent = request.model_copy(update={"data": encode_video([picture] * 4, 24, (width, height), 17, 1)})
-    assert "no sound track was read" in (score_file(silent, {}, Unwatched())[0].reason or "")
+    assert "it has no sound track" in (score_file(silent, {}, Unwatched())[0].reason or "")
 
 
 # --- every one of them ---

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from models.interfaces import Plain
 from models.spec import Commercial
+from quality.catalogue import Entry
 from quality.score import Score
 
 OutputFormat = Annotated[
@@ -237,6 +238,41 @@ class ModelList(Plain):
     """OpenAI's name for this kind of object."""
     data: list[ModelObject]
     """One for each model."""
+
+
+class ScoredFile(Plain):
+    """One of several videos that were scored in one request."""
+
+    filename: str
+    """As it was sent; of a video of this server its artifact id."""
+    sha256: str
+    """Of the video."""
+    data: list[Score]
+    """One per dimension, in the order asked for; none when the video could not be measured."""
+    reason: str | None = None
+    """Why it could not be measured; null: it was."""
+
+
+class ScoreLists(Plain):
+    """Scores of several videos."""
+
+    object: Literal["list"] = "list"
+    """OpenAI's name for this kind of object."""
+    data: list[ScoredFile]
+    """One per video, in the order sent."""
+
+
+class DimensionObject(Entry):
+    """One dimension of quality, with what is missing in this deployment."""
+
+
+class DimensionList(Plain):
+    """The dimensions of quality."""
+
+    object: Literal["list"] = "list"
+    """OpenAI's name for this kind of object."""
+    data: list[DimensionObject]
+    """All that are known, those that cannot be measured here too."""
 
 
 class ScoreList(Plain):
