@@ -6,17 +6,20 @@ What every scorer shares, in this process or in a replica.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from models.errors import InferenceFailed
-from models.interfaces import Pixels, Plain, Reference, Watcher
+from models.interfaces import EncodedImage, Pixels, Plain, Reference, Watcher
 from pipelines.media import DECODER, clip_rate, clip_sound, decode_image, stream_clip
 from pipelines.uploaded_videos import uploaded_frames, uploaded_sound
 from quality.asked import NOTHING, Asked, Sound
-from quality.engine import measure
+from quality.engine import Clip, measure_clips
+from quality.protocols import AskedProtocol, measure_in_pieces, protocol_of
 from quality.registry import UNAVAILABLE, check_dimension, of_name
-from quality.score import Score
+from quality.score import NoValue, Score
 from quality.stream import Model, Shot
 from quality.stream import Reference as ShownReference
 
@@ -37,6 +40,10 @@ class ScoreRequest(Plain):
     """What else it was asked to be."""
     references: tuple[Reference, ...] = ()
     """Pictures that it was to look like: bytes that this project wrote, as `pipelines.uploads` leaves them."""
+    start: EncodedImage | None = None
+    """The picture that a clip was made from: bytes that this project wrote."""
+    protocol: AskedProtocol = "custom"
+    """How the clip is cut, where a dimension leaves the choice."""
     series: bool = False
     """Whether scores say what each is the mean of, frame by frame."""
 
@@ -54,11 +61,92 @@ def backbones_of(dimensions: Iterable[str]) -> tuple[str, ...]:
 def score_file(
     request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watcher, missing: Mapping[str, str] | None = None
 ) -> tuple[Score, ...]:
-    """One score per dimension, in order; the file is decoded once. `watcher` hears of every frame.
+    """One score per dimension, in order; the file is decoded once, and once more for what is measured in pieces.
+    `watcher` hears of every frame.
 
     `missing` says why a backbone is not among `backbones`. Raises UnknownDimension, Cancelled from `watcher`,
     InferenceFailed when the file cannot be decoded.
     """
+    (outcome,) = score_files([request], backbones, watcher, missing)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def score_files(
+    requests: Iterable[ScoreRequest | Exception],
+    backbones: Mapping[str, Model],
+    watcher: Watcher,
+    missing: Mapping[str, str] | None = None,
+) -> Iterator[tuple[Score, ...] | Exception]:
+    """As `score_file` of many: what each one gives or raises, in order, the backbones' batches filled from several.
+
+    `requests` is read as needed, a few ahead; an error in place of a request is handed on. Scores equal those of single
+    files within 1e-6.
+    """
+    ahead: deque[_Work | None] = deque()
+
+    def clips() -> Iterator[Clip | Exception]:
+        for request in requests:
+            try:
+                if isinstance(request, Exception):
+                    raise request
+                ahead.append(work := _work(request, backbones, watcher, missing or {}))
+                yield Clip(work.whole, work.frames() if work.whole else (), work.shot)
+            except Exception as error:
+                ahead.append(None)
+                yield error
+
+    for outcome in measure_clips(clips()):
+        work = ahead.popleft()
+        if work is None or isinstance(outcome, Exception):
+            yield outcome if isinstance(outcome, Exception) else ()
+            continue
+        try:
+            yield work.ended(outcome)
+        except Exception as error:
+            yield error
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One file to be measured."""
+
+    request: ScoreRequest
+    shot: Shot
+    watcher: Watcher
+    protocols: Mapping[str, str]
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The dimensions that see the whole."""
+        return tuple(name for name in self.request.dimensions if self.protocols[name] != "long2s")
+
+    def frames(self) -> Iterator[Pixels]:
+        total = self.shot.frame_count or 0
+        self.watcher.step(0, total)
+        for number, frame in enumerate(_frames(self.request), start=1):
+            self.watcher.step(number, total)
+            yield frame
+
+    def ended(self, scores: Iterable[Score]) -> tuple[Score, ...]:
+        """All scores in the order asked for, with those that are measured in pieces."""
+        found = dict(zip(self.whole, scores, strict=True))
+        if cut := [name for name, protocol in self.protocols.items() if protocol == "long2s"]:
+            found |= zip(cut, measure_in_pieces(cut, self.frames(), self.shot), strict=True)
+        made = []
+        for name in self.request.dimensions:
+            update: dict[str, object] = {} if self.request.series else {"series": None}
+            if self.protocols[name] == "standard":
+                update |= {"protocol": "standard"}
+            made.append(found[name].model_copy(update=update) if update else found[name])
+        return tuple(made)
+
+
+def _work(request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watcher, missing: Mapping[str, str]) -> _Work:
+    """Raises UnknownDimension, InferenceFailed."""
+    for name in request.dimensions:
+        check_dimension(name)
     is_image = request.media == "image"
     fps, count = 24.0, 1 if is_image else None
     if not is_image and request.times is None:  # the header of a stranger's file is not read in this process
@@ -72,23 +160,25 @@ def score_file(
         frame_count=count if request.times is None else len(request.times),
         prompt=request.prompt,
         references=tuple(ShownReference(decode_image(one.image.data), one.role) for one in request.references),
+        start=None if request.start is None else decode_image(request.start.data),
         asked=request.asked,
         sound=sound,
         without_sound=why,
         source_sha256=hashlib.sha256(request.data).hexdigest(),
         backbones=backbones,
-        missing=missing or {},
+        missing=missing,
     )
-    total = shot.frame_count or 0
+    seconds = 0.0 if is_image else _seconds(shot)
+    protocols = {name: protocol_of(name, request.protocol, seconds) for name in request.dimensions}
+    return _Work(request, shot, watcher, protocols)
 
-    def frames() -> Iterator[Pixels]:
-        watcher.step(0, total)
-        for number, frame in enumerate(_frames(request), start=1):
-            watcher.step(number, total)
-            yield frame
 
-    scores = measure(request.dimensions, frames(), shot)
-    return tuple(score if request.series else score.model_copy(update={"series": None}) for score in scores)
+def _seconds(shot: Shot) -> float:
+    """Length of a clip, its last frame included; 0 when that is not known."""
+    try:
+        return (shot.frame_count or 0) / shot.rate()
+    except NoValue:
+        return 0.0
 
 
 def _sound(request: ScoreRequest) -> tuple[Sound | None, str | None]:

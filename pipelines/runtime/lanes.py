@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from models.errors import Cancelled, WeightsError
 from models.interfaces import Unwatched, Watcher
 from models.spec import ScorerModelSpec
-from pipelines.scoring import ScoreRequest, backbones_of, score_file
+from pipelines.scoring import ScoreRequest, backbones_of, score_file, score_files
 from quality.score import Score
 from quality.stream import Model
 
@@ -85,6 +85,16 @@ class Scorers:
         """As `score`, in the caller's thread."""
         backbones, missing = self._backbones(request.dimensions)
         return score_file(request, backbones, watcher, missing)
+
+    def measured_together(
+        self, requests: Iterable[ScoreRequest | Exception], dimensions: Iterable[str], watcher: Watcher
+    ) -> Iterator[tuple[Score, ...] | Exception]:
+        """What each of many gives or raises (`pipelines.scoring.score_files`), in the caller's thread.
+
+        `dimensions` are all that the requests ask for. Raises UnknownDimension.
+        """
+        backbones, missing = self._backbones(dimensions)
+        return score_files(requests, backbones, watcher, missing)
 
     def _backbones(self, dimensions: Iterable[str]) -> tuple[Mapping[str, Model], Mapping[str, str]]:
         """What the dimensions need, and why a part of it is not here: weights that are not on this machine."""
