@@ -1,0 +1,155 @@
+"""Scores of files on this machine's disk, in this process or in several, by the scorer models of a profile."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from configs.settings import Profile, library_root, load_model
+from models.errors import ModelError
+from models.interfaces import Unwatched
+from models.spec import ScorerModelSpec
+from models.weights import Library
+from pipelines.errors import BadInput
+from pipelines.runtime.lanes import Scorers
+from pipelines.scoring import ScoreRequest
+from pipelines.uploaded_videos import check_video
+from pipelines.uploads import read_reference
+from quality.asked import Asked
+from quality.catalogue import Entry, entries
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
+from quality.score import QualityError
+from serving.profile_models import LibraryLoader, fingerprint
+from serving.scores.work import FileScores, WorkItem
+
+ITEMS_A_CALL = 8
+"""Files that one process takes at a time: enough to fill batches, few enough to share the work evenly."""
+EVERY_DIMENSION = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}))
+
+
+def scorers_of(profile: Profile) -> Scorers:
+    """The profile's scorers, each loaded when a dimension first needs it; to be closed. Raises BadInput."""
+    return Scorers(LibraryLoader(Library(library_root()), profile.device), _specs(profile))
+
+
+def measured_items(scorers: Scorers, items: Iterable[WorkItem], series: bool = False) -> Iterator[FileScores]:
+    """What comes of each item, in order, while later ones are read; backbones' batches are filled from several files.
+
+    A file that cannot be read, decoded or scored has its reason. Raises UnknownDimension, and every bug.
+    """
+    known = list(items)
+    sources: deque[str | None] = deque()
+
+    def requests() -> Iterator[ScoreRequest | Exception]:
+        for item in known:
+            try:
+                data = Path(item.path).read_bytes()
+            except OSError as error:
+                sources.append(None)
+                yield BadInput(f"cannot read {item.media} {item.path!r}: {error.strerror}")
+                continue
+            sources.append(hashlib.sha256(data).hexdigest())
+            try:
+                yield _request(item, data, series)
+            except Exception as error:
+                yield error
+
+    dimensions = dict.fromkeys(name for item in known for name in item.dimensions)
+    for outcome in scorers.measured_together(requests(), dimensions, Unwatched()):
+        source = sources.popleft()
+        if isinstance(outcome, BadInput | ModelError | QualityError):
+            yield FileScores(reason=str(outcome), source_sha256=source)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        else:  # a picture was written anew before it was measured, and its hash is that of the file
+            own = tuple(score.model_copy(update={"source_sha256": source}) for score in outcome)
+            yield FileScores(scores=own, source_sha256=source)
+
+
+def _request(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:
+    """Raises BadInput for data that is no video or picture that can be scored."""
+    times = check_video(data, item.name, Unwatched()) if item.media == "video" else None
+    return ScoreRequest(
+        data=data if item.media == "video" else read_reference(data, item.name, "image"),
+        media=item.media,
+        times=times,
+        dimensions=item.dimensions,
+        prompt=item.prompt,
+        references=item.references,
+        start=item.start,
+        asked=Asked(style=item.style),
+        protocol=item.protocol,
+        series=series,
+    )
+
+
+def scored_in_processes(
+    profile: Profile, items: Sequence[WorkItem], jobs: int, series: bool = False
+) -> Iterator[FileScores]:
+    """As `measured_items`, by so many processes of this machine that each load the models; in order.
+
+    A process that dies ends the others, and every item that was not yet given has that as its reason.
+    """
+    parts = [items[start : start + ITEMS_A_CALL] for start in range(0, len(items), ITEMS_A_CALL)]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")  # a fork would share torch's threads and locks
+    with ProcessPoolExecutor(jobs, context, _begin, (profile, threads)) as processes:
+        waiting = deque(
+            (part, processes.submit(_score, part, series)) for part in parts
+        )
+        try:
+            while waiting:
+                part, future = waiting.popleft()
+                try:
+                    yield from future.result()
+                except BrokenProcessPool:
+                    yield from (FileScores(reason="a process that scored it was killed: use fewer --jobs") for _ in part)
+        finally:
+            processes.shutdown(cancel_futures=True)
+
+
+_own: list[Scorers] = []
+"""In a process of `scored_in_processes`: its scorers."""
+
+
+def _begin(profile: Profile, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    _own.append(scorers_of(profile))
+
+
+def _score(items: Sequence[WorkItem], series: bool) -> list[FileScores]:
+    return list(measured_items(_own[0], items, series))
+
+
+def fingerprints_of(profile: Profile) -> dict[str, str]:
+    """What identifies each scorer model of the profile that is here, by the backbone that it is. Raises WeightsError."""
+    library = Library(library_root())
+    return {name: fingerprint(spec, library) for name, spec in _specs(profile).items() if library.present(spec)}
+
+
+def catalogue_of(profile: Profile) -> tuple[Entry, ...]:
+    """Every dimension, with what is missing on this machine under `profile`. Raises BadInput."""
+    library, specs = Library(library_root()), _specs(profile)
+    here = {backbone for backbone, spec in specs.items() if library.present(spec)}
+    licences = {backbone: spec.licence for backbone, spec in specs.items()}
+    return tuple(_with_remedy(entry, specs, here) for entry in entries(licences, here))
+
+
+def _with_remedy(entry: Entry, specs: dict[str, ScorerModelSpec], here: set[str]) -> Entry:
+    """Where the profile names every model and only weights are missing: the command that brings them."""
+    if entry.missing is None or not entry.models or not specs.keys() >= set(entry.models):
+        return entry
+    commands = " && ".join(f"admint models pull {specs[model].name}" for model in entry.models if model not in here)
+    return entry.model_copy(update={"missing": f"its weights are not here: {commands}"})
+
+
+def _specs(profile: Profile) -> dict[str, ScorerModelSpec]:
+    return {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
