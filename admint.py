@@ -26,12 +26,13 @@ import importlib.util
 import queue
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 if TYPE_CHECKING:
     from configs.settings import Profile as LoadedProfile
@@ -56,19 +57,21 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from serving.reference_files import ReferenceFile
+    from serving.scores.work import WorkItem
 
 __version__ = "0.1.0"
 
 __all__ = [
     "APIError", "Ad", "AdMintError", "AsyncClient", "BadInput", "Cancelled", "Client", "Conflict", "Event",
     "Failed", "Forbidden", "Generation", "InvalidRequest", "Model", "NotFound", "NotReady", "OutOfDomain",
-    "Profile", "QueueFull", "QuotaExceeded", "Score", "ServerFailed", "ShadowedPackage", "TooManyAttempts",
+    "Profile", "QueueFull", "QuotaExceeded", "Score", "Scored", "ServerFailed", "ShadowedPackage", "TooManyAttempts",
     "Unauthenticated", "Unreachable", "__version__", "generate", "models", "profiles", "score",
 ]  # fmt: skip
 _CLIENT = ("AsyncClient", "Client")
 """Public names that `serving.client.client` defines; others that are not here are errors of a server."""
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
+Protocol = Literal["auto", "custom", "standard", "long2s"]
 _PACKAGES = ("configs", "models", "pipelines", "quality", "serving")
 
 
@@ -133,10 +136,25 @@ class Score:
     """None: the whole video."""
     implementation: str
     """The code that measured it, with its version. Values of different versions cannot be compared."""
+    label: str | None
+    """How near to the published metric: `equal`, `like`, `proxy`, `classical` or `toy`; None without a value."""
+    protocol: str
+    """How a clip was cut: `custom` is the whole, `long2s` the mean over pieces of two seconds."""
     backbone: str | None
     """The learned model behind the value; None for a formula."""
     note: str | None
     """What must be known to read the value right."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One of many files that were measured."""
+
+    path: Path
+    scores: tuple[Score, ...]
+    """One per dimension; () for a file that could not be measured."""
+    reason: str | None
+    """Why it could not be measured; None: it was."""
 
 
 @dataclass(frozen=True)
@@ -367,32 +385,89 @@ def generate(
     return Generation(lambda show: _make(folder, order, images, loaded, show), folder)
 
 
-def score(
+@overload
+def score(  # type: ignore[overload-overlap]  # a text is an iterable of texts; the first signature that fits counts
     video: str | Path,
     prompt: str | None = None,
     *,
     profile: str | None = None,
     dimensions: Sequence[str] | None = None,
-) -> tuple[Score, ...]:
-    """Measure the quality of an MP4 file. Raises BadInput.
+    references: str | Path | Sequence[str | Path] = (),
+    protocol: Protocol = "auto",
+) -> tuple[Score, ...]: ...
 
-    A dimension that cannot be measured has no value and says why.
+
+@overload
+def score(
+    video: Iterable[str | Path],
+    prompt: str | Mapping[str, str] | None = None,
+    *,
+    profile: str | None = None,
+    dimensions: Sequence[str] | None = None,
+    references: str | Path | Sequence[str | Path] = (),
+    protocol: Protocol = "auto",
+) -> Iterator[Scored]: ...
+
+
+def score(
+    video: str | Path | Iterable[str | Path],
+    prompt: str | Mapping[str, str] | None = None,
+    *,
+    profile: str | None = None,
+    dimensions: Sequence[str] | None = None,
+    references: str | Path | Sequence[str | Path] = (),
+    protocol: Protocol = "auto",
+) -> tuple[Score, ...] | Iterator[Scored]:
+    """Measure the quality of a file, or of many: MP4 videos, and PNG, JPEG or WebP pictures.
+
+    Of one file the scores; of an iterable a `Scored` for each, in order, as soon as it is measured: files are read as
+    needed, and models see batches from several. The values equal those of single calls within 1e-6. A dimension that
+    cannot be measured has no value and says why. Raises BadInput; one of many that cannot be measured has its reason.
 
     Args:
-        video: An MP4 with one video stream, at most 120 s and 4096x2304 pixels.
-        prompt: What the video was asked to show; without it the alignment dimensions have no value.
-        profile: Whose scorer model is used (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
-        dimensions: Names of dimensions; None: all that are known.
+        video: A video has one stream, at most 120 s and 4096x2304 pixels.
+        prompt: What they were asked to show, of many also by path; without it the alignment has no value.
+        profile: Whose scorer models are used (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
+        dimensions: Names of dimensions; None: all that are known and that are measured on such a file.
+        references: Pictures that they were to look like, as `generate` takes them.
+        protocol: `auto` measures VBench's dimensions of clips of 5 s or more in pieces of 2 s, `custom` as a whole,
+            `standard` says that these are clips of VBench's own prompts.
     """
     _check_packages()
     from configs.settings import Settings, load_profile
-    from serving.local_scores import EVERY_DIMENSION, measured_file, scorers_of
+    from serving.reference_files import bound_references
+    from serving.scores.local import EVERY_DIMENSION, measured_items, scorers_of
+    from serving.scores.work import work_item
 
     names = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
+    pictures = [references] if isinstance(references, str | Path) else references
     with _public_errors():
         chosen = load_profile(profile or Settings().profile)
-        with contextlib.closing(scorers_of(chosen)) as scorers:
-            return tuple(map(_score, measured_file(scorers, Path(video), names, prompt)))
+        bound = bound_references([str(picture) for picture in pictures])
+    of_path = prompt if isinstance(prompt, Mapping) else {}
+
+    def item(path: str | Path) -> WorkItem:
+        text = of_path.get(str(path)) if isinstance(prompt, Mapping) else prompt
+        return work_item(Path(path), names, dimensions is not None, text, bound, protocol)
+
+    def scored() -> Iterator[Scored]:
+        ahead: deque[WorkItem] = deque()
+
+        def items() -> Iterator[WorkItem]:
+            for path in [video] if isinstance(video, str | Path) else video:
+                ahead.append(item(path))
+                yield ahead[-1]
+
+        with contextlib.closing(scorers_of(chosen)) as scorers, _public_errors():
+            for found in measured_items(scorers, items(), names):
+                yield Scored(Path(ahead.popleft().path), tuple(map(_score, found.scores)), found.reason)
+
+    if not isinstance(video, str | Path):
+        return scored()
+    (one,) = scored()
+    if one.reason is not None:
+        raise BadInput(" ".join(one.reason.split()))
+    return one.scores
 
 
 def profiles() -> tuple[Profile, ...]:
@@ -514,6 +589,8 @@ def _score(score: MeasuredScore) -> Score:
         reason=score.reason,
         scene_number=score.scene_number,
         implementation=score.impl_id,
+        label=score.fidelity,
+        protocol=score.protocol,
         backbone=score.backbone,
         note=score.note,
     )

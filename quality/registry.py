@@ -103,6 +103,28 @@ UNAVAILABLE: dict[str, str] = {
     "scene": "Tag2Text",
 }
 """VBench dimensions without an implementation yet, with the weights that each needs."""
+_VBENCH_LOOKS = (
+    "subject_consistency", "background_consistency", "motion_smoothness", "dynamic_degree", "aesthetic_quality",
+    "imaging_quality",
+)  # fmt: skip
+SUITES: dict[str, tuple[str, ...]] = {
+    "vbench-custom": (*_VBENCH_LOOKS, "temporal_flickering"),
+    "vbench-i2v": ("vbench_i2v.subject", *_VBENCH_LOOKS),
+    "story": (
+        "text_alignment", "keyframe_alignment", "vqascore.text", "asks.object", "asks.count", "asks.color",
+        "asks.spatial", "asks.scene", "asks.action", "clip_consistency", "subject_consistency", "long_horizon",
+        "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "freeze_loop.frozen", "flow_dynamics",
+    ),
+    "ad": (
+        "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",
+        "ad.safe_zones", "text_legibility", "gibberish", "technical", "technical.exposure", "product_colour",
+        "freeze_loop.frozen",
+    ),
+    "all": (*DIMENSIONS, *UNAVAILABLE),
+}  # fmt: skip
+"""Dimensions that are measured together, by name. `vbench-custom`: what VBench measures of its users' videos;
+`vbench-i2v`: of clips made from a picture; `story`: whether scenes show what was asked and stay what they are; `ad`:
+what a broadcaster or platform checks. What cannot be measured in one has its reason."""
 
 
 def check_dimension(name: str) -> None:

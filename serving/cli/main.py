@@ -23,7 +23,7 @@ from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
 from serving.cli.plan import plan
 from serving.cli.remote import attach, cancel, list_jobs, login, logout
-from serving.cli.score import score
+from serving.cli.score import app as score_app
 from serving.cli.server import serve, worker
 from serving.cli.sweep import sweep
 from serving.cli.users import app as users_app
@@ -59,7 +59,6 @@ app.command("restore")(data.restore)
 app.command("gc")(data.gc)
 app.command("disk")(data.disk)
 app.command("plan")(plan)
-app.command("score")(score)
 app.command("sweep")(sweep)
 app.command("login")(login)
 app.command("logout")(logout)
@@ -67,6 +66,7 @@ app.command("attach")(attach)
 app.command("cancel")(cancel)
 app.command("list")(list_jobs)
 app.add_typer(models_app, name="models")
+app.add_typer(score_app, name="score", help="Measure files; `admint score compare A B` compares two runs.")
 app.add_typer(users_app, name="users")
 
 

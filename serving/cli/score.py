@@ -1,122 +1,407 @@
-"""`admint score`: quality dimensions of MP4 files on this machine, and the list of all dimensions."""
+"""`admint score`: quality dimensions of files on this machine, the list of all dimensions, and two sets compared."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from configs.settings import Profile
     from quality.catalogue import Entry
-    from quality.score import Score
+    from serving.scores.comparison import Difference
+    from serving.scores.rows import Row
+    from serving.scores.work import FileScores, Found, WorkItem
 
-SUFFIX = ".mp4"
-COLUMNS = (
-    "file", "dimension", "metric_id", "value", "label", "reason", "note", "impl_id", "protocol", "preproc", "backbone",
-    "weights_sha256", "licence", "frames_used", "source_sha256",
-)  # fmt: skip
-Format = Literal["table", "json", "csv"]
+ON_STDOUT = ("table", "json", "csv")
+IN_FOLDER = ("json", "csv", "parquet", "vbench", "html")
+USUAL = "json,csv,html"
+"""Formats of --out without --format."""
+GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+AskedProtocol = Literal["auto", "custom", "standard", "long2s"]
 
 
+class _ScoreGroup(TyperGroup):
+    """`admint score compare A B`, and everything else is `admint score PATH…`, short for `admint score files PATH…`.
+
+    A folder of one of these names is given as a path: `./compare`.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = args if args[:1] in (["compare"], ["files"]) else ["files", *args]
+        return super().parse_args(ctx, words)
+
+
+app = typer.Typer(cls=_ScoreGroup, rich_markup_mode=None)
+
+
+@app.command("files")
 def score(
-    paths: Annotated[list[Path] | None, typer.Argument(help="MP4 files, or folders that hold some.")] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="MP4 files, pictures, folders, or ids of generations of this machine's server."),
+    ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="What they were asked to show.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="JSON or CSV: what each file was asked to show, by its name.")
+    ] = None,
     dimensions: Annotated[str | None, typer.Option(help="Names with commas between; else all that can be.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Dimensions by a name: vbench-custom, vbench-i2v, story, ad or all.")
+    ] = None,
+    references: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="A picture that they were to look like; `style=FILE` names a role."),
+    ] = None,
+    protocol: Annotated[
+        AskedProtocol, typer.Option(help="auto: VBench's dimensions in pieces of 2 s where a clip has 5 s or more.")
+    ] = "auto",
     profile: Annotated[str | None, typer.Option(help="Whose scorer models are used (configs/profiles).")] = None,
-    form: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="Write to this file, which must be new, not to stdout.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="table, json or csv; with --out some of json,csv,parquet,vbench,html."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write into this folder, which must be new, not to stdout.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what --out holds, and measure the rest.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes of this machine; each loads the models.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Measure on this Ray cluster: HOST:PORT.")] = None,
     list_them: Annotated[bool, typer.Option("--list", help="List the dimensions: what each needs and costs.")] = False,
 ) -> int:
-    """Measure MP4 files; one that cannot be measured is a row with its reason, and the exit code is 3 then."""
+    """Measure files; one that cannot be measured is a row with its reason, and the exit code is 3 then.
+
+    `admint score compare A B` compares two --out folders, pair by pair.
+    """
     from configs.settings import Settings, load_profile
-    from pipelines.errors import BadInput
-    from serving.local_scores import catalogue_of
+    from serving.scores.local import catalogue_of
 
+    formats = _formats(form, out, list_them)
     chosen = load_profile(profile or Settings().profile)
-    if out is not None and out.exists():
-        raise BadInput(f"--out {str(out)!r} exists: name a new file")
     if list_them:
-        _write(_listed(catalogue_of(chosen), form), out)
+        typer.echo(_listed(catalogue_of(chosen), formats[0]), nl=False)
         return 0
-    if not paths:
-        raise BadInput("no file to score: give MP4 files or folders, or --list for the dimensions")
-    names = tuple(filter(None, dimensions.split(","))) if dimensions is not None else _possible(catalogue_of(chosen))
-    rows = list(_rows(files_of(paths), names, prompt, chosen))
-    _write(_shown(rows, form), out)
-    return 3 if any(row["dimension"] is None for row in rows) else 0
+    _check_flags(prompt, prompts, dimensions, suite, out, resume, jobs, ray)
+    items = _items(paths or [], _chosen(dimensions, suite, chosen), prompt, prompts, references or [], protocol)
+    if out is not None:
+        _check_out(out, resume, formats)
+    rows = _measured(items, chosen, out, resume, jobs, ray)
+    if out is None:
+        typer.echo(_shown(rows, formats[0]), nl=False)
+    else:
+        _write(rows, out, formats)
+    return 3 if any(row.score is None for row in rows) else 0
 
 
-def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The files themselves, and the MP4 files in folders at any depth, sorted. Raises BadInput."""
-    from pipelines.errors import BadInput
+@app.command("compare")
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The --out folder of an `admint score`.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same prompts or file names.")],
+    form: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="table, json or csv.")] = "table",
+) -> int:
+    """Say by how much B differs from A in each metric: over pairs of one prompt and number, with a 95 % interval."""
+    from serving.scores.comparison import differences, read_rows
+    from serving.scores.rows import csv_of
 
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.exists():
-            raise BadInput(f"{str(path)!r} is not there: give MP4 files or folders")
-        inside = sorted(one for one in path.rglob("*") if one.suffix.lower() == SUFFIX) if path.is_dir() else [path]
-        if not inside:
-            raise BadInput(f"the folder {str(path)!r} has no {SUFFIX} file")
-        found |= dict.fromkeys(inside)
-    return list(found)
-
-
-def _possible(listed: Iterable[Entry]) -> tuple[str, ...]:
-    return tuple(entry.name for entry in listed if entry.missing is None)
-
-
-def _rows(files: Iterable[Path], names: tuple[str, ...], prompt: str | None, profile: Any) -> Iterable[dict[str, Any]]:
-    from models.errors import ModelError
-    from pipelines.errors import BadInput
-    from serving.local_scores import measured_file, scorers_of
-
-    with closing(scorers_of(profile)) as scorers:
-        for file in files:
-            try:
-                scores = measured_file(scorers, file, names, prompt)
-            except (BadInput, ModelError) as error:
-                yield dict.fromkeys(COLUMNS) | {"file": str(file), "reason": str(error)}
-                continue
-            for name, one in zip(names, scores, strict=True):
-                yield _row(file, name, one)
-
-
-def _row(file: Path, name: str, one: Score) -> dict[str, Any]:
-    known = one.model_dump(mode="json")
-    return {
-        **{column: known.get(column) for column in COLUMNS},
-        "file": str(file),
-        "dimension": name,
-        "value": one.raw,
-        "label": one.fidelity,
-    }
-
-
-def _shown(rows: list[dict[str, Any]], form: Format) -> str:
+    found = differences(read_rows(before), read_rows(after))
+    rows = [one.model_dump(mode="json") for one in found]
     if form == "json":
-        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif form == "csv":
+        typer.echo(csv_of(rows, tuple(rows[0])), nl=False)
+    else:
+        typer.echo(_compared(found), nl=False)
+    return 0
+
+
+# --- what was asked for ---
+
+
+def _formats(form: str | None, out: Path | None, list_them: bool) -> tuple[str, ...]:
+    from pipelines.errors import BadInput
+
+    if list_them and out is not None:
+        raise BadInput("--list prints the dimensions: leave --out away, or redirect it to a file")
+    known = ON_STDOUT if out is None else IN_FOLDER
+    given = tuple(dict.fromkeys((form or ("table" if out is None else USUAL)).split(",")))
+    for name in given:
+        if name not in known:
+            hint = "; it is written into a folder: add --out DIR" if out is None and name in IN_FOLDER else ""
+            raise BadInput(f"--format {name!r}: choose from {', '.join(known)}{hint}")
+    if out is None and len(given) > 1:
+        raise BadInput(f"--format {form!r}: one format goes to stdout; add --out DIR for several")
+    return given
+
+
+def _check_flags(
+    prompt: str | None,
+    prompts: Path | None,
+    dimensions: str | None,
+    suite: str | None,
+    out: Path | None,
+    resume: bool,
+    jobs: int,
+    ray: str | None,
+) -> None:
+    from pipelines.errors import BadInput
+
+    refused = (
+        (prompt is not None and prompts is not None, "--prompt is one text for all, and --prompts one for each file"),
+        (dimensions is not None and suite is not None, "--suite names the dimensions, and so does --dimensions"),
+        (jobs > 1 and ray is not None, "--jobs are processes of this machine, and --ray has its own"),
+    )
+    for both, why in refused:
+        if both:
+            raise BadInput(f"{why}: give one of them")
+    if resume and out is None:
+        raise BadInput("--resume needs the --out folder of the run that was broken off")
+
+
+def _chosen(dimensions: str | None, suite: str | None, profile: Profile) -> tuple[str, ...]:
+    from pipelines.errors import BadInput
+    from quality.registry import SUITES
+    from serving.scores.local import catalogue_of
+
+    if suite is not None:
+        if suite not in SUITES:
+            raise BadInput(f"--suite {suite!r} is unknown: choose from {', '.join(SUITES)}")
+        return SUITES[suite]
+    if dimensions is not None:
+        return tuple(filter(None, dimensions.split(",")))
+    return tuple(entry.name for entry in catalogue_of(profile) if entry.missing is None)
+
+
+def _items(
+    paths: Sequence[str],
+    dimensions: tuple[str, ...],
+    prompt: str | None,
+    prompts: Path | None,
+    references: list[str],
+    protocol: AskedProtocol,
+) -> list[WorkItem]:
+    from pipelines.errors import BadInput
+    from quality.score import UnknownDimension
+    from serving.reference_files import bound_references
+    from serving.scores.work import files_of, named_apart, read_prompts, work_items
+
+    if not paths:
+        raise BadInput("no file to score: give MP4 files, pictures or folders, or --list for the dimensions")
+    files: list[Found] = []
+    for path in paths:
+        is_id = GENERATION.fullmatch(path) is not None and not Path(path).exists()
+        files += _of_generation(path) if is_id else files_of([Path(path)])
+    try:
+        return work_items(
+            named_apart(files),
+            dimensions,
+            prompt=prompt,
+            prompts=None if prompts is None else read_prompts(prompts),
+            references=bound_references(references),
+            protocol=protocol,
+        )
+    except UnknownDimension as error:
+        raise BadInput(str(error)) from None
+
+
+def _of_generation(generation_id: str) -> list[Found]:
+    """Stills, clips and finished video of a generation as they are now, with what each scene was to show."""
+    import asyncio
+
+    from pipelines.errors import BadInput
+    from pipelines.screenplay import ScenesResult
+    from serving.scores.work import Asked, Found
+    from serving.server.store import open_server_store
+
+    async def found() -> list[Found]:
+        store = await open_server_store()
+        try:
+            made = await store.store.generation_outputs(generation_id)
+            scenes = made.outputs.get("scenes")
+            written = {} if scenes is None else {
+                scene.scene_number: scene for scene in ScenesResult.model_validate(scenes).scenes
+            }  # fmt: skip
+            files = []
+            for take in made.takes:
+                if not take.current or take.kind not in ("keyframe", "clip", "video"):
+                    continue
+                scene = written.get(take.scene_number or 0)
+                is_still = take.kind == "keyframe"
+                text = None if scene is None else scene.image_prompt if is_still else scene.video_prompt
+                where = "final" if take.scene_number is None else f"scene-{take.scene_number:03d}"
+                files.append(
+                    Found(
+                        path=store.artifacts.whole_file(take.artifact),
+                        name=f"{generation_id}/{where}{'.png' if is_still else '.mp4'}",
+                        media="image" if is_still else "video",
+                        named=False,
+                        asked=None if text is None else Asked(prompt=text),
+                    )
+                )
+            return files
+        finally:
+            await store.close()
+
+    if not (files := asyncio.run(found())):
+        raise BadInput(
+            f"{generation_id!r} is no file here and no generation of this machine's store with a picture or a clip:"
+            " correct the id, or set ADMINT_HOME to that server's"
+        )
+    return files
+
+
+# --- measured ---
+
+
+def _check_out(out: Path, resume: bool, formats: Sequence[str]) -> None:
+    from pipelines.errors import BadInput
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {str(out)!r} is a file: name a folder")
+    if not resume and out.exists() and any(out.iterdir()):
+        raise BadInput(f"--out {str(out)!r} is not empty: name a new folder, or go on with it by --resume")
+    if "parquet" in formats:
+        from serving.scores.rows import parquet_libraries
+
+        parquet_libraries()
+
+
+def _measured(
+    items: Sequence[WorkItem], profile: Profile, out: Path | None, resume: bool, jobs: int, ray: str | None
+) -> list[Row]:
+    """The rows of all items, in order; those of `out` are kept with --resume, and each new one is added at once."""
+    from serving.scores.local import dimensions_of, fingerprints_of
+    from serving.scores.rows import Kept, kept_rows, read_kept, rows_of
+
+    prints = fingerprints_of(profile, dimensions_of(items))
+    earlier = read_kept(out) if resume and out is not None and out.exists() else []
+    known = kept_rows(items, earlier, prints)
+    left = []
+    for item in items:
+        names = tuple(name for name in item.dimensions if (item.name, name) not in known)
+        if names or not item.dimensions:
+            left.append(item.model_copy(update={"dimensions": names}))
+    found: dict[tuple[str, str | None], Row] = dict(known)
+    kept = None if out is None else Kept(out)
+    try:
+        if kept is not None:
+            kept.add(known.values())
+        for item, scores in _scored(left, profile, series=out is not None, jobs=jobs, ray=ray):
+            rows = rows_of(item, scores, prints)
+            found |= {(row.file, row.dimension): row for row in rows}
+            if kept is not None:
+                kept.add(rows)
+    except KeyboardInterrupt:
+        if out is not None:
+            typer.echo(f"stopped; {str(out)!r} keeps what was measured: give the same command with --resume", err=True)
+        raise typer.Abort from None
+    finally:
+        if kept is not None:
+            kept.close()
+    keys = [(item.name, name) for item in items for name in (None, *item.dimensions)]
+    return [found[key] for key in keys if key in found]
+
+
+def _scored(
+    items: Sequence[WorkItem], profile: Profile, *, series: bool, jobs: int, ray: str | None
+) -> Iterator[tuple[WorkItem, FileScores]]:
+    from serving.scores.local import dimensions_of, measured_items, scored_in_processes, scorers_of
+
+    if not items:
+        return
+    if ray is not None:
+        yield from _on_ray(ray, items, profile, series)
+    elif jobs > 1:
+        yield from zip(items, scored_in_processes(profile, items, jobs, series), strict=True)
+    else:
+        with closing(scorers_of(profile)) as scorers:
+            yield from zip(items, measured_items(scorers, items, dimensions_of(items), series), strict=True)
+
+
+def _on_ray(
+    address: str, items: Sequence[WorkItem], profile: Profile, series: bool
+) -> Iterator[tuple[WorkItem, FileScores]]:
+    from pipelines.errors import BadInput
+    from serving.scores.work import FileScores
+
+    try:
+        from serving.deployments.score_batch import score_batch_on_ray
+    except ImportError:
+        raise BadInput("--ray needs Ray: pip install 'admint[server]'") from None
+    by_name = {item.name: item for item in items}
+    with closing(score_batch_on_ray(address, items, profile, series=series)) as rows:
+        for row in rows:
+            yield by_name[row.name], FileScores(scores=row.scores, reason=row.reason, source_sha256=row.sha256)
+
+
+# --- shown and written ---
+
+
+def _write(rows: Sequence[Row], out: Path, formats: Sequence[str]) -> None:
+    from serving.scores import rows as table
+    from serving.scores.page import page
+    from serving.scores.vbench_files import write_vbench
+
+    name = out.resolve().name
+    if "json" in formats:
+        (out / "scores.json").write_text(table.as_json(rows), encoding="utf-8")
+    if "csv" in formats:
+        (out / "scores.csv").write_text(table.as_csv(rows), encoding="utf-8")
+    if "parquet" in formats:
+        table.write_parquet(rows, out / "scores.parquet")
+    if "html" in formats:
+        (out / "scores.html").write_text(page(rows, name), encoding="utf-8")
+    if "vbench" in formats:
+        for left_out in write_vbench(rows, out, name):
+            typer.echo(f"admint: not in {name}_eval_results.json: {left_out}", err=True)
+
+
+def _shown(rows: Sequence[Row], form: str) -> str:
+    from serving.scores.rows import as_csv, as_json
+
+    if form == "json":
+        return as_json(rows)
     if form == "csv":
-        return _csv(rows, COLUMNS)
+        return as_csv(rows)
     lines = []
     for row in rows:
-        value = row["reason"] if row["value"] is None else f"{row['value']:.4f} ({row['label']})"
-        lines.append((row["file"], row["metric_id"] or "", value + (f"; {row['note']}" if row["note"] else "")))
-    return _table(("file", "metric", "value"), lines)
+        one = row.score
+        if one is None:
+            lines.append((row.file, "", "", row.reason or ""))
+            continue
+        value = one.reason or "" if one.raw is None else f"{one.raw:.4f} ({one.fidelity})"
+        lines.append((row.file, one.metric_id, one.protocol, value + (f"; {one.note}" if one.note else "")))
+    return _table(("file", "metric", "protocol", "value"), lines)
 
 
-def _listed(listed: Iterable[Entry], form: Format) -> str:
+def _compared(found: Iterable[Difference]) -> str:
+    lines = []
+    for one in found:
+        if one.difference is None:
+            lines.append((one.metric_id, "", "", "", "", one.reason))
+            continue
+        interval = "" if one.low is None else f"[{one.low:+.4f}, {one.high:+.4f}]"
+        told = f"{one.pairs} pairs of {one.prompts} prompts" + (f", {one.left_out} left out" if one.left_out else "")
+        why = "" if one.low is not None else "; no interval below 6 prompts"
+        lines.append(
+            (one.metric_id, f"{one.before:.4f}", f"{one.after:.4f}", f"{one.difference:+.4f}", interval, told + why)
+        )
+    return _table(("metric", "A", "B", "B - A", "95 % interval", "of"), lines)
+
+
+def _listed(listed: Iterable[Entry], form: str) -> str:
+    from serving.scores.rows import csv_of
+
     rows = [entry.model_dump(mode="json") for entry in listed]
     if form == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":
         joined = [{key: " ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()} for row in rows]
-        return _csv(joined, tuple(rows[0]))
+        return csv_of(joined, tuple(rows[0]))
     lines = [
         (
             row["name"],
@@ -137,14 +422,6 @@ def _cost(row: dict[str, Any]) -> str:
     return f"{row['cpu_seconds']:g} s of one core" if row["cpu_seconds"] is not None else ""
 
 
-def _csv(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _table(headings: tuple[str, ...], lines: Iterable[tuple[str | None, ...]]) -> str:
     from rich.console import Console
     from rich.markup import escape
@@ -156,10 +433,3 @@ def _table(headings: tuple[str, ...], lines: Iterable[tuple[str | None, ...]]) -
     console = Console(record=True, file=io.StringIO(), width=180)
     console.print(table)
     return console.export_text()
-
-
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        out.write_text(text)

@@ -8,7 +8,7 @@ with its reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,16 +19,15 @@ import ray
 
 from configs.settings import Profile
 from models.errors import ModelError
-from models.interfaces import Plain, Reference, Unwatched
+from models.interfaces import Unwatched
 from pipelines.errors import BadInput
 from pipelines.runtime.lanes import Scorers
-from pipelines.scoring import ScoreRequest
-from pipelines.uploaded_videos import check_video
 from quality.registry import UNAVAILABLE, check_dimension, not_available, of_name
 from quality.score import Score
 from serving.deployments.server import joined
 from serving.errors import StartFailed
-from serving.local_scores import scorers_of
+from serving.scores.local import request_of, scorers_of
+from serving.scores.work import WorkItem
 
 RETRIES = 3
 """How often a file is measured again after the process or the node that measured it was lost."""
@@ -36,19 +35,6 @@ AHEAD = 2
 """Files that are sent beyond those at work, so that no process waits for the next one."""
 Key = tuple[str, str, str]
 """sha256 of the file, `impl_id` and `protocol` of a score: what must agree for a score to be the same again."""
-
-
-class BatchItem(Plain):
-    """One MP4 file to measure."""
-
-    name: str
-    """How its row is called; anything, such as the path."""
-    path: Path
-    """On the disk of this machine."""
-    prompt: str | None = None
-    """What it was asked to show."""
-    references: tuple[Reference, ...] = ()
-    """Pictures that it was to look like, as `serving.reference_files.bound_references` reads them."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +63,13 @@ def score_key(sha256: str, dimension: str) -> Key:
 
 def score_batch_on_ray(
     address: str,
-    items: Iterable[BatchItem],
+    items: Iterable[WorkItem],
     profile: Profile,
-    dimensions: Sequence[str],
     known: Collection[Key] = (),
     series: bool = False,
 ) -> Generator[ScoredItem, None, None]:
-    """A row for each item, as they finish, measured on the Ray cluster at `address` (HOST:PORT).
+    """A row for each item, as they finish, measured on the Ray cluster at `address` (HOST:PORT). Paths are on the disk
+    of this machine.
 
     What is in `known` is not measured again: a score by its file, `impl_id` and `protocol`, so that a batch that was
     broken off goes on where its written rows end. A file of which everything is known has no row. Closing the generator
@@ -91,8 +77,6 @@ def score_batch_on_ray(
 
     Raises UnknownDimension, StartFailed when no cluster answers or it has no device for the profile.
     """
-    for name in dimensions:
-        check_dimension(name)
     with ExitStack() as stack:
         if not ray.is_initialized():
             stack.enter_context(joined(address))
@@ -102,18 +86,19 @@ def score_batch_on_ray(
         try:
             for item in items:
                 try:
-                    data = item.path.read_bytes()
+                    data = Path(item.path).read_bytes()
                 except OSError as error:
-                    reason = f"cannot read video {str(item.path)!r}: {error.strerror}"
+                    reason = f"cannot read {item.media} {item.path!r}: {error.strerror}"
                     yield ScoredItem(item.name, None, reason=reason)
                     continue
                 sha256 = hashlib.sha256(data).hexdigest()
-                wanted = tuple(name for name in dimensions if score_key(sha256, name) not in known)
+                wanted = tuple(name for name in item.dimensions if score_key(sha256, name) not in known)
                 if not wanted:
                     continue
                 while len(waiting) >= at_once + AHEAD:
                     yield from _finished(waiting)
-                reference = task.remote(settings, data, item.model_copy(update={"path": Path()}), wanted, series)
+                sent = item.model_copy(update={"path": "", "dimensions": wanted})
+                reference = task.remote(settings, data, sent, series)
                 waiting[reference] = ScoredItem(item.name, sha256)
             while waiting:
                 yield from _finished(waiting)
@@ -160,20 +145,10 @@ def _finished(waiting: dict[Any, ScoredItem]) -> Generator[ScoredItem, None, Non
 # --- on a node ---
 
 
-def score_sent_file(
-    settings: str, data: bytes, item: BatchItem, dimensions: tuple[str, ...], series: bool
-) -> tuple[Score, ...] | str:
+def score_sent_file(settings: str, data: bytes, item: WorkItem, series: bool) -> tuple[Score, ...] | str:
     """The scores of a file, or why there are none. `settings`: the profile as JSON."""
     try:
-        request = ScoreRequest(
-            data=data,
-            times=check_video(data, item.name, Unwatched()),
-            dimensions=dimensions,
-            prompt=item.prompt,
-            references=item.references,
-            series=series,
-        )
-        return _scorers(settings).measured(request, Unwatched())
+        return _scorers(settings).measured(request_of(item, data, series), Unwatched())
     except (BadInput, ModelError) as error:
         return str(error)
 

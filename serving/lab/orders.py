@@ -20,8 +20,8 @@ from pipelines.lab.suite import Story, Suite, read_suite
 from pipelines.orders.ad import AdOrder, AdPlanner, AdRequest
 from quality.registry import DIMENSIONS, check_dimension
 from quality.score import QualityError
-from serving.local_scores import catalogue_of
 from serving.profile_models import ModelSet, model_set
+from serving.scores.local import catalogue_of
 
 MEDIA = {"stills": ("keyframe",), "clips": ("keyframe", "clip"), "video": ("keyframe", "clip", "video")}
 """What can be measured where a run stops."""

@@ -18,16 +18,17 @@ from models.spec import ScorerModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.runtime.lanes import Scorers
-from pipelines.scoring import ScoreRequest
+from pipelines.scoring import ScoreRequest, backbones_of
 from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
 from quality.asked import Asked
 from quality.catalogue import Entry, entries
-from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
+from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
 from serving.profile_models import LibraryLoader, fingerprint
 from serving.scores.work import FileScores, WorkItem
 
+KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
 ITEMS_A_CALL = 8
 """Files that one process takes at a time: enough to fill batches, few enough to share the work evenly."""
 EVERY_DIMENSION = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}))
@@ -38,16 +39,18 @@ def scorers_of(profile: Profile) -> Scorers:
     return Scorers(LibraryLoader(Library(library_root()), profile.device), _specs(profile))
 
 
-def measured_items(scorers: Scorers, items: Iterable[WorkItem], series: bool = False) -> Iterator[FileScores]:
+def measured_items(
+    scorers: Scorers, items: Iterable[WorkItem], dimensions: Iterable[str], series: bool = False
+) -> Iterator[FileScores]:
     """What comes of each item, in order, while later ones are read; backbones' batches are filled from several files.
 
-    A file that cannot be read, decoded or scored has its reason. Raises UnknownDimension, and every bug.
+    `dimensions` are all that the items ask for: their models are loaded first. A file that cannot be read, decoded or
+    scored has its reason. Raises UnknownDimension, and every bug.
     """
-    known = list(items)
     sources: deque[str | None] = deque()
 
     def requests() -> Iterator[ScoreRequest | Exception]:
-        for item in known:
+        for item in items:
             try:
                 data = Path(item.path).read_bytes()
             except OSError as error:
@@ -56,11 +59,10 @@ def measured_items(scorers: Scorers, items: Iterable[WorkItem], series: bool = F
                 continue
             sources.append(hashlib.sha256(data).hexdigest())
             try:
-                yield _request(item, data, series)
+                yield request_of(item, data, series)
             except Exception as error:
                 yield error
 
-    dimensions = dict.fromkeys(name for item in known for name in item.dimensions)
     for outcome in scorers.measured_together(requests(), dimensions, Unwatched()):
         source = sources.popleft()
         if isinstance(outcome, BadInput | ModelError | QualityError):
@@ -72,8 +74,8 @@ def measured_items(scorers: Scorers, items: Iterable[WorkItem], series: bool = F
             yield FileScores(scores=own, source_sha256=source)
 
 
-def _request(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:
-    """Raises BadInput for data that is no video or picture that can be scored."""
+def request_of(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:
+    """The call that measures the item, whose file holds `data`. Raises BadInput for what is no video or picture."""
     times = check_video(data, item.name, Unwatched()) if item.media == "video" else None
     return ScoreRequest(
         data=data if item.media == "video" else read_reference(data, item.name, "image"),
@@ -100,16 +102,14 @@ def scored_in_processes(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")  # a fork would share torch's threads and locks
     with ProcessPoolExecutor(jobs, context, _begin, (profile, threads)) as processes:
-        waiting = deque(
-            (part, processes.submit(_score, part, series)) for part in parts
-        )
+        waiting = deque((part, processes.submit(_score, part, series)) for part in parts)
         try:
             while waiting:
                 part, future = waiting.popleft()
                 try:
                     yield from future.result()
                 except BrokenProcessPool:
-                    yield from (FileScores(reason="a process that scored it was killed: use fewer --jobs") for _ in part)
+                    yield from [FileScores(reason=KILLED)] * len(part)
         finally:
             processes.shutdown(cancel_futures=True)
 
@@ -126,13 +126,22 @@ def _begin(profile: Profile, threads: int) -> None:
 
 
 def _score(items: Sequence[WorkItem], series: bool) -> list[FileScores]:
-    return list(measured_items(_own[0], items, series))
+    return list(measured_items(_own[0], items, dimensions_of(items), series))
 
 
-def fingerprints_of(profile: Profile) -> dict[str, str]:
-    """What identifies each scorer model of the profile that is here, by the backbone that it is. Raises WeightsError."""
-    library = Library(library_root())
-    return {name: fingerprint(spec, library) for name, spec in _specs(profile).items() if library.present(spec)}
+def dimensions_of(items: Iterable[WorkItem]) -> tuple[str, ...]:
+    """All that the items ask for, each once."""
+    return tuple(dict.fromkeys(name for item in items for name in item.dimensions))
+
+
+def fingerprints_of(profile: Profile, dimensions: Iterable[str]) -> dict[str, str]:
+    """What identifies each scorer model that the dimensions need and that is here, by the backbone that it is.
+
+    Raises UnknownDimension, BadInput, WeightsError.
+    """
+    library, specs = Library(library_root()), _specs(profile)
+    needed = [name for name in backbones_of(dimensions) if name in specs]
+    return {name: fingerprint(specs[name], library) for name in needed if library.present(specs[name])}
 
 
 def catalogue_of(profile: Profile) -> tuple[Entry, ...]:

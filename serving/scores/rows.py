@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from models.interfaces import Plain
 from pipelines.errors import BadInput
 from quality.protocols import AskedProtocol
 from quality.registry import UNAVAILABLE, of_name
-from quality.score import Score, dimension_name, lowest
+from quality.score import Score, lowest
 from quality.summaries import mixed_kinds
 from serving.scores.work import FileScores, WorkItem
 
@@ -82,8 +83,9 @@ def rows_of(item: WorkItem, found: FileScores, fingerprints: Mapping[str, str]) 
         "references": references,
         "asked_protocol": item.protocol,
     }
-    if found.reason is not None:
-        return [Row(**known, reason=found.reason)]
+    reason = found.reason if item.dimensions else f"no dimension that was named is measured on {item.media}s"
+    if reason is not None:
+        return [Row(**known, reason=reason)]
     return [
         Row(**known, dimension=name, score=score, models=models_of(name, fingerprints))
         for name, score in zip(item.dimensions, found.scores, strict=True)
@@ -98,7 +100,30 @@ def models_of(dimension: str, fingerprints: Mapping[str, str]) -> tuple[str, ...
     return tuple(fingerprints[name] for name in names if name in fingerprints)
 
 
-def expected_key(item: WorkItem, dimension: str, source_sha256: str, fingerprints: Mapping[str, str]) -> tuple[object, ...]:
+def kept_rows(
+    items: Iterable[WorkItem], earlier: Sequence[Row], fingerprints: Mapping[str, str]
+) -> dict[tuple[str, str | None], Row]:
+    """The rows of an earlier run that stand for what is to be measured now, by file and dimension.
+
+    They must agree in the bytes of the file, `impl_id`, protocol, prompt, references and models. A file may have
+    another name since.
+    """
+    by_key = {row.key: row for row in earlier if row.score is not None}
+    kept: dict[tuple[str, str | None], Row] = {}
+    for item in items if by_key else ():
+        try:
+            source = hashlib.sha256(Path(item.path).read_bytes()).hexdigest()
+        except OSError:
+            continue  # it gets its row with the reason
+        for name in item.dimensions:
+            if (row := by_key.get(_expected_key(item, name, source, fingerprints))) is not None:
+                kept[item.name, name] = row.model_copy(update={"file": item.name})
+    return kept
+
+
+def _expected_key(
+    item: WorkItem, dimension: str, source_sha256: str, fingerprints: Mapping[str, str]
+) -> tuple[object, ...]:
     """The `key` of the row that measuring this would give."""
     impl = f"{dimension}@none" if dimension in UNAVAILABLE else of_name(dimension).METRIC.impl_id
     prompt, style, references = item.asked
@@ -173,13 +198,19 @@ def csv_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def write_parquet(rows: Sequence[Row], file: Path) -> None:
-    """A table with the columns COLUMNS and `series`. Raises BadInput where pyarrow is not installed."""
+def parquet_libraries() -> tuple[Any, Any]:
+    """pyarrow and its Parquet module. Raises BadInput where it is not installed."""
     try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise BadInput("Parquet needs pyarrow: pip install 'admint[server]', or leave it out of --format") from None
+    return pyarrow, pyarrow.parquet
+
+
+def write_parquet(rows: Sequence[Row], file: Path) -> None:
+    """A table with the columns COLUMNS and `series`. Raises BadInput where pyarrow is not installed."""
+    arrow, parquet = parquet_libraries()
     text, number = arrow.string(), arrow.float64()
     series = arrow.struct([("values", arrow.list_(number)), ("seconds", arrow.list_(number))])
     kinds = {"value": number, "frames_used": arrow.int64(), "references": arrow.list_(text), "series": series}
@@ -197,7 +228,11 @@ class Kept:
         """Raises BadInput for a folder that cannot be written."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / KEPT).open("a", encoding="utf-8")
+            self._file = (folder / KEPT).open("a+", encoding="utf-8")
+            self._file.seek(0)
+            whole = self._file.read().rpartition("\n")
+            if whole[2]:  # a line that was cut off: the next one is not to be appended to it
+                self._file.truncate(len("".join(whole[:2]).encode()))
         except OSError as error:
             raise BadInput(f"--out {str(folder)!r} cannot be written: {error.strerror}") from None
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,11 +17,13 @@ from models.interfaces import EncodedImage, Plain, Reference
 from pipelines.errors import BadInput
 from pipelines.uploads import read_reference
 from quality.protocols import IN_STANDARD, AskedProtocol
-from quality.registry import DIMENSIONS, UNAVAILABLE, measured_on
+from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, measured_on
 from quality.score import Score
 
 VIDEO = ".mp4"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+BESIDE = ("text_alignment", "flow_dynamics")
+"""What stands beside every similarity: does it show what was asked, and does anything move?"""
 NUMBERED = re.compile(r"(.+)-(\d+)")
 """VBench's names of files: the prompt, and the number of the sample."""
 
@@ -74,8 +77,11 @@ class Found(NamedTuple):
 
     path: Path
     name: str
+    media: Literal["image", "video"]
     named: bool
     """Whether it was given by itself, and not found in a folder."""
+    asked: Asked | None = None
+    """What it was to show, where it is a generation's."""
 
 
 def files_of(paths: Iterable[Path]) -> list[Found]:
@@ -88,14 +94,24 @@ def files_of(paths: Iterable[Path]) -> list[Found]:
         if not path.exists():
             raise BadInput(f"{str(path)!r} is not there: give MP4 files, pictures, folders or the id of a generation")
         if not path.is_dir():
-            found.setdefault(path, Found(path, path.name, named=True))
+            found.setdefault(path, Found(path, path.name, _media(path), named=True))
             continue
         inside = [one for one in sorted(path.rglob("*")) if one.is_file() and _is_shown(one.relative_to(path))]
         if not inside:
             raise BadInput(f"the folder {str(path)!r} has no {VIDEO} file and no PNG, JPEG or WebP picture")
         for one in inside:
-            found.setdefault(one, Found(one, one.relative_to(path).as_posix(), named=False))
+            found.setdefault(one, Found(one, one.relative_to(path).as_posix(), _media(one), named=False))
     return list(found.values())
+
+
+def _media(path: Path) -> Literal["image", "video"]:
+    return "image" if path.suffix.lower() in PICTURES else "video"
+
+
+def named_apart(files: Sequence[Found]) -> list[Found]:
+    """The files with names that differ: of those that share one, the whole path."""
+    shared = {name for name, count in Counter(file.name for file in files).items() if count > 1}
+    return [file._replace(name=str(file.path)) if file.name in shared else file for file in files]
 
 
 def _is_shown(path: Path) -> bool:
@@ -120,12 +136,13 @@ def work_items(
     if protocol == "standard":
         dimensions = {IN_STANDARD.get(name, name) for name in dimensions}
         asked = {file.path: each or _of_name(file) for file, each in zip(files, asked.values(), strict=True)}
+    if not COMPANIONS.keys().isdisjoint(dimensions):
+        dimensions = {*dimensions, *BESIDE}
     of_clip = _in_order({*measured_on("clip", dimensions), *measured_on("video", dimensions)})
     of_still = measured_on("keyframe", dimensions)
     items = []
     for file in files:
-        is_picture = file.path.suffix.lower() in PICTURES
-        names = of_still if is_picture else of_clip
+        names = of_still if file.media == "image" else of_clip
         if not names and not file.named:
             continue
         told = asked[file.path]
@@ -133,7 +150,7 @@ def work_items(
             WorkItem(
                 path=str(file.path),
                 name=file.name,
-                media="image" if is_picture else "video",
+                media=file.media,
                 dimensions=names,
                 prompt=None if told is None else told.prompt,
                 references=references,
@@ -147,6 +164,25 @@ def work_items(
     return items
 
 
+def work_item(
+    path: Path,
+    dimensions: Sequence[str],
+    named: bool,
+    prompt: str | None,
+    references: tuple[Reference, ...],
+    protocol: AskedProtocol,
+) -> WorkItem:
+    """One file by itself: the `dimensions` in their order, if they were `named`; else those that see such a file."""
+    media = _media(path)
+    if media == "image":
+        seeing = measured_on("keyframe", dimensions)
+    else:
+        seeing = (*measured_on("clip", dimensions), *measured_on("video", dimensions))
+    kept = tuple(name for name in dimensions if name in seeing or (named and media == "video"))
+    return WorkItem(path=str(path), name=path.name, media=media, dimensions=kept, prompt=prompt,
+                    references=references, protocol=protocol)  # fmt: skip
+
+
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in (*DIMENSIONS, *UNAVAILABLE) if name in names)
 
@@ -154,7 +190,7 @@ def _in_order(names: Collection[str]) -> tuple[str, ...]:
 def _by_file(files: Sequence[Found], prompts: Mapping[str, Asked], prompt: str | None) -> dict[Path, Asked | None]:
     """What each file was asked to show. Raises BadInput for a name that fits no file, or several."""
     common = None if prompt is None else Asked(prompt=prompt)
-    found: dict[Path, Asked | None] = dict.fromkeys((file.path for file in files), common)
+    found: dict[Path, Asked | None] = {file.path: file.asked or common for file in files}
     for name, asked in prompts.items():
         own = [file for file in files if name == file.name] or [
             file for file in files if name in (file.path.name, file.path.stem, str(file.path))

@@ -25,8 +25,8 @@ from serving.gateway.auth.login import Auth, Passwords
 from serving.gateway.auth.tokens import SignedTokens
 from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Ads, ClipPlanner, Limits, Services
-from serving.local_scores import catalogue_of
 from serving.profile_models import ModelSet, ad_planner, model_sets
+from serving.scores.local import catalogue_of
 from serving.server.first_start import signing_key
 from serving.server.store import ServerStore
 

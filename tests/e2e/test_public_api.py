@@ -95,7 +95,7 @@ def test_what_cannot_be_scored_is_refused_with_the_reason(made, tmp_path):
     with pytest.raises(admint.BadInput, match="cannot read video"):
         admint.score(tmp_path / "none.mp4")
     with pytest.raises(admint.BadInput, match="not an MP4 file"):
-        admint.score(ad.thumbnail)
+        admint.score(ad.report)
 
 
 def test_a_folder_that_holds_an_ad_takes_no_second_one(made):

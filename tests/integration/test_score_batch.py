@@ -12,6 +12,7 @@ import pytest
 from configs.settings import load_profile
 from pipelines.media import encode_clip
 from serving.errors import StartFailed
+from serving.scores.work import WorkItem
 
 DIMENSIONS = ("temporal_flickering", "technical.exposure", "motion_smoothness")
 PATIENCE_SECONDS = 90.0
@@ -30,11 +31,15 @@ def clips(tmp_path_factory):
     return folder
 
 
-def batch(clips, *names, dimensions=DIMENSIONS, **options):
-    from serving.deployments.score_batch import BatchItem, score_batch_on_ray
+def item(clips, name, dimensions):
+    return WorkItem(name=name, path=str(clips / name), media="video", dimensions=dimensions)
 
-    items = [BatchItem(name=name, path=clips / name) for name in names]
-    with closing(score_batch_on_ray("auto", items, load_profile("sketch"), dimensions, **options)) as rows:
+
+def batch(clips, *names, dimensions=DIMENSIONS, **options):
+    from serving.deployments.score_batch import score_batch_on_ray
+
+    items = [item(clips, name, dimensions) for name in names]
+    with closing(score_batch_on_ray("auto", items, load_profile("sketch"), **options)) as rows:
         return {row.name: row for row in rows}
 
 
@@ -59,10 +64,10 @@ def test_what_is_known_is_not_measured_again(ray_session, clips):
 
 
 def test_a_process_that_is_killed_is_a_retry(ray_session, clips):
-    from serving.deployments.score_batch import BatchItem, score_batch_on_ray
+    from serving.deployments.score_batch import score_batch_on_ray
 
-    items = [BatchItem(name=name, path=clips / name) for name in ("one.mp4", "long.mp4")]
-    with closing(score_batch_on_ray("auto", items, load_profile("sketch"), ("flow_smoothness", "technical"))) as rows:
+    items = [item(clips, name, ("flow_smoothness", "technical")) for name in ("one.mp4", "long.mp4")]
+    with closing(score_batch_on_ray("auto", items, load_profile("sketch"))) as rows:
         first = next(rows)
         assert first.name == "one.mp4"
         killed = kill_worker()
@@ -76,15 +81,13 @@ def test_a_file_whose_process_dies_each_time_is_a_row_that_says_so(ray_session, 
     from serving.deployments import score_batch
 
     monkeypatch.setattr(score_batch, "RETRIES", 0)
-    items = [score_batch.BatchItem(name="long", path=clips / "long.mp4")]
-    items += [score_batch.BatchItem(name="one", path=clips / "one.mp4")]
-    profile = load_profile("sketch")
-    with closing(score_batch.score_batch_on_ray("auto", items, profile, ("flow_smoothness", "technical"))) as rows:
+    items = [item(clips, name, ("flow_smoothness", "technical")) for name in ("long.mp4", "one.mp4")]
+    with closing(score_batch.score_batch_on_ray("auto", items, load_profile("sketch"))) as rows:
         first = next(rows)
         kill_worker()
         (second,) = rows
-    assert (first.name, first.reason) == ("one", None)
-    assert second.name == "long" and "in 1 tries" in (second.reason or "") and second.scores == ()
+    assert (first.name, first.reason) == ("one.mp4", None)
+    assert second.name == "long.mp4" and "in 1 tries" in (second.reason or "") and second.scores == ()
 
 
 def test_a_cluster_without_the_profiles_device_is_refused(ray_session, clips):
@@ -92,7 +95,7 @@ def test_a_cluster_without_the_profiles_device_is_refused(ray_session, clips):
 
     profile = load_profile("sketch").model_copy(update={"device": "cuda"})
     with pytest.raises(StartFailed, match="has no GPU"):
-        next(score_batch_on_ray("auto", [], profile, DIMENSIONS))
+        next(score_batch_on_ray("auto", [], profile))
 
 
 def kill_worker(but=None):

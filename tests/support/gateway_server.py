@@ -31,8 +31,8 @@ from serving.deployments.listener import Address, Listener
 from serving.gateway.app import create_app
 from serving.gateway.proxies import NO_PROXIES, Proxies
 from serving.gateway.services import Limits, Services
-from serving.local_scores import catalogue_of
 from serving.profile_models import ModelSet
+from serving.scores.local import catalogue_of
 from serving.server.services import ProfileClipPlanner, SilentNotifier, services_over
 from serving.server.store import open_store
 from serving.server.worker import ServerWorker
