@@ -1,5 +1,5 @@
-"""Outcomes of the coherence table that are no dimension of the product: what a judge that knows the world reads back from
-the finished pictures, and how alike the product is across scenes to two observers.
+"""Outcomes of the coherence table that are no dimension of the product: what a judge that knows the world reads back
+from the finished pictures, and how alike the product is across scenes to two observers.
 
 The judge (`models.sketch.training.world.judge`) is classical and no generator was trained with it. The observers are
 the packaged CLIP of the sketch world, which also was trained on it and is called a toy, and ImageNet features of
@@ -10,7 +10,7 @@ was at its end.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from itertools import combinations, pairwise
 from typing import Any
@@ -29,7 +29,7 @@ from pipelines.lab.outcomes import ExtraOutcome, TakenRun
 from pipelines.media import stream_clip
 from quality.colour import lab, palette, palette_difference
 from quality.preprocessing import preprocess
-from quality.score import NoValue
+from quality.score import Fidelity, NoValue
 from serving.profile_models import LibraryLoader
 
 ASPECT = "1:1"
@@ -40,6 +40,7 @@ do (`tests/integration/test_coherence_table.py`)."""
 CROP = 0.7
 """Side of the square around the product, as a share of the picture's: products are 0.52 to 0.72 of it."""
 OBSERVERS = {"sketch": ("sketch-clip", "hf.clip"), "imagenet": ("efficientnet-lite0", "lite224")}
+LABELS: dict[str, Fidelity] = {"sketch": "toy", "imagenet": "proxy"}
 Picture = npt.NDArray[np.uint8]
 Vector = npt.NDArray[np.float64]
 
@@ -56,15 +57,13 @@ def extra_outcomes(until: str) -> dict[str, ExtraOutcome]:
     }
     found = {name: ExtraOutcome(f"{name}@1", "classical", partial(_judged, rule)) for name, rule in judged.items()}
     found["palette"] = ExtraOutcome("palette@1", "classical", palette_apart)
-    for observer, label in (("sketch", "toy"), ("imagenet", "proxy")):
+    for observer, label in LABELS.items():
         for name, worst in (("product_similarity", False), ("product_similarity.worst", True)):
-            found[f"{observer}.{name}"] = ExtraOutcome(
-                f"{observer}.{name}@1", label, partial(product_similarity, observer, worst)  # type: ignore[arg-type]
-            )
+            measure = partial(product_similarity, observer, worst)
+            found[f"{observer}.{name}"] = ExtraOutcome(f"{observer}.{name}@1", label, measure)
         if until != "stills":
-            found[f"{observer}.boundary_similarity"] = ExtraOutcome(
-                f"{observer}.boundary_similarity@1", label, partial(boundary_similarity, observer)  # type: ignore[arg-type]
-            )
+            name = f"{observer}.boundary_similarity"
+            found[name] = ExtraOutcome(f"{name}@1", label, partial(boundary_similarity, observer))
     return found
 
 
@@ -124,13 +123,20 @@ def right(attributes: Sequence[str], verdicts: Sequence[Verdict], run: TakenRun)
     """Share of the scenes in which every one of `attributes` is as asked."""
     asked = [{**run.story.known, **scene.known} for scene in run.story.scenes]
     return float(
-        np.mean([all(getattr(one, name) == known[name] for name in attributes) for one, known in zip(verdicts, asked, strict=True)])
+        np.mean(
+            [
+                all(getattr(one, name) == known[name] for name in attributes)
+                for one, known in zip(verdicts, asked, strict=True)
+            ]
+        )
     )
 
 
 def layout(verdicts: Sequence[Verdict], _: TakenRun) -> float:
     """Mean distance of the product's place over all pairs of scenes, in half short sides."""
-    return float(np.mean([np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]) for a, b in combinations(verdicts, 2)]))
+    return float(
+        np.mean([np.hypot(a.centre[0] - b.centre[0], a.centre[1] - b.centre[1]) for a, b in combinations(verdicts, 2)])
+    )
 
 
 def palette_apart(run: TakenRun) -> float:
@@ -194,7 +200,9 @@ def product_similarity(observer: str, worst: bool, run: TakenRun) -> float:
     if len(counted) < 2:
         raise NoValue(f"{len(counted)} of {len(pictures)} scenes show what was asked for (least alignment {GATE:g})")
     scenes = vectors(observer, [crop(pictures[at]) for at in counted])
-    references = vectors(observer, [np.asarray(Image.open(io.BytesIO(one.png)).convert("RGB")) for one in run.story.references])
+    references = vectors(
+        observer, [np.asarray(Image.open(io.BytesIO(one.png)).convert("RGB")) for one in run.story.references]
+    )
     pairs = [float(scenes[0] @ later) for later in scenes[1:]]
     pairs += [float(reference @ scene) for reference in references for scene in scenes]
     return min(pairs) if worst else float(np.mean(pairs))

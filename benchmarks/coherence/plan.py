@@ -9,14 +9,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
+from benchmarks.coherence import stories
 from models.interfaces import Plain
 from pipelines.lab.analysis import Question, Sign
 from pipelines.lab.spec import BASE, SweepSpec, Until, parse_spec
 from pipelines.lab.suite import Story, Suite, SuiteReference, SuiteScene
 from pipelines.uploads import read_reference
 from quality.paired import Better
-
-from benchmarks.coherence import stories
 
 FILE = Path(__file__).parent / "plan.yaml"
 UNTIL: tuple[Until, ...] = ("stills", "clips")
@@ -159,7 +158,10 @@ def _story(story: stories.Story) -> Story:
         brief=f"An ad for a {story.colour} {story.material} {story.shape}.",
         scenes=tuple(
             SuiteScene(
-                prompt=scene.prompt, camera=scene.camera, seconds=2.5, known={"setting": scene.setting, "time": scene.time}
+                prompt=scene.prompt,
+                camera=scene.camera,
+                seconds=2.5,
+                known={"setting": scene.setting, "time": scene.time},
             )
             for scene in story.scenes
         ),

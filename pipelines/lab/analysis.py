@@ -308,7 +308,7 @@ def sentence(answer: Answer, arm: str, word: bool = True) -> str:
     parts = [f"{answer.question.primary} {difference_text(finding.compared)}"]
     for check in finding.compared.guards:
         told = f"{check.guard.outcome.name} {signed(check.difference.mean)}"
-        parts.append(told if check.holds else f"{told} (guard crossed)")
+        parts.append(f"{told} (guard crossed)" if check.holds is False else told)
     said = f"{answer.question.base} → {arm}: {', '.join(parts)}"
     return f"{said}: {finding.word}" if word else said
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from pipelines.lab.analysis import SECONDS, Answer, columns, direction, sentence, settings_of, signed
+from pipelines.lab.cache import ARTIFACTS
 from pipelines.lab.runs import Run, Runs
+from pipelines.store.artifacts import LocalArtifacts, write_durably
 from quality.paired import Better, Effect, Outcome
 
+PAGE = "report.html"
+TAKES = ("keyframe", "clip")
 THUMBNAIL = 72
 """Height in pixels of a thumbnail: a run's stills side by side, 1 to 3 kB as WebP a picture."""
 
@@ -30,6 +35,37 @@ class Shown:
     """Its clips in order, as paths relative to the page."""
     command: str = ""
     """The command that makes it again."""
+
+
+def write_page(
+    folder: Path,
+    runs: Runs,
+    answers: Sequence[Answer],
+    *,
+    title: str,
+    command: Callable[[Run], str],
+    better: Mapping[str, Better] | None = None,
+    meanings: Mapping[str, str] | None = None,
+) -> Path:
+    """Write `report.html` into the folder of a sweep, and its clips into `clips/` beside it. Raises StorageFailed.
+
+    `command` gives the command that makes a run again.
+    """
+    artifacts = LocalArtifacts(folder / ARTIFACTS)
+    shown = {run.run_id: _shown(folder, run, artifacts, command(run)) for run in runs}
+    page = render(title, runs, answers, shown, better=better, meanings=meanings)
+    write_durably(folder / PAGE, page.encode())
+    return folder / PAGE
+
+
+def _shown(folder: Path, run: Run, artifacts: LocalArtifacts, command: str) -> Shown:
+    made = {kind: [sha256 for name, sha256 in run.takes.items() if name.endswith(f"/{kind}")] for kind in TAKES}
+    clips = []
+    for sha256 in made["clip"]:
+        clips.append(f"clips/{sha256}.mp4")
+        if not (folder / clips[-1]).exists():
+            write_durably(folder / clips[-1], artifacts.read(sha256))
+    return Shown(strip([artifacts.read(sha256) for sha256 in made["keyframe"]]), tuple(clips), command)
 
 
 def strip(stills: Sequence[bytes], height: int = THUMBNAIL) -> bytes | None:

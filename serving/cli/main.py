@@ -19,6 +19,7 @@ import sys
 import typer
 
 from serving.cli import ads, data, enhance, pictures
+from serving.cli.compare import compare
 from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
 from serving.cli.plan import plan
@@ -60,6 +61,7 @@ app.command("gc")(data.gc)
 app.command("disk")(data.disk)
 app.command("plan")(plan)
 app.command("sweep")(sweep)
+app.command("compare")(compare)
 app.command("login")(login)
 app.command("logout")(logout)
 app.command("attach")(attach)

@@ -19,8 +19,9 @@ def sweep(
     ray: Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster whose nodes all see --out.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing.")] = False,
     max_runs: Annotated[int | None, typer.Option(min=1, help="Refuse a sweep of more runs.")] = None,
+    run: Annotated[str | None, typer.Option(help="Make this run alone, by its id, as in runs.csv.")] = None,
 ) -> int:
-    """Make every run of a sweep, each once, and write runs.csv and runs.parquet; exit code 3 when runs failed."""
+    """Make every run of a sweep, each once; write runs.csv, runs.parquet and report.html. Exit code 3: runs failed."""
     from serving.lab.sweep import estimate_sweep, run_sweep
 
     if ray is not None and jobs > 1:
@@ -35,10 +36,37 @@ def sweep(
     def told(done: int, of: int) -> None:
         typer.echo(f"{done} of {of} runs", err=True)
 
-    runs = run_sweep(spec, out, jobs=jobs, ray=ray, max_runs=max_runs, told=told)
-    for line in result_lines(runs, out):
+    runs = run_sweep(spec, out, jobs=jobs, ray=ray, max_runs=max_runs, told=told, only=run)
+    for line in [*result_lines(runs, out), *found_lines(spec, out, runs)]:
         typer.echo(line)
     return 3 if any(run.failed for run in runs) else 0
+
+
+def found_lines(spec: Path, out: Path, runs: Runs) -> list[str]:
+    """What the arms do to the first outcome, in sentences; the page is written by the way."""
+    import shlex
+
+    from pipelines.lab.analysis import analyse, columns, questions_of, sentence
+    from pipelines.lab.report import write_page
+    from pipelines.lab.runs import Run
+    from pipelines.lab.spec import BASE, read_spec
+
+    asked = read_spec(spec)
+    better = {outcome.name: outcome.better for outcome in asked.outcomes if outcome.better == "lower"}
+    measured = columns(runs, better)
+    primary = next(
+        (name for outcome in asked.outcomes for name in measured if name.split(" [")[0] == outcome.name), None
+    )
+    guards = {name: bound for name, bound in asked.guards.items() if name in measured}
+    questions = questions_of(runs, BASE, primary, guards) if primary is not None and BASE in runs.arms else ()
+    answers = analyse(runs, questions, better)
+
+    def command(one: Run) -> str:
+        return f"admint sweep {shlex.quote(str(spec))} --run {one.run_id} --out again"
+
+    page = write_page(out, runs, answers, title=asked.asks or f"Sweep {spec.stem}", command=command, better=better)
+    lines = [sentence(answer, arm) for answer in answers for arm in answer.question.arms]
+    return [*lines, f"the figures: {page}"]
 
 
 def estimate_lines(estimate: Estimate) -> list[str]:

@@ -53,21 +53,26 @@ def run_sweep(
     ray: str | None = None,
     max_runs: int | None = None,
     told: Told | None = None,
+    only: str | None = None,
 ) -> Runs:
     """Make every run of a sweep that is not in `out` yet, write its table there, and return it.
 
     `spec` may be its file. Runs are made by this process, by `jobs` processes beside it, or as tasks of the Ray cluster
     at `ray`, whose nodes must all see `out`. Several calls may work on one folder: each run is made once. A run that
-    fails is a row with the reason. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when
-    processes die again and again.
+    fails is a row with the reason. `only` is the id of the one run to make. Raises BadInput before the first run;
+    StorageFailed, StartFailed, PipelineError when processes die again and again.
     """
     sweep = _checked(spec, suite, extra_outcomes, max_runs)
     with _making(sweep, out, jobs, ray) as make:
         arms = list(sweep.arms)
         orders = sweep.orders(arms)
         check_arms_act(sweep, out, arms, orders)
+        if only is not None:
+            orders = tuple(order for order in orders if order.run_id == only)
+            if not orders:
+                raise BadInput(f"the sweep has no run {only!r} today: the spec, a model or a library has changed since")
         _make_all(sweep, out, arms, orders, make, told)
-        if sweep.spec.arms.optuna is not None:
+        if sweep.spec.arms.optuna is not None and only is None:
             from serving.lab.search import searched_arms
 
             for arm, tell in searched_arms(sweep.spec.arms.optuna):
