@@ -1586,6 +1586,7 @@ export interface components {
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
              *       "chain": "none",
+             *       "cond_lowpass_until": 0,
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
              *       "adapter_begin": 0,
@@ -2103,13 +2104,20 @@ export interface components {
             latent_strength?: number;
             /**
              * Chain
-             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
-             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
+             *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
              *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
              * @default none
              * @enum {string}
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
+            /**
+             * Cond Lowpass Until
+             * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
+             *     clips that start from a picture move more. 0: never.
+             * @default 0
+             */
+            cond_lowpass_until?: number;
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -2197,13 +2205,20 @@ export interface components {
             latent_strength?: number;
             /**
              * Chain
-             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
-             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
+             *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
              *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
              * @default none
              * @enum {string}
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
+            /**
+             * Cond Lowpass Until
+             * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
+             *     clips that start from a picture move more. 0: never.
+             * @default 0
+             */
+            cond_lowpass_until?: number;
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -4615,13 +4630,20 @@ export interface components {
             latent_strength?: number;
             /**
              * Chain
-             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last frame
-             *     of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
+             * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
+             *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
              *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
              * @default none
              * @enum {string}
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
+            /**
+             * Cond Lowpass Until
+             * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
+             *     clips that start from a picture move more. 0: never.
+             * @default 0
+             */
+            cond_lowpass_until?: number;
             /**
              * Adapter Scale
              * @description Strength of the references, 0 (none) to 1.
@@ -5228,6 +5250,7 @@ export interface components {
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
              *       "chain": "none",
+             *       "cond_lowpass_until": 0,
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
              *       "adapter_begin": 0,
@@ -5818,6 +5841,12 @@ export interface components {
              * @description Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes.
              */
             end_on_scene?: number | null;
+            /**
+             * Cond Lowpass Until
+             * @description Share of the clip's steps in which its given frames are seen without fine detail.
+             * @default 0
+             */
+            cond_lowpass_until?: number;
             /**
              * Use References
              * @description Whether the reference images condition the scene.

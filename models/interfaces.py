@@ -35,6 +35,7 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
+LowpassShare = Annotated[float, Field(ge=0.0, le=0.2)]
 Cutoff = Annotated[float, Field(ge=0.0, le=0.5)]
 WRITTEN_IF_SET: Any = Field(exclude_if=lambda value: value is None)
 """Of a field that came later: data without it is written as before, so that steps keep the keys that they had."""
@@ -301,6 +302,8 @@ class VideoRequest(Plain):
     first_frame: EncodedImage | None = None
     """The keyframe: the clip starts from it. The model's description says whether it takes or needs one."""
     last_frame: EncodedImage | None = None
+    cond_lowpass_until: LowpassShare = 0.0
+    """Share of the steps, from the first, in which the model sees the given frames without their fine detail."""
     references: Annotated[tuple[Reference, ...], Field(max_length=3)] = ()
     adapter: AdapterSettings = AdapterSettings()
     start: StartLatents | None = None

@@ -278,6 +278,10 @@ class ImageModelSpec(PictureModelSpec):
         return json.dumps(shared, sort_keys=True)
 
 
+LOWPASSES_CONDITION = frozenset({"animatediff", "wan"})
+"""Video families that can look at their given frames without the fine detail, in the first steps."""
+
+
 class VideoModelSpec(PictureModelSpec):
     """A model that makes clips."""
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.interfaces import AdapterBlocks, AdapterSettings, Cutoff, NoiseSpec, Plain, Unit
-from models.spec import ImageModelSpec, VideoModelSpec
+from models.interfaces import AdapterBlocks, AdapterSettings, Cutoff, LowpassShare, NoiseSpec, Plain, Unit
+from models.spec import LOWPASSES_CONDITION, ImageModelSpec, VideoModelSpec
 from pipelines.errors import BadInput
 
 Chain = Literal["none", "last_frame", "keyframe", "first_last"]
@@ -50,6 +50,9 @@ class CoherenceSettings(Plain):
     """What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after."""
+    cond_lowpass_until: LowpassShare = 0.0
+    """Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
+    clips that start from a picture move more. 0: never."""
     adapter_scale: Unit = 0.6
     """Strength of the references, 0 (none) to 1."""
     adapter_blocks: AdapterBlocks = "all"
@@ -93,6 +96,8 @@ class ScenePlan(Plain):
     """Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise."""
     end_on_scene: int | None = None
     """Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes."""
+    cond_lowpass_until: float = 0.0
+    """Share of the clip's steps in which its given frames are seen without fine detail."""
     use_references: bool
     """Whether the reference images condition the scene."""
     adapter: AdapterSettings
@@ -106,6 +111,12 @@ def check_models(settings: CoherenceSettings, image: ImageModelSpec, video: Vide
             f"video model {video.name!r} of the family {video.family!r} cannot end a clip on a given frame: choose"
             " another chain, or a video model that says last_frame",
             "chain",
+        )
+    if settings.cond_lowpass_until and video.family not in LOWPASSES_CONDITION:
+        raise BadInput(
+            f"video model {video.name!r} of the family {video.family!r} cannot look at a coarse first frame in early"
+            f" steps: leave it at 0, or choose a model of the family {' or '.join(sorted(LOWPASSES_CONDITION))}",
+            "cond_lowpass_until",
         )
 
 
@@ -148,6 +159,7 @@ def _plan_scene(
         chain_from_scene=before if settings.chain == "last_frame" else None,
         keyframe_from_scene=before if settings.chain == "keyframe" else None,
         end_on_scene=after if settings.chain == "first_last" else None,
+        cond_lowpass_until=settings.cond_lowpass_until,
         use_references=settings.use_ip_adapter and has_references,
         adapter=AdapterSettings(
             scale=settings.adapter_scale,

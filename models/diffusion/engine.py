@@ -74,14 +74,18 @@ class CallOutput:
     timings: dict[str, float]
 
 
-class Adapter(Protocol):
-    """The reference adapter of a pipeline, as far as every call handles it alike."""
+class Stepwise(Protocol):
+    """What acts otherwise in one step of a call than in another."""
 
     def before_step(self, done: int, total: int) -> None:
-        """Set the strengths for step `done` of `total`."""
+        """Prepare step `done` of `total`; the first one was when the call began."""
 
     def release(self) -> None:
-        """Forget the call: no reference acts."""
+        """Forget the call, also one that was stopped."""
+
+
+class Adapter(Stepwise, Protocol):
+    """The reference adapter of a pipeline, as far as every call handles it alike."""
 
     def forget(self) -> None:
         """Drop the cached embeddings of reference images."""
@@ -118,6 +122,7 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
         for pipeline in self._pipelines:
             pipeline.set_progress_bar_config(disable=True)
         self._grid = self._latent_grid()
+        self._stepwise: tuple[Stepwise, ...] = (self._adapter,) if self._adapter else ()
         self._texts: LruCache[TextEmbedding] = LruCache(self.cached_texts)
         self._lock = CallLock(spec.name)
 
@@ -148,7 +153,7 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
     def _run(self, requests: Sequence[Request], watcher: Watcher) -> list[Result]:
         """One pipeline call; several requests only in families that batch, and only from noise."""
         first, vae = requests[0], self._pipeline.vae
-        progress = Progress(watcher, self._steps(first), self._adapter.before_step if self._adapter else None)
+        progress = Progress(watcher, self._steps(first), self._before_step)
         noise = draw_batch([request.noise for request in requests], *self._latent_shape(first))
         generators = [step_generator(request.noise) for request in requests]
         precision = vae.dtype
@@ -173,8 +178,8 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
                 vae.to(precision)
             # Also drops the residual caches of the denoiser, which a stopped call would leave to the next.
             free_hooks(*self._pipelines)
-            if self._adapter:
-                self._adapter.release()
+            for each in self._stepwise:
+                each.release()
         seconds, timings = progress.finish()
         results = []
         for index, request in enumerate(requests):
@@ -190,6 +195,10 @@ class DiffusionEngine(ABC, Generic[Request, Result]):
             )
             results.append(self._result(request, made))
         return results
+
+    def _before_step(self, done: int, total: int) -> None:
+        for each in self._stepwise:
+            each.before_step(done, total)
 
     def _batch_condition(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Texts and further conditions of the only request; a family that batches joins those of all."""

@@ -140,7 +140,9 @@ class AnimateDiff(VideoEngine):
             raise ValueError("a clip of this family has a first frame")
         keyframe = decode_whole(request.first_frame, "the first frame", request.width, request.height)
         condition = CONDITIONS[self._spec.keyframe]
-        inputs: dict[str, Any] = {"image": condition(self._pipeline, keyframe, request.camera, request.num_frames)}
+        whole = condition(self._pipeline, keyframe, request.camera, request.num_frames)
+        seen = self._early.begin(whole, self._grid.channels, request.cond_lowpass_until)
+        inputs: dict[str, Any] = {"image": seen}
         if self._adapter:
             guided = self._guided(request)
             inputs["ip_adapter_image_embeds"] = self._adapter.begin(request.references, request.adapter, guided)

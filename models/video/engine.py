@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import lcm
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,8 +14,9 @@ from models.diffusion.inputs import cut_prompt_note, fit_note
 from models.diffusion.latents import begin_within, pack, unpack
 from models.errors import InvalidRequest
 from models.interfaces import Audio, VideoRequest, VideoResult
-from models.spec import VideoModelSpec
+from models.spec import LOWPASSES_CONDITION, VideoModelSpec
 from models.video.camera import camera_words
+from models.video.first_frame import CoarseFirst
 
 
 class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
@@ -27,6 +30,12 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
     """Whether a clip can go on from the latents of another one, and so keeps its own when asked."""
     _spec: VideoModelSpec
 
+    def __init__(self, spec: VideoModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """As `DiffusionEngine`."""
+        super().__init__(spec, folders, device)
+        self._early = CoarseFirst()
+        self._stepwise = (*self._stepwise, self._early)
+
     def _check(self, request: VideoRequest) -> None:
         spec = self._spec
         spec.check_pixels(request.width, request.height, request.num_frames)
@@ -37,6 +46,11 @@ class VideoEngine(DiffusionEngine[VideoRequest, VideoResult]):
             raise InvalidRequest(f"model {spec.name!r} cannot start a clip from latents; leave out start")
         if request.continues and not self.continues:
             raise InvalidRequest(f"model {spec.name!r} cannot go on from another clip; leave out continues")
+        if request.cond_lowpass_until and spec.family not in LOWPASSES_CONDITION:
+            raise InvalidRequest(
+                f"model {spec.name!r} of the family {spec.family!r} cannot look at a coarse first frame in early steps;"
+                " leave out cond_lowpass_until"
+            )
         if self._steps(request) < 1:
             raise InvalidRequest(
                 f"strength {request.start and request.start.strength!r} of {request.num_inference_steps} steps runs no"

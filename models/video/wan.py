@@ -7,7 +7,8 @@ exists for any of them. The camera move is folded into the prompt as words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import lcm
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,6 +75,18 @@ class WanEngine(VideoEngine):
         return self._pipeline.transformer or self._pipeline.transformer_2
 
 
+class ImageToVideo(WanImageToVideoPipeline):  # type: ignore[misc]
+    """Stock image-to-video whose condition is handed over before the first step, to be looked at in another shape."""
+
+    seen: Callable[[torch.Tensor], torch.Tensor] = staticmethod(lambda condition: condition)
+    """From the condition to what the denoiser looks at."""
+
+    def prepare_latents(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        """Start latents, the condition and, in some models, a mask."""
+        latents, condition, *mask = super().prepare_latents(*args, **kwargs)
+        return latents, self.seen(condition), *mask
+
+
 class WanText(WanEngine):
     """VideoModel over WanPipeline: from texts alone."""
 
@@ -92,7 +105,7 @@ class WanText(WanEngine):
 class Wan(WanEngine):
     """VideoModel over WanImageToVideoPipeline: from a first frame, to a last one where the weights were trained so."""
 
-    stock = WanImageToVideoPipeline
+    stock = ImageToVideo
 
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
         pipeline = super()._load(folders, dtype)
@@ -106,6 +119,7 @@ class Wan(WanEngine):
         size = request.width, request.height
         given = [("image", "first frame", request.first_frame), ("last_image", "last frame", request.last_frame)]
         frames = {key: decode_whole(frame, f"the {name}", *size) for key, name, frame in given if frame}
+        self._pipeline.seen = partial(self._early.begin, channels=self._grid.channels, until=request.cond_lowpass_until)
         return super()._condition(request) | frames
 
     def _check(self, request: VideoRequest) -> None:

@@ -224,12 +224,17 @@ def _idle(coherence: CoherenceSettings, until: Until, has_references: bool) -> d
     adapter = ("adapter_scale", "adapter_blocks", "adapter_begin", "adapter_end")
     policy = coherence.acting.seed_policy
     causes: tuple[tuple[bool, tuple[str, ...], str], ...] = (
-        (until == "stills", ("chain_last_frame",), "with until: stills, which makes no clips"),
+        (until == "stills", ("cond_lowpass_until",), "with until: stills, which makes no clips"),
+        (until == "stills" and coherence.chain != "keyframe", ("chain",), "with until: stills, which makes no clips"),
         (not coherence.use_ip_adapter, adapter, "with coherence.use_ip_adapter off"),
         (not has_references, (*adapter, "use_ip_adapter"), "without references, and no story of the suite has any"),
-        (not coherence.use_latent_reuse, ("latent_strength",), "without coherence.use_latent_reuse"),
+        (
+            not coherence.use_latent_reuse and coherence.chain != "keyframe",
+            ("latent_strength",),
+            "without coherence.use_latent_reuse",
+        ),
         (not coherence.use_seed_control, ("seed_policy",), "with coherence.use_seed_control off"),
-        (policy in ("fixed", "derived"), ("blend_strength",), f"with the seed policy {policy!r}"),
+        (policy in ("fixed", "derived"), ("blend_strength", "shared_cutoff"), f"with the seed policy {policy!r}"),
         (policy != "exact", ("shared_seed",), f"with the seed policy {policy!r}"),
     )
     return {name: why for idle, names, why in causes if idle for name in names}

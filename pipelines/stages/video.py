@@ -145,6 +145,8 @@ def _clip_step(
     }
     if clip_request.keep_latents:
         asked["keep_latents"] = True
+    if plan.cond_lowpass_until:
+        asked["cond_lowpass_until"] = plan.cond_lowpass_until
     settings = with_retake_seed(apply_revision(asked, revision, revised_video_prompt), attempt)
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
     if clip_request.continues is not None:

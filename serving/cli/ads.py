@@ -162,6 +162,9 @@ def pipeline(
     chain: Annotated[
         str | None, typer.Option(help="What ties scenes together: none, last_frame, keyframe or first_last.")
     ] = None,
+    cond_lowpass_until: Annotated[
+        float | None, typer.Option(help="Share of a clip's steps that see its first frame without detail, 0 to 0.2.")
+    ] = None,
     ip_adapter: Annotated[bool | None, typer.Option(help="Let the references condition the pictures.")] = None,
     adapter_scale: Annotated[float | None, typer.Option(help="Strength of the references, 0 to 1.")] = None,
     adapter_blocks: Annotated[str | None, typer.Option(help="all, style or layout.")] = None,
@@ -186,6 +189,7 @@ def pipeline(
         use_latent_reuse=latent_reuse,
         latent_strength=latent_strength,
         chain=chain,
+        cond_lowpass_until=cond_lowpass_until,
         use_ip_adapter=ip_adapter,
         adapter_scale=adapter_scale,
         adapter_blocks=adapter_blocks,

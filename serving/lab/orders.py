@@ -102,7 +102,12 @@ class Sweep:
             references=tuple(reference.bound for reference in story.references),
             storyboard=board,
         )
-        planner = AdPlanner(recipe=lambda _: settings.recipe, image_model=models.image, fps=self.profile.fps)
+        planner = AdPlanner(
+            recipe=lambda _: settings.recipe,
+            image_model=models.image,
+            video_model=models.video,
+            fps=self.profile.fps,
+        )
         try:
             order = planner.plan(request)
         except BadInput as error:

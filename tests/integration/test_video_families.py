@@ -27,9 +27,11 @@ from safetensors.torch import save as save_tensors
 from models.diffusion.latents import begin_within
 from models.diffusion.memory import SECOND_TRY
 from models.diffusion.noise import draw, draw_sound, noise_sha256, step_generator
+from models.diffusion.placement import denoisers
 from models.errors import Cancelled, InvalidRequest, OutOfMemory
 from models.interfaces import LoraUse, NoiseSpec, StartLatents, Unwatched
 from models.registry import load
+from models.video.first_frame import coarse
 from models.video.ltx2 import recompressed
 from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import NOISE, StopAt, assert_all_differ, reference, video_request
@@ -473,3 +475,32 @@ def test_a_request_that_the_spec_does_not_allow_is_refused(folders_of, family, s
     limited = load(tiny_clips.video_spec(family, **SPECS[family] | spec), folders_of(family), "cpu")
     with pytest.raises(InvalidRequest, match=message):
         clip(limited, family, **changes)
+
+
+@pytest.mark.parametrize("family", ["animatediff", "wan"])
+def test_a_given_frame_is_seen_without_its_detail_in_the_early_steps_only(engine_of, family):
+    engine: Any = engine_of(family)
+    asks: dict[str, Any] = {"num_inference_steps": 5, "guidance_scale": 1.0}
+    plain = clip(engine, family, **asks)
+    seen: list[torch.Tensor] = []
+    (denoiser,) = denoisers(engine._pipeline)
+    noisy = NOISES[family][0]
+    hook = denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"])[:, noisy:].clone()),
+        with_kwargs=True,
+    )
+    try:
+        early = clip(engine, family, cond_lowpass_until=0.2, **asks)
+    finally:
+        hook.remove()
+    assert len(seen) == 5
+    assert torch.equal(seen[0], coarse(seen[1], noisy)) and not torch.equal(seen[0], seen[1])
+    assert all(torch.equal(each, seen[1]) for each in seen[2:])
+    assert not np.array_equal(early, plain)
+    assert np.array_equal(clip(engine, family, **asks), plain)
+
+
+@pytest.mark.parametrize("family", sorted(SPECS.keys() - {"animatediff", "wan"}))
+def test_a_family_that_cannot_look_at_a_coarse_frame_says_so(engine_of, family):
+    with pytest.raises(InvalidRequest, match=f"of the family '{family}' cannot look at a coarse first frame"):
+        clip(engine_of(family), family, cond_lowpass_until=0.1)

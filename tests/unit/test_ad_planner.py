@@ -50,6 +50,11 @@ def test_a_knob_that_a_model_family_lacks_is_refused_before_anything_runs():
     field, reason = refusal(coherence={"chain": "first_last"})
     assert field == "coherence.chain"
     assert "'sketch-video' of the family 'animatediff' cannot end a clip on a given frame" in reason
+    wanted = request(coherence={"cond_lowpass_until": 0.1})
+    assert planner().plan(wanted).brief.coherence.cond_lowpass_until == 0.1
+    with pytest.raises(BadInput, match="'ltx' cannot look at a coarse first frame") as refused:
+        planner(video="ltx-video-2b-0.9.5").plan(wanted)
+    assert refused.value.field == "coherence.cond_lowpass_until"
     planned = planner(video="wan2.2-i2v-a14b").plan(request(coherence={"chain": "first_last"}))
     assert planned.brief.coherence.chain == "first_last"
 
