@@ -6,7 +6,7 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check attack fix openapi types types-check examples docs licences release-check serve setup \
+.PHONY: help demo test check attack fix openapi types types-check examples docs licences release-check coherence serve setup \
   setup-all packages gpu-session gpu-rehearsal clean
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ $(TYPESCRIPT)/node_modules/installed: $(TYPESCRIPT)/package-lock.json
 	  { echo "TypeScript's types need npm with Node.js 18 or newer: on Debian or Ubuntu, apt-get install nodejs npm"; exit 1; }
 	cd $(TYPESCRIPT) && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+coherence: setup-all  ## what each knob of coherence does (docs/lab.md), in two hours; started again, it goes on
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coherence --out build/coherence
 
 examples: setup-all  ## record the answers that docs/openapi.json shows, anew, from the commands of docs/api.md
 	@mkdir -p build

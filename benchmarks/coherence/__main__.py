@@ -45,7 +45,11 @@ class Table:
         self.jobs = jobs
         self.seconds: dict[str, float] = {}
         """Of each part, in this process."""
+        self.refused = plan.refused(knobs)
+        """Arms that the family cannot make, and why."""
         out.mkdir(parents=True, exist_ok=True)
+        for arm, reason in self.refused.items():
+            self.log(f"{arm} cannot be made: {reason}")
 
     def sweep(self, part: str, stories: str, until: Until, arms: dict[str, dict[str, Any]]) -> Runs:
         """Make one sweep, or what of it is missing."""
@@ -65,7 +69,9 @@ class Table:
 
     def asked(self, until: Until, only: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
         """The arms of the knobs that stop at `until`; of them those in `only`."""
-        arms = self.plan.arms(until, self.knobs)
+        arms = {
+            name: changes for name, changes in self.plan.arms(until, self.knobs).items() if name not in self.refused
+        }
         return arms if only is None else {name: changes for name, changes in arms.items() if name in only}
 
     def answers(self, runs: Runs, until: Until, folder: Path, only: Sequence[str] | None = None) -> tuple[Answer, ...]:
@@ -73,7 +79,8 @@ class Table:
         questions = []
         for name in self.knobs:
             question = self.plan.question(name)
-            arms = {arm: sign for arm, sign in question.arms.items() if only is None or arm in only}
+            asked = self.asked(self.plan.knobs[name].until, only)
+            arms = {arm: sign for arm, sign in question.arms.items() if arm in asked}
             if self.plan.knobs[name].until == until and arms:
                 questions.append(question.model_copy(update={"arms": arms}))
         answers = analyse(runs, questions, self.plan.better(), self.plan.observers)
@@ -134,7 +141,7 @@ def make(table: Table) -> dict[str, Any]:
         "minutes": round((time.monotonic() - started) / 60, 1),
         "seconds": {part: round(seconds, 1) for part, seconds in table.seconds.items()},
         "versions": {name: version(name) for name in PACKAGES},
-        "not_measured": _not_measured(table.plan, runs_of),
+        "not_measured": _not_measured(table.plan, runs_of) | table.refused,
         "failed": sum(run.failed is not None for runs in runs_of.values() for run in runs),
     }
     return as_json(table.plan, answers, agreed, choices, controls, about)

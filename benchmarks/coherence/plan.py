@@ -10,8 +10,13 @@ import yaml
 from pydantic import Field
 
 from benchmarks.coherence import stories
+from configs.settings import load_model, load_profile, load_recipe
 from models.interfaces import Plain
+from models.spec import ImageModelSpec, VideoModelSpec
+from pipelines.coherence import check_models
+from pipelines.errors import BadInput
 from pipelines.lab.analysis import Question, Sign
+from pipelines.lab.arms import Arm, resolved
 from pipelines.lab.spec import BASE, SweepSpec, Until, parse_spec
 from pipelines.lab.suite import Story, Suite, SuiteReference, SuiteScene
 from pipelines.uploads import read_reference
@@ -127,6 +132,21 @@ class Plan(Plain):
             if self.knobs[name].until == until
             for label in self.knobs[name].arms
         }
+
+    def refused(self, knobs: tuple[str, ...]) -> dict[str, str]:
+        """The arms that this profile's models cannot make, or that no recipe knows, and why."""
+        profile = load_profile(self.profile)
+        image, video = load_model(profile.image, ImageModelSpec), load_model(profile.video, VideoModelSpec)
+        reasons = {}
+        for until in UNTIL:
+            spec = self.sweep(until, {})
+            for name, changes in self.arms(until, knobs).items():
+                try:
+                    made = resolved(spec, Arm(name, changes), load_recipe)
+                    check_models(made.recipe.coherence, image, video)
+                except BadInput as error:
+                    reasons[name] = str(error)
+        return reasons
 
 
 def read_plan() -> Plan:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.coherence.controls import Control
-from benchmarks.coherence.plan import Plan
+from benchmarks.coherence.plan import Plan, plan_sha256
+from configs.settings import load_model, load_profile
+from models.spec import ImageModelSpec
+from pipelines.coherence import CoherenceSettings
 from pipelines.lab.analysis import SECONDS, Answer, Finding, columns, signed
 from pipelines.lab.runs import Runs
 from pipelines.lab.spec import BASE
@@ -59,6 +62,45 @@ def choose(runs: Runs, answer: Answer, plan: Plan, agreed: Mapping[str, bool]) -
     knob = plan.knobs[question.name]
     settings = {} if chosen == BASE else knob.changes(chosen.removeprefix(f"{question.name} "))
     return Choice(chosen, settings, best, ties, barred)
+
+
+def parted(results: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Knobs whose default in the code is not the one that follows from the table, each with both."""
+    told = []
+    for name, choice in results["defaults"].items():
+        knob = plan.knobs[name]
+        wanted = choice["settings"] or ({knob.path: knob.base} if knob.path in DEFAULTS else {})
+        for path, value in wanted.items():
+            if path in DEFAULTS and DEFAULTS[path]() != value:
+                told.append(f"{name}: the table says {path} = {value!r}, the code has {DEFAULTS[path]()!r}")
+    return told
+
+
+def problems(results: Mapping[str, Any], page: str, plan: Plan) -> list[str]:
+    """Why committed results are not to be believed, or not what the code does; none when all is well."""
+    told = [] if results["plan_sha256"] == plan_sha256() else ["they were made by another plan: make coherence"]
+    told += [] if results["stories"] == plan.stories else [f"they are of {results['stories']} stories: make coherence"]
+    told += [f"control {one['name']}: {one['found']}" for one in results["controls"] if one["passed"] is not True]
+    told += [f"{results['failed']} runs failed"] if results["failed"] else []
+    told += [] if page == as_markdown(results, plan) else ["coherence.md is not the page of coherence.json"]
+    return [*told, *parted(results, plan)]
+
+
+def _today() -> dict[str, Callable[[], Any]]:
+    def sketch() -> ImageModelSpec:
+        return load_model(load_profile("sketch").image, ImageModelSpec)
+
+    found: dict[str, Callable[[], Any]] = {
+        f"coherence.{field}": lambda field=field: getattr(CoherenceSettings(), field)  # type: ignore[misc]
+        for field in CoherenceSettings.model_fields
+    }
+    found["image.guidance_scale"] = lambda: sketch().guidance_scale
+    found["image.num_inference_steps"] = lambda: sketch().num_inference_steps
+    return found
+
+
+DEFAULTS = _today()
+"""What the code has today, by path: the recipes' coherence, and how the measured family samples."""
 
 
 def _tied(primary: Outcome, arm: str, best: str) -> bool:

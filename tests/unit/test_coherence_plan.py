@@ -1,0 +1,146 @@
+"""The coherence table against what was decided before it, and the defaults against the table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.coherence import stories
+from benchmarks.coherence.controls import Control
+from benchmarks.coherence.plan import plan_sha256, read_plan, suite
+from benchmarks.coherence.table import DEFAULTS, as_json, as_markdown, choose, problems
+from models.sketch.training.world.spec import is_held_out
+from pipelines.lab.analysis import analyse
+from pipelines.lab.runs import Run, Runs, RunScore
+
+TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "coherence.json"
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return read_plan()
+
+
+def drawn_runs(plan, end):
+    """What a sweep of the knob `adapter_end` might find: an arm with `end` more of the primary outcome."""
+    arms = plan.arms("stills", ("adapter_end",))
+    return Runs(
+        Run(
+            run_id=f"{arm} {story}",
+            arm=arm,
+            story=f"story-{story}",
+            seed=1,
+            settings={"coherence.adapter_end": 1, **changes},
+            scores={
+                name: RunScore(
+                    value=story / 100 + (end if arm.endswith("0.8") else 0), impl_id=f"{name}@1", label="toy"
+                )
+                for name in ("sketch.product_similarity", "keyframe_alignment", "judge.setting", "judge.product")
+            },
+            seconds={"storyboard": 1.0},
+        )
+        for story in range(12)
+        for arm, changes in {"base": {}, **arms}.items()
+    )
+
+
+def results_of(plan, end, agreed):
+    """Results in the committed format."""
+    runs = drawn_runs(plan, end)
+    answers = analyse(runs, [plan.question("adapter_end")], plan.better(), plan.observers)
+    choices = {"adapter_end": choose(runs, answers[0], plan, agreed)}
+    about = {
+        "command": "a test", "plan_sha256": plan_sha256(), "stories": plan.stories, "date": "today", "device": "none",
+        "minutes": 0, "not_measured": {}, "failed": 0,
+    }  # fmt: skip
+    return as_json(plan, answers, agreed, choices, [Control("base again", "0", "0", True)], about)
+
+
+@pytest.fixture(scope="module")
+def table(plan):
+    """The committed results and their page; until the full run is committed, drawn ones of the same format."""
+    if TABLE.exists():
+        return json.loads(TABLE.read_text()), TABLE.with_suffix(".md").read_text()
+    results = json.loads(json.dumps(results_of(plan, 0.0, {})))
+    return results, as_markdown(results, plan)
+
+
+def test_the_committed_stories_are_those_that_are_drawn():
+    assert stories.FILE.read_text() == stories.written(stories.drawn())
+
+
+def test_every_story_holds_a_combination_that_no_training_saw():
+    for name in stories.SETS:
+        told = stories.read(name)
+        assert len({story.story for story in told}) == stories.STORIES
+        for story in told:
+            assert len({scene.setting for scene in story.scenes}) == stories.SCENES
+            assert any(is_held_out(story.shape, story.colour, scene.setting) for scene in story.scenes)
+
+
+def test_no_product_is_in_both_sets_in_the_same_material():
+    first, second = ({(one.shape, one.colour, one.material) for one in stories.read(name)} for name in stories.SETS)
+    assert not first & second
+
+
+def test_references_are_rendered_the_same_each_time():
+    one, other = (suite("first", 1).stories[0].references for _ in range(2))
+    assert len(one) == stories.REFERENCES
+    assert [a.png for a in one] == [b.png for b in other]
+    assert one[0].png != one[1].png
+
+
+def test_a_knobs_base_is_what_the_code_has_today(plan):
+    started = {knob.path: knob.base for knob in plan.knobs.values() if knob.path in DEFAULTS}
+    del started["coherence.latent_strength"]  # its base is off, `use_latent_reuse`
+    assert {path: DEFAULTS[path]() for path in started} == started
+
+
+def test_every_knob_decides_by_and_guards_an_outcome_that_is_measured_where_it_stops(plan):
+    for knob in plan.knobs.values():
+        for name in (knob.primary, *knob.guards):
+            assert plan.outcomes[name].until in (None, knob.until), name
+
+
+def test_a_crossed_arm_sets_only_what_is_not_as_in_the_base(plan):
+    crossed = plan.knobs["adapter_x_blend"]
+    assert crossed.changes("0.6, 0.75") == {"coherence.blend_strength": 0.75}
+    assert crossed.changes("1, 0") == {"coherence.adapter_scale": 1, "coherence.blend_strength": 0}
+
+
+def test_the_results_are_the_plans_and_the_defaults_are_theirs(table, plan):
+    results, page = table
+    assert problems(results, page, plan) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"plan_sha256": "0"}, "they were made by another plan: make coherence"),
+        ({"stories": 2}, "they are of 2 stories: make coherence"),
+        ({"failed": 3}, "3 runs failed"),
+        ({"controls": [{"name": "frozen", "must": "", "found": "likeness -0.1", "passed": False}]},
+         "control frozen: likeness -0.1"),
+        ({"defaults": {"blend": {"arm": "blend 0.5", "best": "", "ties": [], "barred": {},
+                                 "settings": {"coherence.blend_strength": 0.5}}}},
+         "blend: the table says coherence.blend_strength = 0.5, the code has 0.25"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_results_is_said(table, plan, changed, told):
+    results = {**table[0], **changed}
+    assert problems(results, as_markdown(results, plan), plan) == [told]
+
+
+def test_a_page_of_other_results_is_noticed(table, plan):
+    assert problems(table[0], table[1] + " ", plan) == ["coherence.md is not the page of coherence.json"]
+
+
+def test_the_best_arm_that_keeps_its_guards_is_the_default_where_the_second_set_agrees(plan):
+    agreed = results_of(plan, 0.2, {"adapter_end 0.8": True})["defaults"]["adapter_end"]
+    assert (agreed["arm"], agreed["settings"]) == ("adapter_end 0.8", {"coherence.adapter_end": 0.8})
+    alone = results_of(plan, 0.2, {"adapter_end 0.8": False})["defaults"]["adapter_end"]
+    assert alone["arm"] == "base"
+    assert "second set" in alone["barred"]["adapter_end 0.8"]
+    worse = results_of(plan, -0.2, {"adapter_end 0.8": True})["defaults"]["adapter_end"]
+    assert worse["arm"] == "base"
+    assert worse["barred"]["adapter_end 0.8"].startswith("crosses keyframe_alignment")
