@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.media import encode_clip
 from tests.support.command import REPOSITORY, environment
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
@@ -39,8 +40,8 @@ def checkout(tmp_path_factory):
 def follow(checkout):
     """Follows one tutorial to its end; the test fails where the reader would be stuck."""
 
-    def follow(name):
-        script = "\n".join(["set -euo pipefail", *steps((REPOSITORY / "docs" / "tutorials" / name).read_text())])
+    def follow(name, folder="docs/tutorials"):
+        script = "\n".join(["set -euo pipefail", *steps((REPOSITORY / folder / name).read_text())])
         variables = environment() | {"PATH": f"{checkout / '.bin'}:{os.environ['PATH']}"}
         ran = subprocess.run(
             ["bash", "-c", script],
@@ -134,6 +135,18 @@ def test_the_deployment_files_of_the_cluster_tutorial_are_written(follow, checko
     follow("cluster.md")
     assert "import_path: serving.app:application" in (checkout / "serve.yaml").read_text()
     assert "image: REGISTRY/admint@sha256:" in (checkout / "rayservice.yaml").read_text()
+
+
+def test_the_commands_of_the_quality_page_score_clips_and_compare_two_runs(follow, checkout):
+    (checkout / "clips").mkdir()
+    for number, name in enumerate(("one-0", "two-0")):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 64, 96, 3), dtype=np.uint8)
+        (checkout / "clips" / f"{name}.mp4").write_bytes(encode_clip(noise, 8))
+    said = follow("quality.md", folder="docs")
+    assert re.search(r"vbench.temporal_flickering .* 2 pairs of 2 prompts; no interval below 6 prompts", said)
+    assert re.search(r"^one-0.mp4 \[\('toy.text_alignment', -?[\d.e-]+, 'toy'\)", said, re.MULTILINE)
+    written = {file.name for file in (checkout / "first").iterdir()}
+    assert {"rows.jsonl", "scores.html", "first_eval_results.json", "first_full_info.json"} <= written
 
 
 def test_every_tutorial_is_run():

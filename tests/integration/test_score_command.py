@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import admint as public
 from configs.settings import load_profile
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip
@@ -423,3 +424,37 @@ def test_the_shell_tells_paths_and_the_comparison_apart(folder, tmp_path):
     assert ran.returncode == 0 and "vbench.temporal_flickering" in ran.stdout and "custom" in ran.stdout
     ran = admint("score", "compare", tmp_path / "a", tmp_path / "b")
     assert ran.returncode == 2 and "is not there: give the --out folder" in ran.stderr
+
+
+# --- from Python ---
+
+
+def test_many_files_are_scored_in_order_with_the_values_of_single_calls(many, tmp_path):
+    names = ("temporal_flickering", "text_alignment", "clip_consistency")
+    paths = [*sorted(many.glob("*.mp4")), tmp_path / "nowhere.mp4"]
+    taken = []
+
+    def one_by_one():
+        for path in (*paths, *paths[:3], *paths[:3]):
+            taken.append(path)
+            yield path
+
+    prompts = {str(path): path.stem for path in paths}
+    found = public.score(one_by_one(), prompts, dimensions=names)
+    first = next(found)
+    assert len(taken) < 10
+    together = [first, *found]
+    assert [one.path for one in together] == taken
+    assert "cannot read video" in (together[3].reason or "") and together[3].scores == ()
+    for one in together[:3]:
+        alone = public.score(one.path, prompts[str(one.path)], dimensions=names)
+        assert [score.value for score in one.scores] == pytest.approx([score.value for score in alone], abs=1e-6)
+        assert [score.label for score in one.scores] == ["equal", "toy", "toy"]
+
+
+def test_a_single_file_of_another_kind_has_the_dimensions_that_see_it(tmp_path):
+    Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save(tmp_path / "still.png")
+    scores = public.score(tmp_path / "still.png", references=tmp_path / "still.png")
+    values = {score.metric: score.value for score in scores}
+    assert values["admint.product_colour"] == pytest.approx(0, abs=0.5)
+    assert "vbench.temporal_flickering" not in values
