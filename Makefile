@@ -6,8 +6,8 @@ DEMO_OUTPUT ?= demo-output
 GPU_REHEARSAL := build/gpu-rehearsal
 GPU_SESSION_SECONDS ?= 600
 
-.PHONY: help demo test check attack fix openapi types types-check examples docs licences release-check coherence serve setup \
-  setup-all packages gpu-session gpu-rehearsal clean
+.PHONY: help demo test check attack fix openapi types types-check examples docs licences release-check coherence serve \
+  setup setup-all packages gpu-session gpu-rehearsal clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16

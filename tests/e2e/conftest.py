@@ -1,5 +1,8 @@
 """One finished ad, made once by the real command and looked at by many tests."""
 
+import os
+import shutil
+
 import pytest
 
 from tests.support.command import PROMPT, REPOSITORY, admint, result
@@ -14,3 +17,17 @@ def finished(tmp_path_factory):
     flags = ("--prompt", PROMPT, "--duration", "9", "--seed", "3", "--full-pipeline", "--json")
     made = admint("pipeline", *flags, "--reference-images", REFERENCES, "--output", folder)
     return folder, result(made)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = shutil.which("chromium")
+    if path is None:
+        assert not os.environ.get("CI"), "chromium is missing: make packages"
+        pytest.skip("chromium is missing: make packages")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

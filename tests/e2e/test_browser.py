@@ -1,13 +1,10 @@
 """A real browser: the docs page without another host, and pages of other origins that show files and follow events."""
 
-import os
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.support.ad_server import BRIEF, SpeakingServer, until
 from tests.support.gateway_server import Web
@@ -96,18 +93,6 @@ def start(folder, pages):
     """Starts the gateway, always at one address, for pages of one other origin."""
     port = free_port()
     return lambda: SpeakingServer(folder, port=port, web=Web(origins=(f"http://127.0.0.1:{pages}",)))
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = shutil.which("chromium")
-    if path is None:
-        assert not os.environ.get("CI"), "chromium is missing: make packages"
-        pytest.skip("chromium is missing: make packages")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def test_seconds_are_an_outcome_without_the_measuring(answer):
 def test_a_failed_run_is_left_out_with_its_pair(rows):
     failed = [run("good", 0, {}, failed="out of memory"), *(one for one in rows if one.run_id != "good 0")]
     finding = analyse(Runs(failed), [QUESTION])[0].finding("good")
+    assert finding is not None
     assert (finding.compared.difference.pairs, finding.compared.difference.left_out) == (STORIES - 1, 1)
 
 
@@ -102,7 +103,9 @@ def test_values_of_two_implementations_never_meet():
 def test_too_few_stories_have_a_mean_and_no_interval(rows):
     few = [one for one in rows if one.story in ("story-0", "story-1")]
     answer = analyse(Runs(few), [QUESTION])[0]
-    assert answer.finding("good").word == "null"
+    finding = answer.finding("good")
+    assert finding is not None
+    assert finding.word == "null"
     assert "no interval: 2 stories" in sentence(answer, "good")
     assert "crossed" not in sentence(answer, "good")
 
