@@ -1,4 +1,4 @@
-"""The page of a sweep in a real browser: a thousand runs, nothing from elsewhere, and keys that do what a mouse does."""
+"""The page of a sweep in a browser: a thousand runs, nothing from elsewhere, and keys that do what a mouse does."""
 
 import io
 from itertools import product
