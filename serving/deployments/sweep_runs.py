@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from pipelines.errors import BadInput, PipelineError
+from serving.backends.in_process import Loader
 from serving.deployments.server import joined
 from serving.errors import StartFailed
 from serving.lab.orders import RunOrder, Sweep
@@ -30,7 +31,7 @@ AHEAD = 2
 
 
 @contextmanager
-def runs_on_ray(address: str, sweep: Sweep, out: Path) -> Iterator[Making]:
+def runs_on_ray(address: str, sweep: Sweep, out: Path, loader: Loader | None = None) -> Iterator[Making]:
     """What makes runs on the Ray cluster at `address` (HOST:PORT). A process that is connected already stays so.
 
     Raises StartFailed when no cluster answers or it has no device for the profile.
@@ -39,7 +40,7 @@ def runs_on_ray(address: str, sweep: Sweep, out: Path) -> Iterator[Making]:
         if not ray.is_initialized():
             stack.enter_context(joined(address))
         task, at_once = _task(sweep, address)
-        shared = ray.put(_Shared(sweep, str(out.resolve()), uuid.uuid4().hex))
+        shared = ray.put(_Shared(sweep, str(out.resolve()), loader, uuid.uuid4().hex))
 
         def make(orders: Sequence[RunOrder]) -> Generator[Ended, None, None]:
             waiting: dict[Any, RunOrder] = {}
@@ -95,9 +96,10 @@ def _next(waiting: dict[Any, RunOrder]) -> Ended:
 class _Shared:
     """What all tasks of one sweep need. Processes keep the worker of the sweep that they last worked for."""
 
-    def __init__(self, sweep: Sweep, out: str, call: str) -> None:
+    def __init__(self, sweep: Sweep, out: str, loader: Loader | None, call: str) -> None:
         self.sweep = sweep
         self.out = out
+        self.loader = loader
         self.call = call
 
     def __hash__(self) -> int:
@@ -118,4 +120,4 @@ def make_sent_run(shared: _Shared, order: RunOrder) -> Ended:
 @cache
 def _worker(shared: _Shared) -> Worker:
     """Of this process, which stays for the next runs: what is loaded stays loaded."""
-    return Worker(shared.sweep, Path(shared.out))
+    return Worker(shared.sweep, Path(shared.out), shared.loader)

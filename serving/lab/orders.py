@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,9 +18,10 @@ from pipelines.lab.outcomes import WORST, ExtraOutcome
 from pipelines.lab.spec import BASE, SweepSpec
 from pipelines.lab.suite import Story, Suite, read_suite
 from pipelines.orders.ad import AdOrder, AdPlanner, AdRequest
+from pipelines.recipe import Recipe
 from quality.registry import DIMENSIONS, check_dimension
 from quality.score import QualityError
-from serving.profile_models import ModelSet, model_set
+from serving.profile_models import ModelSet
 from serving.scores.local import catalogue_of
 
 MEDIA = {"stills": ("keyframe",), "clips": ("keyframe", "clip"), "video": ("keyframe", "clip", "video")}
@@ -61,10 +62,10 @@ class Sweep:
         """Whether no agent has to write a scene."""
         return all(story.board is not None for story in self.suite.stories)
 
-    def settings(self, arm: Arm) -> ArmSettings:
+    def settings(self, arm: Arm, recipe: Callable[[str], Recipe] = load_recipe) -> ArmSettings:
         """What an arm's runs are made with. Raises BadInput."""
         has_references = any(story.references for story in self.suite.stories)
-        return resolved(self.spec, arm, load_recipe, self.given, has_references)
+        return resolved(self.spec, arm, recipe, self.given, has_references)
 
     def model_values(self) -> dict[str, set[str]]:
         """The models that an arm may name, by path (`model.image`)."""
@@ -76,13 +77,15 @@ class Sweep:
                 values.setdefault(path, set()).add(str(value))
         return values
 
-    def orders(self, arms: Sequence[Arm]) -> tuple[RunOrder, ...]:
-        """The runs of `arms`, story by story, so that what arms share is made once and early. Raises BadInput."""
-        paths = all_paths(self.spec, self.arms)
-        models = cache(lambda names: model_set(self.profile, **dict(names)))
-        prepared = [(arm, self.settings(arm)) for arm in arms]
+    def orders(self, arms: Sequence[Arm], models: Callable[..., ModelSet]) -> tuple[RunOrder, ...]:
+        """The runs of `arms`, story by story, so that what arms share is made once and early.
+
+        `models` describes models by kind (`serving.profile_models.model_sets`). Raises BadInput.
+        """
+        paths, recipe = all_paths(self.spec, self.arms), cache(load_recipe)
+        prepared = [(arm, self.settings(arm, recipe)) for arm in arms]
         return tuple(
-            self._order(arm, settings, story, seed, paths, models(tuple(sorted(settings.models.items()))))
+            self._order(arm, settings, story, seed, paths, models(**settings.models))
             for story in self.suite.stories
             for seed in self.spec.seeds
             for arm, settings in prepared
@@ -159,9 +162,10 @@ def checked_sweep(
     profile = load_profile(spec.profile or Settings().profile)
     sweep = Sweep(spec, stories, profile, dict(extra or {}))
     _check_outcomes(sweep)
-    check_knobs(spec, load_recipe, sweep.given)
+    recipe = cache(load_recipe)
+    check_knobs(spec, recipe, sweep.given)
     for arm in sweep.arms:
-        sweep.settings(arm)
+        sweep.settings(arm, recipe)
     return sweep
 
 

@@ -23,6 +23,7 @@ from pipelines.lab.outcomes import ExtraOutcome
 from pipelines.lab.runs import Runs, read_run, read_runs, write_plan, write_tables
 from pipelines.lab.spec import BASE, SweepSpec, read_spec
 from pipelines.lab.suite import Suite
+from serving.backends.in_process import Loader
 from serving.lab.orders import RunOrder, Sweep, check_size, checked_sweep, plan_of
 from serving.lab.worker import Ended, Worker
 
@@ -54,24 +55,22 @@ def run_sweep(
     max_runs: int | None = None,
     told: Told | None = None,
     only: str | None = None,
+    loader: Loader | None = None,
 ) -> Runs:
     """Make every run of a sweep that is not in `out` yet, write its table there, and return it.
 
     `spec` may be its file. Runs are made by this process, by `jobs` processes beside it, or as tasks of the Ray cluster
     at `ray`, whose nodes must all see `out`. Several calls may work on one folder: each run is made once. A run that
-    fails is a row with the reason. `only` is the id of the one run to make. Raises BadInput before the first run;
-    StorageFailed, StartFailed, PipelineError when processes die again and again.
+    fails is a row with the reason. `only` is the id of the one run to make; `loader` builds the engines, None: from the
+    weights library. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when processes die
+    again and again.
     """
     sweep = _checked(spec, suite, extra_outcomes, max_runs)
-    with _making(sweep, out, jobs, ray) as make:
+    with closing(Worker(sweep, out, loader)) as worker, _making(sweep, out, jobs, ray, loader, worker) as make:
         arms = list(sweep.arms)
-        orders = sweep.orders(arms)
-        check_arms_act(sweep, out, arms, orders)
-        if only is not None:
-            orders = tuple(order for order in orders if order.run_id == only)
-            if not orders:
-                raise BadInput(f"the sweep has no run {only!r} today: the spec, a model or a library has changed since")
-        _make_all(sweep, out, arms, orders, make, told)
+        orders = sweep.orders(arms, worker.described)
+        check_arms_act(sweep, arms, orders, worker)
+        _make_all(sweep, out, arms, orders, make, told, only)
         if sweep.spec.arms.optuna is not None and only is None:
             from serving.lab.search import searched_arms
 
@@ -79,7 +78,7 @@ def run_sweep(
                 if arm.name not in {known.name for known in arms}:
                     sweep.settings(arm)
                     arms.append(arm)
-                _make_all(sweep, out, arms, sweep.orders(arms), make, told)
+                _make_all(sweep, out, arms, sweep.orders(arms, worker.described), make, told)
                 tell(read_runs(out))
     runs = read_runs(out)
     write_tables(out, runs)
@@ -100,14 +99,13 @@ def estimate_sweep(
     Arms that Optuna will ask for are not in it. Raises BadInput as `run_sweep`.
     """
     sweep = _checked(spec, suite, extra_outcomes, max_runs)
-    arms = sweep.arms
-    orders = sweep.orders(arms)
-    check_arms_act(sweep, out, arms, orders)
-    times, seen = StepTimes(all_records(out)), set[str]()
-    todo = [order for order in orders if read_run(out, order.run_id) is None]
-    estimate = Estimate(runs=len(orders), finished=len(orders) - len(todo), jobs=max(1, jobs))
-    needed: dict[str, None] = {}
     with closing(Worker(sweep, out)) as worker:
+        orders = sweep.orders(sweep.arms, worker.described)
+        check_arms_act(sweep, sweep.arms, orders, worker)
+        times, seen = StepTimes(all_records(out)), set[str]()
+        todo = [order for order in orders if read_run(out, order.run_id) is None]
+        estimate = Estimate(runs=len(orders), finished=len(orders) - len(todo), jobs=max(1, jobs))
+        needed: dict[str, None] = {}
         for order in todo:
             try:
                 steps = worker.planned(order)
@@ -120,28 +118,27 @@ def estimate_sweep(
     return estimate
 
 
-def check_arms_act(sweep: Sweep, out: Path, arms: Sequence[Arm], orders: Sequence[RunOrder]) -> None:
+def check_arms_act(sweep: Sweep, arms: Sequence[Arm], orders: Sequence[RunOrder], worker: Worker) -> None:
     """Raises BadInput for an arm whose settings differ from the base's and which makes the same steps all the same."""
-    settings = {arm.name: sweep.settings(arm) for arm in arms}
+    settings = {arm.name: arm_settings for arm, arm_settings in zip(arms, map(sweep.settings, arms), strict=True)}
     silent = {
         arm.name: arm.changes
         for arm in arms
         if settings[arm.name] != settings[BASE] and not any(path.startswith(JUDGED) for path in arm.changes)
     }
     keys: dict[tuple[str, int], set[str]] = {}
-    with closing(Worker(sweep, out)) as worker:
-        for order in orders:
-            if order.arm != BASE and order.arm not in silent:
-                continue
-            if not silent:
-                return
-            try:
-                steps = worker.planned(order)
-            except Unplannable:
-                return
-            own = {*steps.planned, *(key for _, key in steps.used)}
-            if keys.setdefault((order.story.id, order.seed), own) != own:
-                del silent[order.arm]
+    for order in orders:
+        if order.arm != BASE and order.arm not in silent:
+            continue
+        if not silent:
+            return
+        try:
+            steps = worker.planned(order)
+        except Unplannable:
+            return
+        own = {*steps.planned, *(key for _, key in steps.used)}
+        if keys.setdefault((order.story.id, order.seed), own) != own:
+            del silent[order.arm]
     for name, changes in silent.items():
         raise BadInput(
             f"arm {name!r}: {' and '.join(changes)} change nothing of what is made with until: {sweep.spec.until} and "
@@ -159,17 +156,26 @@ def _checked(
 
 
 def _make_all(
-    sweep: Sweep, out: Path, arms: Sequence[Arm], orders: Sequence[RunOrder], make: Making, told: Told | None
+    sweep: Sweep,
+    out: Path,
+    arms: Sequence[Arm],
+    orders: Sequence[RunOrder],
+    make: Making,
+    told: Told | None,
+    only: str | None = None,
 ) -> None:
-    """Until every run has a row, whoever made it."""
+    """Until every run has a row, whoever made it; or the one run `only`. Raises BadInput when there is none of its id."""
+    wanted = [order for order in orders if only in (None, order.run_id)]
+    if not wanted:
+        raise BadInput(f"the sweep has no run {only!r} today: the spec, a model or a library has changed since")
     write_plan(out, plan_of(sweep, arms, orders))
-    todo = [order for order in orders if read_run(out, order.run_id) is None]
+    todo = [order for order in wanted if read_run(out, order.run_id) is None]
     while todo:
-        done = len(orders) - len(todo)
+        done = len(wanted) - len(todo)
         for ended in make(todo):
             done += ended != "taken"
             if told is not None:
-                told(done, len(orders))
+                told(done, len(wanted))
         if todo := [order for order in todo if read_run(out, order.run_id) is None]:
             time.sleep(LOOK_SECONDS)
 
@@ -186,24 +192,25 @@ def _model_of(sweep: Sweep, order: RunOrder, step: str) -> str:
 
 
 @contextmanager
-def _making(sweep: Sweep, out: Path, jobs: int, ray: str | None) -> Iterator[Making]:
+def _making(
+    sweep: Sweep, out: Path, jobs: int, ray: str | None, loader: Loader | None, worker: Worker
+) -> Iterator[Making]:
     with ExitStack() as stack:
         if ray is not None:
             from serving.deployments.sweep_runs import runs_on_ray
 
-            yield stack.enter_context(runs_on_ray(ray, sweep, out))
+            yield stack.enter_context(runs_on_ray(ray, sweep, out, loader))
         elif jobs > 1:
-            yield stack.enter_context(closing(Processes(sweep, out, jobs)))
+            yield stack.enter_context(closing(Processes(sweep, out, jobs, loader)))
         else:
-            worker = stack.enter_context(closing(Worker(sweep, out)))
             yield lambda orders: (worker.make(order) for order in orders)
 
 
 class Processes:
     """Processes of this machine that make runs, each with its own models and its share of the cores."""
 
-    def __init__(self, sweep: Sweep, out: Path, jobs: int) -> None:
-        self._arguments = (sweep, out, max(1, (os.cpu_count() or 1) // jobs))
+    def __init__(self, sweep: Sweep, out: Path, jobs: int, loader: Loader | None) -> None:
+        self._arguments = (sweep, out, max(1, (os.cpu_count() or 1) // jobs), loader)
         self._jobs = jobs
         self._pool: ProcessPoolExecutor | None = None
         self._lost = 0
@@ -243,7 +250,7 @@ _worker: Worker | None = None
 """Of a process that makes runs."""
 
 
-def _begin(sweep: Sweep, out: Path, threads: int) -> None:
+def _begin(sweep: Sweep, out: Path, threads: int, loader: Loader | None) -> None:
     """Make this process one that makes runs, with so many threads, for as long as the one that started it lives."""
     global _worker
     import torch
@@ -251,7 +258,7 @@ def _begin(sweep: Sweep, out: Path, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the process that started this one ends it
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(sweep, out)
+    _worker = Worker(sweep, out, loader)
 
 
 def _make(order: RunOrder) -> Ended:

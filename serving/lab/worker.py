@@ -35,9 +35,9 @@ from pipelines.scoring import ScoreRequest
 from pipelines.stages.state import RunState
 from pipelines.store.artifacts import LocalArtifacts
 from quality.score import Score
-from serving.backends.in_process import LocalBackend, LocalModels, profile_backend
+from serving.backends.in_process import Loader, LocalBackend, LocalModels, profile_backend
 from serving.lab.orders import RunOrder, Sweep
-from serving.profile_models import ModelSet, model_set
+from serving.profile_models import ModelSet, model_sets
 
 OWNER = "lab"
 Ended = Literal["made", "finished", "taken"]
@@ -47,14 +47,17 @@ Ended = Literal["made", "finished", "taken"]
 class Worker:
     """Makes the runs of a sweep in `folder`, one after the other. Every model is loaded when a step first needs it."""
 
-    def __init__(self, sweep: Sweep, folder: Path) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, loader: Loader | None = None) -> None:
+        """`loader` builds the engines; None: from the weights library."""
         self._sweep = sweep
+        self._loader = loader
         self._folder = folder
         self._artifacts = LocalArtifacts(folder / ARTIFACTS)
         self._models_by_name: dict[tuple[tuple[str, str], ...], TimedModels] = {}
         self._loop = asyncio.new_event_loop()
         self._loads = Loads(folder)
-        self._described = lru_cache(None)(self._model_set)
+        self.described = model_sets(sweep.profile)
+        """Descriptions of models by kind, each made once."""
         self._backend = lru_cache(None)(self._backend_of_all)
 
     def make(self, order: RunOrder) -> Ended:
@@ -68,7 +71,7 @@ class Worker:
     def planned(self, order: RunOrder) -> PlannedSteps:
         """The steps of a run, and which are to be made. Raises Unplannable where an agent's answer decides it."""
         models = self._models(order.models)
-        steps = PlannedSteps(self._folder, _generation(order, self._described(_key(order.models))), models)
+        steps = PlannedSteps(self._folder, _generation(order, models.described), models)
         self._loop.run_until_complete(self._engine(steps, models).run(OWNER, order.run_id))
         return steps
 
@@ -80,7 +83,7 @@ class Worker:
 
     async def _run(self, order: RunOrder) -> Run:
         models = self._models(order.models)
-        steps = StepCache(self._folder, _generation(order, self._described(_key(order.models))), models)
+        steps = StepCache(self._folder, _generation(order, models.described), models)
         state, takes, scores, failed = RunState(), {}, {}, None
         try:
             for reference in order.story.references:
@@ -115,22 +118,20 @@ class Worker:
         )
 
     def _models(self, names: Mapping[str, str]) -> TimedModels:
-        key = _key(names)
+        key = tuple(sorted(names.items()))
         if key not in self._models_by_name:
-            described = self._described(key)
-            self._models_by_name[key] = TimedModels(self._backend(), described, self._sweep.profile.device, self._loads)
+            described, device = self.described(**names), self._sweep.profile.device
+            self._models_by_name[key] = TimedModels(self._backend(), described, device, self._loads)
         return self._models_by_name[key]
 
     def _backend_of_all(self) -> LocalBackend:
         """One backend for all models that an arm may name: a model that arms share is loaded once."""
         sweep = self._sweep
         named = {path.removeprefix("model."): set(values) for path, values in sweep.model_values().items()}
-        sets = [model_set(sweep.profile)]
-        sets += [model_set(sweep.profile, **{kind: name}) for kind, names in named.items() for name in sorted(names)]
-        return profile_backend(sweep.profile, [spec for each in sets for spec in (each.chat, each.image, each.video)])
-
-    def _model_set(self, key: tuple[tuple[str, str], ...]) -> ModelSet:
-        return model_set(self._sweep.profile, **dict(key))
+        sets = [self.described()]
+        sets += [self.described(**{kind: name}) for kind, names in named.items() for name in sorted(names)]
+        specs = [spec for each in sets for spec in (each.chat, each.image, each.video)]
+        return profile_backend(sweep.profile, specs, self._loader)
 
 
 class Loads:
@@ -205,10 +206,6 @@ class TimedModels(LocalModels):
         seconds = time.perf_counter() - started
         self._loading += seconds
         self._loads.loaded("scorers" if scorers else names[0], names, seconds)
-
-
-def _key(names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(names.items()))
 
 
 def _generation(order: RunOrder, models: ModelSet) -> Generation:
