@@ -30,6 +30,7 @@ SAID_ELSEWHERE = {
     "limits": "it changes nothing that is made",
 }
 """Fields of a recipe that no arm sets, and what to do."""
+LATER = "with until: stills, for it starts from the last frame of a clip: coherence.chain: keyframe starts from a still"
 LAST: Mapping[Until, StageName] = {"stills": "storyboard", "clips": "video", "video": "stitch"}
 
 
@@ -225,13 +226,18 @@ def _idle(coherence: CoherenceSettings, until: Until, has_references: bool) -> d
     policy = coherence.acting.seed_policy
     causes: tuple[tuple[bool, tuple[str, ...], str], ...] = (
         (until == "stills", ("cond_lowpass_until",), "with until: stills, which makes no clips"),
-        (until == "stills" and coherence.chain != "keyframe", ("chain",), "with until: stills, which makes no clips"),
+        (
+            until == "stills" and coherence.chain in ("last_frame", "first_last"),
+            ("chain",),
+            f"as {coherence.chain!r} with until: stills, which makes no clips",
+        ),
+        (until == "stills" and coherence.use_latent_reuse, ("use_latent_reuse", "latent_strength"), LATER),
         (not coherence.use_ip_adapter, adapter, "with coherence.use_ip_adapter off"),
         (not has_references, (*adapter, "use_ip_adapter"), "without references, and no story of the suite has any"),
         (
             not coherence.use_latent_reuse and coherence.chain != "keyframe",
             ("latent_strength",),
-            "without coherence.use_latent_reuse",
+            "without coherence.use_latent_reuse or coherence.chain: keyframe",
         ),
         (not coherence.use_seed_control, ("seed_policy",), "with coherence.use_seed_control off"),
         (policy in ("fixed", "derived"), ("blend_strength", "shared_cutoff"), f"with the seed policy {policy!r}"),

@@ -164,7 +164,7 @@ def _make_all(
     told: Told | None,
     only: str | None = None,
 ) -> None:
-    """Until every run has a row, whoever made it; or the one run `only`. Raises BadInput when there is none of its id."""
+    """Until every run has a row, whoever made it; or the one run `only`. Raises BadInput when that is none of them."""
     wanted = [order for order in orders if only in (None, order.run_id)]
     if not wanted:
         raise BadInput(f"the sweep has no run {only!r} today: the spec, a model or a library has changed since")

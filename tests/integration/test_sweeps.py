@@ -187,7 +187,8 @@ def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
          ("arms.random.knobs.coherence.blend_strength", "empty")),
         ({"arms": {"latin_hypercube": {"samples": 2, "knobs": {"image.guidance_scale": {"low": 1, "high": 99}}}}},
          ("arms.latin_hypercube", "image.guidance_scale", "30")),
-        ({"arms": {"list": {"a": {"coherence.chain_last_frame": True}}}}, ("chain_last_frame", "until: stills")),
+        ({"arms": {"list": {"a": {"coherence.chain": "last_frame"}}}}, ("coherence.chain", "until: stills")),
+        ({"arms": {"list": {"a": {"coherence.use_latent_reuse": True}}}}, ("use_latent_reuse", "until: stills")),
         ({"arms": {"list": {"a": {"coherence.adapter_scale": 0.3}}}}, ("adapter_scale", "without references")),
         ({"arms": {"list": {"a": {"transitions.cut_at": 60}}}}, ("arm 'a'", "transitions.cut_at", "change nothing")),
         ({"arms": {"list": {"a": {"stages": ["story"]}}}}, ("stages", "say `until`")),
@@ -256,7 +257,7 @@ FORKED.set_forkserver_preload(
 )
 KILLS = 20
 """Half at random, half at a write: each in another part of the sweep, because it goes on where it was."""
-LARGE = small_suite(stories=4)
+LARGE = small_suite(stories=8)
 
 
 def part_of_a_sweep(out, log, fault=None):
@@ -287,13 +288,13 @@ def test_a_sweep_that_is_killed_again_and_again_has_the_table_of_one_that_is_not
     points = ("before_temp_write", "before_temp_sync", "before_rename", "before_folder_sync", "after_folder_sync")
     out = tmp_path / "killed"
     for kill in range(KILLS):
-        process = started(out, f"{points[kill % len(points)]}:{2 + kill % 7}")
+        process = started(out, f"{points[kill % len(points)]}:{2 + kill % 3}")
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, "the sweep was finished before all kills"
     killed = run_sweep(small_spec(), out, suite=LARGE, loader=DrawingLoader(tmp_path / "end.log"))
     whole = run_sweep(small_spec(), tmp_path / "whole", suite=LARGE, loader=DrawingLoader(tmp_path / "whole.log"))
     assert score_columns(tmp_path / "killed") == score_columns(tmp_path / "whole")
-    assert scores(killed) == scores(whole) and len(killed) == 12
+    assert scores(killed) == scores(whole) and len(killed) == 24
 
 
 def score_columns(out):
@@ -309,9 +310,9 @@ def test_two_processes_on_one_sweep_make_every_run_and_every_picture_once(tmp_pa
     for process in (first, second):
         process.join(60)
         assert process.exitcode == 0
-    assert len(read_runs(out)) == 12 and read_runs(out).missing == 0
+    assert len(read_runs(out)) == 24 and read_runs(out).missing == 0
     drawn = DrawingLoader(tmp_path / "drawn.log").drawn()
-    assert set(drawn.values()) == {1} and len(drawn) == 24
+    assert set(drawn.values()) == {1} and len(drawn) == 48
 
 
 # --- a search ---
