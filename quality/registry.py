@@ -85,14 +85,15 @@ DIMENSIONS: dict[str, Dimension] = {
     "asks.action": Dimension("quality.dimensions.asks:AsksAction", 1, ("keyframe", "clip")),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
-    "clip_consistency": ("text_alignment",),
+    "clip_consistency": ("text_alignment", "flow_dynamics"),
     "subject_consistency": ("text_alignment", "flow_dynamics"),
     "background_consistency": ("text_alignment", "flow_dynamics"),
     "imagenet_consistency": ("text_alignment", "flow_dynamics"),
     "vbench_i2v.subject": ("text_alignment", "flow_dynamics"),
     "long_horizon": ("text_alignment", "flow_dynamics"),
 }
-"""What is always measured beside a dimension: a similarity says nothing without the alignment."""
+"""What is always measured beside a dimension: a similarity says nothing without the alignment, and a
+frozen clip wins every one."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S",
     "object_class": "GRiT",

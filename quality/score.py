@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -50,6 +51,29 @@ class Series(BaseModel):
     """On the metric's own scale."""
     seconds: tuple[Finite, ...]
     """When the frame of each is shown, or the later frame of its pair."""
+
+
+KEPT_PARTS = 120
+"""Of a series that is stored: 5 s at 24 frames per second are all there."""
+
+
+def thinned(series: Series) -> Series:
+    """`series` as it is stored: to six digits, and at most KEPT_PARTS parts of it.
+
+    Of a longer one the first and the last part stay and, of each of equal stretches between them, the part that is
+    farthest from the mean: what a curve is looked at for is where it leaves its level.
+    """
+    parts = list(zip(series.values, series.seconds, strict=True))
+    if len(parts) > KEPT_PARTS:
+        mean = math.fsum(series.values) / len(parts)
+        inner, count = parts[1:-1], KEPT_PARTS - 2
+        edges = [number * len(inner) // count for number in range(count + 1)]
+        kept = [max(inner[a:b], key=lambda part: abs(part[0] - mean)) for a, b in pairwise(edges)]
+        parts = [parts[0], *kept, parts[-1]]
+    return Series(
+        values=tuple(float(f"{value:.6g}") for value, _ in parts),
+        seconds=tuple(round(second, 4) for _, second in parts),
+    )
 
 
 class Score(BaseModel):

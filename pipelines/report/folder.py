@@ -22,6 +22,7 @@ from pathlib import Path
 from pipelines.coherence import ScenePlan
 from pipelines.recipe import Transition
 from pipelines.records import Take
+from pipelines.report.curves import SEEK, SEEK_SOURCE, score_groups
 from pipelines.report.record import RunRecord, StepTiming
 from pipelines.screenplay import Scene
 from pipelines.steps import Artifacts, TakeKind
@@ -68,6 +69,8 @@ def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+POLICY = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src {SEEK_SOURCE}"
+"""What the page may load and run: nothing that is not in it, and no script but one."""
 SHEET_SIDE = 640
 """Longest side of a picture on the page, pixels."""
 
@@ -101,6 +104,7 @@ class StageTime:
 def render_page(record: RunRecord, artifacts: Artifacts) -> str:
     """The report as one HTML page. Reads the current pictures and the video from `artifacts`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("pipelines.report", "."),
@@ -120,7 +124,9 @@ def render_page(record: RunRecord, artifacts: Artifacts) -> str:
         references=[(item, _picture(artifacts.read(item.artifact))) for item in record.brief.references],
         drawn_references=[_picture(artifacts.read(artifact)) for artifact in _current(record, "reference", None)],
         cards=_cards(record, artifacts),
-        measured=[score for score in record.scores if score.raw is not None],
+        score_groups=score_groups(record.scores, record.takes),
+        seek=Markup(SEEK),  # noqa: S704  (a constant of ours)
+        policy=POLICY,
         missing=_missing(record.scores),
         stages=_stages(record.timings),
         total_seconds=sum(timing.seconds for timing in record.timings),

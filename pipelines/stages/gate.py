@@ -25,7 +25,7 @@ from pipelines.stages.pictures import read_references, revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.asked import NOTHING, Asked
 from quality.registry import DIMENSIONS, measured_on
-from quality.score import Medium, Score
+from quality.score import Medium, Score, thinned
 from quality.summaries import dimension
 
 
@@ -146,6 +146,7 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
             prompt=scorable.prompt,
             asked=scorable.asked,
             references=read_references(step.artifacts, scorable.references),
+            series=scorable.medium != "keyframe",
         )
         try:
             measured = await step.score(request)
@@ -157,7 +158,15 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
                 Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
                 for name in dimensions
             )
-        scores = tuple(score.model_copy(update={"scene_number": scorable.scene_number}) for score in measured)
+        scores = tuple(
+            score.model_copy(
+                update={
+                    "scene_number": scorable.scene_number,
+                    "series": None if score.series is None else thinned(score.series),
+                }
+            )
+            for score in measured
+        )
         return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]}, scores=scores)
 
     return Step(name=scorable.step, inputs=inputs, work=work, scene_number=scorable.scene_number)

@@ -232,6 +232,11 @@ def generation_quality(generation_id: str) -> Operation[QualityReport]:
     return ask(QualityReport, "GET", place(COMPARISONS, generation_id, "quality"))
 
 
+def download_report(generation_id: str, path: str | os.PathLike[str]) -> Operation[Path]:
+    """Write its report, one HTML page with everything that it shows, to `path`."""
+    return download(place(GENERATIONS, generation_id, "report"), path)
+
+
 def download_video(generation_id: str, path: str | os.PathLike[str]) -> Operation[Path]:
     """Write its finished video (MP4) to `path`, as it comes."""
     return download(place(COMPARISONS, generation_id, "video"), path)

@@ -318,6 +318,7 @@ class AsyncGenerations(_AsyncPart):
     quality = _Awaited(ads.generation_quality)
     download = _Awaited(ads.download_video)
     download_thumbnail = _Awaited(ads.download_thumbnail)
+    download_report = _Awaited(ads.download_report)
     download_clip = _Awaited(ads.download_clip)
 
 
@@ -408,6 +409,7 @@ class Generations(_Part):
     quality = _Blocking(ads.generation_quality)
     download = _Blocking(ads.download_video)
     download_thumbnail = _Blocking(ads.download_thumbnail)
+    download_report = _Blocking(ads.download_report)
     download_clip = _Blocking(ads.download_clip)
 
 

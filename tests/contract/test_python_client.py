@@ -68,6 +68,7 @@ def test_an_ad_is_asked_for_followed_and_fetched(client, ad, tmp_path):
     assert video.read_bytes()[4:8] == b"ftyp"
     assert client.generations.download_clip(ad.id, 1, tmp_path / "one.mp4").stat().st_size > 0
     assert client.generations.download_thumbnail(ad.id, tmp_path / "one.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert "data:video/mp4;base64," in client.generations.download_report(ad.id, tmp_path / "report.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ad.mp4", "one.jpg", "one.mp4"], "nothing is left over"
 
 

@@ -4,6 +4,7 @@ Pictures and clips are drawn at once; they are scored by the embedded CLIP model
 """
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from models.registry import load
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from pipelines.media import encode_clip
+from quality.score import KEPT_PARTS
 from tests.support.ad_server import BRIEF, SpeakingServer, SpeakingStudios, frames, until
 from tests.support.gateway_server import Drawer, Studio
 
@@ -135,6 +137,24 @@ def test_the_contracts_metrics_and_the_summaries_are_rows_like_the_others(http, 
     assert mean == pytest.approx(report["metrics"]["image_quality_score"], abs=0.02)
     assert rows["image_quality", 1]["model_name"] == "sketch-clip"
     assert rows["temporal_consistency", 1]["model_name"] is None
+
+
+def test_scores_of_clips_have_their_curve_and_the_page_shows_it_with_the_place_in_the_video(http, gated):
+    report = http.get(f"/api/generations/{gated['id']}/quality").json()
+    flicker = [score for score in report["scores"] if score["metric_id"] == "vbench.temporal_flickering"]
+    curves = {score["scene_number"]: score["series"] for score in flicker}
+    assert all(
+        np.mean(curves[scene]["values"]) == pytest.approx(_of(flicker, scene)["raw"], rel=1e-4) for scene in (1, 2)
+    )
+    assert curves[1]["seconds"] == sorted(curves[1]["seconds"]) and len(curves[None]["values"]) <= KEPT_PARTS
+    page = http.get(f"{URL}/{gated['id']}/report")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'sha256-" in page.headers["content-security-policy"]
+    assert page.text.count("<svg") >= 3 and re.search(r'<button type="button" data-at="[\d.]+">lowest', page.text)
+
+
+def _of(scores, scene):
+    return next(score for score in scores if score["scene_number"] == scene)
 
 
 def _mean(report, name):

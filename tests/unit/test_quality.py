@@ -22,7 +22,7 @@ from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
 from quality import engine
-from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measured_on
+from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, check_dimension, measured_on
 from quality.score import Score, UnknownDimension
 from quality.stream import Shot
 from quality.summaries import summary_scores
@@ -199,8 +199,9 @@ def test_an_unknown_dimension_is_refused_with_the_known_names():
         check_dimension("sharpness")
 
 
-def test_similarity_is_never_measured_without_alignment_beside_it():
-    assert measured_on("clip", ["clip_consistency"]) == ("clip_consistency", "text_alignment")
+@pytest.mark.parametrize("name", sorted(COMPANIONS))
+def test_similarity_is_never_measured_without_alignment_and_dynamics_beside_it(name):
+    assert set(measured_on("clip", [name])) == {name, "text_alignment", "flow_dynamics"}
 
 
 @pytest.mark.parametrize("fields", [{}, {"raw": 0.5, "reason": "both"}])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
@@ -11,8 +14,9 @@ from pipelines.brief import Brief, BriefReference
 from pipelines.coherence import CoherenceSettings, plan_coherence
 from pipelines.errors import NotFound, StorageFailed
 from pipelines.media import encode_clip, encode_jpeg, encode_png
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, Transitions
 from pipelines.records import Event, Take
+from pipelines.report.curves import score_groups
 from pipelines.report.folder import render_page, take_files, write_report
 from pipelines.report.record import RunRecord, step_timings
 from pipelines.screenplay import (
@@ -30,7 +34,8 @@ from pipelines.screenplay import (
 )
 from pipelines.steps import Message
 from pipelines.store.artifacts import LocalArtifacts
-from quality.score import Score
+from pipelines.timeline import blend_plan, plan_timeline
+from quality.score import KEPT_PARTS, Score, Series, thinned
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 HOSTILE = "<script>alert('ad')</script><img src=x onerror=alert(1)> a steel bottle"
@@ -192,17 +197,23 @@ def test_writing_again_gives_the_same_files(artifacts, tmp_path):
     assert contents() == contents()
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_no_script(artifacts):
-    page = Page(render_page(make_record(artifacts), artifacts))
+def test_the_page_needs_nothing_from_outside_and_may_run_its_own_script_only(artifacts):
+    html = render_page(make_record(artifacts), artifacts)
+    page = Page(html)
     assert page.links and all(link.startswith("data:") for link in page.links)
-    names = {name for name, _ in page.tags}
-    assert not names & {"script", "link", "iframe", "object"} and {"video", "img"} <= names
+    names = [name for name, _ in page.tags]
+    assert not {"link", "iframe", "object"} & set(names) and {"video", "img"} <= set(names)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert names.count("script") == 1
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [each["content"] for name, each in page.tags if each.get("http-equiv") == "Content-Security-Policy"]
+    assert f"script-src 'sha256-{allowed}'" in policy and policy.startswith("default-src 'none'")
 
 
 def test_text_of_users_and_agents_is_shown_and_never_run(artifacts):
     html = render_page(make_record(artifacts, HOSTILE, notes=(HOSTILE,)), artifacts)
     page = Page(html)
-    assert "<script" not in html and "onerror=alert(1)>" not in html
+    assert html.count("<script") == 1 and "onerror=alert(1)>" not in html
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
     assert sum(HOSTILE in text for text in page.texts) >= 6
 
@@ -228,6 +239,117 @@ def test_the_page_says_what_there_is_to_know(artifacts):
         "revision",
     ):
         assert words in text, words
+
+
+# --- scores ---
+
+
+def measured(name, number, raw=None, series=None, **fields):
+    reason = None if raw is not None else "no motion can be seen"
+    fidelity = None if raw is None else "classical"
+    known = {"metric_id": f"admint.{name}", "impl_id": f"{name}@1", "scene_number": number, "fidelity": fidelity}
+    return Score(**known, raw=raw, reason=reason, series=series, **fields)
+
+
+def falling(*values, fps=8):
+    return Series(values=values, seconds=tuple(number / fps for number in range(len(values))))
+
+
+def edit(*clips, fps=24):
+    """What a video of clips says of its making: (frames of the slot, head, tail, native frames) of each, at 8 fps."""
+    names = ("frames", "head", "tail")
+    return {
+        "timeline": {"fps": fps, "segments": [dict(zip(names, clip, strict=False)) for clip in clips]},
+        "clips": [
+            {"scene_number": number, "num_frames": native, "native_fps": 8}
+            for number, (*_, native) in enumerate(clips, start=1)
+        ],
+    }
+
+
+def film(provenance):
+    return Take(
+        id="v", kind="video", scene_number=None, artifact="0" * 64, provenance=provenance, step="stitch/final",
+        current=True, created_at=NOON,
+    )  # fmt: skip
+
+
+def test_a_similarity_is_never_shown_without_alignment_and_dynamics_beside_it():
+    scores = (
+        measured("subject_consistency", 1, 0.99),
+        measured("text_alignment", 1, 0.21),
+        measured("flow_dynamics", 1),
+        measured("subject_consistency", 2, 0.98),
+    )
+    first, second = score_groups(scores, ())
+    rows = {row.name: row for row in first.rows}
+    assert rows["subject_consistency"].beside == (
+        ("text_alignment", "0.2100"), ("flow_dynamics", "not available: no motion can be seen"),
+    )  # fmt: skip
+    assert rows["text_alignment"].beside == ()
+    assert second.rows[0].beside == (("text_alignment", "not measured"), ("flow_dynamics", "not measured"))
+
+
+def test_a_moment_of_a_clip_is_found_in_the_finished_video():
+    """The second scene begins at frame 48, its clip 6 frames before that; 9 frames at 8 fps become 54 at 24."""
+    scores = [
+        measured("technical", number, 0.5, falling(0.9, 0.8, 0.2, 0.9, 0.9, 0.9, 0.9, 0.9, 1.0)) for number in (1, 2)
+    ]
+    made = film(edit((48, 0, 6, 9), (48, 6, 0, 9)))
+    for group, begin in zip(score_groups(scores, [made]), (0, 42), strict=True):
+        lowest, highest = group.rows[0].curve.moments
+        assert lowest.second == lowest.at == pytest.approx((begin + 2 * 53 / 8 + 0.5) / 24, abs=1e-3)
+        assert highest.at == pytest.approx((begin + 53 + 0.5) / 24, abs=1e-3)
+
+
+def test_every_place_is_the_frame_that_the_stitch_shows_there():
+    """Against the plan that the frames are blended by: the clip's frame k is seen at its place, alone or not."""
+    timeline = plan_timeline((50, 40, 61), ("crossfade", "fade"), Transitions(), 24)
+    native = (17, 33, 9)
+    provenance = edit(
+        *((part.frames, part.head, part.tail, n) for part, n in zip(timeline.segments, native, strict=True))
+    )
+    shown = list(blend_plan(timeline))
+    for number, (segment, count) in enumerate(zip(timeline.segments, native, strict=True), start=1):
+        series = falling(*(1.0 - frame / 100 for frame in range(count)))
+        (group,) = score_groups([measured("technical", number, 0.5, series)], [film(provenance)])
+        lowest, highest = group.rows[0].curve.moments
+        for moment, frame in ((lowest, segment.clip_frames - 1), (highest, 0)):
+            layers = shown[int(moment.at * 24)]
+            assert (number - 1, frame) in {(layer.segment, layer.frame) for layer in layers}
+
+
+def test_a_curve_without_a_video_tells_the_seconds_of_the_clip_and_offers_no_click(artifacts):
+    series = falling(0.9, 0.1, 0.5)
+    record = make_record(artifacts, scores=(measured("technical", 1, 0.5, series),), takes=())
+    html = render_page(record, artifacts)
+    assert "lowest 0.1 at 0.12 s" in html and "<button" not in html and 'data-from="' not in html
+    record = make_record(artifacts, scores=(measured("technical", 1, 0.5, series),), takes=(film(edit((24, 0, 0, 3))),))
+    assert 'data-at="0.5' in render_page(record, artifacts)
+
+
+def test_scores_of_an_older_generation_without_series_are_shown_without_curves(artifacts):
+    old = make_record(artifacts, scores=(measured("technical", 1, 0.5), measured("flow_smoothness", None, 0.9)))
+    html = render_page(old, artifacts)
+    assert "<svg" not in html and "0.5000" in html and "The whole video" in html
+
+
+@pytest.mark.parametrize("values", [(), (0.5,), (0.5, 0.5, 0.5)])
+def test_a_series_with_nothing_to_see_breaks_no_page(artifacts, values):
+    html = render_page(make_record(artifacts, scores=(measured("technical", 1, 0.5, falling(*values)),)), artifacts)
+    assert ("the same throughout" in html) == (len(values) > 1)
+
+
+def test_a_long_series_is_stored_with_its_ends_and_its_worst_moments():
+    values = [0.9] * 3000
+    values[1234] = 0.1
+    kept = thinned(falling(*values, 0.7123456789))
+    assert len(kept.values) == len(kept.seconds) == KEPT_PARTS
+    assert (kept.values[0], kept.values[-1], min(kept.values)) == (0.9, 0.712346, 0.1)
+    assert kept.seconds[kept.values.index(0.1)] == 1234 / 8
+    assert list(kept.seconds) == sorted(kept.seconds)
+    short = falling(0.5, 0.25)
+    assert thinned(short) == short
 
 
 def test_a_run_that_stopped_early_still_has_a_report(artifacts, tmp_path):

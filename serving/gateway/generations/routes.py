@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from pipelines.brief import MAX_REFERENCES
 from pipelines.orders.ad import AdRequest
 from pipelines.records import Generation, GenerationStatus
+from pipelines.report.folder import POLICY, render_page
 from pipelines.report.record import RunRecord
 from serving.gateway import orders
 from serving.gateway.auth.gate import owner
@@ -49,6 +51,8 @@ STREAM_RESPONSES: dict[int | str, dict[str, object]] = {
     },
     204: {"description": "The stream has ended and there is nothing past the cursor: do not reconnect"},
 }
+FRAME_POLICY = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""What a page cannot say of itself in its own text, but a server in a header."""
 PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 PageOffset = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 
@@ -119,6 +123,16 @@ async def get_takes(request: Request, generation_id: Id) -> TakeList:
 async def get_record(request: Request, generation_id: Id) -> RunRecord:
     """Everything about a generation, complete or not, in one object: what `run.json` of the command line holds."""
     return await run_record(services(request), owner(request), generation_id)
+
+
+@router.get("/{generation_id}/report", response_class=HTMLResponse)
+async def get_report(request: Request, generation_id: Id) -> HTMLResponse:
+    """The report as one page with all that it shows: what `report.html` of the command line is. Its scores have curves,
+    and a click on one goes to that moment of the video."""
+    used = services(request)
+    record = await run_record(used, owner(request), generation_id)
+    page = await asyncio.to_thread(render_page, record, used.artifacts)
+    return HTMLResponse(page, headers={"Content-Security-Policy": f"{POLICY}; {FRAME_POLICY}"})
 
 
 @router.get("/{generation_id}/conversation")

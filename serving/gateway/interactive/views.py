@@ -193,7 +193,9 @@ def _video(clips: Any, outputs: Outputs) -> VideoOutput:
         thumbnail_url=None if final is None else artifact_url(final.thumbnail),
         duration=None if final is None else final.seconds,
         has_sound=None if final is None else final.has_sound,
-        scores=_SCORES.validate_python(outputs.get("quality") or ()),
+        scores=tuple(  # a session is sent after every change: its curves are in the quality report
+            score.model_copy(update={"series": None}) for score in _SCORES.validate_python(outputs.get("quality") or ())
+        ),
     )
 
 
