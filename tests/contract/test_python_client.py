@@ -68,8 +68,9 @@ def test_an_ad_is_asked_for_followed_and_fetched(client, ad, tmp_path):
     assert video.read_bytes()[4:8] == b"ftyp"
     assert client.generations.download_clip(ad.id, 1, tmp_path / "one.mp4").stat().st_size > 0
     assert client.generations.download_thumbnail(ad.id, tmp_path / "one.jpg").read_bytes()[:2] == b"\xff\xd8"
-    assert "data:video/mp4;base64," in client.generations.download_report(ad.id, tmp_path / "report.html").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ad.mp4", "one.jpg", "one.mp4"], "nothing is left over"
+    assert "data:video/mp4;base64," in client.generations.download_report(ad.id, tmp_path / "ad.html").read_text()
+    files = ["ad.html", "ad.mp4", "one.jpg", "one.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files, "nothing is left over"
 
 
 def test_an_ad_is_read_in_every_way(client, ad):

@@ -267,6 +267,12 @@ def edit(*clips, fps=24):
     }
 
 
+def moments_of(group):
+    curve = group.rows[0].curve
+    assert curve is not None
+    return curve.moments
+
+
 def film(provenance):
     return Take(
         id="v", kind="video", scene_number=None, artifact="0" * 64, provenance=provenance, step="stitch/final",
@@ -297,7 +303,7 @@ def test_a_moment_of_a_clip_is_found_in_the_finished_video():
     ]
     made = film(edit((48, 0, 6, 9), (48, 6, 0, 9)))
     for group, begin in zip(score_groups(scores, [made]), (0, 42), strict=True):
-        lowest, highest = group.rows[0].curve.moments
+        lowest, highest = moments_of(group)
         assert lowest.second == lowest.at == pytest.approx((begin + 2 * 53 / 8 + 0.5) / 24, abs=1e-3)
         assert highest.at == pytest.approx((begin + 53 + 0.5) / 24, abs=1e-3)
 
@@ -313,9 +319,9 @@ def test_every_place_is_the_frame_that_the_stitch_shows_there():
     for number, (segment, count) in enumerate(zip(timeline.segments, native, strict=True), start=1):
         series = falling(*(1.0 - frame / 100 for frame in range(count)))
         (group,) = score_groups([measured("technical", number, 0.5, series)], [film(provenance)])
-        lowest, highest = group.rows[0].curve.moments
+        lowest, highest = moments_of(group)
         for moment, frame in ((lowest, segment.clip_frames - 1), (highest, 0)):
-            layers = shown[int(moment.at * 24)]
+            layers = shown[int((moment.at or 0.0) * 24)]
             assert (number - 1, frame) in {(layer.segment, layer.frame) for layer in layers}
 
 
