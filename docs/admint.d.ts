@@ -1607,6 +1607,7 @@ export interface components {
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
              *       "chain": "none",
+             *       "consistent_attention": false,
              *       "cond_lowpass_until": 0,
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
@@ -2133,6 +2134,13 @@ export interface components {
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
             /**
+             * Consistent Attention
+             * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
+             *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
+             * @default false
+             */
+            consistent_attention?: boolean;
+            /**
              * Cond Lowpass Until
              * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
              *     clips that start from a picture move more. 0: never.
@@ -2233,6 +2241,13 @@ export interface components {
              * @enum {string}
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
+            /**
+             * Consistent Attention
+             * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
+             *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
+             * @default false
+             */
+            consistent_attention?: boolean;
             /**
              * Cond Lowpass Until
              * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
@@ -4659,6 +4674,13 @@ export interface components {
              */
             chain?: "none" | "last_frame" | "keyframe" | "first_last";
             /**
+             * Consistent Attention
+             * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
+             *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
+             * @default false
+             */
+            consistent_attention?: boolean;
+            /**
              * Cond Lowpass Until
              * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
              *     clips that start from a picture move more. 0: never.
@@ -5271,6 +5293,7 @@ export interface components {
              *       "blend_strength": 0.25,
              *       "latent_strength": 0.85,
              *       "chain": "none",
+             *       "consistent_attention": false,
              *       "cond_lowpass_until": 0,
              *       "adapter_scale": 0.6,
              *       "adapter_blocks": "all",
@@ -5862,6 +5885,17 @@ export interface components {
              * @description Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes.
              */
             end_on_scene?: number | null;
+            /**
+             * Attention From Scene
+             * @description Scene whose picture this scene's keyframe looks at while it is drawn; None: at no other.
+             */
+            attention_from_scene?: number | null;
+            /**
+             * Attention Seed
+             * @description Which of that picture's tokens it looks at.
+             * @default 0
+             */
+            attention_seed?: number;
             /**
              * Cond Lowpass Until
              * @description Share of the clip's steps in which its given frames are seen without fine detail.

@@ -243,6 +243,10 @@ class ImageRequest(Plain):
     """Run alone and without approximating caches: the same bits whatever else the machine is asked for."""
     keep_latents: bool = False
     """Also return the clean latents, for a later `StartLatents`."""
+    keep_attention: Seed | None = None
+    """Also return an attention bank, whose tokens are drawn by this seed, for the `attention_bank` of others."""
+    attention_bank: bytes | None = None
+    """The bank of another picture of the same model: its tokens are looked at beside the picture's own."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,8 @@ class ImageResult:
     """What was not done as asked, in plain words."""
     latents: bytes | None = None
     """A safetensors file with the clean latents, when the request kept them."""
+    attention_bank: bytes | None = None
+    """A safetensors file with tokens of self-attention, when the request kept them."""
 
 
 class ImageModel(Protocol):

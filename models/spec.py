@@ -256,10 +256,24 @@ def lora_part(name: str) -> str:
     return f"lora-{name}"
 
 
+SHARES_ATTENTION = frozenset({"stable-diffusion", "stable-diffusion-xl"})
+"""Image families whose pictures can look at each other's tokens (`models.diffusion.shared_attention`)."""
+
+
 class ImageModelSpec(PictureModelSpec):
     """A model that makes pictures."""
 
     kind: Literal["image"]
+
+    @property
+    def attention_refusal(self) -> str | None:
+        """Why pictures of this model cannot share their attention; None when they can."""
+        if self.family not in SHARES_ATTENTION:
+            able = " and ".join(sorted(SHARES_ATTENTION))
+            return f"the family {self.family!r} of model {self.name!r} cannot; {able} can"
+        if self.acceleration.compile != "none":
+            return f"model {self.name!r} is compiled, and its layers cannot be hooked: set `compile: none`"
+        return None
 
     def batch_key(self, request: ImageRequest) -> str | None:
         """What requests of one batch have in common: size, steps, guidance, LoRAs, and how the references act.
@@ -267,6 +281,7 @@ class ImageModelSpec(PictureModelSpec):
         None: this one runs alone. Needs no loaded model, so that a queue can be sorted while another model runs.
         """
         alone = request.start or request.inpaint or request.deterministic
+        alone = alone or request.keep_attention is not None or request.attention_bank is not None
         if alone or not self.batch_pixels or self.acceleration.cache:
             return None  # residual caches decide for a whole batch, so its items would change each other
         shared = request.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "loras"})

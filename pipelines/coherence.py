@@ -50,6 +50,9 @@ class CoherenceSettings(Plain):
     """What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after."""
+    consistent_attention: bool = False
+    """Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
+    stored bank of its tokens: each can be drawn again alone. It costs one further picture."""
     cond_lowpass_until: LowpassShare = 0.0
     """Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
     clips that start from a picture move more. 0: never."""
@@ -96,6 +99,10 @@ class ScenePlan(Plain):
     """Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise."""
     end_on_scene: int | None = None
     """Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes."""
+    attention_from_scene: int | None = None
+    """Scene whose picture this scene's keyframe looks at while it is drawn; None: at no other."""
+    attention_seed: int = 0
+    """Which of that picture's tokens it looks at."""
     cond_lowpass_until: float = 0.0
     """Share of the clip's steps in which its given frames are seen without fine detail."""
     use_references: bool
@@ -112,6 +119,8 @@ def check_models(settings: CoherenceSettings, image: ImageModelSpec, video: Vide
             " another chain, or a video model that says last_frame",
             "chain",
         )
+    if settings.consistent_attention and image.attention_refusal:
+        raise BadInput(f"attention cannot be shared: {image.attention_refusal}", "consistent_attention")
     if settings.cond_lowpass_until and video.family not in LOWPASSES_CONDITION:
         raise BadInput(
             f"video model {video.name!r} of the family {video.family!r} cannot look at a coarse first frame in early"
@@ -140,7 +149,7 @@ def plan_coherence(
     """One plan per scene, in order. `seed` is the generation's; `settings.seed_value` overrides it."""
     root = seed if settings.seed_value is None else settings.seed_value
     return tuple(
-        _plan_scene(settings, root, number, before, after, has_references)
+        _plan_scene(settings, root, number, scene_numbers[0], before, after, has_references)
         for before, number, after in zip(
             (None, *scene_numbers), scene_numbers, (*scene_numbers[1:], None), strict=False
         )
@@ -148,7 +157,13 @@ def plan_coherence(
 
 
 def _plan_scene(
-    settings: CoherenceSettings, root: int, number: int, before: int | None, after: int | None, has_references: bool
+    settings: CoherenceSettings,
+    root: int,
+    number: int,
+    first: int,
+    before: int | None,
+    after: int | None,
+    has_references: bool,
 ) -> ScenePlan:
     return ScenePlan(
         scene_number=number,
@@ -159,6 +174,8 @@ def _plan_scene(
         chain_from_scene=before if settings.chain == "last_frame" else None,
         keyframe_from_scene=before if settings.chain == "keyframe" else None,
         end_on_scene=after if settings.chain == "first_last" else None,
+        attention_from_scene=first if settings.consistent_attention and number != first else None,
+        attention_seed=derived_seed(root, "attention"),
         cond_lowpass_until=settings.cond_lowpass_until,
         use_references=settings.use_ip_adapter and has_references,
         adapter=AdapterSettings(

@@ -153,6 +153,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"scenes/cohesor-\d+/overview", "the scenes as a whole"),
     (r"reference_image/edit-\d+", "edit of the reference image"),
     (r"reference_image/[^/]+", "the reference image"),
+    (r"storyboard/attention-bank", "what the pictures of all scenes look at"),
     (r"storyboard/scene-0*(\d+)", "picture of scene {}"),
     (r"storyboard/scene-0*(\d+)/retake-\d+", "retake of the picture of scene {}"),
     (r"storyboard/scene-0*(\d+)/edit-\d+", "edit of the picture of scene {}"),

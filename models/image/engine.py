@@ -37,6 +37,11 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
             raise InvalidRequest("a request has both a start image and an inpainting; give one of them")
         if request.inpaint:
             check_mask_shape(request.inpaint)
+        refusal = self._spec.attention_refusal
+        if refusal and (request.keep_attention is not None or request.attention_bank is not None):
+            raise InvalidRequest(f"attention cannot be shared: {refusal}; leave out keep_attention and attention_bank")
+        if request.keep_attention is not None and request.attention_bank is not None:
+            raise InvalidRequest("a picture writes an attention bank or reads one: leave out one of the two")
         if self._steps(request) < 1:
             strength, steps = _strength(request), request.num_inference_steps
             raise InvalidRequest(
@@ -99,7 +104,12 @@ class ImageEngine(DiffusionEngine[ImageRequest, ImageResult]):
             output.timings,
             (*self._notes(request), *self._fit_note(request)),
             None if kept is None else pack(kept[0]),
+            self._attention_bank(),
         )
+
+    def _attention_bank(self) -> bytes | None:
+        """The bank that the call has written."""
+        return None
 
     def _notes(self, request: ImageRequest) -> tuple[str, ...]:
         """What is not done as asked, in plain words."""

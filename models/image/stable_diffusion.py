@@ -5,7 +5,7 @@ Both batch, and take references through an IP-Adapter. XL adds a pooled text emb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from models.diffusion.engine import LatentGrid, TextEmbedding
 from models.diffusion.loading import load_pipeline
 from models.diffusion.noise import NoisedInpaint, NoisedStart
 from models.diffusion.references import PreparedReferences, ReferenceAdapter
+from models.diffusion.shared_attention import SharedAttention
 from models.image.batching import BatchingImageEngine
 from models.interfaces import ImageRequest
+from models.spec import ImageModelSpec
 
 
 class TextToImage(PreparedReferences, StableDiffusionPipeline):  # type: ignore[misc]
@@ -41,6 +43,21 @@ class Inpainting(NoisedInpaint, StableDiffusionInpaintPipeline):  # type: ignore
 
 class StableDiffusion(BatchingImageEngine):
     """BatchingImageModel over SD1.5-type weights: the parts `main` and, with references, `ip_adapter`."""
+
+    def __init__(self, spec: ImageModelSpec, folders: Mapping[str, Path], device: str) -> None:
+        """As `DiffusionEngine`."""
+        super().__init__(spec, folders, device)
+        self._attention = SharedAttention(self._pipeline.unet)
+        self._stepwise = (*self._stepwise, self._attention)
+
+    def _batch_condition(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
+        first = requests[0]
+        rows = 2 if self._guided(first) else 1
+        self._attention.begin(first.keep_attention, first.attention_bank, self._steps(first), rows)
+        return super()._batch_condition(requests)
+
+    def _attention_bank(self) -> bytes | None:
+        return self._attention.written()
 
     def _load(self, folders: Mapping[str, Path], dtype: torch.dtype) -> Any:
         unused = {"safety_checker": None, "feature_extractor": None, "image_encoder": None}

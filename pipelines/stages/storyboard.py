@@ -1,7 +1,7 @@
 """The storyboard stage: one keyframe per scene, all scenes at once up to the recipe's limit.
 
 Scenes do not wait for each other here, unless each keyframe is drawn from the one before (`chain: keyframe`): what
-couples them is the coherence plan (shared noise, references).
+couples them is the coherence plan (shared noise, references, a stored bank of one picture's attention).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from models.interfaces import ImageRequest, Plain
 from pipelines.agents.prompting import revised_image_prompt
 from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
+from pipelines.errors import PipelineError
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
@@ -26,7 +27,7 @@ from pipelines.stages.pictures import (
     sampling,
     with_retake_seed,
 )
-from pipelines.steps import Json, Step, StepContext
+from pipelines.steps import Json, Step, StepContext, StepOutput
 
 
 class Keyframe(Plain):
@@ -52,6 +53,8 @@ async def draw_storyboard(
     }
     """Artifact hash of each keyframe."""
 
+    bank = await attention_bank(context, scenes, plans, references)
+
     async def keyframe(scene: Scene) -> Keyframe:
         value = await chosen_value(context, "keyframe", scene.scene_number)
         if value is None:
@@ -65,7 +68,7 @@ async def draw_storyboard(
         start = None if plan.keyframe_from_scene is None else await drawn[plan.keyframe_from_scene]
 
         def make(attempt: int) -> Step:
-            return keyframe_step(context, name, scene, plan, references, start, attempt)
+            return keyframe_step(context, name, scene, plan, references, start, bank, attempt)
 
         def scorable(value: Json) -> Scorable:
             return scorable_keyframe(context, scene, value["artifact"], subjects)
@@ -76,6 +79,40 @@ async def draw_storyboard(
     return await each_scene(scenes, keyframe, context.recipe.scene_concurrency)
 
 
+async def attention_bank(
+    context: StageContext,
+    scenes: tuple[Scene, ...],
+    plans: tuple[ScenePlan, ...],
+    references: tuple[BriefReference, ...],
+) -> str | None:
+    """Artifact hash of the attention bank that the scenes read, written now if it has not been; None: they read none.
+
+    Its picture is the first scene's, as it is before anybody revises it: the bank stays when one scene is made again.
+    """
+    number = next((plan.attention_from_scene for plan in plans if plan.attention_from_scene is not None), None)
+    if number is None:
+        return None
+    scene, plan = next(pair for pair in zip(scenes, plans, strict=True) if pair[1].scene_number == number)
+    bound = references if plan.use_references else ()
+    settings = {**_asked(context, scene, plan), "keep_attention": plan.attention_seed}
+    inputs: Json = {
+        "model": context.fingerprints["image"],
+        "request": settings,
+        "references": reference_inputs(bound),
+    }
+
+    async def work(step: StepContext) -> StepOutput:
+        request = {**settings, "references": read_references(step.artifacts, bound)}
+        result = await step.image(ImageRequest.model_validate(request))
+        if result.attention_bank is None:
+            raise PipelineError(f"image model {context.image_model.name!r} wrote no attention bank")
+        stored = step.artifacts.put(result.attention_bank, "application/x-safetensors")
+        return StepOutput(value={"bank": stored.sha256}, artifacts=(stored,))
+
+    bank: str = (await context.finish(Step(name="storyboard/attention-bank", inputs=inputs, work=work)))["bank"]
+    return bank
+
+
 def keyframe_step(
     context: StageContext,
     name: str,
@@ -83,31 +120,25 @@ def keyframe_step(
     plan: ScenePlan,
     references: tuple[BriefReference, ...],
     start: str | None,
+    bank: str | None,
     attempt: int = 0,
 ) -> Step:
     """The step that draws one keyframe, from pure noise or from the image with artifact hash `start`.
 
-    `attempt` counts the retakes that the gate asked for.
+    `bank` is the hash of the attention bank that the scene reads where its plan says so. `attempt` counts the retakes
+    that the gate asked for.
     """
-    spec = context.image_model
-    sample = context.recipe.image
-    width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
     bound = references if plan.use_references else ()
     revision = context.direction.revision("storyboard", scene.scene_number)
-    asked: Json = {
-        "prompt": scene.image_prompt,
-        "negative_prompt": sample.negative_prompt,
-        "width": width,
-        "height": height,
-        "noise": plan.keyframe_noise.model_dump(),
-        **sampling(spec, sample),
-        "adapter": plan.adapter.model_dump(),
-    }
+    asked = _asked(context, scene, plan)
     settings = with_retake_seed(apply_revision(asked, revision, revised_image_prompt), attempt)
     bindings: Json = {
         "references": reference_inputs(bound),
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},
     }
+    read = bank if plan.attention_from_scene is not None else None
+    if read is not None:
+        bindings["attention_bank"] = read
 
     async def make(step: StepContext) -> Picture:
         request = ImageRequest.model_validate(
@@ -117,6 +148,7 @@ def keyframe_step(
                 "start": None
                 if start is None
                 else {"image": {"data": step.artifacts.read(start)}, "strength": plan.latent_strength},
+                "attention_bank": None if read is None else step.artifacts.read(read),
             }
         )
         result, stored = await draw(step, request)
@@ -125,3 +157,19 @@ def keyframe_step(
 
     model = context.fingerprints["image"]
     return picture_step(name, "keyframe", scene.scene_number, model, settings, bindings, make, revision, attempt)
+
+
+def _asked(context: StageContext, scene: Scene, plan: ScenePlan) -> Json:
+    """The fields of the request for a keyframe that are numbers and words, before anybody revises it."""
+    spec = context.image_model
+    sample = context.recipe.image
+    width, height = sample.size or spec.sizes[context.brief.aspect_ratio]
+    return {
+        "prompt": scene.image_prompt,
+        "negative_prompt": sample.negative_prompt,
+        "width": width,
+        "height": height,
+        "noise": plan.keyframe_noise.model_dump(),
+        **sampling(spec, sample),
+        "adapter": plan.adapter.model_dump(),
+    }

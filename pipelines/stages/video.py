@@ -30,7 +30,7 @@ from pipelines.stages.pictures import (
     sampling,
     with_retake_seed,
 )
-from pipelines.stages.storyboard import Keyframe, keyframe_step
+from pipelines.stages.storyboard import Keyframe, attention_bank, keyframe_step
 from pipelines.steps import Json, Step, StepContext
 from pipelines.timeline import native_frames
 
@@ -83,7 +83,8 @@ async def make_clips(
         if free and plan.start_from_scene is not None:
             start = (await ends[plan.start_from_scene])["last_frame"]
             name = f"video/scene-{scene.scene_number:03d}/start"
-            redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start))
+            bank = await attention_bank(context, scenes, plans, references)
+            redrawn = await context.finish(keyframe_step(context, name, scene, plan, references, start, bank))
             first_frame = Keyframe.model_validate(redrawn).artifact
         continues = None
         if free and plan.chain_from_scene is not None:

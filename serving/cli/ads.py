@@ -162,6 +162,9 @@ def pipeline(
     chain: Annotated[
         str | None, typer.Option(help="What ties scenes together: none, last_frame, keyframe or first_last.")
     ] = None,
+    consistent_attention: Annotated[
+        bool | None, typer.Option(help="Let the pictures of all scenes look at the first scene's.")
+    ] = None,
     cond_lowpass_until: Annotated[
         float | None, typer.Option(help="Share of a clip's steps that see its first frame without detail, 0 to 0.2.")
     ] = None,
@@ -189,6 +192,7 @@ def pipeline(
         use_latent_reuse=latent_reuse,
         latent_strength=latent_strength,
         chain=chain,
+        consistent_attention=consistent_attention,
         cond_lowpass_until=cond_lowpass_until,
         use_ip_adapter=ip_adapter,
         adapter_scale=adapter_scale,

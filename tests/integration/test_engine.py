@@ -195,6 +195,23 @@ async def test_a_knob_that_is_off_is_no_part_of_a_take_s_inputs(engine_world):
     assert [video.cond_lowpass_until for video in engine_world.models.videos] == [0.0] * 3 + [0.2] * 3
 
 
+async def test_a_bank_of_attention_is_written_once_and_read_by_every_scene_but_the_first(engine_world):
+    generation_id = await engine_world.create(consistent_attention=True)
+    state = await engine_world.engine().run("anna", generation_id)
+    writer, *keyframes = engine_world.models.images
+    first = state.scenes.scenes[0]
+    assert (writer.prompt, writer.keep_attention is None) == (first.image_prompt, False)
+    bank = f"a bank of {first.image_prompt}".encode()
+    read = {image.prompt: image.attention_bank for image in keyframes}
+    assert read == {scene.image_prompt: None if scene is first else bank for scene in state.scenes.scenes}
+    takes = [take for take in await engine_world.store.takes(generation_id) if take.kind == "keyframe"]
+    assert len(takes) == 3, "the picture that the bank is of is no take"
+    plain = await engine_world.create()
+    await engine_world.engine().run("anna", plain)
+    for take in await engine_world.store.takes(plain):
+        assert not {"attention_bank", "keep_attention"} & {*take.provenance, *take.provenance.get("request", ())}
+
+
 async def test_the_event_log_has_no_gap(engine_world):
     generation_id = await engine_world.create()
     await engine_world.engine().run("anna", generation_id)

@@ -64,7 +64,8 @@ class DrawingModels:
         drawn = _colour(request) ^ np.uint8(self.another_device)
         if request.inpaint:  # as a real model: all of it changes a little, what is masked changes entirely
             drawn = np.where(_mask(request) > 127, drawn, decode_image(request.inpaint.image.data) // 2)
-        return ImageResult(image=drawn, noise_sha256=_hash(request.noise), seconds=0.0)
+        bank = None if request.keep_attention is None else f"a bank of {request.prompt}".encode()
+        return ImageResult(image=drawn, noise_sha256=_hash(request.noise), seconds=0.0, attention_bank=bank)
 
     async def video(self, request, watcher=None):
         self.videos.append(request)

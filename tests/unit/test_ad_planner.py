@@ -15,8 +15,8 @@ SHORT = {"prompt": PROMPT, "duration": 9, "num_scenes": 2}
 BOARD = Storyboard.model_validate(storyboard(title="Sun"))
 
 
-def planner(references=3, video="sketch-video"):
-    model = load_model("sketch-image", ImageModelSpec).model_copy(update={"references": references})
+def planner(references=3, image="sketch-image", video="sketch-video"):
+    model = load_model(image, ImageModelSpec).model_copy(update={"references": references})
     video = load_model(video, VideoModelSpec)
     return AdPlanner(recipe=load_recipe, image_model=model, video_model=video, fps=24)
 
@@ -55,6 +55,11 @@ def test_a_knob_that_a_model_family_lacks_is_refused_before_anything_runs():
     with pytest.raises(BadInput, match="'ltx' cannot look at a coarse first frame") as refused:
         planner(video="ltx-video-2b-0.9.5").plan(wanted)
     assert refused.value.field == "coherence.cond_lowpass_until"
+    wanted = request(coherence={"consistent_attention": True})
+    assert planner().plan(wanted).brief.coherence.consistent_attention
+    with pytest.raises(BadInput, match=r"the family 'flux' of model 'flux\.1-schnell' cannot") as refused:
+        planner(image="flux.1-schnell").plan(wanted)
+    assert refused.value.field == "coherence.consistent_attention"
     planned = planner(video="wan2.2-i2v-a14b").plan(request(coherence={"chain": "first_last"}))
     assert planned.brief.coherence.chain == "first_last"
 

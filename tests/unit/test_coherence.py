@@ -79,6 +79,13 @@ def test_a_chain_of_keyframes_points_back_and_one_of_both_ends_points_ahead():
     assert {plan.chain_from_scene for plan in ends} == {None}
 
 
+def test_consistent_attention_lets_every_scene_look_at_the_first_one():
+    shared = plans(consistent_attention=True)
+    assert [plan.attention_from_scene for plan in shared] == [None, 1, 1]
+    assert len({plan.attention_seed for plan in shared}) == 1
+    assert {plan.attention_from_scene for plan in plans()} == {None}
+
+
 @pytest.mark.parametrize(("use", "has", "expected"), [(True, True, True), (True, False, False), (False, True, False)])
 def test_references_condition_a_scene_only_when_asked_for_and_present(use, has, expected):
     assert {plan.use_references for plan in plans(use_ip_adapter=use, has_references=has)} == {expected}
