@@ -86,6 +86,10 @@ class Outcome:
             self.better,
         )
 
+    def has_value(self, arm: str) -> bool:
+        """Whether any run of an arm has a value."""
+        return any(value is not None for value in self._values.get(arm, {}).values())
+
     def value(self, arm: str, story: str, seed: int) -> float | None:
         """Of one run; None where it has none. Raises UnusableComparison for an arm that was not measured."""
         return self._of(arm).get((story, seed))
@@ -261,7 +265,7 @@ def pareto(one: Outcome, other: Outcome) -> dict[str, tuple[str, ...]]:
     points = {
         arm: tuple(outcome.mean(arm) * (1 if outcome.better == "higher" else -1) for outcome in (one, other))
         for arm in one.arms
-        if arm in other.arms
+        if one.has_value(arm) and other.has_value(arm)
     }
     return {
         arm: tuple(

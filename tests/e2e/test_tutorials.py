@@ -153,7 +153,7 @@ def test_the_lab_goes_from_a_question_to_a_figure(follow, checkout):
     said = follow("lab.md", folder="docs")
     assert "18 runs of 3 arms in sweep: runs.csv" in said
     assert re.search(r"^base → adapter_scale=0: product_colour \S+ \[\S+ \S+\], keyframe_alignment", said, re.MULTILINE)
-    assert "    sweep:adapter_scale=0: 0\n" in said
+    assert "    sweep:base: 0.6\n    sweep:adapter_scale=0: 0.0\n" in said
     for page in ("sweep/report.html", "side-by-side/report.html"):
         assert "adapter_scale=0" in (checkout / page).read_text()
 
