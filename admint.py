@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast, overload
 
 if TYPE_CHECKING:
     from configs.settings import Profile as LoadedProfile
@@ -71,7 +71,7 @@ _CLIENT = ("AsyncClient", "Client")
 """Public names that `serving.client.client` defines; others that are not here are errors of a server."""
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
-Protocol = Literal["auto", "custom", "standard", "long2s"]
+ScoreProtocol = Literal["auto", "custom", "standard", "long2s"]
 _PACKAGES = ("configs", "models", "pipelines", "quality", "serving")
 
 
@@ -385,30 +385,40 @@ def generate(
     return Generation(lambda show: _make(folder, order, images, loaded, show), folder)
 
 
-@overload
-def score(  # type: ignore[overload-overlap]  # a text is an iterable of texts; the first signature that fits counts
-    video: str | Path,
-    prompt: str | None = None,
-    *,
-    profile: str | None = None,
-    dimensions: Sequence[str] | None = None,
-    references: str | Path | Sequence[str | Path] = (),
-    protocol: Protocol = "auto",
-) -> tuple[Score, ...]: ...
+class _Scoring(Protocol):
+    """The two ways to call `score`."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a text is an iterable of texts; the first that fits counts
+        self,
+        video: str | Path,
+        prompt: str | None = None,
+        *,
+        profile: str | None = None,
+        dimensions: Sequence[str] | None = None,
+        references: str | Path | Sequence[str | Path] = (),
+        protocol: ScoreProtocol = "auto",
+    ) -> tuple[Score, ...]: ...
+
+    @overload
+    def __call__(
+        self,
+        video: Iterable[str | Path],
+        prompt: str | Mapping[str, str] | None = None,
+        *,
+        profile: str | None = None,
+        dimensions: Sequence[str] | None = None,
+        references: str | Path | Sequence[str | Path] = (),
+        protocol: ScoreProtocol = "auto",
+    ) -> Iterator[Scored]: ...
 
 
-@overload
-def score(
-    video: Iterable[str | Path],
-    prompt: str | Mapping[str, str] | None = None,
-    *,
-    profile: str | None = None,
-    dimensions: Sequence[str] | None = None,
-    references: str | Path | Sequence[str | Path] = (),
-    protocol: Protocol = "auto",
-) -> Iterator[Scored]: ...
+def _called_in_two_ways(function: Callable[..., Any]) -> _Scoring:
+    """Type checkers read this file as a stub too, in which a function with overloads may have no body."""
+    return cast(_Scoring, function)
 
 
+@_called_in_two_ways
 def score(
     video: str | Path | Iterable[str | Path],
     prompt: str | Mapping[str, str] | None = None,
@@ -416,7 +426,7 @@ def score(
     profile: str | None = None,
     dimensions: Sequence[str] | None = None,
     references: str | Path | Sequence[str | Path] = (),
-    protocol: Protocol = "auto",
+    protocol: ScoreProtocol = "auto",
 ) -> tuple[Score, ...] | Iterator[Scored]:
     """Measure the quality of a file, or of many: MP4 videos, and PNG, JPEG or WebP pictures.
 

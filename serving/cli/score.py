@@ -209,29 +209,22 @@ def _items(
 
 
 def _of_generation(generation_id: str) -> list[Found]:
-    """Stills, clips and finished video of a generation as they are now, with what each scene was to show."""
+    """Stills, clips and finished video of a generation as they are now, each with the prompt that it was made by."""
     import asyncio
 
     from pipelines.errors import BadInput
-    from pipelines.screenplay import ScenesResult
     from serving.scores.work import Asked, Found
     from serving.server.store import open_server_store
 
     async def found() -> list[Found]:
         store = await open_server_store()
         try:
-            made = await store.store.generation_outputs(generation_id)
-            scenes = made.outputs.get("scenes")
-            written = {} if scenes is None else {
-                scene.scene_number: scene for scene in ScenesResult.model_validate(scenes).scenes
-            }  # fmt: skip
             files = []
-            for take in made.takes:
+            for take in await store.store.takes(generation_id):
                 if not take.current or take.kind not in ("keyframe", "clip", "video"):
                     continue
-                scene = written.get(take.scene_number or 0)
+                text = take.provenance.get("request", {}).get("prompt")
                 is_still = take.kind == "keyframe"
-                text = None if scene is None else scene.image_prompt if is_still else scene.video_prompt
                 where = "final" if take.scene_number is None else f"scene-{take.scene_number:03d}"
                 files.append(
                     Found(

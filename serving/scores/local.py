@@ -69,9 +69,8 @@ def measured_items(
             yield FileScores(reason=str(outcome), source_sha256=source)
         elif isinstance(outcome, Exception):
             raise outcome
-        else:  # a picture was written anew before it was measured, and its hash is that of the file
-            own = tuple(score.model_copy(update={"source_sha256": source}) for score in outcome)
-            yield FileScores(scores=own, source_sha256=source)
+        else:
+            yield FileScores(scores=outcome, source_sha256=source)
 
 
 def request_of(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quality.registry import COMPANIONS
-from quality.score import Score, Series
+from quality.score import Score, Series, dimension_name
 from serving.scores.rows import Mean, Row, means
 from serving.scores.work import BESIDE
 
@@ -55,8 +55,16 @@ def page(rows: Sequence[Row], title: str) -> str:
     shown = [_file(name, own) for name, own in files.items()]
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
                            lstrip_blocks=True).get_template("scores.html.j2")  # fmt: skip
-    summary: list[Mean] = means(rows)
-    return template.render(title=title, files=shown, means=summary, width=WIDTH, height=HEIGHT)
+    return template.render(title=title, files=shown, means=_with_companions(means(rows)), width=WIDTH, height=HEIGHT)
+
+
+def _with_companions(summary: Sequence[Mean]) -> list[tuple[Mean, tuple[tuple[str, str], ...]]]:
+    """Each mean, with what must stand beside it where it is a similarity's."""
+    said = {
+        dimension_name(one.metric_id): f"no mean: {one.reason}" if one.mean is None else f"{one.mean:.4g} ({one.label})"
+        for one in summary
+    }
+    return [(one, () if one.mean is None else beside_of(dimension_name(one.metric_id), said)) for one in summary]
 
 
 def _file(name: str, rows: Sequence[Row]) -> ShownFile:
@@ -67,23 +75,23 @@ def _file(name: str, rows: Sequence[Row]) -> ShownFile:
 
 
 def _shown(dimension: str, score: Score, scores: Mapping[str, Score]) -> Shown:
-    beside = beside_of(dimension, scores) if score.raw is not None else ()
+    said = {name: _said(other) for name, other in scores.items()}
+    beside = beside_of(dimension, said) if score.raw is not None else ()
     if score.series is None or len(score.series.values) < 2:
         return Shown(score, None, 0, 0, beside)
     low, high = min(score.series.values), max(score.series.values)
     return Shown(score, _points(score.series, low, high), low, high, beside)
 
 
-def beside_of(dimension: str, scores: Mapping[str, Score]) -> tuple[tuple[str, str], ...]:
-    """What must stand beside a similarity, with its value or why there is none; () for a dimension that is none."""
+def beside_of(dimension: str, said: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What must stand beside a similarity, as it is `said`; () for a dimension that is none."""
     if dimension not in COMPANIONS:
         return ()
-    return tuple((name, _said(scores.get(name))) for name in dict.fromkeys((*COMPANIONS[dimension], *BESIDE)))
+    names = dict.fromkeys((*COMPANIONS[dimension], *BESIDE))
+    return tuple((name, said.get(name, "not measured")) for name in names)
 
 
-def _said(score: Score | None) -> str:
-    if score is None:
-        return "not measured"
+def _said(score: Score) -> str:
     return f"no value: {score.reason}" if score.raw is None else f"{score.raw:.4g} ({score.fidelity})"
 
 

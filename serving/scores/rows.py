@@ -86,9 +86,11 @@ def rows_of(item: WorkItem, found: FileScores, fingerprints: Mapping[str, str]) 
     reason = found.reason if item.dimensions else f"no dimension that was named is measured on {item.media}s"
     if reason is not None:
         return [Row(**known, reason=reason)]
+    # A picture was written anew before it was measured: the hash is to be that of the file.
+    scores = [score.model_copy(update={"source_sha256": found.source_sha256}) for score in found.scores]
     return [
         Row(**known, dimension=name, score=score, models=models_of(name, fingerprints))
-        for name, score in zip(item.dimensions, found.scores, strict=True)
+        for name, score in zip(item.dimensions, scores, strict=True)
     ]
 
 

@@ -54,6 +54,17 @@ def test_every_file_has_a_row_and_a_bad_one_says_why(ray_session, clips):
     assert "cannot read video" in rows["nowhere.mp4"].reason and rows["nowhere.mp4"].sha256 is None
 
 
+def test_the_command_measures_on_a_ray_that_is_there(ray_session, clips, tmp_path):
+    from serving.cli.score import score
+    from serving.scores.rows import read_kept
+
+    files, names = [str(clips / name) for name in ("one.mp4", "bad.mp4")], ",".join(DIMENSIONS)
+    for name, address in (("here", None), ("ray", "auto")):
+        assert score(files, dimensions=names, out=tmp_path / name, ray=address) == 3
+    here, there = ({(row.file, row.dimension): row for row in read_kept(tmp_path / name)} for name in ("here", "ray"))
+    assert here == there and len(here) == 4
+
+
 def test_what_is_known_is_not_measured_again(ray_session, clips):
     first = batch(clips, "one.mp4")["one.mp4"]
     known = {(score.source_sha256 or first.sha256, score.impl_id, score.protocol) for score in first.scores}

@@ -1,8 +1,10 @@
 """`admint score`: what is scored, how it is written, what is kept and refused, and two runs compared."""
 
+import asyncio
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import admint as public
 from configs.settings import load_profile
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip
+from pipelines.steps import NewTake, StepOutput
 from quality.registry import DIMENSIONS, SUITES, UNAVAILABLE
 from quality.score import Score
 from serving.cli import score as command
@@ -24,7 +27,9 @@ from serving.scores.page import page
 from serving.scores.rows import COLUMNS, KEPT, Kept, Row, means, read_kept
 from serving.scores.vbench_files import write_vbench
 from serving.scores.work import files_of, named_apart, read_prompts, work_items
+from serving.server.store import open_server_store
 from tests.support.command import admint
+from tests.support.stored_generations import BRIEF, EVENT, RECIPE, step
 
 FLICKER = "temporal_flickering"
 
@@ -336,8 +341,11 @@ def test_the_page_shows_values_reasons_curves_and_what_stands_beside_a_similarit
     assert text == page(read_kept(out), "run")
     assert text.count("<polyline") >= 3 and "<script" not in text and "http:" not in text and "https:" not in text
     assert "asked to show: &lt;b&gt;noise&lt;/b&gt;" in text
-    assert len(re.findall(r"beside it: <code>text_alignment</code> -?[\d.e-]+ \(toy\)", text)) == 3
-    assert len(re.findall(r"beside it: <code>flow_dynamics</code> (?:[\d.e-]+ \(classical\)|no value: )", text)) == 3
+    assert len(re.findall(r"beside it: <code>text_alignment</code> -?[\d.e-]+ \(toy\)", text)) == 4
+    assert (
+        len(re.findall(r"beside it: <code>flow_dynamics</code> (?:[\d.e-]+ \(classical\)|no (?:value|mean): )", text))
+        == 4
+    )
     bare = page([Row(file="x.mp4", reason="it is damaged"), row("y.mp4", "admint.clip_consistency", 0.9, "proxy")], "t")
     assert "could not be scored: it is damaged" in bare
     assert "<code>text_alignment</code> not measured" in bare and "<code>flow_dynamics</code> not measured" in bare
@@ -458,3 +466,47 @@ def test_a_single_file_of_another_kind_has_the_dimensions_that_see_it(tmp_path):
     values = {score.metric: score.value for score in scores}
     assert values["admint.product_colour"] == pytest.approx(0, abs=0.5)
     assert "vbench.temporal_flickering" not in values
+
+
+# --- a generation of this machine's server ---
+
+
+async def stored_generation(clip, still):
+    """Its id: one scene with a still and a clip, and an older clip that is no longer in use."""
+    store = await open_server_store()
+    try:
+        generation_id = await store.store.create("anna", BRIEF, RECIPE, {}, {})
+        lease = await store.store.claim(generation_id, "worker")
+        older = noise_clip(9)
+        for kind, media, data in (
+            ("keyframe", "image/png", still),
+            ("clip", "video/mp4", older),
+            ("clip", "video/mp4", clip),
+        ):
+            kept = store.artifacts.put(data, media)
+            provenance = {"request": {"prompt": f"a {kind} of a red bottle"}}
+            take = NewTake(kind=kind, scene_number=1, artifact=kept.sha256, provenance=provenance)
+            made = StepOutput(value={}, artifacts=(kept,), takes=(take,))
+            await store.store.commit_step(lease, step(f"{kind}/{kept.sha256[:4]}"), made, 1.0, EVENT)
+        return generation_id
+    finally:
+        await store.close()
+
+
+def test_a_generation_is_scored_as_it_is_now_with_the_prompts_of_its_takes(tmp_path, monkeypatch, encoded_clip, capsys):
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    before = os.umask(0o022)
+    try:
+        picture = io.BytesIO()
+        Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save(picture, "PNG")
+        generation_id = asyncio.run(stored_generation(encoded_clip, picture.getvalue()))
+        code, found = scored(capsys, generation_id, dimensions="technical.exposure,temporal_flickering")
+    finally:
+        os.umask(before)
+    assert code == 0
+    assert [(row["file"], row["dimension"], row["prompt"]) for row in found] == [
+        (f"{generation_id}/scene-001.png", "technical.exposure", "a keyframe of a red bottle"),
+        (f"{generation_id}/scene-001.mp4", "temporal_flickering", "a clip of a red bottle"),
+        (f"{generation_id}/scene-001.mp4", "technical.exposure", "a clip of a red bottle"),
+    ]
+    assert found[1]["value"] == pytest.approx(250 / 255, abs=0.005)
