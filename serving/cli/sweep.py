@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,12 @@ def sweep(
     def told(done: int, of: int) -> None:
         typer.echo(f"{done} of {of} runs", err=True)
 
-    runs = run_sweep(spec, out, jobs=jobs, ray=ray, max_runs=max_runs, told=told, only=run)
+    elsewhere = None
+    if ray is not None:
+        from serving.deployments.sweep_runs import runs_on_ray
+
+        elsewhere = partial(runs_on_ray, ray)
+    runs = run_sweep(spec, out, jobs=jobs, elsewhere=elsewhere, max_runs=max_runs, told=told, only=run)
     for line in [*result_lines(runs, out), *found_lines(spec, out, runs)]:
         typer.echo(line)
     return 3 if any(run.failed for run in runs) else 0

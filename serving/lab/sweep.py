@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,8 @@ class Told(Protocol):
 
 Making = Callable[[Sequence[RunOrder]], Iterator[Ended]]
 """Makes runs, in any order, and says what became of each."""
+Elsewhere = Callable[[Sweep, Path, Loader | None], AbstractContextManager[Making]]
+"""Something that makes the runs of a sweep in a folder, on other machines."""
 
 
 def run_sweep(
@@ -51,7 +53,7 @@ def run_sweep(
     suite: Suite | None = None,
     extra_outcomes: Mapping[str, ExtraOutcome] | None = None,
     jobs: int = 1,
-    ray: str | None = None,
+    elsewhere: Elsewhere | None = None,
     max_runs: int | None = None,
     told: Told | None = None,
     only: str | None = None,
@@ -59,14 +61,14 @@ def run_sweep(
 ) -> Runs:
     """Make every run of a sweep that is not in `out` yet, write its table there, and return it.
 
-    `spec` may be its file. Runs are made by this process, by `jobs` processes beside it, or as tasks of the Ray cluster
-    at `ray`, whose nodes must all see `out`. Several calls may work on one folder: each run is made once. A run that
-    fails is a row with the reason. `only` is the id of the one run to make; `loader` builds the engines, None: from the
-    weights library. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when processes die
-    again and again.
+    `spec` may be its file. Runs are made by this process, by `jobs` processes beside it, or `elsewhere`
+    (`serving.deployments.sweep_runs.runs_on_ray`). Several calls may work on one folder: each run is made once. A run
+    that fails is a row with the reason. `only` is the id of the one run to make. `loader` builds the engines; None: from
+    the weights library. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when processes
+    die again and again.
     """
     sweep = _checked(spec, suite, extra_outcomes, max_runs)
-    with closing(Worker(sweep, out, loader)) as worker, _making(sweep, out, jobs, ray, loader, worker) as make:
+    with closing(Worker(sweep, out, loader)) as worker, _making(sweep, out, jobs, elsewhere, loader, worker) as make:
         arms = list(sweep.arms)
         orders = sweep.orders(arms, worker.described)
         check_arms_act(sweep, arms, orders, worker)
@@ -193,13 +195,11 @@ def _model_of(sweep: Sweep, order: RunOrder, step: str) -> str:
 
 @contextmanager
 def _making(
-    sweep: Sweep, out: Path, jobs: int, ray: str | None, loader: Loader | None, worker: Worker
+    sweep: Sweep, out: Path, jobs: int, elsewhere: Elsewhere | None, loader: Loader | None, worker: Worker
 ) -> Iterator[Making]:
     with ExitStack() as stack:
-        if ray is not None:
-            from serving.deployments.sweep_runs import runs_on_ray
-
-            yield stack.enter_context(runs_on_ray(ray, sweep, out, loader))
+        if elsewhere is not None:
+            yield stack.enter_context(elsewhere(sweep, out, loader))
         elif jobs > 1:
             yield stack.enter_context(closing(Processes(sweep, out, jobs, loader)))
         else:

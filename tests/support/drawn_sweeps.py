@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from models.interfaces import ImageRequest, ImageResult, VideoResult, Watcher
 from pipelines.lab.spec import SweepSpec, parse_spec
 from pipelines.lab.suite import Story, Suite, SuiteScene
 
+SLOW_SECONDS = 1.0
 OUTCOMES = ["technical.sharpness", "technical.exposure"]
 
 
@@ -74,3 +76,18 @@ class DrawingLoader:
     def drawn(self) -> Counter[str]:
         """How often each picture or clip was drawn."""
         return Counter(self.log.read_text().splitlines() if self.log.exists() else ())
+
+
+class SlowLoader(DrawingLoader):
+    """Every picture takes SLOW_SECONDS, so that there is a process at work to be killed."""
+
+    def image(self, spec: Any) -> Any:
+        return SlowDrawing(self.log)
+
+
+class SlowDrawing(LoggingDrawing):
+    def generate(self, request: Any, watcher: Watcher) -> Any:
+        drawn = super().generate(request, watcher)
+        if request.num_inference_steps > 1:
+            time.sleep(SLOW_SECONDS)
+        return drawn
