@@ -2161,6 +2161,12 @@ export interface components {
              */
             adapter_blocks?: "all" | "style" | "layout";
             /**
+             * Reference Weights
+             * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
+             *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
+             */
+            reference_weights?: number[] | null;
+            /**
              * Adapter Begin
              * @description Where in the denoising the references begin to act, 0 to 1 (its end).
              * @default 0
@@ -2268,6 +2274,12 @@ export interface components {
              * @enum {string}
              */
             adapter_blocks?: "all" | "style" | "layout";
+            /**
+             * Reference Weights
+             * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
+             *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
+             */
+            reference_weights?: number[] | null;
             /**
              * Adapter Begin
              * @description Where in the denoising the references begin to act, 0 to 1 (its end).
@@ -4700,6 +4712,12 @@ export interface components {
              * @enum {string}
              */
             adapter_blocks?: "all" | "style" | "layout";
+            /**
+             * Reference Weights
+             * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
+             *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
+             */
+            reference_weights?: number[] | null;
             /**
              * Adapter Begin
              * @description Where in the denoising the references begin to act, 0 to 1 (its end).

@@ -60,6 +60,9 @@ class CoherenceSettings(Plain):
     """Strength of the references, 0 (none) to 1."""
     adapter_blocks: AdapterBlocks = "all"
     """Blocks of the denoiser that the references reach: `all`, `style` or `layout`."""
+    reference_weights: Annotated[tuple[Unit, ...], Field(max_length=3)] | None = None
+    """Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
+    IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike."""
     adapter_begin: Unit = 0.0
     """Where in the denoising the references begin to act, 0 to 1 (its end)."""
     adapter_end: Unit = 1.0

@@ -222,7 +222,7 @@ def _stages(stages: tuple[StageName, ...], until: Until, given: bool) -> tuple[S
 
 def _idle(coherence: CoherenceSettings, until: Until, has_references: bool) -> dict[str, str]:
     """Coherence settings that do nothing beside the others, and why."""
-    adapter = ("adapter_scale", "adapter_blocks", "adapter_begin", "adapter_end")
+    adapter = ("adapter_scale", "adapter_blocks", "adapter_begin", "adapter_end", "reference_weights")
     policy = coherence.acting.seed_policy
     causes: tuple[tuple[bool, tuple[str, ...], str], ...] = (
         (until == "stills", ("cond_lowpass_until",), "with until: stills, which makes no clips"),

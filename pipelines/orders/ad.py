@@ -176,6 +176,14 @@ class AdPlanner:
                 "switch the IP-Adapter off",
                 "references",
             )
+        weights = brief.coherence.reference_weights or ()
+        drawn = recipe.drawn_references if "reference_image" in recipe.stages else 0
+        if len(weights) > (expected := len(brief.references) or drawn):
+            raise BadInput(
+                f"{len(weights)} weights are given for {expected} reference{'' if expected == 1 else 's'}: give at most"
+                " one per reference, in their order",
+                "coherence.reference_weights",
+            )
         return AdOrder(brief, recipe, given, self._warnings(request, brief, agents=not given))
 
     def _warnings(self, request: AdRequest, brief: Brief, agents: bool) -> tuple[str, ...]:

@@ -28,8 +28,14 @@ class RunState(Plain):
 
 
 def scene_references(brief: Brief, state: RunState) -> tuple[BriefReference, ...]:
-    """The references that bind: what the `reference_image` stage left when it ran, else the brief's own."""
-    return brief.references if state.references is None else state.references
+    """The references that bind: what the `reference_image` stage left when it ran, else the brief's own.
+
+    They have the weights that the coherence settings give the first of them, where they give any.
+    """
+    found = brief.references if state.references is None else state.references
+    given = brief.coherence.reference_weights or ()
+    weighed = (one.model_copy(update={"weight": weight}) for one, weight in zip(found, given, strict=False))
+    return (*weighed, *found[len(given) :])
 
 
 def coherence_plans(brief: Brief, state: RunState, scenes: ScenesResult) -> tuple[ScenePlan, ...]:

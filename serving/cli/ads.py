@@ -171,6 +171,9 @@ def pipeline(
     ip_adapter: Annotated[bool | None, typer.Option(help="Let the references condition the pictures.")] = None,
     adapter_scale: Annotated[float | None, typer.Option(help="Strength of the references, 0 to 1.")] = None,
     adapter_blocks: Annotated[str | None, typer.Option(help="all, style or layout.")] = None,
+    reference_weights: Annotated[
+        list[float] | None, typer.Option("--reference-weight", help="Weight of a reference, 0 to 1; once per file.")
+    ] = None,
     anyway: Anyway = False,
     as_json: AsJson = False,
 ) -> None:
@@ -197,6 +200,7 @@ def pipeline(
         use_ip_adapter=ip_adapter,
         adapter_scale=adapter_scale,
         adapter_blocks=adapter_blocks,
+        reference_weights=reference_weights or None,
     )
     from serving.ad_flags import AdFlags, new_folder, refuse_with_resume
     from serving.cli.output import Resumable, print_result, run_to_end

@@ -28,7 +28,7 @@ ADDED_SINCE = {"brief": ("title", "brand_name"), "recipe": ("approvals", "facts"
 """Fields that 0.1 did not know: their defaults stand in for them."""
 
 
-LATER_KNOBS = ("shared_cutoff", "chain", "cond_lowpass_until", "consistent_attention")
+LATER_KNOBS = ("shared_cutoff", "chain", "cond_lowpass_until", "consistent_attention", "reference_weights")
 
 
 def without(name, value):

@@ -5,8 +5,10 @@ import pytest
 from configs.settings import load_model, load_recipe
 from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.brief import BriefReference
+from pipelines.coherence import CoherenceSettings
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner, AdRequest, Variation
+from pipelines.stages.state import RunState, scene_references
 from pipelines.storyboard_file import Storyboard
 from tests.support.storyboards import storyboard
 
@@ -62,6 +64,21 @@ def test_a_knob_that_a_model_family_lacks_is_refused_before_anything_runs():
     assert refused.value.field == "coherence.consistent_attention"
     planned = planner(video="wan2.2-i2v-a14b").plan(request(coherence={"chain": "first_last"}))
     assert planned.brief.coherence.chain == "first_last"
+
+
+def test_every_weight_is_one_of_a_reference():
+    two = tuple(BriefReference(artifact=str(n) * 64, role="product", filename="a.png") for n in (1, 2))
+    wanted = request(references=two, coherence={"reference_weights": (1.0, 0.5)})
+    brief = planner().plan(wanted).brief
+    assert [one.weight for one in scene_references(brief, RunState())] == [1.0, 0.5]
+    assert [one.weight for one in brief.references] == [1.0, 1.0]
+    drawn = RunState(references=(*two, two[0]))
+    assert [one.weight for one in scene_references(brief, drawn)] == [1.0, 0.5, 1.0]
+    alike = brief.model_copy(update={"coherence": CoherenceSettings(reference_weights=(1.0, 1.0))})
+    assert scene_references(alike, RunState()) == brief.references, "equal weights are what there was before"
+    field, reason = refusal(references=two[:1], coherence={"reference_weights": (1.0, 0.5)})
+    assert field == "coherence.reference_weights"
+    assert "2 weights are given for 1 reference:" in reason
 
 
 def test_keyframes_are_drawn_from_one_source_only():
