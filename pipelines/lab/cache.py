@@ -262,6 +262,8 @@ def _blank(step: Step) -> Json:
     """A value of the shape that the step's would have."""
     made = hashlib.sha256(f"planned {step.key}".encode()).hexdigest()
     stage, _, rest = step.name.partition("/")
+    if rest == "attention-bank":
+        return {"bank": made}
     if stage == "storyboard" or rest.endswith("/start"):
         return Keyframe(scene_number=step.scene_number or 1, artifact=made, noise_sha256=None).model_dump()
     if stage == "video":

@@ -92,7 +92,6 @@ def test_references_are_rendered_the_same_each_time():
 
 def test_a_knobs_base_is_what_the_code_has_today(plan):
     started = {knob.path: knob.base for knob in plan.knobs.values() if knob.path in DEFAULTS}
-    del started["coherence.latent_strength"]  # its base is off, `use_latent_reuse`
     assert {path: DEFAULTS[path]() for path in started} == started
 
 
