@@ -186,3 +186,29 @@ def test_a_page_of_a_named_origin_logs_in_shows_files_and_follows_through_a_rest
         seen = page.evaluate("() => window.seen.map(([seq]) => seq)")
         assert seen == list(range(1, len(seen) + 1))
         page.wait_for_function("() => window.stream.readyState === EventSource.CLOSED")  # told not to come back
+
+
+def test_the_report_of_a_server_opens_by_its_address_and_a_click_on_a_curve_goes_to_that_frame(start, page):
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    with start() as server:
+        anna_of(server)
+        row, _, _ = finished_ad(server)
+        page.goto(f"{server.url}/docs")
+        assert page.evaluate(LOG_IN, [server.url, "anna", PASSWORD]) == 200
+        page.goto(f"{server.url}/api/v1/generations/{row['id']}/report")
+        page.wait_for_function("() => document.querySelector('video').readyState > 0")
+        curve = page.locator("svg[data-from]").last
+        begin, end = (float(curve.get_attribute(name) or "nan") for name in ("data-from", "data-to"))
+        box = curve.bounding_box()
+        assert box is not None
+        curve.click(position={"x": box["width"] * 0.75, "y": box["height"] / 2})
+        time = page.evaluate("() => document.querySelector('video').currentTime")
+        assert time == pytest.approx(begin + 0.75 * (end - begin), abs=0.1) and time > 0
+        moments = page.locator("button[data-at]")
+        for moment in moments.all():
+            moment.click()
+            time = page.evaluate("() => document.querySelector('video').currentTime")
+            assert time == pytest.approx(float(moment.get_attribute("data-at") or "nan"), abs=0.001)
+    assert not complaints
