@@ -164,8 +164,13 @@ class Recipe(Plain):
         "clip_consistency",
         "text_alignment",
         "keyframe_alignment",
+        "product_similarity",
+        "style_similarity",
+        "boundary_similarity",
+        "gap_decay",
+        "brief_similarity",
     )
-    """All that can be measured here; they cost little beside the making of a clip."""
+    """All that can be measured here; they cost little beside the making of a clip. The last five compare the scenes."""
     quality_gate: QualityGate = QualityGate()
     """What a scene must reach, else it is made again."""
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from models.errors import InferenceFailed
 from models.interfaces import EncodedImage, Pixels, Plain, Reference, Watcher
@@ -18,18 +18,54 @@ from pipelines.uploaded_videos import uploaded_frames, uploaded_sound
 from quality.asked import NOTHING, Asked, Sound
 from quality.engine import Clip, measure_clips
 from quality.protocols import AskedProtocol, measure_in_pieces, protocol_of
-from quality.registry import UNAVAILABLE, check_dimension, of_name
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, of_name
 from quality.score import NoValue, Score
 from quality.stream import Model, Shot
 from quality.stream import Reference as ShownReference
+from quality.summaries import dimension
+
+STORY = tuple(name for name, each in DIMENSIONS.items() if "scenes" in each.media)
+"""What is measured of all scenes of an ad together."""
+PICTURES = 3
+"""Frames of a clip that are compared with those of other scenes: its first, its middle, its last one."""
+
+
+class SceneFile(Plain):
+    """One scene of an ad, to be compared with the others."""
+
+    scene_number: int
+    data: bytes
+    media: Literal["image", "video"] = "video"
+    """As `ScoreRequest.media`: its still or its clip."""
+    times: tuple[float, ...] | None = None
+    """As `ScoreRequest.times`, of a video of a stranger."""
+    alignment: float | None = None
+    """How well it shows what was asked for, as `alignments` finds it; None: nobody judged it."""
+    continues: bool = False
+    """Whether it goes on from the last frame of the scene before."""
+    text: str = ""
+    """What it tells, in words."""
+
+
+class AdTogether(Plain):
+    """The scenes of an ad, to be compared with one another."""
+
+    scenes: tuple[SceneFile, ...]
+    minimum: float | None = None
+    """The least alignment of a scene that shows what was asked for; None: nobody knows it for this scorer."""
+    brief: str = ""
+    story: str = ""
 
 
 class ScoreRequest(Plain):
-    """One file and what to measure of it."""
+    """One file, or an ad's scenes together, and what to measure of it."""
 
-    data: bytes
+    data: bytes = b""
+    """The file; empty where `ad` is given."""
     media: Literal["image", "video"] = "video"
     """An MP4, or a PNG, JPEG or WebP picture."""
+    ad: AdTogether | None = None
+    """Files that are compared with one another, in dimensions of the medium `scenes`."""
     times: tuple[float, ...] | None = None
     """Of a video of a stranger: when each frame is shown, in seconds, as `check_video` found. None: a file of our own,
     at a constant rate."""
@@ -46,6 +82,70 @@ class ScoreRequest(Plain):
     """How the clip is cut, where a dimension leaves the choice."""
     series: bool = False
     """Whether scores say what each is the mean of, frame by frame."""
+
+
+LEAST_ALIGNMENT: Mapping[str, float] = {"sketch-clip": 0.7}
+"""By scorer: the least alignment of a picture that shows what was asked for. The 5th percentile of 150 rendered scenes
+with their own captions; 5 % of those with a caption that names another shape reach it too."""
+LEAST_SEEN = 0.5
+"""Of `asks.object`: the share of the things asked for that must beat their decoys."""
+
+
+class Alignments(NamedTuple):
+    """How well each scene shows what was asked for, by its number; and what is enough of it."""
+
+    values: Mapping[int, float]
+    minimum: float | None
+    """None: nobody knows it for the scorer of these values."""
+
+
+def alignments(scores: Iterable[Score], filmed: bool, minimums: Mapping[str, float]) -> Alignments:
+    """The alignment of the scenes by their own scores: what a vision model saw, else the CLIP's cosine of the clip (of
+    the still where nothing is `filmed`) to its prompt.
+
+    `minimums` by dimension come before LEAST_ALIGNMENT.
+    """
+    own = [score for score in scores if score.scene_number is not None and score.raw is not None]
+    for name in ("asks.object", "text_alignment" if filmed else "keyframe_alignment"):
+        found = [score for score in own if dimension(score) == name]
+        if found:
+            known = LEAST_SEEN if name == "asks.object" else LEAST_ALIGNMENT.get(found[0].backbone or "")
+            values = {score.scene_number or 0: score.raw or 0.0 for score in found}
+            return Alignments(values, minimums.get(name, known))
+    return Alignments({}, None)
+
+
+def story_scores(
+    measured: Callable[[ScoreRequest], tuple[Score, ...]],
+    scenes: Sequence[SceneFile],
+    prompts: Mapping[int, str],
+    references: tuple[Reference, ...] = (),
+    dimensions: tuple[str, ...] = STORY,
+    brief: str = "",
+    story: str = "",
+) -> tuple[Score, ...]:
+    """Every scene's alignment to its prompt (by scene number), where it has one, and then the scenes of an ad against
+    one another: `dimensions` of the medium `scenes`, in order.
+
+    `measured` carries a request out, as `pipelines.runtime.lanes.Scorers.measured` does. All scenes are stills, or all
+    are clips. Raises what `measured` raises.
+    """
+    filmed = all(scene.media == "video" for scene in scenes)
+    found: list[Score] = []
+    for scene in scenes:
+        if (prompt := prompts.get(scene.scene_number)) is not None:
+            name = "text_alignment" if filmed else "keyframe_alignment"
+            asked = ScoreRequest(
+                data=scene.data, media=scene.media, times=scene.times, dimensions=(name,), prompt=prompt
+            )
+            found += [one.model_copy(update={"scene_number": scene.scene_number}) for one in measured(asked)]
+    shown = alignments(found, filmed, {})
+    judged = tuple(
+        scene.model_copy(update={"alignment": shown.values.get(scene.scene_number, scene.alignment)})
+        for scene in scenes
+    )
+    ad = AdTogether(scenes=judged, minimum=shown.minimum, brief=brief, story=story)
+    return (*found, *measured(ScoreRequest(ad=ad, dimensions=dimensions, references=references)))
 
 
 def backbones_of(dimensions: Iterable[str]) -> tuple[str, ...]:
@@ -67,6 +167,8 @@ def score_file(
     `missing` says why a backbone is not among `backbones`. Raises UnknownDimension, Cancelled from `watcher`,
     InferenceFailed when the file cannot be decoded.
     """
+    if request.ad is not None:
+        return _score_ad(request, request.ad, backbones, watcher, missing or {})
     (outcome,) = score_files([request], backbones, watcher, missing)
     if isinstance(outcome, Exception):
         raise outcome
@@ -145,6 +247,8 @@ class _Work:
 
 def _work(request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watcher, missing: Mapping[str, str]) -> _Work:
     """Raises UnknownDimension, InferenceFailed."""
+    if request.ad is not None:
+        raise ValueError("the scenes of an ad are compared by score_file, one ad at a time")
     for name in request.dimensions:
         check_dimension(name)
     is_image = request.media == "image"
@@ -179,6 +283,32 @@ def _seconds(shot: Shot) -> float:
         return (shot.frame_count or 0) / shot.rate()
     except NoValue:
         return 0.0
+
+
+def _score_ad(
+    request: ScoreRequest, ad: AdTogether, backbones: Mapping[str, Model], watcher: Watcher, missing: Mapping[str, str]
+) -> tuple[Score, ...]:
+    from quality.cross_scene import Ad, AdScene, measure_ad  # with what it needs, where scenes are compared
+
+    scenes = []
+    for number, scene in enumerate(ad.scenes):
+        watcher.step(number, len(ad.scenes))
+        pictures = (decode_image(scene.data),) if scene.media == "image" else _spread(scene)
+        scenes.append(AdScene(scene.scene_number, pictures, scene.alignment, scene.continues, scene.text))
+    references = tuple(ShownReference(decode_image(one.image.data), one.role) for one in request.references)
+    shot = Shot(decoder=DECODER, medium="scenes", references=references, backbones=backbones, missing=missing)
+    return tuple(measure_ad(request.dimensions, Ad(tuple(scenes), shot, ad.minimum, ad.brief, ad.story)))
+
+
+def _spread(scene: SceneFile) -> tuple[Pixels, ...]:
+    """PICTURES frames of a clip, evenly from the first to the last one."""
+    if scene.times is None:
+        count = clip_rate(scene.data)[1] or sum(1 for _ in stream_clip(scene.data))
+        frames = stream_clip(scene.data)
+    else:
+        count, frames = len(scene.times), iter(uploaded_frames(scene.data))
+    wanted = {round(place * (count - 1) / (PICTURES - 1)) for place in range(PICTURES)}
+    return tuple(frame.copy() for number, frame in enumerate(frames) if number in wanted)
 
 
 def _sound(request: ScoreRequest) -> tuple[Sound | None, str | None]:

@@ -164,6 +164,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"quality/keyframe-0*(\d+)", "score of the picture of scene {}"),
     (r"quality/scene-0*(\d+)", "score of the clip of scene {}"),
     (r"quality/(?:keyframe|scene)-0*(\d+)/gate-\w+", "verdict on scene {}"),
+    (r"quality/across", "the scenes against one another"),
     (r"quality/summary", "the scores together"),
     (r"quality/\w+", "score of the finished video"),
 )

@@ -262,6 +262,7 @@ def _gaussian_matrix(before: int, after: int) -> torch.Tensor:
 
 PREPROCESSINGS: dict[str, Callable[[torch.Tensor], Any]] = {
     "as_is": _as_they_are,
+    "dinov2": _as_they_are,
     "hf.clip": _as_they_are,
     "i2v.dino": _pieces(_i2v_dino),
     "i2v.dino.pil": _pieces(_i2v_dino_pil),
@@ -276,4 +277,5 @@ PREPROCESSINGS: dict[str, Callable[[torch.Tensor], Any]] = {
     "vbench.dino224": _pieces(_dino224),
 }
 """By name, as `quality.stream.Stream` gives it. `hf.clip` is what the encoder's own `preprocessor_config.json` says
-(128 x 128 for the toy world's CLIP); with OpenAI's it is `vbench.clip224.pil`, but for half a pixel of the crop."""
+(128 x 128 for the toy world's CLIP); with OpenAI's it is `vbench.clip224.pil`, but for half a pixel of the crop.
+`dinov2` is the whole picture at that size, nothing cut."""

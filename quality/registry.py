@@ -27,6 +27,8 @@ class Dimension(NamedTuple):
 
 
 EVERY: tuple[Medium, ...] = ("keyframe", "clip", "video")
+OF_PRODUCT: tuple[Medium, ...] = (*EVERY, "scenes")
+TOGETHER: tuple[Medium, ...] = ("scenes",)
 DIMENSIONS: dict[str, Dimension] = {
     "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
     "temporal_flickering.static_filtered": Dimension(
@@ -45,17 +47,17 @@ DIMENSIONS: dict[str, Dimension] = {
     "appearance_style": Dimension("quality.dimensions.text_alignment:AppearanceStyle", 1, ("clip",)),
     "overall_consistency": Dimension("quality.dimensions.text_alignment:OverallConsistency", 1, ("clip",)),
     "temporal_style": Dimension("quality.dimensions.text_alignment:TemporalStyle", 1, ("clip",)),
-    "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 1, ("clip",)),
+    "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 2, ("clip",)),
     "long_horizon": Dimension("quality.dimensions.long_horizon:LongHorizon", 1, ("clip",)),
-    "product_keypoints": Dimension("quality.dimensions.product_keypoints:ProductKeypoints", 1, EVERY),
-    "copy_paste": Dimension("quality.dimensions.product_keypoints:CopyPaste", 1, EVERY),
+    "product_keypoints": Dimension("quality.dimensions.product_keypoints:ProductKeypoints", 1, OF_PRODUCT),
+    "copy_paste": Dimension("quality.dimensions.product_keypoints:CopyPaste", 1, OF_PRODUCT),
     "technical": Dimension("quality.dimensions.technical:Technical", 1, EVERY),
     "technical.sharpness": Dimension("quality.dimensions.technical:Sharpness", 1, EVERY),
     "technical.noise": Dimension("quality.dimensions.technical:Noise", 1, EVERY),
     "technical.clipping": Dimension("quality.dimensions.technical:Clipping", 1, EVERY),
     "technical.blockiness": Dimension("quality.dimensions.technical:Blockiness", 1, EVERY),
     "technical.exposure": Dimension("quality.dimensions.technical:Exposure", 1, EVERY),
-    "product_colour": Dimension("quality.dimensions.product_colour:ProductColour", 1, EVERY),
+    "product_colour": Dimension("quality.dimensions.product_colour:ProductColour", 1, OF_PRODUCT),
     "freeze_loop.frozen": Dimension("quality.dimensions.freeze_loop:FrozenShare", 1, ("clip", "video")),
     "unwanted_cuts": Dimension("quality.dimensions.unwanted_cuts:HistogramCuts", 1, ("clip",)),
     "unwanted_cuts.transnetv2": Dimension("quality.dimensions.unwanted_cuts:TransNetCuts", 1, ("clip",)),
@@ -83,6 +85,12 @@ DIMENSIONS: dict[str, Dimension] = {
     "asks.spatial": Dimension("quality.dimensions.asks:AsksSpatial", 1, ("keyframe", "clip")),
     "asks.scene": Dimension("quality.dimensions.asks:AsksScene", 1, ("keyframe", "clip")),
     "asks.action": Dimension("quality.dimensions.asks:AsksAction", 1, ("keyframe", "clip")),
+    "product_similarity": Dimension("quality.cross_scene:ProductSimilarity", 1, TOGETHER),
+    "character_similarity": Dimension("quality.cross_scene:CharacterSimilarity", 1, TOGETHER),
+    "style_similarity": Dimension("quality.cross_scene:StyleSimilarity", 1, TOGETHER),
+    "boundary_similarity": Dimension("quality.cross_scene:BoundarySimilarity", 1, TOGETHER),
+    "gap_decay": Dimension("quality.cross_scene:GapDecay", 1, TOGETHER),
+    "brief_similarity": Dimension("quality.cross_scene:BriefSimilarity", 1, TOGETHER),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "clip_consistency": ("text_alignment", "flow_dynamics"),
@@ -91,9 +99,17 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "imagenet_consistency": ("text_alignment", "flow_dynamics"),
     "vbench_i2v.subject": ("text_alignment", "flow_dynamics"),
     "long_horizon": ("text_alignment", "flow_dynamics"),
+    "product_similarity": ("text_alignment", "flow_dynamics"),
+    "character_similarity": ("text_alignment", "flow_dynamics"),
+    "style_similarity": ("text_alignment", "flow_dynamics"),
+    "boundary_similarity": ("text_alignment", "flow_dynamics"),
+    "gap_decay": ("text_alignment", "flow_dynamics"),
 }
 """What is always measured beside a dimension: a similarity says nothing without the alignment, and a
 frozen clip wins every one."""
+IDENTITY = ("product_similarity", "product_keypoints", "product_colour", "copy_paste")
+"""What is measured of all scenes together where the first one is: none of them sees every way to be another product,
+and a pasted photograph wins them all."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S",
     "object_class": "GRiT",
@@ -143,8 +159,10 @@ def measured_on(medium: Medium, names: Collection[str]) -> tuple[str, ...]:
     for name in names:
         check_dimension(name)
     wanted = {*names, *(companion for name in names for companion in COMPANIONS.get(name, ()))}
+    if medium == "scenes" and IDENTITY[0] in wanted:
+        wanted |= {*IDENTITY}
     here = [name for name, dimension in DIMENSIONS.items() if name in wanted and medium in dimension.media]
-    return (*here, *(name for name in UNAVAILABLE if name in wanted and medium != "keyframe"))
+    return (*here, *(name for name in UNAVAILABLE if name in wanted and medium in ("clip", "video")))
 
 
 def of_name(name: str) -> type[Accumulator]:

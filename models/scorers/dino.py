@@ -7,6 +7,7 @@ transformers; DINO's weights are read from its authors' `dino_vitbase16_pretrain
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,31 @@ class Dinov2(Backbone):
         """Load the weights onto `device`, offline, from safetensors only. Raises WeightsError."""
         super().__init__(spec, folders, device)
         self._model = stock(Dinov2Model, spec, folders["main"], device)
+        self._size, self._mean, self._deviation = _own_preprocessing(folders["main"])
 
     @torch.inference_mode()
     def features(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Vectors of length 1, shape (pictures, 1 + patches, width): the picture's first, then its patches'."""
+        """Vectors of length 1, shape (pictures, 1 + patches, width): the picture's first, then its patches'.
+
+        uint8 pictures (pictures, 3, height, width) are brought to the model's own size, whole; float ones are what it
+        takes.
+        """
+        if batch.dtype == torch.uint8:
+            small = F.interpolate(batch.float(), self._size, mode="bicubic", align_corners=False, antialias=True)
+            mean, deviation = (small.new_tensor(each).view(3, 1, 1) for each in (self._mean, self._deviation))
+            batch = (small.clamp(0, 255) / 255 - mean) / deviation
         return unit(self._model(pixel_values=batch.to(getattr(torch, self.dtype))).last_hidden_state)
+
+
+def _own_preprocessing(folder: Path) -> tuple[tuple[int, int], list[float], list[float]]:
+    """Height and width, mean and deviation as the folder's `preprocessor_config.json` gives them; without one the
+    published model's: 224 x 224, ImageNet's."""
+    file = folder / "preprocessor_config.json"
+    read = json.loads(file.read_text()) if file.is_file() else {}
+    cut = read.get("do_center_crop", True)
+    size = read.get("crop_size" if cut else "size", {"height": 224, "width": 224})
+    mean, deviation = read.get("image_mean", [0.485, 0.456, 0.406]), read.get("image_std", [0.229, 0.224, 0.225])
+    return (int(size["height"]), int(size["width"])), mean, deviation
 
 
 def summary(model: Any, pictures: torch.Tensor) -> torch.Tensor:

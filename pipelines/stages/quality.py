@@ -9,6 +9,7 @@ The summaries of an ad's scores are a step of their own: rows beside the others,
 from __future__ import annotations
 
 from pipelines.screenplay import Clip, FinalVideo, Scene
+from pipelines.stages.across import ComparedAd, scores_across
 from pipelines.stages.context import StageContext
 from pipelines.stages.gate import NO_SUBJECTS, Subjects, scorable_clip, scorable_keyframe, scorable_video, scores_of
 from pipelines.stages.storyboard import Keyframe
@@ -25,8 +26,11 @@ async def score_video(
     clips: tuple[Clip, ...],
     video: FinalVideo | None,
     subjects: Subjects = NO_SUBJECTS,
+    continued: frozenset[int] = frozenset(),
+    story: str = "",
 ) -> tuple[Score, ...]:
-    """Scores scene by scene, of the still and of the clip, then of the finished video (`scene_number` None).
+    """Scores scene by scene, of the still and of the clip, then of the finished video and of the scenes against one
+    another (`scene_number` None). `continued` are the scenes that go on from the last frame of the one before.
 
     A recipe that stops at the stills or at the clips has none of what comes after them.
 
@@ -44,6 +48,8 @@ async def score_video(
         scores += await scores_of(context, scorable_video(context, video.artifact))
     if scores:
         await context.finish(_summary_step(tuple(scores)))
+    compared = ComparedAd(scenes, filmed or stills, bool(filmed), continued, story)
+    scores += await scores_across(context, compared, scores, subjects)
     asked = context.recipe.quality_dimensions
     return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in asked))
 

@@ -89,9 +89,13 @@ async def _stitch(context: StageContext, state: RunState) -> Any:
 
 
 async def _quality(context: StageContext, state: RunState) -> Any:
-    scenes = _needed(state.scenes).scenes
+    scenes = _needed(state.scenes)
     made = state.keyframes or (), state.clips or (), state.video
-    return await score_video(context, scenes, *made, _subjects(context, state))
+    plans = coherence_plans(context.brief, state, scenes)
+    chained = {plan.scene_number: plan.chain_from_scene or plan.start_from_scene for plan in plans}
+    continued = frozenset(number for number, before in chained.items() if before is not None)
+    story = state.story.text if state.story else ""
+    return await score_video(context, scenes.scenes, *made, _subjects(context, state), continued, story)
 
 
 def _subjects(context: StageContext, state: RunState) -> Subjects:

@@ -77,14 +77,23 @@ class ProductColour:
 
 def product_palette(picture: Pixels) -> Palette:
     """The main colours of what stands before the background of `picture`."""
+    colours = _seen(picture)
+    away = _away(colours)
+    inside = colours[away] if away.mean() >= LEAST else colours.reshape(-1, 3)
+    return palette(inside)
+
+
+def foreground(picture: Pixels) -> npt.NDArray[np.bool_]:
+    """Which pixels of `picture`, its longer side brought to at most SIDE, stand before its background."""
+    return _away(_seen(picture))
+
+
+def _seen(picture: Pixels) -> npt.NDArray[np.float64]:
     import cv2
 
     shrink = max(1.0, max(picture.shape[:2]) / SIDE)
     size = [max(1, round(length / shrink)) for length in picture.shape[1::-1]]
-    colours = lab(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-    away = _away(colours)
-    inside = colours[away] if away.mean() >= LEAST else colours.reshape(-1, 3)
-    return palette(inside)
+    return lab(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
 
 
 def _away(colours: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

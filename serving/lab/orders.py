@@ -24,7 +24,11 @@ from quality.score import QualityError
 from serving.profile_models import ModelSet
 from serving.scores.local import catalogue_of
 
-MEDIA = {"stills": ("keyframe",), "clips": ("keyframe", "clip"), "video": ("keyframe", "clip", "video")}
+MEDIA = {
+    "stills": ("keyframe", "scenes"),
+    "clips": ("keyframe", "clip", "scenes"),
+    "video": ("keyframe", "clip", "video", "scenes"),
+}
 """What can be measured where a run stops."""
 
 

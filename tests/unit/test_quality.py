@@ -290,4 +290,9 @@ def test_a_summary_is_the_mean_of_its_parts_or_says_which_of_them_is_missing():
 
 
 def test_every_dimension_says_what_it_is_measured_on():
-    assert {medium for dimension in DIMENSIONS.values() for medium in dimension.media} == {"keyframe", "clip", "video"}
+    assert {medium for dimension in DIMENSIONS.values() for medium in dimension.media} == {
+        "keyframe",
+        "clip",
+        "video",
+        "scenes",
+    }

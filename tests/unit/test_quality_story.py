@@ -1,0 +1,242 @@
+"""The scenes of an ad together: where its product is in them, which of them count, and what the stage makes of that."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch.nn.functional as F
+
+from models.interfaces import EncodedImage, Reference
+from pipelines.brief import BriefReference
+from pipelines.direction import Direction
+from pipelines.media import encode_clip, encode_png
+from pipelines.recipe import QualityGate
+from pipelines.scoring import SceneFile, alignments, score_file, story_scores
+from pipelines.screenplay import Clip
+from pipelines.stages.gate import Subjects
+from pipelines.stages.quality import score_video
+from pipelines.store.artifacts import LocalArtifacts
+from quality.cross_scene import Ad, AdScene, measure_ad
+from quality.engine import measure
+from quality.finder import Finder
+from quality.registry import DIMENSIONS, measured_on
+from quality.score import NoValue, Score
+from quality.stream import Reference as Shown
+from quality.stream import Shot
+
+RED, PLUM, TEAL, SAND, PAPER = (210, 40, 40), (200, 40, 150), (30, 130, 140), (190, 170, 120), (245, 245, 245)
+
+
+class Colours:
+    """A dense backbone of real vectors: each of 8 x 8 patches is the hue of its mean colour, the picture theirs."""
+
+    name, licence, dtype, device, weights_sha256 = "colours", "none", "float32", "cpu", "0" * 64
+    window, batch, min_side, fidelity = 1, 4, 1, "proxy"
+
+    def features(self, batch):
+        small = F.adaptive_avg_pool2d(batch.float(), (8, 8)).flatten(2).transpose(1, 2)
+        rows = small - small.mean(dim=2, keepdim=True) + 1.0
+        rows = np.concatenate([rows.mean(dim=1, keepdim=True), rows], axis=1)
+        return (rows / np.linalg.norm(rows, axis=2, keepdims=True)).astype(np.float32)
+
+
+class Words:
+    """Sentences as counts of a few words."""
+
+    name, licence, dtype, device, weights_sha256, fidelity = "words", "none", "float32", "cpu", "1" * 64, "proxy"
+
+    def text(self, text):
+        counts = np.array([text.count(word) for word in ("bottle", "shoe", "beach")], np.float32) + 0.1
+        return counts / np.linalg.norm(counts), False
+
+
+class Alignment(Words):
+    """A CLIP in which every picture is as much like its prompt as it is red."""
+
+    window, batch, min_side, name = 1, 4, 1, "sketch-clip"
+
+    def features(self, batch):
+        red = batch[:, 0].float().mean(dim=(1, 2)).numpy() / 255
+        return np.stack([red, np.sqrt(1 - red**2)], axis=1)
+
+    def text(self, text):
+        return np.array([1, 0], np.float32), False
+
+
+BACKBONES = {"dinov2_base": Colours(), "minilm": Words()}
+
+
+def picture(colour=RED, behind=SAND, at=(60, 30), size=(40, 56), shape=(96, 160)):
+    found = np.full((*shape, 3), behind, np.uint8)
+    found[at[1] : at[1] + size[1], at[0] : at[0] + size[0]] = colour
+    return found
+
+
+REFERENCE = picture(behind=PAPER, at=(36, 24), size=(40, 56), shape=(112, 112))
+
+
+def ad(*scenes, minimum=0.5, **fields):
+    shot = Shot(medium="scenes", references=(Shown(REFERENCE),), backbones=BACKBONES)
+    return Ad(tuple(scenes), shot, minimum, **fields)
+
+
+def of(name, given):
+    return measure_ad([name], given)[0]
+
+
+# --- where the product is ---
+
+
+@pytest.mark.parametrize("at", [(10, 20), (60, 30), (112, 36)])
+def test_a_product_is_found_where_it_stands_and_cut_out(at):
+    found = Finder([REFERENCE], Colours()).find(picture(at=at))
+    assert found is not None
+    assert found.box == pytest.approx((at[0] / 160, at[1] / 96, (at[0] + 40) / 160, (at[1] + 56) / 96), abs=0.06)
+    held = {tuple(map(int, pixel)) for pixel in found.picture.reshape(-1, 3)}
+    assert RED in held and SAND not in held
+
+
+def test_a_picture_without_the_product_has_no_place_of_it():
+    assert Finder([REFERENCE], Colours()).find(np.full((96, 160, 3), SAND, np.uint8)) is None
+
+
+def test_a_reference_on_which_nothing_stands_out_is_a_reason():
+    with pytest.raises(NoValue, match="plain one"):
+        Finder([np.full((64, 64, 3), PAPER, np.uint8)], Colours())
+
+
+# --- an ad ---
+
+
+def test_the_product_is_compared_where_a_scene_shows_what_was_asked_for():
+    right = [AdScene(number, (picture(behind=behind),), 0.9) for number, behind in ((1, SAND), (2, TEAL))]
+    found = of("product_similarity", ad(*right, AdScene(3, (picture(TEAL),), 0.1)))
+    assert found.raw == pytest.approx(1.0, abs=0.01) and found.scene_number is None
+    assert "3 pairs; 1 left out" in str(found.note) and str(found.note).endswith(": 3")
+    wrong = of("product_similarity", ad(*right, AdScene(3, (picture(PLUM),), 0.9)))
+    assert wrong.raw is not None and found.raw is not None and wrong.raw < found.raw - 0.05
+
+
+def test_another_colour_raises_the_difference_of_colours_and_names_the_scene():
+    same = of("product_colour", ad(AdScene(1, (picture(),), 0.9), AdScene(2, (picture(),), 0.9)))
+    # Its hue is near enough to be found, and far enough to be another colour.
+    other = of("product_colour", ad(AdScene(1, (picture(),), 0.9), AdScene(2, (picture((240, 120, 90)),), 0.9)))
+    assert same.raw is not None and other.raw is not None and same.raw < 2 < 5 < other.raw
+    assert "scene 2" in str(other.note) and "reference's patches" in str(other.note)
+
+
+def test_without_a_network_of_patches_the_similarity_has_a_reason_and_colours_say_where_they_looked():
+    given = ad(AdScene(1, (picture(),), 0.9))
+    bare = Ad(given.scenes, Shot(medium="scenes", references=given.shot.references), given.minimum)
+    assert "'dinov2_base'" in str(of("product_similarity", bare).reason)
+    colour = of("product_colour", bare)
+    assert colour.raw is not None and "middle of each frame" in str(colour.note)
+
+
+def test_scenes_are_not_compared_where_nobody_knows_what_is_enough():
+    given = ad(AdScene(1, (picture(),), 0.9), AdScene(2, (picture(),), 0.9), minimum=None)
+    for name in ("product_similarity", "style_similarity", "gap_decay", "product_colour"):
+        assert "no minimum of alignment" in str(of(name, given).reason)
+
+
+def test_boundaries_are_those_of_scenes_that_go_on():
+    first, other = picture(), picture(TEAL, PAPER)
+    scenes = [AdScene(1, (other, first)), AdScene(2, (first, other), continues=True), AdScene(3, (first, first))]
+    found = of("boundary_similarity", ad(*scenes))
+    assert found.raw == pytest.approx(1.0, abs=1e-6) and "1 pairs" in str(found.note)
+
+
+def test_the_brief_is_compared_with_the_story_and_each_scene():
+    scenes = [AdScene(1, (), text="a bottle"), AdScene(2, (), text="a shoe")]
+    found = of("brief_similarity", ad(*scenes, brief="a bottle", story="the bottle on the beach"))
+    assert "worst" in str(found.note) and "scene 2" in str(found.note) and "3 pairs" in str(found.note)
+    assert "needs the brief" in str(of("brief_similarity", ad(*scenes)).reason)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in DIMENSIONS if DIMENSIONS[name].media == ("scenes",)))
+def test_of_one_file_what_compares_scenes_has_no_value(name):
+    (found,) = measure([name], [picture()], Shot(backbones={**BACKBONES, "clip": Alignment()}))
+    assert found.raw is None and "--suite story" in str(found.reason)
+    assert name == "brief_similarity" or "text_alignment" in measured_on("clip", [name])
+
+
+# --- which scenes count ---
+
+
+def scored(name, number, value, backbone="sketch-clip"):
+    known = {"metric_id": name, "impl_id": "x@1", "scene_number": number, "fidelity": "toy"}
+    return Score(**known, raw=value, backbone=backbone)
+
+
+def test_what_a_vision_model_saw_comes_before_the_cosine_and_a_recipe_before_what_is_known():
+    cosines = [scored("toy.text_alignment", 1, 0.8), scored("toy.keyframe_alignment", 1, 0.6)]
+    assert alignments(cosines, True, {}) == ({1: 0.8}, 0.7)
+    assert alignments(cosines, False, {"keyframe_alignment": 0.3}) == ({1: 0.6}, 0.3)
+    assert alignments([*cosines, scored("admint.asks.object", 1, 1.0)], True, {}) == ({1: 1.0}, 0.5)
+    assert alignments([scored("admint.text_alignment", 1, 0.2, "clip-of-somebody")], True, {}) == ({1: 0.2}, None)
+    assert alignments([], True, {}) == ({}, None)
+
+
+def watcher():
+    return SimpleNamespace(step=lambda done, total: None)
+
+
+def measured(request):
+    return score_file(request, {**BACKBONES, "clip": Alignment()}, watcher())
+
+
+def test_stills_alone_are_an_ad_too():
+    scenes = [
+        SceneFile(scene_number=number, data=encode_png(picture(behind=behind)), media="image")
+        for number, behind in ((1, SAND), (2, (200, 200, 190)), (3, TEAL))
+    ]
+    found = story_scores(
+        measured,
+        scenes,
+        dict.fromkeys((1, 2, 3), "a red bottle"),
+        (Reference(image=EncodedImage(data=encode_png(REFERENCE)), role="product"),),
+        ("product_similarity",),
+    )
+    assert [score.metric_id for score in found] == ["admint.keyframe_alignment"] * 3 + ["admint.product_similarity"]
+    assert str(found[-1].note).endswith(": 3") and "left out" in str(found[-1].note)  # hardly red
+
+
+# --- the stage ---
+
+
+async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_path):
+    artifacts, steps = LocalArtifacts(tmp_path), []
+
+    async def score(request):
+        return measured(request)
+
+    async def finish(step):
+        steps.append(step)
+        return (await step.work(SimpleNamespace(artifacts=artifacts, score=score))).value
+
+    recipe = SimpleNamespace(quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity"))
+    recipe.quality_gate = QualityGate(minimums={"text_alignment": 0.3})
+    brief = SimpleNamespace(prompt="a red bottle")
+    context = SimpleNamespace(
+        recipe=recipe, finish=finish, direction=Direction(), fingerprints={"scorer": "x"}, brief=brief
+    )
+    scenes = tuple(
+        SimpleNamespace(scene_number=number, image_prompt="red", video_prompt="red", content="a bottle")
+        for number in (1, 2)
+    )
+    clips = tuple(
+        Clip(scene_number=number, artifact=artifacts.put(data, "video/mp4").sha256, num_frames=4, native_fps=8)
+        for number, data in enumerate((encode_clip(np.stack([picture()] * 4), 8),) * 2, start=1)
+    )
+    stored = artifacts.put(encode_png(REFERENCE), "image/png").sha256
+    reference = BriefReference(artifact=stored, role="product", filename="red.png")
+    scores = await score_video(context, scenes, (), clips, None, Subjects((), (reference,)), frozenset({2}), "a story")
+    assert [step.name for step in steps][-2:] == ["quality/summary", "quality/across"]
+    across = {score.metric_id: score for score in scores if score.scene_number is None and score.raw is not None}
+    assert across["admint.product_similarity"].raw == pytest.approx(1.0, abs=0.02)
+    assert across["admint.boundary_similarity"].raw == pytest.approx(1.0, abs=0.01)
+    assert across["admint.product_colour"].frames_used == 2
+    inputs = steps[-1].inputs
+    assert inputs["minimum"] == 0.3 and [each["continues"] for each in inputs["scenes"]] == [False, True]
