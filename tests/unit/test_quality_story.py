@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ class Colours:
     """A dense backbone of real vectors: each of 8 x 8 patches is the hue of its mean colour, the picture theirs."""
 
     name, licence, dtype, device, weights_sha256 = "colours", "none", "float32", "cpu", "0" * 64
-    window, batch, min_side, fidelity = 1, 4, 1, "proxy"
+    window, batch, min_side = 1, 4, 1
+    fidelity: Any = "proxy"
 
     def features(self, batch):
         small = F.adaptive_avg_pool2d(batch.float(), (8, 8)).flatten(2).transpose(1, 2)
@@ -65,7 +67,8 @@ class Alignment(Words):
         return np.array([1, 0], np.float32), False
 
 
-BACKBONES = {"dinov2_base": Colours(), "minilm": Words()}
+CLIP: Any = Alignment()
+BACKBONES: dict[str, Any] = {"dinov2_base": Colours(), "minilm": Words()}
 
 
 def picture(colour=RED, behind=SAND, at=(60, 30), size=(40, 56), shape=(96, 160)):
@@ -157,7 +160,7 @@ def test_the_brief_is_compared_with_the_story_and_each_scene():
 
 @pytest.mark.parametrize("name", sorted(name for name in DIMENSIONS if DIMENSIONS[name].media == ("scenes",)))
 def test_of_one_file_what_compares_scenes_has_no_value(name):
-    (found,) = measure([name], [picture()], Shot(backbones={**BACKBONES, "clip": Alignment()}))
+    (found,) = measure([name], [picture()], Shot(backbones={**BACKBONES, "clip": CLIP}))
     assert found.raw is None and "--suite story" in str(found.reason)
     assert name == "brief_similarity" or "text_alignment" in measured_on("clip", [name])
 
@@ -165,9 +168,8 @@ def test_of_one_file_what_compares_scenes_has_no_value(name):
 # --- which scenes count ---
 
 
-def scored(name, number, value, backbone="sketch-clip"):
-    known = {"metric_id": name, "impl_id": "x@1", "scene_number": number, "fidelity": "toy"}
-    return Score(**known, raw=value, backbone=backbone)
+def scored(name: str, number: int, value: float, backbone: str = "sketch-clip") -> Score:
+    return Score(metric_id=name, impl_id="x@1", scene_number=number, fidelity="toy", raw=value, backbone=backbone)
 
 
 def test_what_a_vision_model_saw_comes_before_the_cosine_and_a_recipe_before_what_is_known():
@@ -184,7 +186,7 @@ def watcher():
 
 
 def measured(request):
-    return score_file(request, {**BACKBONES, "clip": Alignment()}, watcher())
+    return score_file(request, {**BACKBONES, "clip": CLIP}, watcher())
 
 
 def test_stills_alone_are_an_ad_too():
@@ -219,10 +221,10 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
     recipe = SimpleNamespace(quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity"))
     recipe.quality_gate = QualityGate(minimums={"text_alignment": 0.3})
     brief = SimpleNamespace(prompt="a red bottle")
-    context = SimpleNamespace(
+    context: Any = SimpleNamespace(
         recipe=recipe, finish=finish, direction=Direction(), fingerprints={"scorer": "x"}, brief=brief
     )
-    scenes = tuple(
+    scenes: Any = tuple(
         SimpleNamespace(scene_number=number, image_prompt="red", video_prompt="red", content="a bottle")
         for number in (1, 2)
     )
