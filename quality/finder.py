@@ -93,9 +93,9 @@ class Finder:
 
     def _patches(self, picture: Pixels) -> Array:
         """Unit vectors, shape (patches down, patches across, width); a square of them, whatever the picture's sides."""
-        rows: Array = embedded(self._dense, DENSE.preprocessing, [picture])[0, 1:]
+        rows = embedded(self._dense, DENSE.preprocessing, [picture])[0, 1:]
         side = round(len(rows) ** 0.5)
-        patches: Array = rows.reshape(side, side, -1)
+        patches: Array = np.asarray(rows.reshape(side, side, -1), np.float32)
         return patches
 
     def _likeness(self, patches: Array) -> Map:
@@ -104,10 +104,8 @@ class Finder:
         rim = np.ones(patches.shape[:2], bool)
         rim[1:-1, 1:-1] = False
         behind = np.concatenate([self._behind, flat[rim.ravel() & (like <= np.quantile(like, LIKE))]])
-        if not len(behind):
-            return like.reshape(patches.shape[:2])
-        found: Map = (like - (flat @ behind.T).max(axis=1)).reshape(patches.shape[:2])
-        return found
+        against = (flat @ behind.T).max(axis=1) if len(behind) else np.zeros(len(flat))
+        return np.asarray((like - against).reshape(patches.shape[:2]), np.float32)
 
 
 def _shares(mask: Mask, size: tuple[int, ...]) -> Map:

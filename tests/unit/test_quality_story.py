@@ -39,7 +39,7 @@ class Colours:
 
     def features(self, batch):
         small = F.adaptive_avg_pool2d(batch.float(), (8, 8)).flatten(2).transpose(1, 2)
-        rows = small - small.mean(dim=2, keepdim=True) + 1.0
+        rows: Any = small - small.mean(dim=2, keepdim=True) + 1.0
         rows = np.concatenate([rows.mean(dim=1, keepdim=True), rows], axis=1)
         return (rows / np.linalg.norm(rows, axis=2, keepdims=True)).astype(np.float32)
 
