@@ -7,7 +7,7 @@ the alignment, `product_colour` and `product_keypoints` beside it.
 
 Vectors are DINOv2's (arXiv 2304.07193), whose first token is the picture's and whose others are its patches', or, where
 a deployment has none but of a toy world, its CLIP's; what is compared of a product or character is cut out of the frame
-(`quality.finder`). On 200 pairs of rendered scenes `benchmarks/quality/truth.py` says how often each is right.
+(`quality.finder`). docs/quality.md says how often each was right on rendered pairs.
 """
 
 from __future__ import annotations
