@@ -2585,7 +2585,7 @@ export interface components {
              * Media
              * @description What it is measured on.
              */
-            media: ("keyframe" | "clip" | "video")[];
+            media: ("keyframe" | "clip" | "video" | "scenes")[];
             /**
              * Models
              * @description What it needs, as the profile's `scorers` name it.
@@ -5362,14 +5362,19 @@ export interface components {
             scene_concurrency?: number;
             /**
              * Quality Dimensions
-             * @description All that can be measured here; they cost little beside the making of a clip.
+             * @description All that can be measured here; they cost little beside the making of a clip. The last five compare the scenes.
              * @default [
              *       "temporal_flickering",
              *       "flow_smoothness",
              *       "flow_dynamics",
              *       "clip_consistency",
              *       "text_alignment",
-             *       "keyframe_alignment"
+             *       "keyframe_alignment",
+             *       "product_similarity",
+             *       "style_similarity",
+             *       "boundary_similarity",
+             *       "gap_decay",
+             *       "brief_similarity"
              *     ]
              */
             quality_dimensions?: string[];
