@@ -20,11 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +103,8 @@ def the_judge() -> Judge:
     return Judge()
 
 
-def judged(pictures: list[Picture]) -> list[Any]:
-    return [the_judge().judge(p) for p in pictures]
+def judge(picture: Picture) -> Any:
+    return the_judge().judge(picture)
 
 
 def _batches(specs: list[SceneSpec]) -> Iterator[tuple[int, list[SceneSpec]]]:
@@ -116,51 +118,111 @@ def _batches(specs: list[SceneSpec]) -> Iterator[tuple[int, list[SceneSpec]]]:
         start = end
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one size that are drawn together; the seed of each is its index."""
+
+    weights: Path
+    first: int
+    """Index of the first."""
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    prompts: tuple[str, ...]
+    latents: torch.Tensor | None
+    references: tuple[tuple[EncodedImage, ...], ...] | None
+    """Of each; None: the adapter is not even loaded."""
+    scale: float
+
+
+class Workers:
+    """Processes of one thread each that rows spread their pictures over; with one job, this process."""
+
+    def __init__(self, jobs: int) -> None:
+        self.pool = ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) if jobs > 1 else None
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """What `function` gives for each, in order."""
+        return list(map(function, items) if self.pool is None else self.pool.map(function, items))
+
+    def judged(self, pictures: list[Picture]) -> list[Any]:
+        return self.map(judge, pictures)
+
+
+@cache
+def painter(weights: Path, adapted: bool) -> tuple[StableDiffusionPipeline, ReferenceAdapter | None]:
+    """The image model, once per process."""
+    pipe = image_pipeline(weights)
+    return pipe, with_references(pipe, weights) if adapted else None
+
+
 def paint(
-    pipe: StableDiffusionPipeline,
+    workers: Workers,
+    weights: Path,
     specs: list[SceneSpec],
     prompt: Callable[[SceneSpec], str],
     latents: list[torch.Tensor] | None = None,
-    adapter: ReferenceAdapter | None = None,
     references: list[list[EncodedImage]] | None = None,
     scale: float = 1.0,
 ) -> list[Picture]:
     """One picture per scene; the seed is the index."""
-    out: list[Picture] = []
-    for start, batch in _batches(specs):
-        height, width = frame_size(batch[0].aspect)
-        span = slice(start, start + len(batch))
-        extra: dict[str, Any] = {"latents": torch.stack(latents[span])} if latents else {}
-        if adapter is not None and references is not None:
-            items = [[Reference(image=i, role="product") for i in some] for some in references[span]]
-            extra["ip_adapter_image_embeds"] = adapter.begin_batch(items, AdapterSettings(scale=scale), GUIDANCE > 1)
-        images = pipe(
-            [prompt(s) for s in batch],
-            height=height,
-            width=width,
-            num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
-            generator=[torch.Generator().manual_seed(start + k) for k in range(len(batch))],
-            **extra,
-        ).images
-        out += [np.asarray(i) for i in images]
-    return out
+    batches = []
+    for start, some in _batches(specs):
+        span = slice(start, start + len(some))
+        batches.append(
+            Batch(
+                weights=weights,
+                first=start,
+                size=frame_size(some[0].aspect),
+                prompts=tuple(prompt(s) for s in some),
+                latents=torch.stack(latents[span]) if latents else None,
+                references=tuple(map(tuple, references[span])) if references is not None else None,
+                scale=scale,
+            )
+        )
+    return [picture for drawn in workers.map(paint_batch, batches) for picture in drawn]
 
 
-def rows_judge(count: int) -> list[Row]:
+def paint_batch(batch: Batch) -> list[Picture]:
+    pipe, adapter = painter(batch.weights, batch.references is not None)
+    extra: dict[str, Any] = {} if batch.latents is None else {"latents": batch.latents}
+    if adapter is not None and batch.references is not None:
+        items = [[Reference(image=i, role="product") for i in some] for some in batch.references]
+        extra["ip_adapter_image_embeds"] = adapter.begin_batch(items, AdapterSettings(scale=batch.scale), GUIDANCE > 1)
+    images = pipe(
+        list(batch.prompts),
+        height=batch.size[0],
+        width=batch.size[1],
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        generator=[torch.Generator().manual_seed(batch.first + k) for k in range(len(batch.prompts))],
+        **extra,
+    ).images
+    return [np.asarray(i) for i in images]
+
+
+def rows_judge(workers: Workers, weights: Path, count: int) -> list[Row]:
     specs = scenes(count, 11)
-    verdicts = judged([render_array(s) for s in specs])
+    verdicts = workers.judged([render_array(s) for s in specs])
     rows = [row(f"judge on renders: {name}", share(verdicts, specs, name), None, count) for name in ATTRIBUTES]
     moving = [replace(s, camera=MOVES[k % len(MOVES)]) for k, s in enumerate(specs)]
-    clips = [render_clip(s, FRAMES) for s in moving]
-    right = np.mean([recovered_move(clip, MOVES) == s.camera for clip, s in zip(clips, moving, strict=True)])
-    # What a made clip can reach at most: a tilt may carry half of the product out of the picture.
-    first, last = (judged([clip[at] for clip in clips]) for at in (0, -1))
+    clips = workers.map(rendered, moving)
+    moves = workers.map(move_of, clips)
+    right = np.mean([move == s.camera for move, s in zip(moves, moving, strict=True)])
+    # What a made clip can reach at most: a move may carry a part of the product out of the picture.
+    first, last = (workers.judged([clip[at] for clip in clips]) for at in (0, -1))
     return [
         *rows,
         row(f"judge on renders: camera move of {len(MOVES)}", float(right), None, count),
         row("judge on renders: shape on the last frame as on the first", share(last, first, "shape"), None, count),
     ]
+
+
+def rendered(spec: SceneSpec) -> Picture:
+    return render_clip(spec, FRAMES)
+
+
+def move_of(clip: Picture) -> str:
+    return recovered_move(clip, MOVES)
 
 
 def _pixels(pictures: list[Picture]) -> torch.Tensor:
@@ -174,7 +236,7 @@ def _bytes(pixels: torch.Tensor) -> Picture:
 
 
 @torch.no_grad()
-def rows_vae(weights: Path, count: int) -> list[Row]:
+def rows_vae(workers: Workers, weights: Path, count: int) -> list[Row]:
     vae = image_pipeline(weights).vae
     levels, edges = [], []
     for _, batch in _batches(scenes(count, 12)):
@@ -189,7 +251,7 @@ def rows_vae(weights: Path, count: int) -> list[Row]:
 
 
 @torch.no_grad()
-def rows_clip(weights: Path, count: int) -> list[Row]:
+def rows_clip(workers: Workers, weights: Path, count: int) -> list[Row]:
     with complete(weights, "clip") as folder:
         clip: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -207,9 +269,9 @@ def rows_clip(weights: Path, count: int) -> list[Row]:
     return [row(f"{what} ({names})", value / count, 0.98, count) for names, value in right.items()]
 
 
-def rows_image(weights: Path, count: int) -> list[Row]:
+def rows_image(workers: Workers, weights: Path, count: int) -> list[Row]:
     specs = scenes(count, 14)
-    verdicts = judged(paint(image_pipeline(weights), specs, plain_caption))
+    verdicts = workers.judged(paint(workers, weights, specs, plain_caption))
     bars = {"colour": 0.98, "shape": 0.95, "setting": 0.98, "time": 0.9}
     return [row(f"image: asked {name}", share(verdicts, specs, name), bar, count) for name, bar in bars.items()]
 
@@ -236,24 +298,22 @@ def _references(spec: SceneSpec, index: int, count: int) -> list[EncodedImage]:
     return found
 
 
-def rows_adapter(weights: Path, count: int) -> list[Row]:
-    pipe = image_pipeline(weights)
-    adapter = with_references(pipe, weights)
+def rows_adapter(workers: Workers, weights: Path, count: int) -> list[Row]:
     specs = scenes(count, 15)
     references = [_references(s, k, 3) for k, s in enumerate(specs)]
     single = [some[:1] for some in references]
     rows, means = [], []
     for scale in SCALES:
         number = count if scale in (0.0, 1.0) else max(count // 2, 1)
-        drawn = paint(pipe, specs[:number], _unnamed, adapter=adapter, references=single[:number], scale=scale)
-        verdicts = judged(drawn)
+        drawn = paint(workers, weights, specs[:number], _unnamed, references=single[:number], scale=scale)
+        verdicts = workers.judged(drawn)
         colour, shape = (share(verdicts, specs[:number], name) for name in ("colour", "shape"))
         means.append((colour + shape) / 2)
         if scale in (0.0, 1.0):
             bars = (None, None) if scale == 0 else (0.98, 0.9)
             what = "the same without it" if scale == 0 else "IP-Adapter: one reference, prompt names neither"
             rows += [row(f"{what}: colour", colour, bars[0], count), row(f"{what}: shape", shape, bars[1], count)]
-    verdicts = judged(paint(pipe, specs, _unnamed, adapter=adapter, references=references))
+    verdicts = workers.judged(paint(workers, weights, specs, _unnamed, references=references))
     what = "IP-Adapter: three references, prompt names neither"
     rows += [
         row(f"{what}: {name}", share(verdicts, specs, name), bar, count)
@@ -266,9 +326,9 @@ def rows_adapter(weights: Path, count: int) -> list[Row]:
     ]
 
 
-def rows_noise(weights: Path, count: int) -> list[Row]:
+def rows_noise(workers: Workers, weights: Path, count: int) -> list[Row]:
     """Distance of the same product's place between two scenes, over the shared part of their noise."""
-    pipe = image_pipeline(weights)
+    pipe, _ = painter(weights, False)
     first = scenes(count, 16, "1:1")
     second = [replace(s, setting=t.setting) for s, t in zip(first, scenes(count, 17, "1:1"), strict=True)]
     values = []
@@ -276,7 +336,8 @@ def rows_noise(weights: Path, count: int) -> list[Row]:
         drawn = []
         for side, specs in enumerate((first, second)):
             latents = [_blend(pipe, shared, k, side) for k in range(count)]
-            drawn.append([v.centre for v in judged(paint(pipe, specs, plain_caption, latents=latents))])
+            pictures = paint(workers, weights, specs, plain_caption, latents=latents)
+            drawn.append([v.centre for v in workers.judged(pictures)])
         values.append(float(-np.median(np.linalg.norm(np.subtract(drawn[0], drawn[1]), axis=1))))
     rises = all(a <= b for a, b in itertools.pairwise(values))
     return [{**row("shared noise: layout likeness rises over 5 shares", float(rises), 1.0, count), "values": values}]
@@ -291,63 +352,82 @@ def _blend(pipe: StableDiffusionPipeline, share_of: float, index: int, side: int
     return torch.add(share_of**0.5 * shared, own, alpha=(1 - share_of) ** 0.5)
 
 
-def rows_video(weights: Path, count: int) -> list[Row]:
+@dataclass(frozen=True)
+class Take:
+    """A clip to be made."""
+
+    weights: Path
+    spec: SceneSpec
+    key: Picture
+    seed: int
+
+
+def rows_video(workers: Workers, weights: Path, count: int) -> list[Row]:
     """Clips from the family's own keyframes, by turns of every move; for flicker, from rendered ones."""
     specs = [replace(s, camera=MOVES[k % len(MOVES)]) for k, s in enumerate(scenes(count, 18))]
-    keyframes = paint(image_pipeline(weights), specs, plain_caption)
-    pipe = video_pipeline(weights)
-    likeness, confusion = [], {m: dict.fromkeys(MOVES, 0) for m in MOVES}
-    last = []
-    for index, (spec, key) in enumerate(zip(specs, keyframes, strict=True)):
-        frames = animate(pipe, spec, key, index)
-        likeness.append(ssim(frames[0], key))
-        confusion[spec.camera][recovered_move(frames, MOVES)] += 1
-        last.append(frames[-1])
-    before, after = judged(keyframes), judged(last)
+    keyframes = paint(workers, weights, specs, plain_caption)
+    takes = [Take(weights, spec, key, k) for k, (spec, key) in enumerate(zip(specs, keyframes, strict=True))]
+    clips = workers.map(animate, takes)
+    likeness = [ssim(frames[0], key) for frames, key in zip(clips, keyframes, strict=True)]
+    confusion = {m: dict.fromkeys(MOVES, 0) for m in MOVES}
+    for spec, move in zip(specs, workers.map(move_of, clips), strict=True):
+        confusion[spec.camera][move] += 1
+    before, after = workers.judged(keyframes), workers.judged([frames[-1] for frames in clips])
     right = sum(confusion[m][m] for m in MOVES) / count
+    lost: dict[str, int] = dict.fromkeys(MOVES, 0)
+    for spec, one, other in zip(specs, before, after, strict=True):
+        lost[spec.camera] += one.shape != other.shape
     return [
         row("video: first frame against keyframe, SSIM", float(np.mean(likeness)), 0.9, count),
         {**row(f"video: asked camera move of {len(MOVES)}", right, 0.9, count), "confusion": confusion},
         row("video: colour on the last frame as on the keyframe", share(after, before, "colour"), 0.98, count),
-        row("video: shape on the last frame as on the keyframe", share(after, before, "shape"), 0.9, count),
-        row_flicker(pipe, max(count // 4, 1)),
+        {
+            **row("video: shape on the last frame as on the keyframe", share(after, before, "shape"), 0.9, count),
+            "lost": lost,
+        },
+        row_flicker(workers, weights, max(count // 4, 1)),
     ]
 
 
-def row_flicker(pipe: KeyframePipeline, count: int) -> Row:
+def row_flicker(workers: Workers, weights: Path, count: int) -> Row:
     """Second differences over time of made clips, against those of the true clips from the same first frame."""
-    made, true = [], []
-    for index, spec in enumerate(scenes(count, 19)):
-        moved = replace(spec, camera=MOVES[index % len(MOVES)])
-        clip = render_clip(moved, FRAMES)
-        true.append(flicker(clip))
-        made.append(flicker(animate(pipe, moved, clip[0], index)))
-    return bounded("video: flicker against the render's own", float(np.sum(made) / np.sum(true)), 1.3, count)
+    specs = [replace(s, camera=MOVES[k % len(MOVES)]) for k, s in enumerate(scenes(count, 19))]
+    true = workers.map(rendered, specs)
+    takes = [Take(weights, spec, clip[0], k) for k, (spec, clip) in enumerate(zip(specs, true, strict=True))]
+    shaken = sum(map(flicker, workers.map(animate, takes)))
+    return bounded("video: flicker against the render's own", float(shaken / sum(map(flicker, true))), 1.3, count)
 
 
-def animate(pipe: KeyframePipeline, spec: SceneSpec, key: Picture, seed: int, frames: int = FRAMES) -> Picture:
+@cache
+def animator(weights: Path) -> KeyframePipeline:
+    """The video model, once per process."""
+    return video_pipeline(weights)
+
+
+def animate(take: Take) -> Picture:
+    pipe, spec = animator(take.weights), take.spec
     height, width = frame_size(spec.aspect)
     with torch.no_grad():
-        told = followed(pipe, Image.fromarray(key), spec.camera, frames)
+        told = followed(pipe, Image.fromarray(take.key), spec.camera, FRAMES)
     out = pipe(
         image=told,
         prompt=plain_caption(spec),
         height=height,
         width=width,
-        num_frames=frames,
+        num_frames=FRAMES,
         num_inference_steps=VIDEO_STEPS,
         guidance_scale=VIDEO_GUIDANCE,
-        generator=torch.Generator().manual_seed(seed),
-        latents=_noise(pipe, height, width, frames, seed),
+        generator=torch.Generator().manual_seed(take.seed),
+        latents=_noise(pipe, height, width, take.seed),
         output_type="np",
     ).frames[0]
     return np.asarray(np.rint(np.asarray(out) * 255), np.uint8)
 
 
-def _noise(pipe: KeyframePipeline, height: int, width: int, frames: int, seed: int) -> torch.Tensor:
+def _noise(pipe: KeyframePipeline, height: int, width: int, seed: int) -> torch.Tensor:
     """The stock pipeline would draw four channels."""
     channels, factor = pipe.vae.config.latent_channels, pipe.vae_scale_factor
-    shape = (1, channels, frames, height // factor, width // factor)
+    shape = (1, channels, FRAMES, height // factor, width // factor)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -405,14 +485,14 @@ def flicker(clip: Picture) -> float:
 # --- the language model, and whole ads -------------------------------------------------------------------------------
 
 
-def rows_llm(weights: Path, count: int) -> list[Row]:
+def rows_llm(workers: Workers, weights: Path, count: int) -> list[Row]:
     from benchmarks.sketch_llm_eval import evaluate as evaluate_llm
 
     found = asyncio.run(evaluate_llm(weights / "llm", count, 4242))["rows"]
     return [row(f"LLM: {what}", one["percent"] / 100, one["bar"] / 100, one["n"]) for what, one in found.items()]
 
 
-def rows_ad() -> list[Row]:
+def rows_ad(workers: Workers, weights: Path, count: int) -> list[Row]:
     """The ad of `make demo` as a process of its own: 15 s, three references, four scenes, recipe `master`."""
     example = Path("examples/water-bottle")
     with tempfile.TemporaryDirectory() as folder:
@@ -431,42 +511,47 @@ def rows_ad() -> list[Row]:
     ]
 
 
-def evaluate(names: list[str], count: int, weights: Path) -> Iterator[Row]:
+ROWS: dict[str, Callable[[Workers, Path, int], list[Row]]] = {
+    "judge": rows_judge,
+    "vae": rows_vae,
+    "clip": rows_clip,
+    "image": rows_image,
+    "adapter": rows_adapter,
+    "noise": rows_noise,
+    "video": rows_video,
+    "llm": rows_llm,
+    "ad": rows_ad,
+}
+
+
+def evaluate(names: list[str], count: int, weights: Path, jobs: int) -> Iterator[Row]:
     """The rows of the named groups in turn; each group loads what it needs."""
-    plans: dict[str, Callable[[], list[Row]]] = {
-        "judge": lambda: rows_judge(count),
-        "vae": lambda: rows_vae(weights, count),
-        "clip": lambda: rows_clip(weights, count),
-        "image": lambda: rows_image(weights, count),
-        "adapter": lambda: rows_adapter(weights, count),
-        "noise": lambda: rows_noise(weights, count),
-        "video": lambda: rows_video(weights, count),
-        "llm": lambda: rows_llm(weights, count),
-        "ad": rows_ad,
-    }
+    workers = Workers(jobs)
     for name in names:
         start = time.monotonic()
-        for result in plans[name]():
+        for result in ROWS[name](workers, weights, count):
             yield {"group": name, **result, "seconds": round(time.monotonic() - start, 1)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", default="judge,vae,clip,image,adapter,noise,video,llm,ad")
+    parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that pictures are spread over")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     kept = json.loads(args.results.read_text())["rows"] if args.results.exists() else []
     names = args.rows.split(",")
     rows = [r for r in kept if r["group"] not in names]
-    for result in evaluate(names, args.samples, args.weights):
+    for result in evaluate(names, args.samples, args.weights, args.jobs):
         mark = {None: "", True: "met", False: "SHORT"}[result["passed"]]
         print(f"{result['what']:<78} {result['value']:>8} {result['bar'] or '':>6} {mark}", flush=True)
         rows.append({**result, "date": datetime.now(UTC).isoformat(timespec="minutes")})
-    versions = {p: version(p) for p in ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless")}
+    versions = {p: version(p) for p in ("torch", "diffusers", "transformers", "numpy")}
+    versions["opencv"] = cv2.__version__
     settings = {"steps": STEPS, "guidance": GUIDANCE, "video_steps": VIDEO_STEPS, "video_guidance": VIDEO_GUIDANCE}
     args.results.parent.mkdir(parents=True, exist_ok=True)
     whole = {"versions": versions, "python": platform.python_version(), "settings": settings, "rows": rows}

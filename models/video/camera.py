@@ -17,9 +17,9 @@ from models.spec import CameraMove, VideoModelSpec
 
 ZOOM = 1.35
 """Factor by which a whole push in enlarges, and a whole pull back shows more."""
-PAN = 0.24
+PAN = 0.2
 """Share of the frame's width that a whole pan travels."""
-TILT = 0.2
+TILT = 0.14
 """Share of the frame's height that a whole tilt travels."""
 ROLL = 14.0
 """Degrees. An orbit about a flat picture is a roll with a slight approach: what remains of it in a plane."""

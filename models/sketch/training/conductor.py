@@ -58,8 +58,9 @@ class Plan:
 TINY_PLAN = Plan(tail=6, vae=4, text=8, vision=8, unet=8, adapter=8, clips=1, fit=20, least=64, save=15)
 
 
-Refined = Literal["autoencoder", "image"]
-"""What a run that goes on from an earlier one begins with; everything before it stays as it was."""
+Refined = Literal["autoencoder", "image", "observer"]
+"""What a run that goes on from an earlier one begins with; everything before it stays as it was. With the observer, the
+run is over too: nothing is made from what it sees."""
 
 
 class Conductor:
@@ -136,6 +137,9 @@ class Conductor:
         self.say(f"first stills are there: {self.farm.counts()}")
         total = self.ends - self.began
         whole = self.began + total
+        if self.refine == "observer":
+            self._observe(whole - self.plan.tail / 4)
+            return
         if self.refine is None:
             self._first(max(self.began + self.plan.first * total, time.monotonic() + 0.06 * total))
         elif self.refine == "autoencoder":
@@ -149,6 +153,13 @@ class Conductor:
             sheets.draw(self)
         except Exception as error:
             self.say(f"no sheet: {type(error).__name__}: {error}")
+        self.save()
+
+    def _observe(self, end: float) -> None:
+        """The observer alone."""
+        self._watching("observer", towers.Watcher(self.observer, self.sizes.observer).to(self.device)).begin(end)
+        self.share({"observer": 1.0}, end)
+        self.stages["observer"].settle()
         self.save()
 
     def _go_on(self, end: float) -> None:
@@ -214,8 +225,8 @@ class Conductor:
         painter.begin(end)
         shares = {"unet": 0.72, "decoder": 0.08}
         if not self.refine:
-            self.second = towers.Watcher(self.observer, self.sizes.observer).to(self.device)
-            self._watching("observer", self.second).begin(watched)
+            second = towers.Watcher(self.observer, self.sizes.observer).to(self.device)
+            self._watching("observer", second).begin(watched)
             shares |= {"vision": 0.14, "observer": 0.06}
         self.share(shares, watched)
         if not self.refine:

@@ -2,7 +2,7 @@
 
 Workers begin to render before anything heavy is imported. It ends by the clock, and its files are whole at any time.
 `--start FOLDER` takes what an earlier run left there. With `--refine autoencoder` its text encoder and towers stay as
-they are, with `--refine image` its encoder too.
+they are, with `--refine image` its encoder too; `--refine observer` trains the observer and nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--device", default="")
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--refine", choices=("autoencoder", "image"))
+    parser.add_argument("--refine", choices=("autoencoder", "image", "observer"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-graphs", action="store_true", help="plain steps on CUDA")
     parser.add_argument("--views", type=Path, help="a file that keeps the products' views, for a second run here")

@@ -19,7 +19,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection, Dinov2Model
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from models.sketch.assembly import ASSEMBLY, AssembledFile, Assembly, FileCopy, TensorFile, TensorSelection, assemble
@@ -98,7 +98,14 @@ def motion(run: Path, folder: Path, sizes: Sizes) -> None:
 
 
 def observer(run: Path, folder: Path, sizes: Sizes) -> None:
-    _filled(networks.observer_tower(sizes), _read(run, "observer")).save_pretrained(folder, safe_serialization=True)
+    """Through the stock loader, which knows the names that other versions of transformers gave to the layers."""
+    with tempfile.TemporaryDirectory() as temporary:
+        networks.observer_tower(sizes).config.save_pretrained(temporary)
+        save_file(_read(run, "observer"), Path(temporary) / "model.safetensors", {"format": "pt"})
+        model, found = Dinov2Model.from_pretrained(temporary, output_loading_info=True)
+    if wrong := [*found["missing_keys"], *found["unexpected_keys"]]:
+        raise ValueError(f"Dinov2Model: these weights do not fit: {wrong[:5]}")
+    model.save_pretrained(folder, safe_serialization=True)
     image_processor().save_pretrained(folder)
 
 
