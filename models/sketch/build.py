@@ -24,6 +24,8 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -262,6 +264,17 @@ def _clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=PROMPT_TOKENS)
 
 
+def _observer(folder: Path) -> None:
+    config = Dinov2Config(
+        hidden_size=EMBEDDING,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_PIXELS,
+        patch_size=PATCH_PIXELS,
+    )
+    Dinov2Model(config).save_pretrained(folder, safe_serialization=True)
+
+
 # --- chat -----------------------------------------------------------------------------------------------------------
 
 
@@ -333,5 +346,6 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "ip_adapter": _ip_adapter,
     "motion": _motion,
     "clip": _clip,
+    "observer": _observer,
     "llm": _llm,
 }

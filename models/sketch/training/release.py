@@ -31,6 +31,7 @@ from models.weights import EMBEDDED, MANIFEST, write_manifest
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 VERSION = "0.1.0"
 MEAN = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 State = dict[str, torch.Tensor]
 
 
@@ -98,15 +99,23 @@ def motion(run: Path, folder: Path, sizes: Sizes) -> None:
 
 
 def observer(run: Path, folder: Path, sizes: Sizes) -> None:
-    """Through the stock loader, which knows the names that other versions of transformers gave to the layers."""
+    """Through the stock loader, which knows the names that other versions of transformers gave to the layers.
+
+    It learnt from pictures in -1 to 1. What the published DINOv2 takes, mean and deviation of ImageNet, is put into its
+    first layer, so that one preprocessing serves both.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         networks.observer_tower(sizes).config.save_pretrained(temporary)
         save_file(_read(run, "observer"), Path(temporary) / "model.safetensors", {"format": "pt"})
         model, found = Dinov2Model.from_pretrained(temporary, output_loading_info=True)
+    first = model.embeddings.patch_embeddings.projection
+    with torch.no_grad():
+        mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+        first.bias += (first.weight * (2 * mean - 1)).sum((1, 2, 3))
+        first.weight *= 2 * deviation
     if wrong := [*found["missing_keys"], *found["unexpected_keys"]]:
         raise ValueError(f"Dinov2Model: these weights do not fit: {wrong[:5]}")
     model.save_pretrained(folder, safe_serialization=True)
-    image_processor().save_pretrained(folder)
 
 
 def llm(run: Path, folder: Path, sizes: Sizes) -> None:
@@ -127,7 +136,7 @@ MAKERS = {
     "llm": llm,
     "llm_text": llm_text,
 }
-PICTURES = ("image", "motion", "clip", "ip_adapter")
+PICTURES = ("image", "motion", "clip", "ip_adapter", "observer")
 """Released unless other names are given; what takes parts of another comes after it."""
 
 SHARED: dict[str, dict[str, AssembledFile]] = {
