@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel
+from transformers import CLIPModel, Dinov2Model
 
 from models import weights
 from models.registry import load
@@ -41,6 +41,7 @@ def run(tmp_path_factory):
         },
         "motion": motion,
         "ip_adapter": adapter.adapter_state(unet),
+        "observer": networks.observer_tower(TINY).state_dict(),
     }
     for name, state in states.items():
         save_file(
@@ -102,3 +103,15 @@ def test_a_part_that_is_not_what_another_folder_stores_is_refused(run, tmp_path)
     release("image", other, tmp_path / "packaged", TINY)
     with pytest.raises(ValueError, match=r"clip/model.safetensors is not what"):
         release("clip", other, tmp_path / "packaged", TINY)
+
+
+def test_the_observer_sees_pictures_prepared_as_for_the_published_dinov2_as_it_learnt_them(packaged, run):
+    learnt = networks.observer_tower(TINY).eval()
+    learnt.load_state_dict({key: tensor.float() for key, tensor in load_file(run / "observer.safetensors").items()})
+    released = Dinov2Model.from_pretrained(packaged / "observer", dtype=torch.float32, local_files_only=True).eval()
+    pixels = torch.rand((2, 3, networks.SIDE, networks.SIDE), generator=torch.Generator().manual_seed(1))
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    prepared = (pixels - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+    with torch.no_grad():
+        before, now = learnt(pixel_values=2 * pixels - 1), released(pixel_values=prepared)
+    assert torch.allclose(before.pooler_output, now.pooler_output, atol=0.02)  # weights of half precision
