@@ -63,9 +63,9 @@ def run_sweep(
 
     `spec` may be its file. Runs are made by this process, by `jobs` processes beside it, or `elsewhere`
     (`serving.deployments.sweep_runs.runs_on_ray`). Several calls may work on one folder: each run is made once. A run
-    that fails is a row with the reason. `only` is the id of the one run to make. `loader` builds the engines; None: from
-    the weights library. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when processes
-    die again and again.
+    that fails is a row with the reason. `only` is the id of the one run to make. `loader` builds the engines; None:
+    from the weights library. Raises BadInput before the first run; StorageFailed, StartFailed, PipelineError when
+    processes die again and again.
     """
     sweep = _checked(spec, suite, extra_outcomes, max_runs)
     with closing(Worker(sweep, out, loader)) as worker, _making(sweep, out, jobs, elsewhere, loader, worker) as make:
