@@ -89,7 +89,9 @@ def test_two_arms_of_a_sweep_differ_by_what_their_pairs_differ(one, capsys, tmp_
 def test_arms_of_two_sweeps_are_paired_by_story_and_seed(one, tmp_path):
     other = sweep(tmp_path / "other", 0.7)
     (answer,) = compared([f"{one}:base", f"{other}:base"]).answers()
-    difference = answer.finding(f"{other}:base").compared.difference
+    finding = answer.finding(f"{other}:base")
+    assert finding is not None
+    difference = finding.compared.difference
     assert (difference.pairs, difference.mean) == (STORIES, pytest.approx(0.2))
 
 
