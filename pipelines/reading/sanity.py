@@ -6,6 +6,7 @@ Two grades. `Broken` text is never shown: the agent is asked again and fails by 
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections import Counter
 from functools import cache
@@ -142,7 +143,8 @@ def _words(text: str) -> list[str]:
 
 @cache
 def _list() -> frozenset[str]:
-    lines = files("pipelines.reading").joinpath("words_en.txt").read_text().splitlines()
+    packed = files("pipelines.reading").joinpath("words_en.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode().splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
