@@ -99,19 +99,23 @@ class Alignments(NamedTuple):
     """None: nobody knows it for the scorer of these values."""
 
 
-def alignments(scores: Iterable[Score], filmed: bool, minimums: Mapping[str, float]) -> Alignments:
+def alignments(
+    scores: Iterable[Score], filmed: bool, minimums: Mapping[str, float | Mapping[str, float]]
+) -> Alignments:
     """The alignment of the scenes by their own scores: what a vision model saw, else the CLIP's cosine of the clip (of
     the still where nothing is `filmed`) to its prompt.
 
-    `minimums` by dimension come before LEAST_ALIGNMENT.
+    `minimums` by dimension, each one number or by the name of the model that measures, come before LEAST_ALIGNMENT.
     """
     own = [score for score in scores if score.scene_number is not None and score.raw is not None]
     for name in ("asks.object", "text_alignment" if filmed else "keyframe_alignment"):
         found = [score for score in own if dimension(score) == name]
         if found:
-            known = LEAST_SEEN if name == "asks.object" else LEAST_ALIGNMENT.get(found[0].backbone or "")
+            model = found[0].backbone or ""
+            known = LEAST_SEEN if name == "asks.object" else LEAST_ALIGNMENT.get(model)
+            asked = minimums.get(name, known)
             values = {score.scene_number or 0: score.raw or 0.0 for score in found}
-            return Alignments(values, minimums.get(name, known))
+            return Alignments(values, asked.get(model, known) if isinstance(asked, Mapping) else asked)
     return Alignments({}, None)
 
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from models.errors import Cancelled, ModelError
 from pipelines.media import DECODER
-from pipelines.recipe import Recipe
 from pipelines.scoring import AdTogether, Alignments, SceneFile, ScoreRequest, alignments
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext
@@ -45,14 +44,9 @@ async def scores_across(
     dimensions = measured_on("scenes", {*context.recipe.quality_dimensions, *context.recipe.quality_gate.minimums})
     if not dimensions or not ad.artifacts:
         return ()
-    shown = alignments(scores, ad.filmed, _minimums(context.recipe))
+    shown = alignments(scores, ad.filmed, context.recipe.quality_gate.minimums)
     value = await context.finish(_step(context, ad, dimensions, shown, subjects))
     return tuple(Score.model_validate(score) for score in value["scores"])
-
-
-def _minimums(recipe: Recipe) -> dict[str, float]:
-    """The recipe's own minimums that are one number."""
-    return {name: least for name, least in recipe.quality_gate.minimums.items() if isinstance(least, int | float)}
 
 
 def _step(

@@ -178,6 +178,8 @@ def test_what_a_vision_model_saw_comes_before_the_cosine_and_a_recipe_before_wha
     assert alignments(cosines, False, {"keyframe_alignment": 0.3}) == ({1: 0.6}, 0.3)
     assert alignments([*cosines, scored("admint.asks.object", 1, 1.0)], True, {}) == ({1: 1.0}, 0.5)
     assert alignments([scored("admint.text_alignment", 1, 0.2, "clip-of-somebody")], True, {}) == ({1: 0.2}, None)
+    assert alignments(cosines, True, {"text_alignment": {"sketch-clip": 0.6}}) == ({1: 0.8}, 0.6)
+    assert alignments(cosines, True, {"text_alignment": {"another": 0.6}}) == ({1: 0.8}, 0.7)
     assert alignments([], True, {}) == ({}, None)
 
 
