@@ -317,7 +317,8 @@ def difference_text(one: Comparison) -> str:
     """`+0.030 [+0.020, +0.050]`; without the interval where there are too few stories for one."""
     found = one.difference
     if found.low is None or found.high is None:
-        return f"{signed(found.mean)} (no interval: {found.stories} stories)"
+        count = "1 story" if found.stories == 1 else f"{found.stories} stories"
+        return f"{signed(found.mean)} (no interval: {count})"
     return f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}]"
 
 

@@ -92,7 +92,8 @@ def test_arms_of_two_sweeps_are_paired_by_story_and_seed(one, tmp_path):
     finding = answer.finding(f"{other}:base")
     assert finding is not None
     difference = finding.compared.difference
-    assert (difference.pairs, difference.mean) == (STORIES, pytest.approx(0.2))
+    assert difference.pairs == STORIES
+    assert difference.mean == pytest.approx(0.2)
 
 
 def test_what_other_code_measured_is_not_compared(one, tmp_path):
@@ -104,7 +105,7 @@ def test_what_other_code_measured_is_not_compared(one, tmp_path):
 def test_two_ads_have_differences_without_an_interval(tmp_path):
     first, second = ad(tmp_path / "a", 0.6, (0.5, 0.7)), ad(tmp_path / "b", 1.0, (0.7, 0.9))
     said = "\n".join(lines_of(compared([first, second])))
-    assert "keyframe_alignment: 0.6 → 0.8, +0.200 (no interval: 1 stories)" in said
+    assert "keyframe_alignment: 0.6 → 0.8, +0.200 (no interval: 1 story)" in said
     assert f"coherence.adapter_scale\n    {first}: 0.6\n    {second}: 1.0" in said
     assert "recipe.name" not in said
 
@@ -116,7 +117,7 @@ def test_an_ad_beside_its_copy_has_no_difference(tmp_path):
     (tmp_path / "b" / "run.json").write_text(json.dumps(record))
     said = lines_of(compared([first, str(tmp_path / "b")]))
     assert said[-1] == "no setting differs"
-    assert "  keyframe_alignment: 0.6 → 0.6, 0.000 (no interval: 1 stories)" in said
+    assert "  keyframe_alignment: 0.6 → 0.6, 0.000 (no interval: 1 story)" in said
 
 
 @pytest.mark.parametrize(
