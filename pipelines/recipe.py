@@ -14,6 +14,7 @@ from models.spec import Size
 from pipelines.brief import Brief, Framework
 from pipelines.coherence import CoherenceSettings
 from pipelines.errors import BadInput
+from quality.registry import ON_A_STILL
 
 StageName = Literal["story", "scenes", "reference_image", "storyboard", "video", "stitch", "quality"]
 """The stages by name, in the order in which they run."""
@@ -115,13 +116,42 @@ class ClipSettings(SampleSettings):
     """Native frames of every clip; None: what the timeline needs."""
 
 
+Least = Annotated[float, Field(ge=-1000.0, le=1000.0, allow_inf_nan=False)]
+Minimum = Least | Annotated[dict[str, Least], Field(min_length=1, max_length=20)]
+"""The least value of a quality dimension, on its own scale. By implementation: the name of the model that measures
+(`sketch-clip`) or, of a formula, the `impl_id` of its scores (`flow_smoothness@2`); what another one measures is not
+judged, because the same picture has other values there. One number alone is for whatever measures."""
+
+
 class QualityGate(Plain):
     """What a scene's still and clip must reach. Without minimums there is no gate."""
 
-    minimums: dict[str, Annotated[float, Field(ge=-1000.0, le=1000.0)]] = Field(default_factory=dict, max_length=20)
-    """By quality dimension, on its own scale; measured also when `quality_dimensions` does not name it."""
+    minimums: dict[str, Minimum] = Field(default_factory=dict, max_length=20)
+    """By quality dimension: the least value by the model that measures it, `{"keyframe_alignment": {"sketch-clip":
+    0.5}}`, or one number for whatever measures. Measured also when `quality_dimensions` does not name it."""
     retakes: Annotated[int, Field(ge=0, le=5)] = 1
     """How often a still or clip below a minimum is made again, each with another seed; the best take stays."""
+
+
+class Candidates(Plain):
+    """How many stills are drawn of each scene, and by which scores the best one is kept."""
+
+    n: Annotated[int, Field(ge=1, le=8)] = 1
+    """Stills of a scene, each from another seed, drawn at once. 1: the first one, which is drawn in any case."""
+    rank: dict[str, Annotated[float, Field(ge=-10.0, le=10.0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, max_length=20
+    )
+    """Weights by quality dimension. The still with the greatest weighted sum stays, each dimension counted in standard
+    deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`."""
+
+    @model_validator(mode="after")
+    def _ranked(self) -> Candidates:
+        if self.n > 1 and not any(self.rank.values()):
+            raise ValueError(
+                f"{self.n} candidates need a rank that tells the best one: give weights by quality dimension, such as "
+                '{"keyframe_alignment": 1}'
+            )
+        return self
 
 
 class Recipe(Plain):
@@ -173,6 +203,14 @@ class Recipe(Plain):
     """All that can be measured here; they cost little beside the making of a clip. The last five compare the scenes."""
     quality_gate: QualityGate = QualityGate()
     """What a scene must reach, else it is made again."""
+    candidates: Candidates = Candidates()
+    """Stills of which the best one is kept."""
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Names of the quality dimensions that are measured, be it for the gate or the ranking alone."""
+        ranked = {ON_A_STILL.get(name, name) for name in self.candidates.rank}
+        return frozenset({*self.quality_dimensions, *self.quality_gate.minimums, *ranked})
 
     @model_validator(mode="after")
     def _stages_in_order(self) -> Recipe:

@@ -156,6 +156,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"storyboard/attention-bank", "what the pictures of all scenes look at"),
     (r"storyboard/scene-0*(\d+)", "picture of scene {}"),
     (r"storyboard/scene-0*(\d+)/retake-\d+", "retake of the picture of scene {}"),
+    (r"storyboard/scene-0*(\d+)/(?:retake-\d+/)?candidate-\d+", "another picture of scene {}"),
     (r"storyboard/scene-0*(\d+)/edit-\d+", "edit of the picture of scene {}"),
     (r"video/scene-0*(\d+)", "clip of scene {}"),
     (r"video/scene-0*(\d+)/start", "first frame of the clip of scene {}"),
@@ -165,6 +166,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"quality/scene-0*(\d+)", "score of the clip of scene {}"),
     (r"quality/(?:keyframe|scene)-0*(\d+)/gate-\w+", "verdict on scene {}"),
     (r"quality/across", "the scenes against one another"),
+    (r"quality/keyframe-0*(\d+)/candidates-\d+", "choice of the picture of scene {}"),
     (r"quality/summary", "the scores together"),
     (r"quality/\w+", "score of the finished video"),
 )

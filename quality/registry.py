@@ -110,6 +110,8 @@ frozen clip wins every one."""
 IDENTITY = ("product_similarity", "product_keypoints", "product_colour", "copy_paste")
 """What is measured of all scenes together where the first one is: none of them sees every way to be another product,
 and a pasted photograph wins them all."""
+ON_A_STILL: dict[str, str] = {"text_alignment": "keyframe_alignment"}
+"""The same measure by the name that it has for a still, of dimensions that have one for each medium."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S",
     "object_class": "GRiT",

@@ -148,6 +148,7 @@ def ad_planner(profile: Profile) -> AdPlanner:
         image_model=load_model(profile.image, ImageModelSpec),
         video_model=load_model(profile.video, VideoModelSpec),
         fps=profile.fps,
+        scorers=profile.backbones(),
     )
 
 

@@ -315,7 +315,9 @@ def _domain(briefs: list[Known]) -> list[Row]:
     kept = Row("in-domain briefs refused", "0", zero=True)
     nameless = Row("briefs that name no product: run with a warning", "100 %")
     quick = Row("refusals within 3 s", "100 %")
-    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=PROFILE.fps)
+    planner = AdPlanner(
+        recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=PROFILE.fps, scorers=PROFILE.backbones()
+    )
     for prompt in OUT_OF_DOMAIN:
         started = time.monotonic()
         flagged.add(_refused(planner, prompt), prompt)

@@ -8,7 +8,7 @@ BadInput; where one field must change it carries that field's name in an `AdRequ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,10 +25,13 @@ from pipelines.reading.brief_rules import read_brief
 from pipelines.reading.domain import drawable, refusal
 from pipelines.recipe import STAGE_ORDER, Recipe, StageName
 from pipelines.records import ComparisonType
+from pipelines.scoring import backbones_of
 from pipelines.stages.registry import check_recipe, wanted_stages
 from pipelines.steps import Json
 from pipelines.storyboard_file import Storyboard, StoryboardScene, storyboard_scenes
 from pipelines.timing import plan_slots
+from quality.registry import DIMENSIONS, ON_A_STILL
+from quality.score import Medium
 
 MIN_VARIATIONS, MAX_VARIATIONS = 2, 10
 STORYBOARD_FIELDS = ("prompt", "title", "duration", "aspect_ratio", "framework")
@@ -54,7 +57,9 @@ class AdRequest:
     """Stages after which the generation waits for its owner; () runs to the end."""
     quality_dimensions: tuple[str, ...] | None = None
     quality_gate: Mapping[str, Any] | None = None
-    """Fields of `QualityGate`."""
+    """Fields of `QualityGate` that differ from the recipe's; its minimums are replaced as a whole."""
+    candidates: Mapping[str, Any] | None = None
+    """Fields of `Candidates` that differ from the recipe's."""
     max_story_rounds: int | None = None
     drawn_references: int | None = None
     """Reference images to draw of the product, 1 to 3."""
@@ -97,6 +102,8 @@ class AdPlanner:
     video_model: VideoModelSpec
     fps: int
     """Frames per second of the finished video."""
+    scorers: Collection[str]
+    """The backbones that this deployment scores with (`quality.stream.Stream`)."""
     new_seed: Callable[[], int] = random_seed
     """Called for a request without a seed; the order's brief names what it gave."""
 
@@ -146,7 +153,9 @@ class AdPlanner:
         if request.quality_dimensions is not None:
             changes["quality_dimensions"] = request.quality_dimensions
         if request.quality_gate is not None:
-            changes["quality_gate"] = request.quality_gate
+            changes["quality_gate"] = {**recipe.quality_gate.model_dump(), **request.quality_gate}
+        if request.candidates is not None:
+            changes["candidates"] = {**recipe.candidates.model_dump(), **request.candidates}
         if request.drawn_references is not None:
             if request.drawn_references > max(1, self.image_model.references):
                 reason = f"image model {self.image_model.name!r} takes {self.image_model.references}: ask for fewer"
@@ -169,6 +178,7 @@ class AdPlanner:
             check_models(brief.coherence, self.image_model, self.video_model)
         if problem := check_recipe(recipe, frozenset(given)):
             raise BadInput(problem)
+        check_judged(recipe, self.scorers, ordered=request.quality_gate or {})
         taken = self.image_model.references
         if brief.coherence.use_ip_adapter and len(brief.references) > taken:
             raise BadInput(
@@ -211,6 +221,38 @@ class AdPlanner:
             reason = f"recipe {recipe.name!r} draws its references from a story: choose another recipe"
             raise BadInput(reason, "use_llm")
         return {"scenes": scenes.model_dump(mode="json")}
+
+
+def check_judged(recipe: Recipe, scorers: Collection[str], ordered: Mapping[str, Any]) -> None:
+    """Raises BadInput for a minimum or a rank by which nothing of this recipe could ever be judged with `scorers`.
+
+    `ordered` are the fields of the gate that the order names. Minimums by implementation that a recipe brings are for
+    where those implementations are, and abstain elsewhere.
+    """
+    media: tuple[Medium, ...] = ("keyframe", "clip")
+    for name, minimum in recipe.quality_gate.minimums.items():
+        if "minimums" in ordered or not isinstance(minimum, dict):
+            _check_measurable(name, media, scorers, "a still or a clip", f"quality_gate.minimums.{name}")
+    for name in recipe.candidates.rank:
+        still = ON_A_STILL.get(name, name)
+        _check_measurable(still, media[:1], scorers, "a still", f"candidates.rank.{name}")
+
+
+def _check_measurable(name: str, media: Sequence[Medium], scorers: Collection[str], what: str, field: str) -> None:
+    if not set(media) & set(DIMENSIONS[name].media):
+        raise BadInput(
+            f"{name!r} is not measured on {what}, only on {' and '.join(DIMENSIONS[name].media)}: leave it out, and "
+            "name it under the dimensions to have it measured",
+            field,
+        )
+    for backbone in backbones_of([name]):
+        if backbone not in scorers:
+            key = "scorer" if backbone == "clip" else f"scorers.{backbone}"
+            raise BadInput(
+                f"{name!r} needs a model that this deployment does not have: name one as `{key}` in its profile, or "
+                "leave the dimension out",
+                field,
+            )
 
 
 def brief_fields(request: AdRequest) -> dict[str, Any]:

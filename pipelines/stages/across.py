@@ -14,8 +14,8 @@ from pipelines.media import DECODER
 from pipelines.scoring import AdTogether, Alignments, SceneFile, ScoreRequest, alignments
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext
-from pipelines.stages.gate import Subjects
 from pipelines.stages.pictures import read_references
+from pipelines.stages.scorable import Subjects
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import DIMENSIONS, measured_on
 from quality.score import Score

@@ -1,176 +1,25 @@
 """The quality gate: a scene below a minimum is made again with another seed, within a budget; the best take stays.
 
 It judges what its stage has just made, before anything follows from it, so that a retake costs one scene and nothing
-else. Every judgement is a step and an event. A score that could not be computed is no verdict: it neither costs a
-retake nor passes, and its event is a warning. What an owner chose or edited is not judged.
+else. Every judgement is a step and an event. A minimum holds for the model that it was set for: a score by another one
+abstains. Neither that nor a score that could not be computed is a verdict: it costs no retake and passes nothing, and
+its event says why. What an owner chose or edited is not judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from models.errors import Cancelled, ModelError
-from models.interfaces import Plain
-from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt
-from pipelines.brief import BriefReference
-from pipelines.media import DECODER
-from pipelines.reading.scene_facts import scene_facts
-from pipelines.scoring import ScoreRequest
-from pipelines.screenplay import Entity, Scene
+from pipelines.recipe import Minimum, QualityGate
 from pipelines.stages.context import StageContext
-from pipelines.stages.pictures import read_references, revised_prompt
+from pipelines.stages.scorable import Scorable, scores_of
 from pipelines.steps import Json, Step, StepContext, StepOutput
-from quality.asked import NOTHING, Asked
-from quality.registry import DIMENSIONS, measured_on
-from quality.score import Medium, Score, thinned
+from quality.registry import measured_on
+from quality.score import Medium, Score
 from quality.summaries import dimension
-
-
-class Subjects(NamedTuple):
-    """Who and what an ad's scenes show."""
-
-    entities: tuple[Entity, ...]
-    references: tuple[BriefReference, ...]
-    """They hold artifact hashes."""
-
-
-NO_SUBJECTS = Subjects((), ())
-
-
-class Scorable(Plain):
-    """Something to be scored."""
-
-    medium: Medium
-    scene_number: int | None
-    """None: the finished video."""
-    artifact: str
-    prompt: str | None
-    """What it was asked to show, the owner's words included."""
-    asked: Asked = NOTHING
-    """What else, where a dimension of the recipe measures that."""
-    references: tuple[BriefReference, ...] = ()
-    """What it was to look like, where a dimension of the recipe measures that."""
-
-    @property
-    def step(self) -> str:
-        """Name of the step that scores it."""
-        if self.scene_number is None:
-            return "quality/final"
-        return f"quality/{'keyframe' if self.medium == 'keyframe' else 'scene'}-{self.scene_number:03d}"
-
-
-def scorable_keyframe(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
-    revision = context.direction.revision("storyboard", scene.scene_number)
-    prompt = revised_prompt(scene.image_prompt, revision, revised_image_prompt)
-    asked = _facts(context, scene, subjects.entities)
-    return Scorable(
-        medium="keyframe",
-        scene_number=scene.scene_number,
-        artifact=artifact,
-        prompt=prompt,
-        asked=asked,
-        references=_pictures(context, subjects),
-    )
-
-
-def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
-    revision = context.direction.revision("video", scene.scene_number)
-    prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
-    asked = _facts(context, scene, subjects.entities)
-    return Scorable(
-        medium="clip",
-        scene_number=scene.scene_number,
-        artifact=artifact,
-        prompt=prompt,
-        asked=asked,
-        references=_pictures(context, subjects),
-    )
-
-
-def scorable_video(context: StageContext, artifact: str) -> Scorable:
-    """The finished video; with what the brief asks of its length and shape where the recipe measures that."""
-    asked = NOTHING
-    if _measures(context, "ad."):
-        wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
-        asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high))
-    return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
-
-
-def _facts(context: StageContext, scene: Scene, entities: Sequence[Entity]) -> Asked:
-    """The facts of a scene where the recipe asks about them: they are part of the step's key."""
-    return Asked(facts=scene_facts(scene.draft, entities)) if _measures(context, "asks.") else NOTHING
-
-
-def _pictures(context: StageContext, subjects: Subjects) -> tuple[BriefReference, ...]:
-    return subjects.references if _measures(context, "product_") else ()
-
-
-def _measures(context: StageContext, prefix: str) -> bool:
-    recipe = context.recipe
-    return any(name.startswith(prefix) for name in (*recipe.quality_dimensions, *recipe.quality_gate.minimums))
-
-
-async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, ...]:
-    """Scores in the recipe's dimensions for this medium. Raises UnknownDimension for one that does not exist."""
-    recipe = context.recipe
-    dimensions = measured_on(scorable.medium, {*recipe.quality_dimensions, *recipe.quality_gate.minimums})
-    if not dimensions:
-        return ()
-    value = await context.finish(_score_step(context, scorable, dimensions))
-    return tuple(Score.model_validate(score) for score in value["scores"])
-
-
-def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str, ...]) -> Step:
-    inputs: Json = {
-        "artifact": scorable.artifact,
-        "dimensions": [f"{name}@{DIMENSIONS[name].version if name in DIMENSIONS else 0}" for name in dimensions],
-        "decoder": DECODER,
-        "prompt": scorable.prompt,
-        "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
-    }
-
-    if scorable.asked != NOTHING:
-        inputs["asked"] = asdict(scorable.asked)
-
-    if scorable.references:
-        inputs["references"] = [(one.artifact, one.role) for one in scorable.references]
-
-    async def work(step: StepContext) -> StepOutput:
-        request = ScoreRequest(
-            data=step.artifacts.read(scorable.artifact),
-            media="image" if scorable.medium == "keyframe" else "video",
-            dimensions=dimensions,
-            prompt=scorable.prompt,
-            asked=scorable.asked,
-            references=read_references(step.artifacts, scorable.references),
-            series=scorable.medium != "keyframe",
-        )
-        try:
-            measured = await step.score(request)
-        except Cancelled:
-            raise
-        except ModelError as error:  # an ad is not lost for want of a number, and no number is invented
-            await step.notice("not_scored", f"{scorable.step} could not be measured: {error}", "warning")
-            measured = tuple(
-                Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
-                for name in dimensions
-            )
-        scores = tuple(
-            score.model_copy(
-                update={
-                    "scene_number": scorable.scene_number,
-                    "series": None if score.series is None else thinned(score.series),
-                }
-            )
-            for score in measured
-        )
-        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]}, scores=scores)
-
-    return Step(name=scorable.step, inputs=inputs, work=work, scene_number=scorable.scene_number)
-
 
 Verdict = Literal["passed", "retake", "budget_spent", "not_judged"]
 NOTICE = "quality_gate"
@@ -188,70 +37,121 @@ class Judged:
 
 
 async def best_take(
-    context: StageContext, make: Callable[[int], Step], scorable: Callable[[Json], Scorable], scene_number: int
+    context: StageContext,
+    make: Callable[[int], Awaitable[Json]],
+    scorable: Callable[[Json], Scorable],
+    scene_number: int,
 ) -> Json:
     """The value of the best of the takes that the recipe's gate lets be made; of the only one without a gate.
 
-    `make(attempt)` is the step of the first take (0) or of a retake; `scorable` says what of its value is judged.
+    `make(attempt)` makes the first take (0) or a retake, and finds it finished when it is called again; `scorable` says
+    what of its value is judged.
     """
     gate = context.recipe.quality_gate
-    value = await context.finish(make(0))
-    medium = scorable(value).medium
-    minimums = {name: least for name, least in gate.minimums.items() if name in measured_on(medium, [name])}
-    if not minimums:
+    value = await make(0)
+    if not minimums_of(gate, scorable(value).medium):
         return value
-    takes = [await _judged(context, scorable(value), 0, value, minimums, scene_number)]
+    takes = [await _judged(context, scorable(value), 0, value, scene_number)]
     while takes[-1].decision == "retake":
         attempt = len(takes)
-        value = await context.finish(make(attempt))
-        takes.append(await _judged(context, scorable(value), attempt, value, minimums, scene_number))
+        value = await make(attempt)
+        takes.append(await _judged(context, scorable(value), attempt, value, scene_number))
     best = max(takes, key=lambda take: take.margin)  # the earliest of equals
     if best is not takes[-1]:
-        await context.finish(make(best.attempt))  # finished before: its take is the current one again,
+        await make(best.attempt)  # made before: its take is the current one again,
         await scores_of(context, scorable(best.value))  # and so are its scores
     if len(takes) > 1:
         await context.finish(_choice_step(takes, best, scorable(best.value), scene_number))
     return best.value
 
 
-async def _judged(
-    context: StageContext,
-    scorable: Scorable,
-    attempt: int,
-    value: Json,
-    minimums: Mapping[str, float],
-    scene_number: int,
-) -> Judged:
+def minimums_of(gate: QualityGate, medium: Medium) -> dict[str, Minimum]:
+    """The minimums that are judged on `medium`."""
+    return {name: minimum for name, minimum in gate.minimums.items() if name in measured_on(medium, [name])}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores held against their minimums, by dimension."""
+
+    margins: Mapping[str, float]
+    """Score minus minimum, of those that have both."""
+    minimums: Mapping[str, float]
+    """The minimums of those."""
+    unmeasured: Mapping[str, str]
+    """Why there is no score."""
+    abstained: Mapping[str, str]
+    """Why the minimum is not for what measures here."""
+
+    @property
+    def missed(self) -> list[str]:
+        return sorted(name for name, margin in self.margins.items() if margin < 0)
+
+    @property
+    def margin(self) -> float:
+        """The least one; -inf when nothing could be judged."""
+        return min(self.margins.values(), default=-inf)
+
+
+def judgement(minimums: Mapping[str, Minimum], scores: Mapping[str, Score]) -> Judgement:
+    """`scores`, which has every dimension of `minimums`, held against them."""
+    held: dict[str, float] = {}
+    margins: dict[str, float] = {}
+    unmeasured: dict[str, str] = {}
+    abstained: dict[str, str] = {}
+    for name, minimum in minimums.items():
+        score, least = scores[name], _least(minimum, scores[name])
+        if isinstance(minimum, dict) and least is None:
+            measured = (
+                f"it was measured by {score.backbone or score.impl_id}" if score.raw is not None else score.reason
+            )
+            abstained[name] = f"its minimum is for {', '.join(sorted(minimum))}: {measured}"
+        elif score.raw is None:
+            unmeasured[name] = score.reason or ""
+        elif least is not None:
+            held[name], margins[name] = least, score.raw - least
+    return Judgement(margins, held, unmeasured, abstained)
+
+
+def _least(minimum: Minimum, score: Score) -> float | None:
+    """The minimum for the implementation behind `score`; None: there is none for it."""
+    if not isinstance(minimum, dict):
+        return minimum
+    return minimum.get(score.backbone or score.impl_id, minimum.get(score.impl_id))
+
+
+async def _judged(context: StageContext, scorable: Scorable, attempt: int, value: Json, scene_number: int) -> Judged:
+    gate = context.recipe.quality_gate
     scores = {dimension(score): score for score in await scores_of(context, scorable)}
-    measured = {name: scores[name].raw for name in minimums}
-    margins = {name: raw - minimums[name] for name, raw in measured.items() if raw is not None}
-    unmeasured = {name: scores[name].reason or "" for name, raw in measured.items() if raw is None}
-    decision = _decision(margins, unmeasured, attempt < context.recipe.quality_gate.retakes)
+    found = judgement(minimums_of(gate, scorable.medium), scores)
+    decision = _decision(found, attempt < gate.retakes)
     details: Json = {
         "decision": decision,
         "medium": scorable.medium,
         "attempt": attempt,
         "artifact": scorable.artifact,
         "scores": {name: score.raw for name, score in scores.items()},
-        "minimums": dict(minimums),
-        "missed": sorted(name for name, margin in margins.items() if margin < 0),
-        "unmeasured": unmeasured,
+        "minimums": found.minimums,
+        "missed": found.missed,
+        "unmeasured": found.unmeasured,
+        "abstained": found.abstained,
     }
     await context.finish(_verdict_step(details, scorable.step, scene_number))
-    return Judged(attempt, value, min(margins.values(), default=-inf), decision)
+    return Judged(attempt, value, found.margin, decision)
 
 
-def _decision(margins: Mapping[str, float], unmeasured: Mapping[str, str], may_retake: bool) -> Verdict:
-    if any(margin < 0 for margin in margins.values()):
+def _decision(found: Judgement, may_retake: bool) -> Verdict:
+    if found.missed:
         return "retake" if may_retake else "budget_spent"
-    return "not_judged" if unmeasured else "passed"
+    return "not_judged" if found.unmeasured or found.abstained else "passed"
 
 
 def _verdict_step(details: Json, scored: str, scene_number: int) -> Step:
     """Reports a judgement, once however often the generation is resumed. `scored`: the step that measured."""
 
     async def work(step: StepContext) -> StepOutput:
-        quiet = details["decision"] == "passed"
+        # That a minimum is for another model is how recipes are written; that a score is missing is not.
+        quiet = not details["missed"] and not details["unmeasured"]
         await step.notice(NOTICE, _sentence(details, scene_number), "info" if quiet else "warning", details)
         return StepOutput(value=details)
 
@@ -281,8 +181,9 @@ def _sentence(details: Json, scene_number: int) -> str:
     if details["decision"] == "passed":
         return f"{what}: every minimum is met"
     if details["decision"] == "not_judged":
-        why = "; ".join(f"{name}: {reason}" for name, reason in details["unmeasured"].items())
-        return f"{what}: neither passed nor failed, because it could not be measured ({why})"
+        reasons = {**details["unmeasured"], **details["abstained"]}
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        return f"{what}: neither passed nor failed ({why})"
     missed = ", ".join(
         f"{name} {details['scores'][name]:.3f} < {details['minimums'][name]:g}" for name in details["missed"]
     )

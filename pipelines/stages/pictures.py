@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from models.interfaces import EncodedImage, ImageRequest, ImageResult, NoiseSpec, Reference, VideoResult
 from models.spec import PictureModelSpec
@@ -47,12 +48,13 @@ def picture_step(
     make: Callable[[StepContext], Awaitable[Picture]],
     revision: Revision | None = None,
     attempt: int = 0,
+    candidate: int = 0,
 ) -> Step:
     """The step in which `make` has a picture or clip made; it leaves one take of `kind`.
 
     `model` is the model's fingerprint. `settings` are the fields of its request that are numbers and words, `bindings`
-    what else the result depends on, files by their hash. `attempt` counts the retakes that the quality gate asked for;
-    `settings` has its seed already (`with_retake_seed`).
+    what else the result depends on, files by their hash. `attempt` counts the retakes that the quality gate asked for,
+    `candidate` the stills of one attempt; `settings` has their seed already (`with_other_seed`).
     """
     inputs: Json = {
         "model": model,
@@ -60,6 +62,7 @@ def picture_step(
         **bindings,
         **revision_inputs(revision),
         **({} if attempt == 0 else {"retake": attempt}),
+        **({} if candidate == 0 else {"candidate": candidate}),
     }
 
     async def work(step: StepContext) -> StepOutput:
@@ -75,8 +78,9 @@ def picture_step(
         take = NewTake(kind=kind, scene_number=scene_number, artifact=made.artifact.sha256, provenance=provenance)
         return StepOutput(value=made.value, artifacts=(made.artifact, *made.others), takes=(take,))
 
-    whole_name = name if attempt == 0 else f"{name}/retake-{attempt}"
-    return Step(name=whole_name, inputs=inputs, work=work, scene_number=scene_number)
+    retake = "" if attempt == 0 else f"/retake-{attempt}"
+    other = "" if candidate == 0 else f"/candidate-{candidate}"
+    return Step(name=f"{name}{retake}{other}", inputs=inputs, work=work, scene_number=scene_number)
 
 
 async def draw(step: StepContext, request: ImageRequest) -> tuple[ImageResult, StoredArtifact]:
@@ -131,12 +135,15 @@ def revision_inputs(revision: Revision | None) -> Json:
     return {} if revision is None else {"revision": revision.model_dump(mode="json")}
 
 
-def with_retake_seed(settings: Json, attempt: int) -> Json:
-    """`settings` of a request for take `attempt`: another noise seed, derived from its own; all else as it is."""
-    if attempt == 0:
+def with_other_seed(settings: Json, why: Literal["retake", "candidate"], count: int) -> Json:
+    """`settings` of a request for take number `count`: another noise seed, derived from its own; all else as it is.
+
+    0 is the take that is made in any case, with the seed that it has.
+    """
+    if count == 0:
         return settings
     noise = settings["noise"]
-    return {**settings, "noise": {**noise, "seed": derived_seed(noise["seed"], "retake", attempt)}}
+    return {**settings, "noise": {**noise, "seed": derived_seed(noise["seed"], why, count)}}
 
 
 def reference_inputs(bound: tuple[BriefReference, ...]) -> list[Json]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pipelines.screenplay import Clip, FinalVideo, Scene
 from pipelines.stages.across import ComparedAd, scores_across
 from pipelines.stages.context import StageContext
-from pipelines.stages.gate import NO_SUBJECTS, Subjects, scorable_clip, scorable_keyframe, scorable_video, scores_of
+from pipelines.stages.scorable import NO_SUBJECTS, Subjects, scorable_clip, scorable_keyframe, scorable_video, scores_of
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import UNAVAILABLE, not_available

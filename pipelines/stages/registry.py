@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from pipelines.errors import PipelineError
 from pipelines.recipe import Recipe, StageName
 from pipelines.stages.context import StageContext
-from pipelines.stages.gate import Subjects
 from pipelines.stages.owner_edits import directed_story
 from pipelines.stages.quality import score_video
 from pipelines.stages.reference_image import draw_references
 from pipelines.stages.scenes import write_scenes
+from pipelines.stages.scorable import Subjects
 from pipelines.stages.state import RunState, coherence_plans, scene_references, scene_timeline, scene_transitions
 from pipelines.stages.stitch import cover_scene, stitch
 from pipelines.stages.story import tell_story
@@ -129,8 +129,7 @@ def wanted_stages(recipe: Recipe, given: frozenset[str]) -> tuple[Stage, ...]:
 
 def check_recipe(recipe: Recipe, given: frozenset[str]) -> str | None:
     """What is wrong with a recipe when `given` fields of RunState are supplied; None when it can run."""
-    asked = (*recipe.quality_dimensions, *recipe.quality_gate.minimums)
-    unknown = [name for name in asked if name not in DIMENSIONS]
+    unknown = sorted(name for name in recipe.measured if name not in DIMENSIONS)
     if unknown:
         return (
             f"recipe {recipe.name!r} asks for the quality dimension {unknown[0]!r}: choose from {', '.join(DIMENSIONS)}"

@@ -2,6 +2,7 @@
 
 Scenes do not wait for each other here, unless each keyframe is drawn from the one before (`chain: keyframe`): what
 couples them is the coherence plan (shared noise, references, a stored bank of one picture's attention).
+A recipe with candidates has several stills drawn of each scene, of which the best one stays.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pipelines.brief import BriefReference
 from pipelines.coherence import ScenePlan
 from pipelines.errors import PipelineError
 from pipelines.screenplay import Scene
+from pipelines.stages.candidates import best_candidate
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
-from pipelines.stages.gate import NO_SUBJECTS, Scorable, Subjects, best_take, scorable_keyframe
+from pipelines.stages.gate import best_take
 from pipelines.stages.pictures import (
     Picture,
     apply_revision,
@@ -25,8 +27,9 @@ from pipelines.stages.pictures import (
     read_references,
     reference_inputs,
     sampling,
-    with_retake_seed,
+    with_other_seed,
 )
+from pipelines.stages.scorable import NO_SUBJECTS, Scorable, Subjects, scorable_keyframe
 from pipelines.steps import Json, Step, StepContext, StepOutput
 
 
@@ -67,8 +70,11 @@ async def draw_storyboard(
         name = f"storyboard/scene-{scene.scene_number:03d}"
         start = None if plan.keyframe_from_scene is None else await drawn[plan.keyframe_from_scene]
 
-        def make(attempt: int) -> Step:
-            return keyframe_step(context, name, scene, plan, references, start, bank, attempt)
+        async def make(attempt: int) -> Json:
+            def draw_one(candidate: int) -> Step:
+                return keyframe_step(context, name, scene, plan, references, start, bank, attempt, candidate)
+
+            return await best_candidate(context, draw_one, scorable, scene.scene_number, attempt)
 
         def scorable(value: Json) -> Scorable:
             return scorable_keyframe(context, scene, value["artifact"], subjects)
@@ -122,16 +128,18 @@ def keyframe_step(
     start: str | None,
     bank: str | None,
     attempt: int = 0,
+    candidate: int = 0,
 ) -> Step:
     """The step that draws one keyframe, from pure noise or from the image with artifact hash `start`.
 
     `bank` is the hash of the attention bank that the scene reads where its plan says so. `attempt` counts the retakes
-    that the gate asked for.
+    that the gate asked for, `candidate` the stills that are drawn of one attempt.
     """
     bound = references if plan.use_references else ()
     revision = context.direction.revision("storyboard", scene.scene_number)
     asked = _asked(context, scene, plan)
-    settings = with_retake_seed(apply_revision(asked, revision, revised_image_prompt), attempt)
+    settings = with_other_seed(apply_revision(asked, revision, revised_image_prompt), "retake", attempt)
+    settings = with_other_seed(settings, "candidate", candidate)
     bindings: Json = {
         "references": reference_inputs(bound),
         "start": None if start is None else {"image": start, "strength": plan.latent_strength},
@@ -155,8 +163,8 @@ def keyframe_step(
         keyframe = Keyframe(scene_number=scene.scene_number, artifact=stored.sha256, noise_sha256=result.noise_sha256)
         return Picture(keyframe.model_dump(), stored, result)
 
-    model = context.fingerprints["image"]
-    return picture_step(name, "keyframe", scene.scene_number, model, settings, bindings, make, revision, attempt)
+    model, number = context.fingerprints["image"], scene.scene_number
+    return picture_step(name, "keyframe", number, model, settings, bindings, make, revision, attempt, candidate)
 
 
 def _asked(context: StageContext, scene: Scene, plan: ScenePlan) -> Json:

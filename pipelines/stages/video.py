@@ -20,7 +20,7 @@ from pipelines.media import encode_clip, encode_png, encode_sound, frames_sha256
 from pipelines.screenplay import Clip, Scene
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.edits import chosen_value
-from pipelines.stages.gate import NO_SUBJECTS, Scorable, Subjects, best_take, scorable_clip
+from pipelines.stages.gate import best_take
 from pipelines.stages.pictures import (
     Picture,
     apply_revision,
@@ -28,8 +28,9 @@ from pipelines.stages.pictures import (
     read_references,
     reference_inputs,
     sampling,
-    with_retake_seed,
+    with_other_seed,
 )
+from pipelines.stages.scorable import NO_SUBJECTS, Scorable, Subjects, scorable_clip
 from pipelines.stages.storyboard import Keyframe, attention_bank, keyframe_step
 from pipelines.steps import Json, Step, StepContext
 from pipelines.timeline import native_frames
@@ -102,8 +103,8 @@ async def make_clips(
             keep_latents=scene.scene_number in continued,
         )
 
-        def make(attempt: int) -> Step:
-            return _clip_step(context, scene, plan, references, request, attempt)
+        async def make(attempt: int) -> Json:
+            return await context.finish(_clip_step(context, scene, plan, references, request, attempt))
 
         def scorable(value: Json) -> Scorable:
             return scorable_clip(context, scene, value["clip"]["artifact"], subjects)
@@ -148,7 +149,7 @@ def _clip_step(
         asked["keep_latents"] = True
     if plan.cond_lowpass_until:
         asked["cond_lowpass_until"] = plan.cond_lowpass_until
-    settings = with_retake_seed(apply_revision(asked, revision, revised_video_prompt), attempt)
+    settings = with_other_seed(apply_revision(asked, revision, revised_video_prompt), "retake", attempt)
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
     if clip_request.continues is not None:
         bindings["continues"] = clip_request.continues

@@ -198,7 +198,8 @@ def flat_field(name: str) -> str:
 
 def nested_field(name: str) -> str:
     """The name that a field of `AdRequest` has in a body with `brief`."""
-    return name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")
+    changed = name.replace("quality_gate", "quality").replace("quality_dimensions", "quality.dimensions")
+    return f"quality.{changed}" if changed.partition(".")[0] == "candidates" else changed
 
 
 class AdIntake:

@@ -173,8 +173,23 @@ def test_similarity_is_reported_with_alignment_beside_it(http):
     assert metrics["text_alignment"] is not None
 
 
+def test_an_order_has_several_stills_drawn_and_the_best_one_is_current(http):
+    candidates = {"n": 3, "rank": {"text_alignment": 1}}
+    made = finished(http, minimums={}, candidates=candidates)
+    assert made["candidates"] == candidates
+    takes = http.get(f"{URL}/{made['id']}/takes", params={"kind": "keyframe"}).json()["items"]
+    stills = [take for take in takes if take["scene_number"] == 1]
+    assert len(stills) == 3
+    assert sum(take["current"] for take in stills) == 1
+
+
+def test_minimums_by_model_are_told_as_they_were_asked_for(http):
+    minimums = {"keyframe_alignment": {"clip-vit-l-14": 0.2}}
+    assert finished(http, minimums=minimums)["quality_gate"]["minimums"] == minimums
+
+
 def test_an_empty_list_measures_nothing_and_says_so(http):
-    made = finished(http, dimensions=[])
+    made = finished(http, dimensions=[], minimums={})
     report = http.get(f"/api/generations/{made['id']}/quality").json()
     assert report["quality_metrics"] == []
     assert "does not name it" in report["reasons"]["video_quality_score"]
@@ -186,6 +201,11 @@ def test_an_empty_list_measures_nothing_and_says_so(http):
         ({"minimums": {"beauty": 0.5}}, "beauty"),
         ({"minimums": {"motion_smoothness": 0.5}}, "motion_smoothness"),
         ({"minimums": {"text_alignment": 1e9}}, "minimums"),
+        ({"minimums": {"dover.fused": 0.5}}, "quality.minimums.dover.fused"),
+        ({"minimums": {"text_alignment": {"sketch-clip": "much"}}}, "minimums.text_alignment"),
+        ({"candidates": {"n": 4}}, "quality.candidates"),
+        ({"candidates": {"n": 2, "rank": {"flow_smoothness": 1}}}, "quality.candidates.rank.flow_smoothness"),
+        ({"candidates": {"n": 9, "rank": {"text_alignment": 1}}}, "candidates.n"),
         ({"retakes": 6}, "retakes"),
         ({"retakes": -1}, "retakes"),
         ({"minimum": {}}, "minimum"),

@@ -11,25 +11,12 @@ from pipelines.coherence import derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
 from pipelines.scoring import score_file
+from tests.support.colour_scorer import RedSeen
 from tests.support.directed_world import RECIPE
 from tests.support.drawing_models import SpeakingModels
 
 FLICKER = {0.6: 102, 0.8: 51, 1.0: 0}
 """How much a clip's frames change, by the temporal flickering that it then has."""
-
-
-class RedSeen:
-    """An encoder in which a picture is its mean colour and every text is red."""
-
-    name, fidelity, weights_sha256, dtype, device = "red", "proxy", "0" * 64, "float32", "cpu"
-    licence, window, batch, min_side = "none", 1, 16, 1
-
-    def features(self, frames):
-        means = frames.numpy().mean(axis=(2, 3), dtype=np.float32)
-        return means / np.linalg.norm(means, axis=1, keepdims=True)
-
-    def text(self, text):
-        return np.array([1, 0, 0], np.float32), False
 
 
 class NotFinite(RedSeen):
@@ -205,6 +192,37 @@ async def test_a_still_is_judged_before_it_is_filmed_and_the_likest_one_is_kept(
     assert scores[current.artifact] == max(scores.values())
     filmed = world.models.videos[0].first_frame.sha256
     assert filmed == current.artifact
+
+
+async def test_a_minimum_is_for_the_model_that_it_names_and_a_score_by_another_one_abstains(world):
+    world.models = UnevenModels()
+    world.models.backbones = {"clip": RedSeen()}
+    for name, decision in (("red", "budget_spent"), ("sketch-clip", "not_judged")):
+        generation_id, generation = await made(world, {"keyframe_alignment": {name: 1.1}}, retakes=0)
+        assert generation.status == "completed"
+        told = await verdicts(world, generation_id, 1)
+        assert [event.data["decision"] for event in told] == [decision]
+    assert told[0].severity == "info"
+    assert told[0].data["abstained"] == {"keyframe_alignment": "its minimum is for sketch-clip: it was measured by red"}
+    assert told[0].data["scores"]["keyframe_alignment"] is not None
+    assert "for sketch-clip" in told[0].message
+
+
+async def test_a_minimum_of_a_formula_is_for_its_version(world):
+    world.models = UnevenModels(0.6, 1.0, 0.6)
+    minimum = {"temporal_flickering": {"temporal_flickering@2": 0.9, "temporal_flickering@1": 0.0}}
+    generation_id, _ = await made(world, minimum, retakes=1)
+    told = await verdicts(world, generation_id, 1)
+    assert [event.data["decision"] for event in told] == ["retake", "passed", "best_take"]
+    assert told[0].data["minimums"] == {"temporal_flickering": 0.9}
+
+
+async def test_minimums_of_a_recipe_where_no_such_model_is_abstain_quietly(world):
+    world.models = UnevenModels()
+    generation_id, _ = await made(world, {"text_alignment": {"sketch-clip": 0.3}}, retakes=1)
+    told = await verdicts(world, generation_id)
+    assert [(event.data["decision"], event.severity) for event in told] == [("not_judged", "info")] * 2
+    assert "no CLIP model" in told[0].data["abstained"]["text_alignment"]
 
 
 async def test_a_run_that_was_interrupted_judges_nothing_twice(world):

@@ -224,7 +224,7 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
     image, video = _first(backend, "image"), _first(backend, "video")
     services = services_over(
         opened, backend, worker or SilentNotifier(), auth=auth,
-        plan_ad=AdPlanner(recipe=load_recipe, image_model=image, video_model=video, fps=PROFILE.fps),
+        plan_ad=AdPlanner(recipe=load_recipe, image_model=image, video_model=video, fps=PROFILE.fps, scorers={"clip"}),
         manifest=lambda: _described(backend, image, video).manifest,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
         keyframe_model=image.name, dimensions=lambda: catalogue_of(PROFILE), limits=limits, proxies=web.proxies,

@@ -1,5 +1,7 @@
 """The planner of ads: what is asked for becomes a checked order, or a refusal that names the field and the remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from configs.settings import load_model, load_recipe
@@ -20,7 +22,7 @@ BOARD = Storyboard.model_validate(storyboard(title="Sun"))
 def planner(references=3, image="sketch-image", video="sketch-video"):
     model = load_model(image, ImageModelSpec).model_copy(update={"references": references})
     video = load_model(video, VideoModelSpec)
-    return AdPlanner(recipe=load_recipe, image_model=model, video_model=video, fps=24)
+    return AdPlanner(recipe=load_recipe, image_model=model, video_model=video, fps=24, scorers={"clip"})
 
 
 def request(brief=SHORT, recipe="express", **fields):
@@ -120,6 +122,40 @@ def test_what_a_storyboard_says_is_not_said_twice(name):
         (SHORT, {"approvals": ("reference_image",)}, "approvals", "stage 'reference_image' does not run"),
         (SHORT, {"quality_gate": {"retakes": 9}}, "quality_gate.retakes", "less than or equal to 5 (got '9')"),
         (SHORT, {"quality_dimensions": ("beauty",)}, None, "'beauty': choose from"),
+        (
+            SHORT,
+            {"quality_gate": {"minimums": {"dover.fused": 0.5}}},
+            "quality_gate.minimums.dover.fused",
+            "needs a model that this deployment does not have: name one as `scorers.dover` in its profile",
+        ),
+        (
+            SHORT,
+            {"quality_gate": {"minimums": {"dover.fused": {"dover": 0.5}}}},
+            "quality_gate.minimums.dover.fused",
+            "or leave the dimension out",
+        ),
+        (
+            SHORT,
+            {"quality_gate": {"minimums": {"ad.duration": 0.5}}},
+            "quality_gate.minimums.ad.duration",
+            "not measured on a still or a clip, only on video",
+        ),
+        (
+            SHORT,
+            {"candidates": {"n": 4, "rank": {"flow_smoothness": 1}}},
+            "candidates.rank.flow_smoothness",
+            "not measured on a still, only on clip",
+        ),
+        (
+            SHORT,
+            {"candidates": {"n": 2, "rank": {"vqascore.text": 1}}},
+            "candidates.rank.vqascore.text",
+            "scorers.chat",
+        ),
+        (SHORT, {"candidates": {"n": 2, "rank": {"beauty": 1}}}, None, "'beauty': choose from"),
+        (SHORT, {"candidates": {"n": 2}}, "candidates", "2 candidates need a rank that tells the best one"),
+        (SHORT, {"candidates": {"n": 2, "rank": {"text_alignment": 0}}}, "candidates", "need a rank"),
+        (SHORT, {"candidates": {"n": 9}}, "candidates.n", "less than or equal to 8"),
         (SHORT, {"recipe": "grand"}, None, "no recipe 'grand': choose one of"),
         (SHORT, {"recipe": "interactive", "use_llm": False}, "use_llm", "choose another recipe"),
         ({}, {"storyboard": BOARD.model_copy(update={"duration": 12})}, "storyboard", "duration is 12 s: change"),
@@ -131,6 +167,27 @@ def test_a_mistake_is_refused_with_its_field_and_reason(brief, fields, field, re
     found = refusal(brief, **fields)
     assert found[0] == field
     assert reason in found[1]
+
+
+def test_an_order_changes_of_the_gate_what_it_names_and_the_rest_is_the_recipes():
+    gate = load_recipe("express").quality_gate
+    assert planner().plan(request(quality_gate={"retakes": 3})).recipe.quality_gate.minimums == gate.minimums
+    own = planner().plan(request(quality_gate={"minimums": {"flow_smoothness": 0.9}})).recipe.quality_gate
+    assert (own.minimums, own.retakes) == ({"flow_smoothness": 0.9}, gate.retakes)
+    assert planner().plan(request(quality_gate={"minimums": {}})).recipe.quality_gate.minimums == {}
+
+
+def test_minimums_of_a_recipe_by_implementation_are_no_hindrance_where_nothing_scores():
+    bare = replace(planner(), scorers=())
+    assert bare.plan(request()).recipe.quality_gate == load_recipe("express").quality_gate
+    with pytest.raises(BadInput, match="name one as `scorer` in its profile"):
+        bare.plan(request(quality_gate={"minimums": {"text_alignment": {"sketch-clip": 0.5}}}))
+
+
+def test_several_stills_are_ranked_by_what_is_measured_on_stills():
+    order = planner().plan(request(candidates={"n": 4, "rank": {"text_alignment": 1, "product_colour": -0.5}}))
+    assert order.recipe.candidates.n == 4
+    assert {"keyframe_alignment", "product_colour"} <= order.recipe.measured
 
 
 def test_more_references_than_the_image_model_takes_are_refused_unless_they_do_not_condition_it():

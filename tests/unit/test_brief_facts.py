@@ -82,7 +82,7 @@ def test_the_rules_read_what_the_brief_says_and_nothing_else(known):
 
 @pytest.mark.parametrize("prompt", OUT_OF_DOMAIN)
 def test_what_the_models_were_never_shown_is_refused_unless_asked_for(prompt):
-    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24)
+    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24, scorers={"clip"})
     with pytest.raises(OutOfDomain, match="can be drawn") as refused:
         planner.plan(AdRequest(recipe="master", brief={"prompt": prompt}))
     assert refused.value.field == "brief.prompt"
@@ -92,7 +92,7 @@ def test_what_the_models_were_never_shown_is_refused_unless_asked_for(prompt):
 
 @pytest.mark.parametrize("prompt", NAMELESS)
 def test_a_brief_without_a_product_runs_with_a_warning(prompt):
-    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24)
+    planner = AdPlanner(recipe=load_recipe, image_model=IMAGE, video_model=VIDEO, fps=24, scorers={"clip"})
     order = planner.plan(AdRequest(recipe="master", brief={"prompt": prompt}))
     assert "names no product" in order.warnings[0]
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from configs import settings
@@ -18,6 +20,15 @@ def test_every_recipe_is_valid_and_can_run(name):
     assert recipe.name == name
     given = frozenset() if "story" in recipe.stages else frozenset({"scenes"})
     assert check_recipe(recipe, given) is None
+
+
+def test_every_recipe_that_films_has_the_gate_that_was_calibrated():
+    measured = json.loads((settings.CONFIGS.parent / "benchmarks" / "results" / "gate_minimums.json").read_text())
+    minimums = {row["dimension"]: {measured["implementation"]: row["minimum"]} for row in measured["rows"]}
+    films = [name for name in names("recipes") if "video" in load_recipe(name).stages]
+    assert films
+    for name in films:
+        assert load_recipe(name).quality_gate.minimums == minimums, name
 
 
 @pytest.mark.parametrize("name", names("profiles"))

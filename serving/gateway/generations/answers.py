@@ -11,7 +11,7 @@ from models.interfaces import Plain
 from models.spec import AspectRatio
 from pipelines.coherence import CoherenceSettings
 from pipelines.facts import BriefFacts
-from pipelines.recipe import QualityGate, StageName
+from pipelines.recipe import Candidates, QualityGate, StageName
 from pipelines.records import ComparisonType, Event, GenerationStatus
 from pipelines.steps import AgentRole, Json, TakeKind
 
@@ -85,6 +85,8 @@ class GenerationObject(Plain):
     """What is measured."""
     quality_gate: QualityGate
     """What a scene must reach, else it is made again."""
+    candidates: Candidates = Candidates()
+    """How many stills are drawn of each scene, and by which scores the best one is kept."""
     warnings: list[str] = Field(default_factory=list)
     """What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
     and why."""

@@ -255,6 +255,7 @@ def _request(body: GenerationCreate) -> AdRequest:
         approvals=body.approvals,
         quality_dimensions=body.quality.dimensions if body.quality else None,
         quality_gate=body.quality.gate if body.quality else None,
+        candidates=body.quality.choice if body.quality else None,
         storyboard=body.storyboard,
         use_llm=body.use_llm,
         accept_out_of_domain=body.accept_out_of_domain,

@@ -12,7 +12,7 @@ from pipelines.brief import MAX_PROMPT, MAX_REFERENCES, FrameworkName
 from pipelines.coherence import CoherenceSettings
 from pipelines.direction import Modifications
 from pipelines.facts import FactEdits
-from pipelines.recipe import StageName
+from pipelines.recipe import Minimum, StageName
 from pipelines.steps import Json
 from pipelines.storyboard_file import Storyboard
 from serving.gateway.orders import ReferenceBody, ReferenceRoles
@@ -47,21 +47,40 @@ class BriefBody(Plain):
     answer reports as `seed_value`."""
 
 
+class CandidatesBody(Plain):
+    """How many stills are drawn of each scene, and which is kept. Fields that are left out are as the recipe says."""
+
+    n: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Stills of a scene, each from another seed; all of them stay as takes. 1: no choice."""
+    rank: Annotated[dict[Id, Annotated[float, Field(ge=-10, le=10)]], Field(max_length=20)] | None = None
+    """Weights by dimension that is measured on stills. The still with the greatest weighted sum is kept, each dimension
+    counted in standard deviations over the scene's stills; a weight below 0 prefers less."""
+
+
 class QualityBody(Plain):
     """What is measured, and what a scene must reach. Fields that are left out are as the recipe says."""
 
     dimensions: Annotated[tuple[Id, ...], Field(max_length=20)] | None = None
     """Each is measured on what it is made for: a scene's still, its clip, the finished video."""
-    minimums: Annotated[dict[Id, float], Field(max_length=20)] | None = None
-    """The least value by dimension, on its own scale. A scene below one is made again with another seed."""
+    minimums: Annotated[dict[Id, Minimum], Field(max_length=20)] | None = None
+    """The least value by dimension, on its own scale; none of the recipe's holds then. Either by the model that
+    measures, `{"keyframe_alignment": {"sketch-clip": 0.5}}` (of a formula, by its `impl_id`), where another one is not
+    judged; or one number for whatever measures here. A scene below it is made again with another seed."""
     retakes: Annotated[int, Field(ge=0, le=5)] | None = None
     """How often at most, for each scene's still and clip; the best take stays."""
+    candidates: CandidatesBody | None = None
+    """Several stills of each scene, of which the best one is kept."""
 
     @property
     def gate(self) -> Json | None:
         """Fields of `pipelines.recipe.QualityGate`; None: the recipe's own."""
         given = {name: getattr(self, name) for name in ("minimums", "retakes")}
         return {name: value for name, value in given.items() if value is not None} or None
+
+    @property
+    def choice(self) -> Json | None:
+        """Fields of `pipelines.recipe.Candidates`; None: the recipe's own."""
+        return None if self.candidates is None else self.candidates.model_dump(exclude_none=True)
 
 
 class CoherenceBody(CoherenceSettings):

@@ -148,6 +148,7 @@ def _fields(generation: Generation, has_video: bool) -> dict[str, Any]:
         "approvals": recipe.approvals,
         "quality_dimensions": recipe.quality_dimensions,
         "quality_gate": recipe.quality_gate,
+        "candidates": recipe.candidates,
         "warnings": list(warnings(generation.manifest)),
     }
 

@@ -68,6 +68,7 @@ async def start(request: Request, body: SessionStart, idempotency: Idempotent) -
         approvals=() if body.mode == "auto" else None,
         quality_dimensions=body.quality.dimensions if body.quality else None,
         quality_gate=body.quality.gate if body.quality else None,
+        candidates=body.quality.choice if body.quality else None,
         drawn_references=body.number_of_reference_images,
         accept_out_of_domain=body.accept_out_of_domain,
     )

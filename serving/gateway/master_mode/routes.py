@@ -213,6 +213,7 @@ def _request(body: StoryRequest) -> AdRequest:
         stages=stages,
         quality_dimensions=body.quality.dimensions if body.quality else None,
         quality_gate=body.quality.gate if body.quality else None,
+        candidates=body.quality.choice if body.quality else None,
         max_story_rounds=body.max_iterations,
         accept_out_of_domain=body.accept_out_of_domain,
     )

@@ -256,6 +256,7 @@ def _request(body: AdFields, prompt: str) -> AdRequest:
         coherence=body.coherence_settings.given if body.coherence_settings else {},
         quality_dimensions=body.quality.dimensions if body.quality else None,
         quality_gate=body.quality.gate if body.quality else None,
+        candidates=body.quality.choice if body.quality else None,
         use_llm=body.use_llm,
         accept_out_of_domain=body.accept_out_of_domain,
     )

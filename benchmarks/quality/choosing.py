@@ -1,0 +1,162 @@
+"""Whether scores choose well: the best of four stills against the first, and what the gate has made again.
+
+`python -m benchmarks.quality.choosing [--part gate|ranking] [--prompts 200] [--stories 64] [--clips 24]` prints two tables
+and writes `benchmarks/results/choosing.json`; a part alone leaves the other one's rows. About twelve minutes on one core. The ranking and the gate are those of the product;
+right and wrong are told by the classical judge, never by the scorer. The first table draws at the shipped setting, at
+which a single still is nearly always right, and at a poor one, which leaves something to choose. For the second, bad
+takes are planted: the prompt is drawn with another colour, and judged as if it had not been.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.agents.__main__ import IMAGE
+from benchmarks.quality.toy_stories import Shown, Studio, settings, still_request, stories
+from configs.settings import load_recipe
+from models.interfaces import ImageRequest, NoiseSpec, Pixels
+from models.sketch.training.world import SceneSpec, plain_caption, sample_spec
+from models.sketch.training.world.spec import COLOURS
+from pipelines.coherence import derived_seed
+from pipelines.stages.candidates import rank
+from pipelines.stages.gate import judgement, minimums_of
+from quality.paired import Measurement, Outcome, estimate
+from quality.score import Score
+
+RESULTS = Path(__file__).parents[1] / "results" / "choosing.json"
+CANDIDATES = 4
+SHIPPED = (IMAGE.num_inference_steps, IMAGE.guidance_scale)
+POOR = (2, 4.5)
+"""Steps and guidance at which about every sixth shape is wrong."""
+SEED = 2
+GATED = "express"
+"""The recipe whose gate is looked at; a test says that all recipes have the same minimums."""
+
+
+def ranked(studio: Studio, count: int, sampling: tuple[int, float]) -> dict[str, Any]:
+    """The first of each prompt's candidates against the best of them, at steps and guidance of `sampling`."""
+    rng = np.random.default_rng(SEED)
+    specs = [replace(sample_spec(rng, "heldout", "1:1"), moment=0.0, camera="static") for _ in range(count)]
+    requests = [_candidate(spec, index, k, sampling) for index, spec in enumerate(specs) for k in range(CANDIDATES)]
+    stills = studio.stills(requests)
+    measured: dict[str, list[Measurement]] = {"shape": [], "product and place": []}
+    for index, spec in enumerate(specs):
+        own = stills[index * CANDIDATES : (index + 1) * CANDIDATES]
+        scores = [{"keyframe_alignment": studio.still_score(still, plain_caption(spec))} for still in own]
+        totals = rank({"keyframe_alignment": 1.0}, scores).totals
+        for arm, still in (("first", own[0]), ("best", own[int(np.argmax(totals))])):
+            for what, right in _rights(studio, spec, still).items():
+                measured[what].append(Measurement(arm, str(index), index, float(right)))
+    found = {}
+    for what, values in measured.items():
+        outcome = Outcome(what, values)
+        found[what] = {
+            "first": outcome.mean("first"),
+            "best": outcome.mean("best"),
+            "difference": asdict(estimate(outcome, {"best": 1.0, "first": -1.0})),
+        }
+    print(sampling, found, flush=True)
+    return {"steps": sampling[0], "guidance": sampling[1], "prompts": count, "candidates": CANDIDATES, "right": found}
+
+
+def _candidate(spec: SceneSpec, index: int, k: int, sampling: tuple[int, float]) -> ImageRequest:
+    seed = derived_seed(SEED, "prompt", index)
+    width, height = IMAGE.sizes["1:1"]
+    return ImageRequest(
+        prompt=plain_caption(spec),
+        width=width,
+        height=height,
+        noise=NoiseSpec(seed=seed if k == 0 else derived_seed(seed, "candidate", k)),
+        num_inference_steps=sampling[0],
+        guidance_scale=sampling[1],
+    )
+
+
+def _rights(studio: Studio, spec: SceneSpec, still: Pixels) -> dict[str, bool]:
+    seen = studio.judge(still)
+    shape = seen.shape == spec.shape
+    return {"shape": shape, "product and place": shape and (seen.colour, seen.setting) == (spec.colour, spec.setting)}
+
+
+def gated(studio: Studio, shown: Sequence[Shown], clips: int) -> list[dict[str, Any]]:
+    """Which good takes, and which of another colour, the gate has made again: of stills, then of clips."""
+    rng = np.random.default_rng(SEED)
+    wrong = [str(rng.choice([colour for colour in COLOURS if colour != one.colour])) for one in shown]
+    good = studio.stills([still_request(one) for one in shown])
+    planted = studio.stills([
+        still_request(one, one.recoloured(colour)) for one, colour in zip(shown, wrong, strict=True)
+    ])  # fmt: skip
+    kinds: dict[str, list[tuple[Shown, Pixels]]] = {"good": [], "wrong colour": []}
+    for one, first, other in zip(shown, good, planted, strict=True):
+        if one.right(studio.judge(first)):
+            kinds["good"].append((one, first))
+        if studio.judge(other).colour != one.colour:
+            kinds["wrong colour"].append((one, other))
+    rows = []
+    for kind, takes in kinds.items():
+        scores = [studio.still_score(still, one.scene.image_prompt) for one, still in takes]
+        rows.append(_retaken("keyframe", kind, [{"keyframe_alignment": score} for score in scores]))
+    for kind, takes in kinds.items():
+        some = [takes[int(index)] for index in rng.permutation(len(takes))[:clips]]
+        scores = []
+        for one, still in some:
+            frames = studio.clip(one, still)
+            if kind == "wrong colour" or one.right(studio.judge(frames[len(frames) // 2])):
+                scores.append(studio.clip_score(frames, one.scene.video_prompt))
+        rows.append(_retaken("clip", kind, [{"text_alignment": score} for score in scores]))
+    return rows
+
+
+def _retaken(medium: Any, kind: str, scores: Sequence[Mapping[str, Score]]) -> dict[str, Any]:
+    minimums = minimums_of(load_recipe(GATED).quality_gate, medium)
+    found = [judgement(minimums, of_one) for of_one in scores]
+    if any(one.abstained or one.unmeasured for one in found):
+        raise RuntimeError(f"the gate of {GATED!r} does not judge the {medium}s of this scorer: {found[0]}")
+    retaken = float(np.mean([bool(one.missed) for one in found]))
+    raws = np.array([score.raw for of_one in scores for score in of_one.values()], np.float64)
+    low, middle, high = (round(float(value), 4) for value in np.percentile(raws, (5, 50, 95)))
+    made = {
+        "medium": medium, "takes": kind, "count": len(found), "retaken": round(retaken, 4),
+        "minimum": next(iter(found[0].minimums.values())), "scores_5_50_95": [low, middle, high],
+    }  # fmt: skip
+    print(made, flush=True)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("gate", "ranking"))
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--stories", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=24)
+    given = parser.parse_args()
+    studio = Studio()
+    parts: dict[str, Callable[[], Any]] = {
+        "gate": lambda: gated(studio, asyncio.run(stories(given.stories, SEED)), given.clips),
+        "ranking": lambda: [ranked(studio, given.prompts, sampling) for sampling in (POOR, SHIPPED)],
+    }
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if given.part and RESULTS.exists() else {}
+    for name in parts if given.part is None else (given.part,):
+        started = time.monotonic()
+        found[name] = {
+            "rows": parts[name](),
+            "implementation": studio.scorer,
+            "seconds": round(time.monotonic() - started, 1),
+            "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        }
+    found["settings"] = {**settings(), "stories": given.stories, "seed": SEED}
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

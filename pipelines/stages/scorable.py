@@ -1,0 +1,167 @@
+"""What of an ad can be scored, and the step that scores it.
+
+The gate, the ranking of candidates and the quality stage ask for the same scores of one file: whoever comes first has
+them measured, in all the dimensions of the recipe for its medium, and the others find the step finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from models.errors import Cancelled, ModelError
+from models.interfaces import Plain
+from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt
+from pipelines.brief import BriefReference
+from pipelines.media import DECODER
+from pipelines.reading.scene_facts import scene_facts
+from pipelines.scoring import ScoreRequest
+from pipelines.screenplay import Entity, Scene
+from pipelines.stages.context import StageContext
+from pipelines.stages.pictures import read_references, revised_prompt
+from pipelines.steps import Json, Step, StepContext, StepOutput
+from quality.asked import NOTHING, Asked
+from quality.registry import DIMENSIONS, measured_on
+from quality.score import Medium, Score, thinned
+
+
+class Subjects(NamedTuple):
+    """Who and what an ad's scenes show."""
+
+    entities: tuple[Entity, ...]
+    references: tuple[BriefReference, ...]
+    """They hold artifact hashes."""
+
+
+NO_SUBJECTS = Subjects((), ())
+
+
+class Scorable(Plain):
+    """Something to be scored."""
+
+    medium: Medium
+    scene_number: int | None
+    """None: the finished video."""
+    artifact: str
+    prompt: str | None
+    """What it was asked to show, the owner's words included."""
+    asked: Asked = NOTHING
+    """What else, where a dimension of the recipe measures that."""
+    references: tuple[BriefReference, ...] = ()
+    """What it was to look like, where a dimension of the recipe measures that."""
+
+    @property
+    def step(self) -> str:
+        """Name of the step that scores it."""
+        if self.scene_number is None:
+            return "quality/final"
+        return f"quality/{'keyframe' if self.medium == 'keyframe' else 'scene'}-{self.scene_number:03d}"
+
+
+def scorable_keyframe(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
+    revision = context.direction.revision("storyboard", scene.scene_number)
+    prompt = revised_prompt(scene.image_prompt, revision, revised_image_prompt)
+    asked = _facts(context, scene, subjects.entities)
+    return Scorable(
+        medium="keyframe",
+        scene_number=scene.scene_number,
+        artifact=artifact,
+        prompt=prompt,
+        asked=asked,
+        references=_pictures(context, subjects),
+    )
+
+
+def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
+    revision = context.direction.revision("video", scene.scene_number)
+    prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
+    asked = _facts(context, scene, subjects.entities)
+    return Scorable(
+        medium="clip",
+        scene_number=scene.scene_number,
+        artifact=artifact,
+        prompt=prompt,
+        asked=asked,
+        references=_pictures(context, subjects),
+    )
+
+
+def scorable_video(context: StageContext, artifact: str) -> Scorable:
+    """The finished video; with what the brief asks of its length and shape where the recipe measures that."""
+    asked = NOTHING
+    if _measures(context, "ad."):
+        wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
+        asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high))
+    return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
+
+
+def _facts(context: StageContext, scene: Scene, entities: Sequence[Entity]) -> Asked:
+    """The facts of a scene where the recipe asks about them: they are part of the step's key."""
+    return Asked(facts=scene_facts(scene.draft, entities)) if _measures(context, "asks.") else NOTHING
+
+
+def _pictures(context: StageContext, subjects: Subjects) -> tuple[BriefReference, ...]:
+    return subjects.references if _measures(context, "product_") else ()
+
+
+def _measures(context: StageContext, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in context.recipe.measured)
+
+
+async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, ...]:
+    """Scores in the recipe's dimensions for this medium. Raises UnknownDimension for one that does not exist."""
+    dimensions = measured_on(scorable.medium, context.recipe.measured)
+    if not dimensions:
+        return ()
+    value = await context.finish(_score_step(context, scorable, dimensions))
+    return tuple(Score.model_validate(score) for score in value["scores"])
+
+
+def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str, ...]) -> Step:
+    inputs: Json = {
+        "artifact": scorable.artifact,
+        "dimensions": [f"{name}@{DIMENSIONS[name].version if name in DIMENSIONS else 0}" for name in dimensions],
+        "decoder": DECODER,
+        "prompt": scorable.prompt,
+        "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
+    }
+
+    if scorable.asked != NOTHING:
+        inputs["asked"] = asdict(scorable.asked)
+
+    if scorable.references:
+        inputs["references"] = [(one.artifact, one.role) for one in scorable.references]
+
+    async def work(step: StepContext) -> StepOutput:
+        request = ScoreRequest(
+            data=step.artifacts.read(scorable.artifact),
+            media="image" if scorable.medium == "keyframe" else "video",
+            dimensions=dimensions,
+            prompt=scorable.prompt,
+            asked=scorable.asked,
+            references=read_references(step.artifacts, scorable.references),
+            series=scorable.medium != "keyframe",
+        )
+        try:
+            measured = await step.score(request)
+        except Cancelled:
+            raise
+        except ModelError as error:  # an ad is not lost for want of a number, and no number is invented
+            await step.notice("not_scored", f"{scorable.step} could not be measured: {error}", "warning")
+            measured = tuple(
+                Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
+                for name in dimensions
+            )
+        scores = tuple(
+            score.model_copy(
+                update={
+                    "scene_number": scorable.scene_number,
+                    "series": None if score.series is None else thinned(score.series),
+                }
+            )
+            for score in measured
+        )
+        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in scores]}, scores=scores)
+
+    return Step(name=scorable.step, inputs=inputs, work=work, scene_number=scorable.scene_number)
