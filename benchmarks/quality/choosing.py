@@ -1,10 +1,11 @@
 """Whether scores choose well: the best of four stills against the first, and what the gate has made again.
 
-`python -m benchmarks.quality.choosing [--part gate|ranking] [--prompts 200] [--stories 64] [--clips 24]` prints two tables
-and writes `benchmarks/results/choosing.json`; a part alone leaves the other one's rows. About twelve minutes on one core. The ranking and the gate are those of the product;
-right and wrong are told by the classical judge, never by the scorer. The first table draws at the shipped setting, at
-which a single still is nearly always right, and at a poor one, which leaves something to choose. For the second, bad
-takes are planted: the prompt is drawn with another colour, and judged as if it had not been.
+`python -m benchmarks.quality.choosing [--part gate|ranking] [--prompts 200] [--shipped 200] [--stories 32]
+[--clips 24]` prints two tables and writes `benchmarks/results/choosing.json`; a part alone leaves the other one's rows.
+About twelve minutes on one core. The ranking and the gate are those of the product; right and wrong are told by the
+classical judge, never by the scorer. The first table draws at a poor setting, which leaves something to choose, and at
+the shipped one, at which a single still is nearly always right. For the second, bad takes are planted: the prompt is
+drawn with another colour, and judged as if it had not been.
 """
 
 from __future__ import annotations
@@ -137,13 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=("gate", "ranking"))
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--stories", type=int, default=64)
+    parser.add_argument("--shipped", type=int, default=200, help="prompts at the shipped setting")
+    parser.add_argument("--stories", type=int, default=32)
     parser.add_argument("--clips", type=int, default=24)
     given = parser.parse_args()
     studio = Studio()
     parts: dict[str, Callable[[], Any]] = {
         "gate": lambda: gated(studio, asyncio.run(stories(given.stories, SEED)), given.clips),
-        "ranking": lambda: [ranked(studio, given.prompts, sampling) for sampling in (POOR, SHIPPED)],
+        "ranking": lambda: [ranked(studio, given.prompts, POOR), ranked(studio, given.shipped, SHIPPED)],
     }
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if given.part and RESULTS.exists() else {}
     for name in parts if given.part is None else (given.part,):

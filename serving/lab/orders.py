@@ -109,7 +109,13 @@ class Sweep:
             references=tuple(reference.bound for reference in story.references),
             storyboard=board,
         )
-        planner = AdPlanner(lambda _: settings.recipe, models.image, models.video, self.profile.fps)
+        planner = AdPlanner(
+            recipe=lambda _: settings.recipe,
+            image_model=models.image,
+            video_model=models.video,
+            fps=self.profile.fps,
+            scorers=self.profile.backbones(),
+        )
         try:
             order = planner.plan(request)
         except BadInput as error:
