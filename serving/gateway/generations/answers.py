@@ -86,7 +86,7 @@ class GenerationObject(Plain):
     quality_gate: QualityGate
     """What a scene must reach, else it is made again."""
     candidates: Candidates = Candidates()
-    """How many stills are drawn of each scene, and by which scores the best one is kept."""
+    """Whether several stills are drawn of each scene, and how the best of them is told."""
     warnings: list[str] = Field(default_factory=list)
     """What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
     and why."""
