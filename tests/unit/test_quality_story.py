@@ -13,11 +13,11 @@ from models.interfaces import EncodedImage, Reference
 from pipelines.brief import BriefReference
 from pipelines.direction import Direction
 from pipelines.media import encode_clip, encode_png
-from pipelines.recipe import QualityGate
+from pipelines.recipe import QualityGate, Recipe
 from pipelines.scoring import SceneFile, alignments, score_file, story_scores
 from pipelines.screenplay import Clip
-from pipelines.stages.gate import Subjects
 from pipelines.stages.quality import score_video
+from pipelines.stages.scorable import Subjects
 from pipelines.store.artifacts import LocalArtifacts
 from quality.cross_scene import Ad, AdScene, measure_ad
 from quality.engine import measure
@@ -220,8 +220,13 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
         steps.append(step)
         return (await step.work(SimpleNamespace(artifacts=artifacts, score=score))).value
 
-    recipe = SimpleNamespace(quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity"))
-    recipe.quality_gate = QualityGate(minimums={"text_alignment": 0.3})
+    recipe = Recipe(
+        name="r",
+        description="",
+        stages=("storyboard", "video", "stitch", "quality"),
+        quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity"),
+        quality_gate=QualityGate(minimums={"text_alignment": 0.3}),
+    )
     brief = SimpleNamespace(prompt="a red bottle")
     context: Any = SimpleNamespace(
         recipe=recipe, finish=finish, direction=Direction(), fingerprints={"scorer": "x"}, brief=brief
