@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -61,24 +61,25 @@ class StepTimes:
         by_class: dict[str, list[float]] = defaultdict(list)
         for record in records:
             by_class[record.cost].append(record.seconds)
-        self._mean = {cost: _typical(seconds) for cost, seconds in by_class.items()}
+        self._typical = {cost: median(seconds) for cost, seconds in by_class.items()}
+        # Of steps that had to wait for a busy machine, one in many would say too much in a mean.
         self._alike: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for cost, seconds in self._mean.items():
+        for cost, seconds in self._typical.items():
             told = json.loads(cost)
             self._alike[_kind(told)].append((_work(told), seconds))
 
     def of(self, step: Step) -> float | None:
-        """Seconds of a step: the mean of its class, else by its denoising steps, pixels and frames from other classes
+        """Seconds of a step: the median of its class, else by its denoising steps, pixels and frames from other classes
         of the same model; None where nothing like it was measured."""
         cost = cost_class(step)
-        if cost in self._mean:
-            return self._mean[cost]
+        if cost in self._typical:
+            return self._typical[cost]
         told = json.loads(cost)
         return _scaled(_work(told), self._alike.get(_kind(told), []))
 
     def loading(self, what: str) -> float | None:
         """Seconds in which a model was loaded; None: not measured."""
-        return self._mean.get(cost_class(load_step(what)))
+        return self._typical.get(cost_class(load_step(what)))
 
 
 def count(
@@ -103,12 +104,6 @@ def count(
 
 def _stage(estimate: Estimate, step: str) -> StageWork:
     return estimate.stages.setdefault(step.partition("/")[0], StageWork())
-
-
-def _typical(seconds: list[float]) -> float:
-    """The mean without outliers: of a step that had to wait for the machine, one in many says nothing."""
-    middle = median(seconds)
-    return fmean([each for each in seconds if each <= 3 * middle] or seconds)
 
 
 def _kind(told: dict[str, Any]) -> str:
