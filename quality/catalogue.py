@@ -18,11 +18,18 @@ GFLOP: dict[tuple[str, str], float] = {
     ("clip_b32", "vbench.clip224"): 8.8,
     ("clip_b32", "vbench.clip224.pil"): 8.8,
     ("clip_l14", "vbench.clip224"): 162.0,
+    ("dino_vitb16", "i2v.dino"): 35.1,
+    ("efficientnet_lite0", "lite224"): 0.77,
+    ("musiq_koniq", "musiq.google"): 40.3,
+    ("musiq_spaq", "musiq.google"): 40.3,
+    ("musiq_spaq", "musiq.vbench"): 20.7,
     ("raft", "pad8"): 961.0,
+    ("xfeat", "as_is"): 3.4,
 }
 """Of one frame of that clip, in float32, by torch's FlopCounter (2 a multiply-add); for RAFT, of one pair."""
-TFLOP_A_CLIP: dict[str, float] = {"dover": 0.564}
-"""Of models that see the clip as a whole; DOVER's as published, 282 GMAC."""
+TFLOP_A_CLIP: dict[str, float] = {"dover": 0.564, "transnetv2": 3 * 0.0832, "viclip_l14": 1.653}
+"""Of models that see several frames at once: of the whole clip. DOVER's as published, 282 GMAC; TransNetV2's of three
+windows of 100 frames; ViCLIP's of its 8 frames together."""
 
 
 class Entry(BaseModel):
@@ -99,6 +106,8 @@ def _tflop(streams: Collection[Stream]) -> float | None:
     costs = []
     for stream in streams:
         each = GFLOP.get((stream.backbone, stream.preprocessing))
+        if stream.backbone == "laion_v1":  # one layer over CLIP's vectors: nothing beside them
+            continue
         if stream.backbone in TFLOP_A_CLIP:
             costs.append(TFLOP_A_CLIP[stream.backbone])
         elif each is None or stream.sampling not in SAMPLED:

@@ -37,12 +37,12 @@ def refusal(data):
     return str(caught.value)
 
 
-def written(frames, times=None, codec="libx264", clock=90_000, audio=False, **options):
+def written(frames, times=None, codec="libx264", clock=90_000, layout="yuv420p", **options):
     """An MP4 of `frames`, shown at `times` in seconds."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options=options) as container:
         stream = container.add_stream(codec, rate=24, options={"g": "4"})
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], layout
         stream.time_base = stream.codec_context.time_base = Fraction(1, clock)
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

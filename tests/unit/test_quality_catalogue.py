@@ -21,7 +21,17 @@ def test_every_dimension_is_listed_once_with_a_label_or_a_reason():
 
 @pytest.mark.parametrize(
     ("name", "tflop"),
-    [("subject_consistency", 7.42), ("background_consistency", 1.06), ("dynamic_degree", 37.48), ("dover.fused", 0.56)],
+    [
+        ("subject_consistency", 7.42),
+        ("background_consistency", 1.06),
+        ("aesthetic_quality", 19.44),
+        ("dynamic_degree", 37.48),
+        ("dover.fused", 0.56),
+        ("musiq.koniq", 4.84),
+        ("overall_consistency", 1.65),
+        ("unwanted_cuts.transnetv2", 0.25),
+        ("product_keypoints", 0.03),
+    ],
 )
 def test_the_cost_of_a_network_is_that_of_the_frames_that_it_sees(name, tflop):
     assert listed()[name].tflop == pytest.approx(tflop, abs=0.005)
