@@ -51,7 +51,8 @@ def test_a_run_is_a_row_with_what_was_set_made_and_measured(made):
     assert len(runs) == 6 and runs.missing == 0 and runs.arms == ("base", "derived", "few")
     assert {(run.story, run.seed) for run in runs} == {("story-1", 1), ("story-2", 1)}
     base, derived, few = runs[:3]
-    assert base.settings == {"coherence.seed_policy": "blend", "image.num_inference_steps": 12}
+    gate = {"quality_gate.minimums": {}}
+    assert base.settings == {**gate, "coherence.seed_policy": "blend", "image.num_inference_steps": 12}
     assert derived.settings["coherence.seed_policy"] == "derived" and few.settings["image.num_inference_steps"] == 3
     assert set(base.takes) == {"scene-1/keyframe", "scene-2/keyframe"} and base.failed is None
     assert set(base.seconds) == STEPS and base.peak_memory_mb > 50 and len(base.fingerprint) == 64
