@@ -39,7 +39,7 @@ CANDIDATES = 4
 SHIPPED = (IMAGE.num_inference_steps, IMAGE.guidance_scale)
 POOR = (2, 1.0)
 """Steps and guidance at which about every tenth shape is wrong. With fewer steps all four stills of a prompt are wrong
-alike, and with more guidance pictures burn out: at (2, 4.5) the best of four had no more right shapes than the first."""
+alike, and with more guidance pictures burn out: at (2, 4.5) the best of four had no more right shapes."""
 SEED = 2
 GATED = "express"
 """The recipe whose gate is looked at; a test says that all recipes have the same minimums."""
