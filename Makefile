@@ -44,10 +44,10 @@ TYPESCRIPT := .ci/typescript
 TYPES := $(TYPESCRIPT)/node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable=false
 
 types: $(TYPESCRIPT)/node_modules/installed  ## write docs/admint.d.ts anew from docs/openapi.json
-	$(TYPES) --output docs/admint.d.ts
+	$(TYPES) | unexpand --tabs=4 --first-only > docs/admint.d.ts
 
 types-check: $(TYPESCRIPT)/node_modules/installed  ## docs/admint.d.ts is that of docs/openapi.json, and a sample compiles
-	$(TYPES) --output docs/admint.d.ts --check
+	$(TYPES) | unexpand --tabs=4 --first-only | cmp - docs/admint.d.ts
 	$(TYPESCRIPT)/node_modules/.bin/tsc --project $(TYPESCRIPT)
 
 $(TYPESCRIPT)/node_modules/installed: $(TYPESCRIPT)/package-lock.json

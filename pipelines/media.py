@@ -252,7 +252,10 @@ def display_matrix(frame: Any) -> Matrix | None:
     Asked of one frame only: the list of its side data and the frame hold each other, so that either waits for Python's
     cycle collector, with some 200 frames before it (measured: 140 MB at 832x480).
     """
-    found = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    from av.sidedata.sidedata import Type
+
+    # By its kind: what going through the list gives are the data themselves before PyAV 19, and their kinds since.
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
     return None if found is None else np.frombuffer(bytes(found), np.int32)
 
 

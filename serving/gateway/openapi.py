@@ -260,8 +260,15 @@ def describe(
 
 
 def document_text(app: FastAPI) -> str:
-    """The document as `docs/openapi.json` holds it, without the newline at its end."""
-    return json.dumps(app.openapi(), indent=1, ensure_ascii=False)
+    """The document as `docs/openapi.json` holds it, without the newline at its end: a line for each path and schema."""
+
+    def text(value: Any, depth: int) -> str:
+        if not depth or not isinstance(value, dict) or not value:
+            return json.dumps(value, ensure_ascii=False)
+        parts = [f"{json.dumps(key, ensure_ascii=False)}: {text(inner, depth - 1)}" for key, inner in value.items()]
+        return "{\n" + ",\n".join(parts) + "\n}"
+
+    return text(app.openapi(), 3)
 
 
 def _complete(

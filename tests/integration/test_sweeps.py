@@ -19,6 +19,7 @@ from quality.score import NoValue
 from serving.cli.sweep import estimate_lines, sweep
 from serving.lab.sweep import estimate_sweep, run_sweep
 from tests.support.drawn_sweeps import DrawingLoader, LoggingDrawing, small_spec, small_suite
+from tests.support.waiting import PATIENCE_SECONDS
 
 SUITE = small_suite()
 STEPS = {"storyboard", "quality"}
@@ -51,7 +52,7 @@ def test_a_run_is_a_row_with_what_was_set_made_and_measured(made):
     assert len(runs) == 6 and runs.missing == 0 and runs.arms == ("base", "derived", "few")
     assert {(run.story, run.seed) for run in runs} == {("story-1", 1), ("story-2", 1)}
     base, derived, few = runs[:3]
-    gate = {"quality_gate.minimums": {}}
+    gate: dict[str, object] = {"quality_gate.minimums": {}}
     assert base.settings == {**gate, "coherence.seed_policy": "blend", "image.num_inference_steps": 12}
     assert derived.settings["coherence.seed_policy"] == "derived" and few.settings["image.num_inference_steps"] == 3
     assert set(base.takes) == {"scene-1/keyframe", "scene-2/keyframe"} and base.failed is None
@@ -281,7 +282,7 @@ def started(tmp_path):
     yield start
     for process in processes:
         process.kill()
-        process.join()
+        process.join(PATIENCE_SECONDS)
 
 
 def test_a_sweep_that_is_killed_again_and_again_has_the_table_of_one_that_is_not(tmp_path, started):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serving.lab.sweep import run_sweep
 from tests.support.drawn_sweeps import DrawingLoader, SlowLoader, small_spec, small_suite
+from tests.support.waiting import ended
 
 PATIENCE_SECONDS = 90.0
 
@@ -27,7 +28,7 @@ def test_the_rows_are_those_of_one_process_though_a_process_of_ray_is_killed(ray
     slow = SlowLoader(tmp_path / "ray.log")
     elsewhere = partial(runs_on_ray, "auto")
     runs = run_sweep(small_spec(), tmp_path / "ray", suite=small_suite(), elsewhere=elsewhere, loader=slow)
-    killer.join()
+    ended(killer, "a process of Ray is killed")
     here = run_sweep(small_spec(), tmp_path / "here", suite=small_suite(), loader=DrawingLoader(tmp_path / "here.log"))
     assert killed and rows(runs) == rows(here) and len(runs) == 6
     assert all(times <= 2 for times in slow.drawn().values()) and len(slow.drawn()) == 12

@@ -15,7 +15,9 @@ from quality.preprocessing import CLIP, IMAGENET, PREPROCESSINGS, preprocess
 WIDE, TALL, SMALL = (96, 171), (203, 120), (40, 30)
 BY_PILLOW = [("vbench.clip224.pil", 224, CLIP), ("i2v.dino.pil", 256, IMAGENET)]
 FLOATS = ("vbench.clip224", "vbench.dino224", "i2v.dino")
-TENSORS = sorted(name for name in PREPROCESSINGS if not name.startswith(("hf.", "musiq.", "as_is", "transnetv2")))
+TENSORS = sorted(
+    name for name in PREPROCESSINGS if not name.startswith(("hf.", "musiq.", "as_is", "transnetv2", "dinov2"))
+)
 
 
 def frames(size, count=2):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pipelines.direction import Direction
 from pipelines.media import encode_clip, encode_png
-from pipelines.recipe import QualityGate
+from pipelines.recipe import Recipe
 from pipelines.scoring import score_file
 from pipelines.screenplay import Clip, FinalVideo
 from pipelines.stages.quality import score_video
@@ -227,7 +227,7 @@ def context_for(artifacts, dimensions, finished):
         finished.append(step)
         return (await step.work(SimpleNamespace(artifacts=artifacts, score=score))).value
 
-    recipe = SimpleNamespace(quality_dimensions=dimensions, quality_gate=QualityGate())
+    recipe = Recipe(name="measured", description="", stages=("quality",), quality_dimensions=dimensions)
     return SimpleNamespace(recipe=recipe, finish=finish, direction=Direction(), fingerprints={})
 
 

@@ -30,15 +30,16 @@ from models.weights import EMBEDDED, MANIFEST, write_manifest
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 VERSION = "0.1.0"
-MEAN = (0.5, 0.5, 0.5)
+Colour = tuple[float, float, float]
+MIDDLE = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 State = dict[str, torch.Tensor]
 
 
-def image_processor() -> CLIPImageProcessorPil:
+def image_processor(mean: Colour = MIDDLE, deviation: Colour = MIDDLE) -> CLIPImageProcessorPil:
     """Squeezes any aspect to the tower's square, so that nothing is cropped away."""
     size = {"height": networks.SIDE, "width": networks.SIDE}
-    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=MEAN, image_std=MEAN)
+    return CLIPImageProcessorPil(size=size, do_center_crop=False, resample=2, image_mean=mean, image_std=deviation)
 
 
 def _read(run: Path, name: str, prefix: str = "") -> State:
@@ -116,6 +117,7 @@ def observer(run: Path, folder: Path, sizes: Sizes) -> None:
     if wrong := [*found["missing_keys"], *found["unexpected_keys"]]:
         raise ValueError(f"Dinov2Model: these weights do not fit: {wrong[:5]}")
     model.save_pretrained(folder, safe_serialization=True)
+    image_processor(IMAGENET_MEAN, IMAGENET_DEVIATION).save_pretrained(folder)
 
 
 def llm(run: Path, folder: Path, sizes: Sizes) -> None:
