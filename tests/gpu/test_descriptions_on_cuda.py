@@ -28,9 +28,9 @@ SPECS = {
 }
 FAMILIES = {spec.family: name for name, spec in reversed(SPECS.items()) if spec.weights_of is None}
 """One description of each family."""
-HALF_NEAR = 20.0
+HALF_NEAR = 22.0
 """Mean levels of 255 between a picture in half precision, whatever it is rounded to, and the float32 one: LTX differs
-by 18.3 on an H200, every other family by less than 16."""
+by 18.3 to 20.4 on an H200, every other family by less than 16."""
 ACCELERATIONS: dict[str, dict[str, Any]] = {
     "model offload": {"offload": "model"},
     "group offload": {"offload": "group"},
