@@ -226,7 +226,7 @@ def test_chat_as_json_redraws_the_scene_that_it_names(server, client):
         seen = watcher.until(type="stage_complete")
     assert [frame["data"]["role"] for frame in seen if frame["type"] == "conversation_update"] == ["user", "assistant"]
     drawn = [frame["scene_number"] for frame in seen if frame["event"] == "step_completed"]
-    assert drawn == [1]
+    assert set(drawn) == {1}  # drawn, and held against the minimums
     after = client.get(session_id)["outputs"]["storyboard"]["images"]
     changed = [
         one["prompt"] != new["prompt"]

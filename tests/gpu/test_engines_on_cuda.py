@@ -173,7 +173,7 @@ def test_each_acceleration_of_a_transformer_gives_the_plain_clip(tmp_path, accel
 @pytest.mark.parametrize("family", ["ltx", "ltx2", "helios", "wan-vace"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_clips_their_sound_and_what_follows_them_are_near_the_cpu_s(family, acceleration, tmp_path, monkeypatch):
-    # With TF32 in convolutions, which PyTorch leaves on, Helios and VACE were 33 and 12 levels away; without it within 3.
+    # With TF32 in convolutions, which PyTorch leaves on, Helios lay 33 levels away, VACE 12; without it 3.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     folders = tiny_clips.video_folders(family, tmp_path)
     grid = {"size_multiple": 32, "frame_multiple": 8} if "ltx" in family else {"size_multiple": 16, "frame_multiple": 4}

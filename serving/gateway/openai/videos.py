@@ -312,7 +312,7 @@ def video_object(
         noise_sha256=clip.provenance.get("noise_sha256") if clip else None,
         notes=(
             *generation.manifest.get("warnings", ()),
-            *(event.message for event in events if event.kind == "notice"),
+            *(event.message for event in events if event.kind == "notice" and event.severity == "warning"),
         ),
     )
 
