@@ -152,7 +152,9 @@ def test_the_commands_of_the_quality_page_score_clips_and_compare_two_runs(follo
 def test_the_lab_goes_from_a_question_to_a_figure(follow, checkout):
     said = follow("lab.md", folder="docs")
     assert "18 runs of 3 arms in sweep: runs.csv" in said
-    assert re.search(r"^base → adapter_scale=0: product_colour \S+ \[\S+ \S+\], keyframe_alignment", said, re.MULTILINE)
+    assert re.search(
+        r"^base → adapter_scale=0: product_similarity \S+ \[\S+ \S+\], keyframe_alignment", said, re.MULTILINE
+    )
     assert "    sweep:base: 0.6\n    sweep:adapter_scale=0: 0.0\n" in said
     for page in ("sweep/report.html", "side-by-side/report.html"):
         assert "adapter_scale=0" in (checkout / page).read_text()

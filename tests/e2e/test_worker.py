@@ -49,7 +49,8 @@ async def test_a_worker_stops_in_order_and_another_one_finishes_its_ad(opened):
         second.interrupt()
         assert second.end() == 130, second.said
     log = await opened.store.events(generation_id)
-    assert {name for event in log if event.kind == "step_reused" for name in event.data["steps"]} == finished
+    reused = {name for event in log if event.kind == "step_reused" for name in event.data["steps"]}
+    assert finished <= reused  # and what the gate measured, by the quality stage
     assert [event.seq for event in log] == list(range(1, len(log) + 1))
 
 

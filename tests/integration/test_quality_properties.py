@@ -26,7 +26,8 @@ from quality.stream import Reference, Shot
 from tests.security.test_uploaded_videos import pictures, turned, written
 from tests.support.random_scorers import NETWORKS, scorers
 
-ALL = tuple(DIMENSIONS)
+ALL = tuple(name for name, dimension in DIMENSIONS.items() if dimension.media != ("scenes",))
+"""Those of one file; `tests/unit/test_quality_story.py` has those of an ad's scenes together."""
 NEEDED = {stream.backbone for name in ALL for stream in of_name(name).NEEDS}
 SIZE = (128, 144)
 """Height and width from which every network takes a frame."""
