@@ -64,8 +64,12 @@ def test_ten_kills_lose_nothing_double_nothing_and_change_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
 
     assert count(killed, "checkpoints") == steps
-    completed = rows(killed, "select step, count(*) from events where kind = 'step_completed' group by step")
-    assert {number for _, number in completed} == {1}, "a step was finished twice"
+    # The scores of a scene that the gate has made again are a step that finishes once for each take.
+    completed, unbroken = (
+        dict(rows(ad, "select step, count(*) from events where kind = 'step_completed' group by step"))
+        for ad in (killed, whole)
+    )
+    assert completed == unbroken, "a step was finished twice"
     seqs = [seq for (seq,) in rows(killed, "select seq from events order by seq")]
     assert seqs == list(range(1, len(seqs) + 1))
     assert final_artifacts(killed) == final_artifacts(whole)
