@@ -26,17 +26,14 @@ import importlib.util
 import queue
 import sys
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypedDict, Unpack, cast, overload
 
 if TYPE_CHECKING:
-    from configs.settings import Profile as LoadedProfile
-    from pipelines.orders.ad import AdOrder
     from pipelines.records import Event as StoredEvent
     from pipelines.report.record import RunRecord
     from quality.score import Score as MeasuredScore
@@ -56,8 +53,6 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unreachable,
     )
-    from serving.reference_files import ReferenceFile
-    from serving.scores.work import WorkItem
 
 __version__ = "0.1.0"
 
@@ -382,7 +377,23 @@ def generate(
         order = ad_planner(loaded).plan(request)
     if "stitch" not in order.recipe.stages:
         raise BadInput(f"recipe {recipe!r} makes no finished video: add the stage `stitch` to it")
-    return Generation(lambda show: _make(folder, order, images, loaded, show), folder)
+
+    async def make(show: Callable[[Event], None]) -> Ad:
+        from serving.console import HandedOn
+        from serving.local_run import start
+
+        return _ad(folder, await start(folder, order, images, loaded, HandedOn(lambda event: show(_event(event)))))
+
+    return Generation(make, folder)
+
+
+class _ScoreOptions(TypedDict, total=False):
+    """What both ways to call `score` take."""
+
+    profile: str | None
+    dimensions: Sequence[str] | None
+    references: str | Path | Sequence[str | Path]
+    protocol: ScoreProtocol
 
 
 class _Scoring(Protocol):
@@ -390,14 +401,7 @@ class _Scoring(Protocol):
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a text is an iterable of texts; the first that fits counts
-        self,
-        video: str | Path,
-        prompt: str | None = None,
-        *,
-        profile: str | None = None,
-        dimensions: Sequence[str] | None = None,
-        references: str | Path | Sequence[str | Path] = (),
-        protocol: ScoreProtocol = "auto",
+        self, video: str | Path, prompt: str | None = None, **options: Unpack[_ScoreOptions]
     ) -> tuple[Score, ...]: ...
 
     @overload
@@ -405,11 +409,7 @@ class _Scoring(Protocol):
         self,
         video: Iterable[str | Path],
         prompt: str | Mapping[str, str] | None = None,
-        *,
-        profile: str | None = None,
-        dimensions: Sequence[str] | None = None,
-        references: str | Path | Sequence[str | Path] = (),
-        protocol: ScoreProtocol = "auto",
+        **options: Unpack[_ScoreOptions],
     ) -> Iterator[Scored]: ...
 
 
@@ -446,33 +446,21 @@ def score(
     _check_packages()
     from configs.settings import Settings, load_profile
     from serving.reference_files import bound_references
-    from serving.scores.local import EVERY_DIMENSION, measured_items, scorers_of
-    from serving.scores.work import work_item
+    from serving.scores.local import measured_files
 
-    names = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
+    single = isinstance(video, str | Path)
     pictures = [references] if isinstance(references, str | Path) else references
     with _public_errors():
         chosen = load_profile(profile or Settings().profile)
         bound = bound_references([str(picture) for picture in pictures])
-    of_path = prompt if isinstance(prompt, Mapping) else {}
-
-    def item(path: str | Path) -> WorkItem:
-        text = of_path.get(str(path)) if isinstance(prompt, Mapping) else prompt
-        return work_item(Path(path), names, dimensions is not None, text, bound, protocol)
 
     def scored() -> Iterator[Scored]:
-        ahead: deque[WorkItem] = deque()
+        paths = cast("Iterable[str | Path]", [video] if single else video)
+        with _public_errors():
+            for path, found in measured_files(chosen, paths, dimensions, prompt, bound, protocol):
+                yield Scored(path, tuple(map(_score, found.scores)), found.reason)
 
-        def items() -> Iterator[WorkItem]:
-            for path in [video] if isinstance(video, str | Path) else video:
-                ahead.append(item(path))
-                yield ahead[-1]
-
-        with contextlib.closing(scorers_of(chosen)) as scorers, _public_errors():
-            for found in measured_items(scorers, items(), names):
-                yield Scored(Path(ahead.popleft().path), tuple(map(_score, found.scores)), found.reason)
-
-    if not isinstance(video, str | Path):
+    if not single:
         return scored()
     (one,) = scored()
     if one.reason is not None:
@@ -485,7 +473,6 @@ def profiles() -> tuple[Profile, ...]:
     _check_packages()
     from configs import settings
 
-    names = sorted(path.stem for path in (settings.CONFIGS / "profiles").glob("*.yaml"))
     with _public_errors():
         return tuple(
             Profile(
@@ -497,7 +484,7 @@ def profiles() -> tuple[Profile, ...]:
                 scorer=each.scorer,
                 device=each.device,
             )
-            for each in map(settings.load_profile, names)
+            for each in map(settings.load_profile, settings.profile_names())
         )
 
 
@@ -505,18 +492,9 @@ def models() -> tuple[Model, ...]:
     """The models there are, in alphabetical order, and whether their weights are on this machine."""
     _check_packages()
     from configs import settings
-    from models.spec import SpecBase
     from models.weights import Library
 
     library = Library(settings.library_root())
-
-    def weights(spec: SpecBase) -> Literal["here", "untrained", "not here", "remote"]:
-        if not spec.weights:
-            return "remote"
-        if not library.present(spec):
-            return "not here"
-        return "untrained" if library.untrained_parts(spec) else "here"
-
     with _public_errors():
         return tuple(
             Model(
@@ -525,38 +503,10 @@ def models() -> tuple[Model, ...]:
                 family=spec.family,
                 licence=spec.licence,
                 gpu_memory_gb=spec.vram_gb,
-                weights=weights(spec),
+                weights=library.state(spec),
             )
             for spec in settings.load_model_specs().values()
         )
-
-
-class _HandedOn:
-    """Shows the events of a run to the caller instead of on the terminal."""
-
-    def __init__(self, show: Callable[[Event], None]) -> None:
-        self._show = show
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def show(self, event: StoredEvent) -> None:
-        self._show(_event(event))
-
-
-async def _make(
-    folder: Path,
-    order: AdOrder,
-    references: Sequence[ReferenceFile],
-    profile: LoadedProfile,
-    show: Callable[[Event], None],
-) -> Ad:
-    from serving.local_run import start
-
-    return _ad(folder, await start(folder, order, references, profile, _HandedOn(show)))
 
 
 def _ad(folder: Path, record: RunRecord) -> Ad:

@@ -280,6 +280,11 @@ def _where_it_runs(spec: ChatModelSpec) -> ChatModelSpec:
     return spec.model_copy(update=changes)
 
 
+def profile_names() -> list[str]:
+    """Names of all profiles, one's own among them, in alphabetical order."""
+    return [path.stem for path in _described("profiles")]
+
+
 def _described(folder: str) -> list[Path]:
     """The YAML files of `profiles`, `recipes` or `models`, by name: one's own, then the shipped ones of other names."""
     paths = {path.stem: path for root in _roots() for path in (root / folder).glob("*.yaml")}

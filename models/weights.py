@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -94,6 +95,14 @@ class Library:
     def present(self, spec: SpecBase) -> bool:
         """Whether every part is on this machine (not whether it is unaltered). Embedded weights always are."""
         return all(_embedded(source) or self._has(spec, part) for part, source in spec.parts().items())
+
+    def state(self, spec: SpecBase) -> Literal["here", "untrained", "not here", "remote"]:
+        """Whether a model can be used on this machine, in a word."""
+        if not spec.weights:
+            return "remote"
+        if not self.present(spec):
+            return "not here"
+        return "untrained" if self.untrained_parts(spec) else "here"
 
     def untrained_parts(self, spec: SpecBase) -> tuple[str, ...]:
         """Parts that are untrained stand-ins: they draw noise and write nonsense, and whoever shows results says so.

@@ -68,6 +68,19 @@ class EventDisplay(Protocol):
     def show(self, event: Event) -> None: ...
 
 
+class HandedOn:
+    """Shows the events of a run to a program instead of on the terminal."""
+
+    def __init__(self, show: Callable[[Event], None]) -> None:
+        self.show = show
+
+    def __enter__(self) -> HandedOn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
 class PlainDisplay:
     """One line per finished step: for logs, pipes and CI."""
 

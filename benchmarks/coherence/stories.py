@@ -22,7 +22,13 @@ from PIL import Image
 
 from models.sketch.training.world import render_reference
 from models.sketch.training.world.captions import COLOUR_WORDS, MATERIAL_WORDS, SETTING_WORDS, SHAPE_WORDS, TIME_WORDS
-from models.sketch.training.world.spec import COLOURS, MATERIALS, SETTINGS, SHAPES, TIMES, is_held_out
+from models.sketch.training.world.spec import (
+    MATERIALS,
+    SETTINGS,
+    TIMES,
+    is_held_out,
+    products_held_out,
+)
 
 FILE = Path(__file__).parent / "stories.yaml"
 SETS = ("first", "second")
@@ -77,12 +83,7 @@ def drawn(seed: int = 1) -> dict[str, tuple[Story, ...]]:
     """Both sets. 41 of the 80 products have a combination held out: 24 are in the first set, 17 in the second, which
     has 7 products of the first again, in another material."""
     rng = np.random.default_rng(seed)
-    products = [
-        (shape, colour)
-        for shape in SHAPES
-        for colour in COLOURS
-        if any(is_held_out(shape, colour, setting) for setting in SETTINGS)
-    ]
+    products = products_held_out()
     products = [products[k] for k in rng.permutation(len(products))]
     chosen = [*products, *products[: 2 * STORIES - len(products)]]
     materials = [str(m) for m in rng.choice(MATERIALS, len(products))]

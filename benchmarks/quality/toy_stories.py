@@ -21,7 +21,7 @@ from benchmarks.agents.briefs import Known
 from configs.settings import library_root, load_model
 from models.interfaces import EncodedImage, Frames, ImageRequest, Pixels, Unwatched, VideoRequest
 from models.sketch.training.world.judge import Judge, Verdict
-from models.sketch.training.world.spec import COLOURS, SETTINGS, SHAPES, TIMES, is_held_out
+from models.sketch.training.world.spec import SETTINGS, TIMES, is_held_out, products_held_out
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from pipelines.coherence import CoherenceSettings, plan_coherence
@@ -73,12 +73,7 @@ class Shown:
 async def stories(count: int, seed: int) -> list[Shown]:
     """The scenes of `count` stories, each of one product in three places at three times of day."""
     rng = np.random.default_rng(seed)
-    products = [
-        (shape, colour)
-        for shape in SHAPES
-        for colour in COLOURS
-        if any(is_held_out(shape, colour, setting) for setting in SETTINGS)
-    ]
+    products = products_held_out()
     shown: list[Shown] = []
     for number in range(count):
         shape, colour = products[int(rng.integers(len(products)))]

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from models.errors import Cancelled, ModelError
 from pipelines.media import DECODER
 from pipelines.scoring import AdTogether, Alignments, SceneFile, ScoreRequest, alignments
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext
 from pipelines.stages.pictures import read_references
-from pipelines.stages.scorable import Subjects
+from pipelines.stages.scorable import Subjects, scores_or_reasons
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import DIMENSIONS, measured_on
 from quality.score import Score
@@ -84,16 +83,7 @@ def _step(
             dimensions=dimensions,
             references=read_references(step.artifacts, subjects.references),
         )
-        try:
-            measured = await step.score(request)
-        except Cancelled:
-            raise
-        except ModelError as error:  # an ad is not lost for want of a number, and no number is invented
-            await step.notice("not_scored", f"the scenes could not be compared: {error}", "warning")
-            measured = tuple(
-                Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
-                for name in dimensions
-            )
+        measured = await scores_or_reasons(step, request, "the scenes together")
         return StepOutput(value={"scores": [score.model_dump(mode="json") for score in measured]}, scores=measured)
 
     return Step(name="quality/across", inputs=inputs, work=work)

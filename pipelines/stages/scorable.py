@@ -6,7 +6,6 @@ them measured, in all the dimensions of the recipe for its medium, and the other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -62,28 +61,27 @@ class Scorable(Plain):
 def scorable_keyframe(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
     revision = context.direction.revision("storyboard", scene.scene_number)
     prompt = revised_prompt(scene.image_prompt, revision, revised_image_prompt)
-    asked = _facts(context, scene, subjects.entities)
-    return Scorable(
-        medium="keyframe",
-        scene_number=scene.scene_number,
-        artifact=artifact,
-        prompt=prompt,
-        asked=asked,
-        references=_pictures(context, subjects),
-    )
+    return _of_scene("keyframe", context, scene, artifact, prompt, subjects)
 
 
 def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
     revision = context.direction.revision("video", scene.scene_number)
     prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
-    asked = _facts(context, scene, subjects.entities)
+    return _of_scene("clip", context, scene, artifact, prompt, subjects)
+
+
+def _of_scene(
+    medium: Medium, context: StageContext, scene: Scene, artifact: str, prompt: str, subjects: Subjects
+) -> Scorable:
+    """Facts and references only where the recipe measures them: they are part of the step's key."""
+    facts = scene_facts(scene.draft, subjects.entities) if _measures(context, "asks.") else None
     return Scorable(
-        medium="clip",
+        medium=medium,
         scene_number=scene.scene_number,
         artifact=artifact,
         prompt=prompt,
-        asked=asked,
-        references=_pictures(context, subjects),
+        asked=NOTHING if facts is None else Asked(facts=facts),
+        references=subjects.references if _measures(context, "product_") else (),
     )
 
 
@@ -94,15 +92,6 @@ def scorable_video(context: StageContext, artifact: str) -> Scorable:
         wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
         asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high))
     return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
-
-
-def _facts(context: StageContext, scene: Scene, entities: Sequence[Entity]) -> Asked:
-    """The facts of a scene where the recipe asks about them: they are part of the step's key."""
-    return Asked(facts=scene_facts(scene.draft, entities)) if _measures(context, "asks.") else NOTHING
-
-
-def _pictures(context: StageContext, subjects: Subjects) -> tuple[BriefReference, ...]:
-    return subjects.references if _measures(context, "product_") else ()
 
 
 def _measures(context: StageContext, prefix: str) -> bool:
@@ -116,6 +105,23 @@ async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, .
         return ()
     value = await context.finish(_score_step(context, scorable, dimensions))
     return tuple(Score.model_validate(score) for score in value["scores"])
+
+
+async def scores_or_reasons(step: StepContext, request: ScoreRequest, what: str) -> tuple[Score, ...]:
+    """Scores of `what`; where the scorer fails, no value in any dimension, with the reason, and a notice.
+
+    An ad is not lost for want of a number, and no number is invented. Raises Cancelled.
+    """
+    try:
+        return await step.score(request)
+    except Cancelled:
+        raise
+    except ModelError as error:
+        await step.notice("not_scored", f"{what} could not be measured: {error}", "warning")
+        return tuple(
+            Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
+            for name in request.dimensions
+        )
 
 
 def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str, ...]) -> Step:
@@ -143,16 +149,7 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
             references=read_references(step.artifacts, scorable.references),
             series=scorable.medium != "keyframe",
         )
-        try:
-            measured = await step.score(request)
-        except Cancelled:
-            raise
-        except ModelError as error:  # an ad is not lost for want of a number, and no number is invented
-            await step.notice("not_scored", f"{scorable.step} could not be measured: {error}", "warning")
-            measured = tuple(
-                Score(metric_id=f"admint.{name}", impl_id=f"{name}@none", reason=f"the scorer failed: {error}")
-                for name in dimensions
-            )
+        measured = await scores_or_reasons(step, request, scorable.step)
         scores = tuple(
             score.model_copy(
                 update={

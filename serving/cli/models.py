@@ -209,11 +209,7 @@ def _spec(name: str) -> SpecBase:
 
 
 def _state(library: Library, spec: SpecBase) -> str:
-    if not spec.weights:
-        return "remote"
-    if not library.present(spec):
-        return "not here"
-    return "UNTRAINED" if library.untrained_parts(spec) else "here"
+    return library.state(spec).replace("untrained", "UNTRAINED")
 
 
 def _pins(spec: SpecBase, revisions: list[str]) -> dict[str, str]:

@@ -6,14 +6,15 @@ import hashlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 from configs.settings import Profile, library_root, load_model
 from models.errors import ModelError
-from models.interfaces import Unwatched
+from models.interfaces import Reference, Unwatched
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
@@ -23,10 +24,11 @@ from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
 from quality.asked import Asked
 from quality.catalogue import Entry, entries
+from quality.protocols import AskedProtocol
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
 from serving.profile_models import LibraryLoader, fingerprint
-from serving.scores.work import FileScores, WorkItem
+from serving.scores.work import FileScores, WorkItem, work_item
 
 KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
 ITEMS_A_CALL = 8
@@ -71,6 +73,32 @@ def measured_items(
             raise outcome
         else:
             yield FileScores(scores=outcome, source_sha256=source)
+
+
+def measured_files(
+    profile: Profile,
+    paths: Iterable[str | Path],
+    dimensions: Sequence[str] | None,
+    prompt: str | Mapping[str, str] | None,
+    references: tuple[Reference, ...],
+    protocol: AskedProtocol,
+) -> Iterator[tuple[Path, FileScores]]:
+    """What comes of each file, in order, as `measured_items` gives it.
+
+    `dimensions`: all that are known and see such a file, where none are named. `prompt`: of all, or by path.
+    """
+    names = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
+    ahead: deque[Path] = deque()
+
+    def items() -> Iterator[WorkItem]:
+        for path in paths:
+            ahead.append(Path(path))
+            text = prompt.get(str(path)) if isinstance(prompt, Mapping) else prompt
+            yield work_item(ahead[-1], names, dimensions is not None, text, references, protocol)
+
+    with closing(scorers_of(profile)) as scorers:
+        for found in measured_items(scorers, items(), names):
+            yield ahead.popleft(), found
 
 
 def request_of(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:

@@ -87,3 +87,11 @@ def test_size_length_and_notes_are_those_of_the_order(generation):
     view = video_object(generation(), (event("notice", message="hm"),), (), 3)
     assert (view.size, view.seconds, view.num_frames, view.fps) == ("80x48", "1.125", 9, 8)
     assert (view.seed, view.model, view.queue_position, view.notes) == (4, VIDEO.name, 3, ("hm",))
+
+
+def test_a_judgement_of_the_gate_is_a_note_only_when_it_costs_something(generation):
+    quiet = event("notice", message="every minimum is met", notice="quality_gate")
+    loud = event("notice", message="no retake is left", notice="quality_gate").model_copy(
+        update={"severity": "warning"}
+    )
+    assert video_object(generation(), (quiet, loud), (), None).notes == ("no retake is left",)

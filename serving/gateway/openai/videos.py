@@ -18,6 +18,7 @@ from pipelines.media import encode_jpeg, image_size, stream_clip
 from pipelines.orders.clip import ClipOrder
 from pipelines.records import Event, Generation, GenerationStatus, Take
 from pipelines.runtime.traces import traced
+from pipelines.stages.gate import NOTICE as GATE
 from pipelines.steps import StoredArtifact
 from serving.backends.interface import Spec
 from serving.gateway import orders
@@ -312,9 +313,14 @@ def video_object(
         noise_sha256=clip.provenance.get("noise_sha256") if clip else None,
         notes=(
             *generation.manifest.get("warnings", ()),
-            *(event.message for event in events if event.kind == "notice" and event.severity == "warning"),
+            *(event.message for event in events if _tells(event)),
         ),
     )
+
+
+def _tells(event: Event) -> bool:
+    """Whether who ordered a clip is to read it: every notice but a judgement of the gate that costs nothing."""
+    return event.kind == "notice" and (event.severity == "warning" or event.data.get("notice") != GATE)
 
 
 def final_clip(takes: Sequence[Take]) -> Take | None:

@@ -67,6 +67,16 @@ def is_held_out(shape: str, colour: str, setting: str) -> bool:
     return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT_SHARE
 
 
+def products_held_out() -> list[tuple[str, str]]:
+    """Shape and colour of every product that has at least one setting in which training never sees it."""
+    return [
+        (shape, colour)
+        for shape in SHAPES
+        for colour in COLOURS
+        if any(is_held_out(shape, colour, setting) for setting in SETTINGS)
+    ]
+
+
 def _combination(rng: np.random.Generator, split: Split) -> tuple[str, str, str]:
     while True:
         shape, colour, setting = (str(rng.choice(names)) for names in (SHAPES, COLOURS, SETTINGS))
