@@ -189,7 +189,8 @@ async def test_a_knob_that_is_off_is_no_part_of_a_take_s_inputs(engine_world):
         generation_id = await engine_world.create(cond_lowpass_until=until)
         await engine_world.engine().run("anna", generation_id)
         takes = await engine_world.store.takes(generation_id)
-        inputs[until] = next(take.provenance["request"] for take in takes if take.kind == "clip")
+        clips = {take.scene_number: take for take in takes if take.kind == "clip"}
+        inputs[until] = clips[min(clips)].provenance["request"]
     assert inputs[0.2] == {**inputs[0.0], "cond_lowpass_until": 0.2}
     assert "cond_lowpass_until" not in inputs[0.0]
     assert [video.cond_lowpass_until for video in engine_world.models.videos] == [0.0] * 3 + [0.2] * 3
