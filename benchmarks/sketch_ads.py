@@ -271,7 +271,9 @@ def main() -> None:
         "rows": found,
         "films": rows,
     }
-    args.results.write_text(json.dumps(whole, indent=2) + "\n")
+    films = ",\n".join(json.dumps(film) for film in whole.pop("films"))  # a line each
+    rest = json.dumps(whole, indent=2).removesuffix("\n}")
+    args.results.write_text(f'{rest},\n  "films": [\n{films}\n  ]\n}}\n')
 
 
 if __name__ == "__main__":

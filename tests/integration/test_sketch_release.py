@@ -14,7 +14,7 @@ from models.registry import load
 from models.sketch.training import adapter, networks
 from models.sketch.training.networks import TINY
 from models.sketch.training.release import PICTURES, release
-from models.sketch.training.words import FOLDER, load_tokenizer
+from models.sketch.training.words import load_tokenizer
 from models.spec import ImageModelSpec, VideoModelSpec
 from tests.support import tiny_models
 from tests.support.engine_calls import clip, picture, reference
@@ -25,7 +25,7 @@ CONFIGS = Path(__file__).parents[2] / "configs/models"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The files of a run of untrained networks."""
-    folder, tokenizer = tmp_path_factory.mktemp("run"), load_tokenizer(FOLDER)
+    folder, tokenizer = tmp_path_factory.mktemp("run"), load_tokenizer()
     torch.manual_seed(0)
     text, unet = networks.text_encoder(tokenizer, TINY), networks.image_unet(TINY)
     both = networks.clip(tokenizer, TINY)

@@ -8,11 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.sketch.training.farm import ATTRIBUTES, TINY, Job, Kind, Writer, capacity, distractors, kinds, plan
+from models.sketch.training.farm import (
+    ATTRIBUTES,
+    TINY,
+    TOKENIZER,
+    Job,
+    Kind,
+    Writer,
+    capacity,
+    distractors,
+    kinds,
+    plan,
+)
 from models.sketch.training.networks import MAX_TOKENS, SIDE
 from models.sketch.training.shelf import as_pictures, as_tensor
 from models.sketch.training.towers import squeezed
-from models.sketch.training.words import FOLDER, load_tokenizer, token_ids
+from models.sketch.training.words import load_tokenizer, token_ids
 from models.sketch.training.world import is_held_out, plain_caption, render_array, sample_spec
 from models.sketch.training.world.captions import COLOUR_WORDS, SHAPE_WORDS
 
@@ -47,7 +58,7 @@ def test_distractors_differ_in_exactly_one_attribute():
 
 
 def test_the_tokenizer_knows_every_byte_and_pools_at_its_end_token():
-    tokenizer = load_tokenizer(FOLDER)
+    tokenizer = load_tokenizer()
     ids = token_ids(tokenizer, ["a red mug on the beach", "Æther™ 漢字 zzqx"])
     assert ids.shape == (2, MAX_TOKENS)
     assert int(ids.max()) == tokenizer.eos_token_id == len(tokenizer) - 1
@@ -68,8 +79,8 @@ def test_a_rendered_row_has_its_scenes_words_and_none_is_held_out():
     arrays: dict[str, Any] = {
         name: np.zeros((8, *shape), kind) for name, (shape, kind) in job.kind.fields(TINY.frames).items()
     }
-    Writer(FOLDER).job(job, arrays, TINY.frames)
-    tokenizer = load_tokenizer(FOLDER)
+    Writer(TOKENIZER).job(job, arrays, TINY.frames)
+    tokenizer = load_tokenizer()
     for row in range(job.count):
         named = {name: values[arrays["attributes"][row, k]] for k, (name, values) in enumerate(ATTRIBUTES.items())}
         assert not is_held_out(named["shape"], named["colour"], named["setting"])

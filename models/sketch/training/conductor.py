@@ -24,7 +24,7 @@ from models.sketch.training.motion import Moving
 from models.sketch.training.networks import Sizes
 from models.sketch.training.shelf import Shelf, as_tensor
 from models.sketch.training.stage import Stage
-from models.sketch.training.words import FOLDER, load_tokenizer, token_ids
+from models.sketch.training.words import load_tokenizer, token_ids
 
 SLICE = 0.25
 BLOCK = 256
@@ -97,7 +97,7 @@ class Conductor:
         self._views: torch.Tensor | None = None
         self.empty: Any = None
         self.earlier: dict[str, dict[str, torch.Tensor]] = {}
-        self.tokenizer = load_tokenizer(FOLDER)
+        self.tokenizer = load_tokenizer()
         self._build(start)
 
     # --- building ---------------------------------------------------------------------------------------------------

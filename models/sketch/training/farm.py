@@ -39,6 +39,8 @@ from models.sketch.training.world import (
 )
 from models.video.camera import followed
 
+TOKENIZER = Path(__file__).parents[1] / "weights" / "image" / "tokenizer"
+"""The family's tokenizer, where it ships."""
 CELL = 8
 """Pixels per side of a latent cell and of a patch of the vision tower."""
 SIDE = 128

@@ -36,7 +36,7 @@ def main() -> None:
     from models.sketch.training import farm as farms
 
     amounts = replace(farms.TINY if args.tiny else farms.Amounts(), seed=args.seed)
-    farm = farms.Farm(amounts, args.workers, Path(__file__).parent / "tokenizer", args.views)
+    farm = farms.Farm(amounts, args.workers, farms.TOKENIZER, args.views)
     try:
         _train(args, farm)
     finally:

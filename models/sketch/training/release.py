@@ -25,7 +25,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from models.sketch.assembly import ASSEMBLY, AssembledFile, Assembly, FileCopy, TensorFile, TensorSelection, assemble
 from models.sketch.training import diffusion, networks
 from models.sketch.training.networks import FULL, TINY, Sizes
-from models.sketch.training.words import FOLDER, load_tokenizer
+from models.sketch.training.words import load_tokenizer
 from models.weights import EMBEDDED, MANIFEST, write_manifest
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -57,7 +57,7 @@ def _filled(model: Any, state: State) -> Any:
 
 def image(run: Path, folder: Path, sizes: Sizes) -> None:
     """The Stable Diffusion folder, which the video model takes too."""
-    tokenizer = load_tokenizer(FOLDER)
+    tokenizer = load_tokenizer()
     pipe = StableDiffusionPipeline(
         vae=_filled(networks.autoencoder(sizes), _read(run, "vae")),
         text_encoder=_filled(networks.text_encoder(tokenizer, sizes), _read(run, "text_clip", "text.")),
@@ -76,7 +76,7 @@ def image(run: Path, folder: Path, sizes: Sizes) -> None:
 
 
 def clip(run: Path, folder: Path, sizes: Sizes) -> None:
-    tokenizer = load_tokenizer(FOLDER)
+    tokenizer = load_tokenizer()
     model = _filled(networks.clip(tokenizer, sizes), _read(run, "text_clip", "clip."))
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
@@ -86,7 +86,7 @@ def clip(run: Path, folder: Path, sizes: Sizes) -> None:
 def ip_adapter(run: Path, folder: Path, sizes: Sizes) -> None:
     folder.mkdir(parents=True)
     save_file(load_file(run / "ip_adapter.safetensors"), folder / "ip-adapter.safetensors")
-    model = networks.clip(load_tokenizer(FOLDER), sizes)
+    model = networks.clip(load_tokenizer(), sizes)
     _filled(model, _read(run, "text_clip", "clip."))
     encoder = CLIPVisionModelWithProjection(networks.vision_config(sizes))
     encoder.vision_model.load_state_dict(model.vision_model.state_dict())
@@ -184,9 +184,11 @@ def halve(path: Path) -> None:
 
 def release(name: str, run: Path, weights: Path, sizes: Sizes) -> int:
     """Write one model's folder, replacing what was there; returns its size in bytes."""
-    folder = weights / name
+    folder, new = weights / name, weights / f"{name}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    MAKERS[name](run, new, sizes)  # beside the old one, whose tokenizer it may read
     shutil.rmtree(folder, ignore_errors=True)
-    MAKERS[name](run, folder, sizes)
+    new.rename(folder)
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
         if path.suffix == ".safetensors":

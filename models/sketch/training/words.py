@@ -1,7 +1,7 @@
 """The family's own tokenizer, built from the caption grammar.
 
 Byte-level, so that any word an agent writes has tokens; frequent words of the world are one token each.
-`python -m models.sketch.training.words` builds it anew into `tokenizer/` beside this file.
+`python -m models.sketch.training.words` builds it anew where it ships, beside the image model that reads it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from tokenizers import pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from models.sketch.training.farm import TOKENIZER
 from models.sketch.training.networks import MAX_TOKENS
 from models.sketch.training.world import caption, sample_spec
 
 VOCABULARY = 1024
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
-FOLDER = Path(__file__).parent / "tokenizer"
 
 
 def build_tokenizer() -> CLIPTokenizer:
@@ -53,7 +53,7 @@ def _renumber(vocab: dict[str, int], alphabet: list[str]) -> dict[str, int]:
     return {token: index for index, token in enumerate([*plain, *SPECIAL])}
 
 
-def load_tokenizer(folder: Path = FOLDER) -> CLIPTokenizer:
+def load_tokenizer(folder: Path = TOKENIZER) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
@@ -64,4 +64,4 @@ def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    build_tokenizer().save_pretrained(FOLDER)
+    build_tokenizer().save_pretrained(TOKENIZER)
