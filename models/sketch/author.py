@@ -160,11 +160,14 @@ class _Cast:
         light = rng.choice(words.LIGHTS[_hour(setting)])
         around = rng.choice(words.AROUND[place])
         detail = rng.choice(words.DETAILS[self.kind])
-        form = re.sub(r"\{([^{}|]*)\|([^{}|]*)\}", lambda two: two[2] if self.plural else two[1], form)
-        text = form.format(
+        text = self.agreed(form).format(
             p=self.short if short else self.name, l=light, L=light, d=around, D=around, f=detail, n=self.head, **more
         )
         return text[0].upper() + text[1:]
+
+    def agreed(self, form: str) -> str:
+        """`form` with each verb, `{is|are}`, in the product's number."""
+        return re.sub(r"\{([^{}|]*)\|([^{}|]*)\}", lambda two: two[2] if self.plural else two[1], form)
 
 
 # --- the answers ------------------------------------------------------------------------------------------------------
@@ -323,10 +326,10 @@ def _critique(question: _Question, praise: tuple[str, ...]) -> Json:
     fixes = question.several("To fix")
     facts = question.line("Facts") or ""
     scene = re.search(r"^Scene \d+ of", question.text, re.MULTILINE) is not None
-    name = question.product
+    cast = _Cast(question)
     strengths = []
     if "product not named" not in facts and "product named: no" not in facts:
-        strengths.append(f"The {name} is clear to see.")
+        strengths.append(cast.agreed("The {p} {is|are} clear to see.").format(p=cast.name))
     if not any(one.startswith(("Set ", "Stay ")) for one in fixes):
         strengths.append("The setting is kept." if scene else "It keeps the brief's places, in their order.")
     if fixes:
@@ -334,7 +337,7 @@ def _critique(question: _Question, praise: tuple[str, ...]) -> Json:
         if len(fixes) == 1:
             told = "One thing does not hold to the brief yet."
     else:
-        told = question.rng.choice(words.SCENE_PRAISE if scene else praise).format(p=name)
+        told = cast.agreed(question.rng.choice(words.SCENE_PRAISE if scene else praise)).format(p=cast.name)
         score = question.rng.randint(89, 95)
     return {
         "strengths": [line[:120] for line in strengths[:2]],

@@ -183,13 +183,13 @@ CAMERAS: dict[str, Lines] = {
 }  # fmt: skip
 """No two of these moves turn back on each other."""
 PRAISE: Lines = (
-    "The {p} is in every beat, and each beat stays where the brief sets it.",
+    "The {p} {is|are} in every beat, and each beat stays where the brief sets it.",
     "Clear from the first second: every beat shows the {p}, and the ad ends on its call.",
-    "The beats build on each other, and the {p} is always in the picture.",
+    "The beats build on each other, and the {p} {is|are} always in the picture.",
 )
 SCENE_PRAISE: Lines = (
-    "The scene does what its beat asks, and the {p} is clear to see.",
-    "The {p} is in the picture, in the right place, and the shot is short enough.",
+    "The scene does what its beat asks, and the {p} {is|are} clear to see.",
+    "The {p} {is|are} in the picture, in the right place, and the shot is short enough.",
     "One event, one place, one product: the scene keeps its beat.",
 )
 LIGHT_WORDS: dict[str, Lines] = {

@@ -83,3 +83,15 @@ def test_tokens_and_stops_are_kept():
         ask("hello", max_tokens=3)
     with pytest.raises(InvalidRequest, match="stop"):
         ask("hello", {"type": "object"}, stop=("x",))
+
+
+@pytest.mark.parametrize(
+    ("product", "verb", "wrong"), [("purple running shoes", "are", "is"), ("water bottle", "is", "are")]
+)
+def test_a_critic_speaks_of_a_product_in_its_number(product, verb, wrong):
+    names = ("strengths", "improvements", "priority_fixes", "critique", "overall_score")
+    schema = {"type": "object", "properties": {name: {} for name in names}}
+    for seed in range(8):
+        answer = ask(f"Brief: an ad\nproduct = {product} (seen in the picture)", schema, seed=seed).text
+        assert f"The {product} {verb} clear to see." in answer
+        assert f"{product} {wrong}" not in answer
