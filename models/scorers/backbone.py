@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from models.conversion import WEIGHTS_FILE
 from models.diffusion.loading import loading
+from models.manifest import read_manifest
 from models.spec import ScorerModelSpec
-from models.weights import read_manifest
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 

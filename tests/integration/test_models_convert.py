@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from configs.settings import load_model
 from models.conversion import KINDS, convert, read_published
 from models.errors import WeightsError
+from models.manifest import read_manifest, sha256_of
 from models.registry import load
 from models.spec import ScorerModelSpec
-from models.weights import Library, read_manifest, sha256_of
+from models.weights import Library
 from serving.cli.models import app
 from tests.support.published_weights import layouts_of, published
 

@@ -20,8 +20,9 @@ from transformers.models.clip.configuration_clip import CLIPConfig
 
 from configs.settings import AnySpec
 from models.interfaces import Unwatched
+from models.manifest import write_manifest
 from models.spec import Acceleration, ImageModelSpec, PictureModelSpec, VideoModelSpec, WeightSource, lora_part
-from models.weights import Library, write_manifest
+from models.weights import Library
 from tests.support import tiny_clips, tiny_models
 from tests.support.engine_calls import image_request, reference, video_request
 

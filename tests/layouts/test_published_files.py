@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from configs.settings import CONFIGS, load_model_specs, load_published
+from models.manifest import CONVERTED
 from models.published import Component, PublishedFiles, compare, expand, shapes_of
-from models.weights import CONVERTED
 from tests.layouts.published import publish
 
 FOLDER = CONFIGS / "models" / "published"

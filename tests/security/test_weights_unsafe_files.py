@@ -3,8 +3,9 @@
 import pytest
 
 from models.errors import WeightsError
+from models.manifest import write_manifest
 from models.spec import ChatModelSpec, WeightSource
-from models.weights import Library, write_manifest
+from models.weights import Library
 
 COMMIT = "a" * 40
 SPEC = ChatModelSpec(

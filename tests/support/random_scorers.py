@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPTextConfig, Dinov2Config, Dinov2Model, ViTConfig
 
 from models.conversion import WEIGHTS_FILE, Layout
+from models.manifest import write_manifest
 from models.scorers import clip, dino, dover, efficientnet, laion, musiq, raft, transnetv2, viclip, xfeat
 from models.spec import ScorerModelSpec
-from models.weights import write_manifest
 from tests.support.published_weights import published
 from tests.support.tiny_models import clip_tokenizer
 

@@ -1,3 +1,5 @@
+from importlib.metadata import distribution
+
 import pytest
 
 from configs.settings import load_model, load_profile
@@ -49,3 +51,11 @@ def test_a_scorer_that_is_not_here_stops_no_generation_and_is_told(tmp_path, mon
     found = model_set(profile)
     assert any("'clip-vit-l-14' is not on this machine" in note for note in found.notes)
     assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer"}
+
+
+def test_a_scorer_of_a_package_that_is_not_installed_is_left_out_without_a_note(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
+    found = model_set(load_profile("sketch"))
+    assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer", "scorer:dinov2_base"}
+    assert not [note for note in found.notes if "is not on this machine" in note]

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from models.errors import WeightsError
+from models.manifest import write_manifest
 from models.scorers import clip, dino, efficientnet, viclip, xfeat
 from models.scorers.clip import ClipEncoder
 from models.scorers.dino import Dino, Dinov2, positions
@@ -34,7 +35,6 @@ from models.scorers.laion import layouts as laion_layouts
 from models.scorers.siglip import SiglipEncoder
 from models.scorers.viclip import Sizes, ViClip, ViClipEncoder
 from models.spec import ScorerModelSpec
-from models.weights import write_manifest
 from tests.support.published_weights import loaded, published
 from tests.support.tiny_models import clip_tokenizer
 

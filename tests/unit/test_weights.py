@@ -9,8 +9,9 @@ import pytest
 
 from models import weights
 from models.errors import WeightsError
+from models.manifest import read_manifest, sha256_of, write_manifest
 from models.spec import ChatModelSpec, ImageModelSpec, LoraSource, WeightSource
-from models.weights import Library, read_manifest, write_manifest
+from models.weights import Library
 
 COMMIT = "a" * 40
 
@@ -103,7 +104,7 @@ def test_a_file_altered_after_a_check_is_caught_even_with_its_old_time_set_back(
 
 def test_hashes_are_computed_once_and_again_only_by_verify(root, folder, monkeypatch):
     hashed = []
-    original = weights.sha256_of
+    original = sha256_of
 
     def counting(path):
         hashed.append(path.name)
@@ -251,7 +252,7 @@ def test_files_that_another_model_stores_are_put_together_at_first_use(root, pac
 def test_every_packaged_model_is_complete_and_is_what_its_manifest_says(root, stored):
     folder = weights.packaged_model(stored.name, root)
     manifest = read_manifest(stored)
-    assert {name: weights.sha256_of(folder / name) for name in manifest.files} == {
+    assert {name: sha256_of(folder / name) for name in manifest.files} == {
         name: entry.sha256 for name, entry in manifest.files.items()
     }
 
@@ -260,6 +261,6 @@ def test_no_packaged_file_is_stored_twice():
     by_hash = defaultdict(list)
     for path in weights.PACKAGED.rglob("*"):
         if path.is_file() and path.stat().st_size > 1000:
-            by_hash[weights.sha256_of(path)].append(path.relative_to(weights.PACKAGED).as_posix())
+            by_hash[sha256_of(path)].append(path.relative_to(weights.PACKAGED).as_posix())
     assert by_hash, "no weights are packaged"
     assert not [paths for paths in by_hash.values() if len(paths) > 1]

@@ -13,9 +13,9 @@ from diffusers import MotionAdapter, StableDiffusionPipeline
 
 from models.diffusion.references import ReferenceAdapter
 from models.image.stable_diffusion import TextToImage
+from models.manifest import read_manifest
 from models.sketch.assembly import ASSEMBLY, assemble
 from models.video.animatediff import KeyframePipeline, motion_unet
-from models.weights import read_manifest
 
 SLOTS = 3
 

