@@ -99,7 +99,7 @@ def style_similarity(scenes: Sequence[SceneLook], minimum: float, shot: Shot) ->
 
     def measured() -> Score:
         counted, left_out = _counted(scenes, minimum)
-        grams = [_gram(scene, shot) for scene in counted]
+        grams = [_scene_gram(scene, shot) for scene in counted]
         pairs = [
             (f"scenes {one.scene_number} and {other.scene_number}", float((a * b).sum()))
             for (one, a), (other, b) in combinations(zip(counted, grams, strict=True), 2)
@@ -225,11 +225,16 @@ def _scene_vector(scene: SceneLook, shot: Shot) -> Floats:
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
-def _gram(scene: SceneLook, shot: Shot) -> Floats:
-    """The mean Gram matrix of a scene's pictures, at length 1."""
+def _scene_gram(scene: SceneLook, shot: Shot) -> Floats:
+    dense = shot.backbones[DENSE.backbone]
+    return gram([embedded(dense, DENSE.preprocessing, [picture])[0, 1:] for picture in scene.pictures])
+
+
+def gram(pictures: Sequence[npt.NDArray[np.float32]]) -> Floats:
+    """The mean Gram matrix of pictures, at length 1, by each one's patches at length 1, shape (patches, width)."""
     total: Floats = np.zeros((1, 1))
-    for picture in scene.pictures:
-        patches = embedded(shot.backbones[DENSE.backbone], DENSE.preprocessing, [picture])[0, 1:].astype(np.float64)
+    for picture in pictures:
+        patches = picture.astype(np.float64)
         total = total + patches.T @ patches / len(patches)
     return total / max(float(np.linalg.norm(total)), 1e-12)
 

@@ -160,10 +160,10 @@ def _controls(table: Table, runs_of: dict[Until, Runs]) -> list[Control]:
 
 def _not_measured(plan: Plan, runs_of: dict[Until, Runs]) -> dict[str, str]:
     """Outcomes of the plan that have no value at all, and why."""
-    missing = {}
+    missing = plan.unmeasurable()
     for name, outcome in plan.outcomes.items():
         meant = [runs for until, runs in runs_of.items() if outcome.until in (None, until)]
-        if any(name in columns(runs) for runs in meant):
+        if name in missing or any(name in columns(runs) for runs in meant):
             continue
         reasons = [run.scores[name].reason for runs in meant for run in runs if name in run.scores]
         missing[name] = next(filter(None, reasons), "no run measured it")

@@ -21,6 +21,7 @@ from pipelines.lab.spec import BASE, SweepSpec, Until, parse_spec
 from pipelines.lab.suite import Story, Suite, SuiteReference, SuiteScene
 from pipelines.uploads import read_reference
 from quality.paired import Better
+from serving.scores.local import catalogue_of
 
 FILE = Path(__file__).parent / "plan.yaml"
 UNTIL: tuple[Until, ...] = ("stills", "clips")
@@ -105,11 +106,12 @@ class Plan(Plain):
         return {name: one.better for name, one in self.outcomes.items()}
 
     def sweep(self, until: Until, arms: dict[str, dict[str, Any]]) -> SweepSpec:
-        """The sweep of some arms, by name and change."""
+        """The sweep of some arms, by name and change, with the outcomes that this machine can measure."""
+        missing = self.unmeasurable()
         dimensions = [
             {"name": name, "better": one.better}
             for name, one in self.outcomes.items()
-            if one.by == "product" and one.until in (None, until)
+            if one.by == "product" and one.until in (None, until) and name not in missing
         ]
         return parse_spec(
             {
@@ -123,6 +125,11 @@ class Plan(Plain):
             },
             f"coherence, {until}",
         )
+
+    def unmeasurable(self) -> dict[str, str]:
+        """The product's dimensions among the outcomes that this machine cannot measure, and why."""
+        listed = {entry.name: entry.missing for entry in catalogue_of(load_profile(self.profile))}
+        return {name: reason for name in self.outcomes if (reason := listed.get(name)) is not None}
 
     def arms(self, until: Until, knobs: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The arms of some knobs that stop at `until`, by name."""

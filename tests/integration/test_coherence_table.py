@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from benchmarks.coherence.plan import plan_sha256
+from benchmarks.coherence import outcomes
+from benchmarks.coherence.plan import plan_sha256, suite
+from configs.settings import library_root, load_model
+from models.spec import ScorerModelSpec
+from models.weights import Library
+from pipelines.lab.outcomes import TakenRun
+from pipelines.lab.runs import read_runs
+from pipelines.store.artifacts import LocalArtifacts
+from quality.cross_scene import SceneLook, style_similarity
+from quality.stream import Shot
+from serving.profile_models import LibraryLoader
 from tests.support.command import REPOSITORY, environment
 from tests.support.program import run
 
@@ -50,6 +60,24 @@ def test_controls_come_out_as_they_must(results):
     assert set(found) == {"base again", "frozen", "shuffled", "wrong product"}
     assert all(one["passed"] for one in found.values()), found
     assert found["wrong product"]["found"].startswith("2 of 2 stories thrown out, 2 of the base's 2 kept")
+
+
+def test_style_is_the_dimension_of_the_product_over_the_scenes_that_reach_the_gate(made):
+    runs, (story, _) = read_runs(made / "first-stills"), suite("first", 2).stories
+    base = next(run for run in runs if run.arm == "base" and run.story == story.id)
+    taken = TakenRun("base", story, 1, base.takes, LocalArtifacts(made / "first-stills" / "artifacts").read)
+    looks = [
+        SceneLook(number, alignment, (picture,))
+        for number, (picture, alignment) in enumerate(
+            zip(outcomes.shown(taken), outcomes.alignments(taken, outcomes.shown(taken)), strict=True), 1
+        )
+    ]
+    observer = LibraryLoader(Library(library_root()), "cpu").scorer(load_model("sketch-observer", ScorerModelSpec))
+    own = style_similarity(looks, outcomes.GATE, Shot(medium="scenes", backbones={"dinov2_base": observer}))
+    mean, worst = base.scores["sketch.style_similarity"], base.scores["sketch.style_similarity.worst"]
+    assert mean.value == pytest.approx(own.raw, abs=1e-6)
+    assert own.note.startswith(f"worst {worst.value:.4f}")
+    assert worst.value < mean.value < 1
 
 
 def test_the_page_of_the_sweep_and_the_table_are_written(made):

@@ -18,7 +18,7 @@ from quality.registry import DIMENSIONS
 from quality.score import NoValue
 from serving.cli.sweep import estimate_lines, sweep
 from serving.lab.sweep import estimate_sweep, run_sweep
-from tests.support.drawn_sweeps import DrawingLoader, LoggingDrawing, small_spec, small_suite
+from tests.support.drawn_sweeps import OUTCOMES, DrawingLoader, LoggingDrawing, small_spec, small_suite
 from tests.support.waiting import PATIENCE_SECONDS
 
 SUITE = small_suite()
@@ -87,6 +87,23 @@ def test_a_keyframe_that_arms_share_is_drawn_once_and_a_new_arm_costs_its_own_st
     again, base = ([run for run in runs if run.arm == arm] for arm in ("again", "base"))
     assert [run.takes for run in again] == [run.takes for run in base]
     assert [run.scores for run in again] == [run.scores for run in base]
+
+
+def test_an_outcome_that_is_added_later_is_measured_on_what_was_made_and_draws_nothing(made, tmp_path, loader):
+    out, before, _ = made
+    folder = tmp_path / "more"
+    shutil.copytree(out, folder)
+    own = {"judge.takes": ExtraOutcome("judge@1", "classical", brightest)}
+    spec = small_spec(outcomes=[*OUTCOMES, "technical.noise"])
+    runs = run_sweep(spec, folder, suite=SUITE, extra_outcomes=own, loader=loader)
+    assert not loader.drawn()
+    assert [run.takes for run in runs] == [run.takes for run in before]
+    assert [run.seconds["storyboard"] for run in runs] == [run.seconds["storyboard"] for run in before]
+    assert not {run.run_id for run in runs} & {run.run_id for run in before}
+    for run, earlier in zip(runs, before, strict=True):
+        assert {"technical.noise", "technical.noise.worst", "judge.takes"} == run.scores.keys() - earlier.scores.keys()
+        assert {name: run.scores[name] for name in earlier.scores} == earlier.scores
+    assert len(read_runs(folder)) == len(before), "rows of the earlier list stay in the folder and out of the table"
 
 
 def test_a_finished_sweep_makes_nothing_and_a_dry_run_says_so(made, loader):
