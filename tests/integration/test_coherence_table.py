@@ -75,6 +75,7 @@ def test_style_is_the_dimension_of_the_product_over_the_scenes_that_reach_the_ga
     observer = LibraryLoader(Library(library_root()), "cpu").scorer(load_model("sketch-observer", ScorerModelSpec))
     own = style_similarity(looks, outcomes.GATE, Shot(medium="scenes", backbones={"dinov2_base": observer}))
     mean, worst = base.scores["sketch.style_similarity"], base.scores["sketch.style_similarity.worst"]
+    assert mean.value is not None and worst.value is not None and own.note is not None
     assert mean.value == pytest.approx(own.raw, abs=1e-6)
     assert own.note.startswith(f"worst {worst.value:.4f}")
     assert worst.value < mean.value < 1
