@@ -70,7 +70,7 @@ def test_the_result_is_one_json_object_that_names_what_was_made(finished):
 def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(finished):
     folder, _ = finished
     run = json.loads((folder / "run.json").read_text())
-    packaged = {"scorer:dinov2_base", "scorer:efficientnet_lite0"}
+    packaged = {"scorer:dinov2_base", "scorer:efficientnet_lite0", "scorer:xfeat"}
     assert set(run["manifest"]["models"]) == {"chat", "image", "video", "scorer", *packaged}
     assert run["manifest"]["libraries"]["diffusers"]
     keyframes = [take for take in run["takes"] if take["kind"] == "keyframe"]

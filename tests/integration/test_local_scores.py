@@ -3,6 +3,7 @@
 from dataclasses import replace
 from importlib.metadata import distribution
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,9 @@ from models.sketch.training.world import SETTINGS, SHAPES, sample_spec
 from models.sketch.training.world.render import draft_layers
 from models.spec import ScorerModelSpec
 from models.weights import Library
+from quality import engine
 from quality.preprocessing import preprocess
+from quality.stream import Reference, Shot
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def other(names, than, number):
     return left[number % len(left)]
 
 
-PACKAGED = ("efficientnet-lite0",)
+PACKAGED = ("efficientnet-lite0", "xfeat")
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -95,3 +98,53 @@ def test_imagenet_features_hold_the_same_product_elsewhere_nearer_than_another_s
     nearer = [float(here @ same) - float(here @ another) for here, same, another in vectors]
     assert min(nearer) > 0.1
     assert KINDS["efficientnet-lite0"].licence == network.licence
+
+
+def pack(seed):
+    """A pack of 112 x 112 pixels with print on it: shapes and words."""
+    rng = np.random.default_rng(seed)
+    printed = np.full((112, 112, 3), rng.integers(60, 200, 3), np.uint8)
+    for _ in range(40):
+        (x, y), colour = rng.integers(0, 112, 2).tolist(), rng.integers(0, 256, 3).tolist()
+        if rng.random() < 0.5:
+            width, height = rng.integers(4, 24, 2).tolist()
+            cv2.rectangle(printed, (x, y), (x + width, y + height), colour, -1)
+        else:
+            cv2.circle(printed, (x, y), int(rng.integers(3, 12)), colour, -1, cv2.LINE_AA)
+    for y in range(14, 112, 22):
+        word = "".join(rng.choice(list("ABCDEGKMNRSTXZ"), 6))
+        cv2.putText(printed, word, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return printed
+
+
+def placed(seen, scene, angle, scale, at, light=1.0):
+    """`seen` turned, scaled and lit, with its middle at `at` of `scene`, which is made 256 x 256."""
+    side = len(seen)
+    there = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
+    there[:, 2] += np.array(at) - side / 2
+    moved, covered = (cv2.warpAffine(each, there, (256, 256)) for each in (seen, np.ones((side, side), np.float32)))
+    behind = cv2.resize(scene, (256, 256), interpolation=cv2.INTER_CUBIC)
+    mixed = behind * (1 - covered[..., None]) + moved * (light * covered[..., None])
+    return mixed.clip(0, 255).astype(np.uint8)
+
+
+def test_points_find_a_printed_product_in_another_setting_and_neither_another_nor_nothing(scorer):
+    network, rng = scorer("xfeat"), np.random.default_rng(5)
+    scenes = [draft_layers(sample_spec(rng, aspect="1:1"))[0] for _ in range(5)]
+    plain = np.full((128, 128, 3), 235, np.uint8)
+
+    def identity(picture, reference):
+        shot = Shot(medium="keyframe", references=(Reference(reference),), backbones={"xfeat": network})
+        return [score.raw for score in engine.measure(["product_keypoints", "copy_paste"], [picture], shot)]
+
+    for number in range(4):
+        reference = placed(pack(number), plain, 0, 1.5, (128, 128))
+        elsewhere = placed(pack(number), scenes[number], 12, 1.2, (110, 150), 0.8)
+        found, area = identity(elsewhere, reference)
+        assert found > 0.1
+        assert 0.1 < area < 0.5  # the pack is 0.43 of its reference
+        another = placed(pack(100 + number), scenes[number], 12, 1.2, (110, 150), 0.8)
+        for picture in (another, cv2.resize(scenes[number + 1], (256, 256))):
+            assert identity(picture, reference) == [0, 0]
+        pasted = placed(reference, scenes[number], 0, 0.7, (128, 128))
+        assert identity(pasted, reference)[1] > 0.38
