@@ -42,6 +42,8 @@ from pipelines.errors import BadInput, first_problem
 from pipelines.recipe import Recipe
 
 CONFIGS = Path(__file__).parent
+AD_PROMPTS = CONFIGS / "suites" / "ads.txt"
+"""Prompts of ads that the embedded models can draw, for `admint bench`."""
 Kind = TypeVar("Kind", ChatModelSpec, ImageModelSpec, VideoModelSpec, ScorerModelSpec)
 AnySpec = ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec
 Data = TypeVar("Data", bound=BaseModel)

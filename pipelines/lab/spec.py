@@ -125,6 +125,8 @@ class SweepSpec(Plain):
     recipe: str = "express"
     until: Until
     """Where a run stops."""
+    start: Literal["keyframe", "text"] = "keyframe"
+    """What a clip starts from: a keyframe that the image model draws, or its prompt alone (text-to-video)."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
     base: Changes = Field(default_factory=dict)
     """What all arms have otherwise than the recipe."""
@@ -138,6 +140,8 @@ class SweepSpec(Plain):
         for word, values in (("seeds", self.seeds), ("outcomes", tuple(one.name for one in self.outcomes))):
             if len(set(values)) < len(values):
                 raise ValueError(f"{word} must differ: one of {', '.join(map(str, values))} is there twice")
+        if self.start == "text" and self.until == "stills":
+            raise ValueError("start: text makes clips without stills, and until: stills wants stills: change one")
         if BASE in self.arms.list:
             raise ValueError(f"arms.list.{BASE} is the base itself: what it changes stands under `base`")
         return self

@@ -19,6 +19,7 @@ import sys
 import typer
 
 from serving.cli import ads, data, enhance, pictures
+from serving.cli.bench import app as bench_app
 from serving.cli.compare import compare
 from serving.cli.deploy import deploy
 from serving.cli.models import app as models_app
@@ -69,6 +70,7 @@ app.command("cancel")(cancel)
 app.command("list")(list_jobs)
 app.add_typer(models_app, name="models")
 app.add_typer(score_app, name="score", help="Measure files; `admint score compare A B` compares two runs.")
+app.add_typer(bench_app, name="bench", help="Prompts through models, scored; `admint bench compare A B` compares two.")
 app.add_typer(users_app, name="users")
 
 

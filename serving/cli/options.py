@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
+from typer.core import TyperGroup
 
 _FILE_ENDING = re.compile(r"\.\w{1,5}$")
 Prompt = Annotated[
@@ -48,6 +49,18 @@ Strict = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over files that are there already.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+class UsualCommand(TyperGroup):
+    """A group of commands of which one is meant where none is named: `admint score PATH` is `admint score files PATH`.
+
+    A file or folder that is called as a command is given as a path: `./compare`.
+    """
+
+    usual: ClassVar[str]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else [self.usual, *args])
 
 
 def text_of(value: str) -> str:

@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
+
+from serving.cli.options import UsualCommand
 
 if TYPE_CHECKING:
     from configs.settings import Profile
@@ -28,15 +30,8 @@ GENERATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AskedProtocol = Literal["auto", "custom", "standard", "long2s"]
 
 
-class _ScoreGroup(TyperGroup):
-    """`admint score compare A B`, and everything else is `admint score PATH…`, short for `admint score files PATH…`.
-
-    A folder of one of these names is given as a path: `./compare`.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words = args if args[:1] in (["compare"], ["files"]) else ["files", *args]
-        return super().parse_args(ctx, words)
+class _ScoreGroup(UsualCommand):
+    usual = "files"
 
 
 app = typer.Typer(cls=_ScoreGroup, rich_markup_mode=None)
@@ -80,6 +75,7 @@ def score(
     """
     from configs.settings import Settings, load_profile
     from serving.scores.local import catalogue_of
+    from serving.scores.measuring import measured_rows, write_scores
 
     formats = _formats(form, out, list_them)
     chosen = load_profile(profile or Settings().profile)
@@ -87,14 +83,23 @@ def score(
         typer.echo(_listed(catalogue_of(chosen), formats[0]), nl=False)
         return 0
     _check_flags(prompt, prompts, dimensions, suite, out, resume, jobs, ray)
-    items = _items(paths or [], _chosen(dimensions, suite, chosen), prompt, prompts, references or [], protocol)
+    items = _items(
+        paths or [], chosen_dimensions(dimensions, suite, chosen), prompt, prompts, references or [], protocol
+    )
     if out is not None:
         _check_out(out, resume, formats)
-    rows = _measured(items, chosen, out, resume, jobs, ray)
+    elsewhere = None if ray is None else partial(scored_on_ray, ray)
+    try:
+        rows = measured_rows(items, chosen, out, resume=resume, jobs=jobs, elsewhere=elsewhere)
+    except KeyboardInterrupt:
+        if out is not None:
+            typer.echo(f"stopped; {str(out)!r} keeps what was measured: give the same command with --resume", err=True)
+        raise typer.Abort from None
     if out is None:
         typer.echo(_shown(rows, formats[0]), nl=False)
     else:
-        _write(rows, out, formats)
+        for left_out in write_scores(rows, out, formats):
+            typer.echo(f"admint: not in {out.resolve().name}_eval_results.json: {left_out}", err=True)
     return 3 if any(row.score is None for row in rows) else 0
 
 
@@ -115,7 +120,7 @@ def compare(
     elif form == "csv":
         typer.echo(csv_of(rows, tuple(rows[0])), nl=False)
     else:
-        typer.echo(_compared(found), nl=False)
+        typer.echo(compared_table(found), nl=False)
     return 0
 
 
@@ -162,7 +167,8 @@ def _check_flags(
         raise BadInput("--resume needs the --out folder of the run that was broken off")
 
 
-def _chosen(dimensions: str | None, suite: str | None, profile: Profile) -> tuple[str, ...]:
+def chosen_dimensions(dimensions: str | None, suite: str | None, profile: Profile) -> tuple[str, ...]:
+    """The dimensions that --dimensions or --suite names; without either, all that can be measured. Raises BadInput."""
     from pipelines.errors import BadInput
     from quality.registry import SUITES
     from serving.scores.local import catalogue_of
@@ -263,61 +269,10 @@ def _check_out(out: Path, resume: bool, formats: Sequence[str]) -> None:
         parquet_libraries()
 
 
-def _measured(
-    items: Sequence[WorkItem], profile: Profile, out: Path | None, resume: bool, jobs: int, ray: str | None
-) -> list[Row]:
-    """The rows of all items, in order; those of `out` are kept with --resume, and each new one is added at once."""
-    from serving.scores.local import dimensions_of, fingerprints_of
-    from serving.scores.rows import Kept, kept_rows, read_kept, rows_of
-
-    prints = fingerprints_of(profile, dimensions_of(items))
-    earlier = read_kept(out) if resume and out is not None and out.exists() else []
-    known = kept_rows(items, earlier, prints)
-    left = []
-    for item in items:
-        names = tuple(name for name in item.dimensions if (item.name, name) not in known)
-        if names or not item.dimensions:
-            left.append(item.model_copy(update={"dimensions": names}))
-    found: dict[tuple[str, str | None], Row] = dict(known)
-    kept = None if out is None else Kept(out)
-    try:
-        if kept is not None:
-            kept.add(known.values())
-        for item, scores in _scored(left, profile, series=out is not None, jobs=jobs, ray=ray):
-            rows = rows_of(item, scores, prints)
-            found |= {(row.file, row.dimension): row for row in rows}
-            if kept is not None:
-                kept.add(rows)
-    except KeyboardInterrupt:
-        if out is not None:
-            typer.echo(f"stopped; {str(out)!r} keeps what was measured: give the same command with --resume", err=True)
-        raise typer.Abort from None
-    finally:
-        if kept is not None:
-            kept.close()
-    keys = [(item.name, name) for item in items for name in (None, *item.dimensions)]
-    return [found[key] for key in keys if key in found]
-
-
-def _scored(
-    items: Sequence[WorkItem], profile: Profile, *, series: bool, jobs: int, ray: str | None
-) -> Iterator[tuple[WorkItem, FileScores]]:
-    from serving.scores.local import dimensions_of, measured_items, scored_in_processes, scorers_of
-
-    if not items:
-        return
-    if ray is not None:
-        yield from _on_ray(ray, items, profile, series)
-    elif jobs > 1:
-        yield from zip(items, scored_in_processes(profile, items, jobs, series), strict=True)
-    else:
-        with closing(scorers_of(profile)) as scorers:
-            yield from zip(items, measured_items(scorers, items, dimensions_of(items), series), strict=True)
-
-
-def _on_ray(
+def scored_on_ray(
     address: str, items: Sequence[WorkItem], profile: Profile, series: bool
 ) -> Iterator[tuple[WorkItem, FileScores]]:
+    """What comes of each item on the Ray cluster at `address`, in any order. Raises BadInput, StartFailed."""
     from pipelines.errors import BadInput
     from serving.scores.work import FileScores
 
@@ -332,25 +287,6 @@ def _on_ray(
 
 
 # --- shown and written ---
-
-
-def _write(rows: Sequence[Row], out: Path, formats: Sequence[str]) -> None:
-    from serving.scores import rows as table
-    from serving.scores.page import page
-    from serving.scores.vbench_files import write_vbench
-
-    name = out.resolve().name
-    if "json" in formats:
-        (out / "scores.json").write_text(table.as_json(rows), encoding="utf-8")
-    if "csv" in formats:
-        (out / "scores.csv").write_text(table.as_csv(rows), encoding="utf-8")
-    if "parquet" in formats:
-        table.write_parquet(rows, out / "scores.parquet")
-    if "html" in formats:
-        (out / "scores.html").write_text(page(rows, name), encoding="utf-8")
-    if "vbench" in formats:
-        for left_out in write_vbench(rows, out, name):
-            typer.echo(f"admint: not in {name}_eval_results.json: {left_out}", err=True)
 
 
 def _shown(rows: Sequence[Row], form: str) -> str:
@@ -368,10 +304,11 @@ def _shown(rows: Sequence[Row], form: str) -> str:
             continue
         value = one.reason or "" if one.raw is None else f"{one.raw:.4f} ({one.fidelity})"
         lines.append((row.file, one.metric_id, one.protocol, value + (f"; {one.note}" if one.note else "")))
-    return _table(("file", "metric", "protocol", "value"), lines)
+    return printed_table(("file", "metric", "protocol", "value"), lines)
 
 
-def _compared(found: Iterable[Difference]) -> str:
+def compared_table(found: Iterable[Difference]) -> str:
+    """Paired differences as a table for the screen."""
     lines = []
     for one in found:
         if one.difference is None:
@@ -383,7 +320,7 @@ def _compared(found: Iterable[Difference]) -> str:
         lines.append(
             (one.metric_id, f"{one.before:.4f}", f"{one.after:.4f}", f"{one.difference:+.4f}", interval, told + why)
         )
-    return _table(("metric", "A", "B", "B - A", "95 % interval", "of"), lines)
+    return printed_table(("metric", "A", "B", "B - A", "95 % interval", "of"), lines)
 
 
 def _listed(listed: Iterable[Entry], form: str) -> str:
@@ -406,7 +343,7 @@ def _listed(listed: Iterable[Entry], form: str) -> str:
         )
         for row in rows
     ]
-    return _table(("dimension", "label", "models", "licences", "cost of a 5 s clip at 480p", "missing"), lines)
+    return printed_table(("dimension", "label", "models", "licences", "cost of a 5 s clip at 480p", "missing"), lines)
 
 
 def _cost(row: dict[str, Any]) -> str:
@@ -415,7 +352,8 @@ def _cost(row: dict[str, Any]) -> str:
     return f"{row['cpu_seconds']:g} s of one core" if row["cpu_seconds"] is not None else ""
 
 
-def _table(headings: tuple[str, ...], lines: Iterable[tuple[str | None, ...]]) -> str:
+def printed_table(headings: tuple[str, ...], lines: Iterable[tuple[str | None, ...]]) -> str:
+    """A table for the screen, as wide as it needs to be up to 180 columns."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

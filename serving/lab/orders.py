@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,9 @@ class Sweep:
     ) -> RunOrder:
         """The run of one arm at one story and seed. The seed that acts is of both: no two stories share their noise."""
         board = story.board
+        if self.spec.start == "text" and models.video.first_frame == "required":
+            reason = f"video model {models.video.name!r} makes clips from a keyframe only: leave `start: text` out"
+            raise BadInput(f"arm {arm.name!r}: {reason}")
         fields: dict[str, Any] = {"seed": derived_seed(seed, "story", story.id)}
         if board is None:
             fields |= {"prompt": story.brief, "aspect_ratio": story.aspect_ratio, "framework": story.framework}
@@ -120,6 +123,8 @@ class Sweep:
             order = planner.plan(request)
         except BadInput as error:
             raise BadInput(f"arm {arm.name!r}, story {story.id!r}: {error}") from None
+        if self.spec.start == "text":
+            order = replace(order, given={**order.given, "keyframes": []})
         told = {
             "brief": order.brief.model_dump(mode="json"),
             "recipe": order.recipe.model_dump(mode="json"),

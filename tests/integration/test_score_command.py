@@ -19,8 +19,8 @@ from pipelines.media import encode_clip
 from pipelines.steps import NewTake, StepOutput
 from quality.registry import DIMENSIONS, SUITES, UNAVAILABLE
 from quality.score import Score
-from serving.cli import score as command
 from serving.cli.score import compare, score
+from serving.scores import measuring
 from serving.scores.comparison import differences
 from serving.scores.local import catalogue_of
 from serving.scores.page import page
@@ -248,8 +248,8 @@ def test_resuming_keeps_rows_and_measures_the_rest(many, tmp_path, capsys, monke
         measured.extend((item.name, *item.dimensions) for item in items)
         return scored_before(items, *rest, **options)
 
-    scored_before = command._scored
-    monkeypatch.setattr(command, "_scored", seen)
+    scored_before = measuring._scored
+    monkeypatch.setattr(measuring, "_scored", seen)
     assert score([str(many)], dimensions=FLICKER, out=out, resume=True, form="json") == 0
     assert measured == [(f"prompt {number}-0.mp4", FLICKER) for number in range(1, 3)]
     assert len(json.loads((out / "scores.json").read_text())["scores"]) == 3
