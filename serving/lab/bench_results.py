@@ -139,7 +139,7 @@ def flat(result: BenchResult) -> list[dict[str, Any]]:
     """A line for each number, with the conditions beside it."""
     beside = {"model": result.model, "prompts_file": result.prompts_file, "profile": result.profile}
     beside |= result.conditions.model_dump()
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"metric": mean.metric_id, "value": mean.mean, "label": mean.label, "reason": mean.reason,
          "measured_by": mean.protocol, "files": mean.files}
         for mean in result.means

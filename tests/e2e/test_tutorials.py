@@ -156,6 +156,7 @@ def test_the_lab_goes_from_a_question_to_a_figure(follow, checkout):
         r"^base → adapter_scale=0: product_similarity \S+ \[\S+ \S+\], keyframe_alignment", said, re.MULTILINE
     )
     assert "    sweep:base: 0.6\n    sweep:adapter_scale=0: 0.0\n" in said
+    assert "6 prompts of ads.txt" in said and "a black watch in a studio-0.mp4\n" in said
     for page in ("sweep/report.html", "side-by-side/report.html"):
         assert "adapter_scale=0" in (checkout / page).read_text()
 

@@ -220,6 +220,7 @@ def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
         ({"guards": {"text_alignment": -0.02}}, ("guards.text_alignment",)),
         ({"profile": "laptop"}, ("'laptop'",)),
         ({"suite": "none.yaml"}, ("suite",)),
+        ({"until": "clips", "outcomes": [], "arms": {}, "start": "text"}, ("sketch-video", "keyframe only", "start")),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )  # fmt: skip
