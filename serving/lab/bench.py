@@ -34,7 +34,7 @@ from pipelines.lab.prompts import PromptSuite, SuitePrompt
 from pipelines.lab.runs import Run, Runs
 from pipelines.lab.spec import SweepSpec
 from pipelines.orders.clip import nearest_ratio
-from pipelines.store.artifacts import LocalArtifacts, write_durably
+from pipelines.store.artifacts import PART, LocalArtifacts, write_durably
 from pipelines.timeline import native_frames
 from quality.protocols import AskedProtocol
 from quality.registry import DIMENSIONS, SUITES, UNAVAILABLE, of_name
@@ -307,6 +307,8 @@ def _exported(bench: Bench, runs: Runs, out: Path) -> list[_Clip]:
     """The clips under their names, and the list of what each is to show."""
     prompts = {prompt.id: prompt for prompt in bench.suite.prompts}
     artifacts = LocalArtifacts(out / "sweep" / ARTIFACTS)
+    for half_written in (out / VIDEOS).glob(f"{PART}*"):
+        half_written.unlink()  # VBench takes the ending of all clips from the first file of the folder
     clips = []
     for run in runs:
         prompt = prompts[run.story]

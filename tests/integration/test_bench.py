@@ -71,7 +71,7 @@ def one_bench(suite_file, **settings):
 def made(tmp_path_factory, suite_file):
     """A finished bench of two models, three prompts and two samples: its folder, what it said, and what was drawn."""
     out = tmp_path_factory.mktemp("bench")
-    loader = DrawingLoader(out.parent / "made.log")
+    loader = DrawingLoader(tmp_path_factory.mktemp("drawn") / "bench.log")
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         drawn_by(patch, loader)
