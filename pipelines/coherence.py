@@ -37,8 +37,10 @@ class CoherenceSettings(Plain):
     seed_policy: SeedPolicy = "blend"
     """`fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
     seed itself, blended with `shared_seed` when there is one."""
+    # benchmarks/results/coherence.md: blend
     blend_strength: Unit = 0.25
     """Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same)."""
+    # benchmarks/results/coherence.md: frequency_split
     shared_cutoff: Cutoff | None = None
     """Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail."""
@@ -46,18 +48,23 @@ class CoherenceSettings(Plain):
     """Only for `exact`: the noise that other generations share."""
     latent_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     """SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it."""
+    # benchmarks/results/coherence.md: latent_start, chaining
     chain: Chain = "none"
     """What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after."""
+    # benchmarks/results/coherence.md: consistent_attention
     consistent_attention: bool = False
     """Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
     stored bank of its tokens: each can be drawn again alone. It costs one further picture."""
+    # benchmarks/results/coherence.md: cond_lowpass_until
     cond_lowpass_until: LowpassShare = 0.0
     """Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
     clips that start from a picture move more. 0: never."""
+    # benchmarks/results/coherence.md: adapter_scale
     adapter_scale: Unit = 0.6
     """Strength of the references, 0 (none) to 1."""
+    # benchmarks/results/coherence.md: adapter_blocks
     adapter_blocks: AdapterBlocks = "all"
     """Blocks of the denoiser that the references reach: `all`, `style` or `layout`."""
     reference_weights: Annotated[tuple[Unit, ...], Field(max_length=3)] | None = None
@@ -65,6 +72,7 @@ class CoherenceSettings(Plain):
     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike."""
     adapter_begin: Unit = 0.0
     """Where in the denoising the references begin to act, 0 to 1 (its end)."""
+    # benchmarks/results/coherence.md: adapter_end
     adapter_end: Unit = 1.0
     """Where in the denoising the references cease to act, 0 to 1 (its end)."""
 

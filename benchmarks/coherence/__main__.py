@@ -141,7 +141,9 @@ def make(table: Table) -> dict[str, Any]:
         "minutes": round((time.monotonic() - started) / 60, 1),
         "seconds": {part: round(seconds, 1) for part, seconds in table.seconds.items()},
         "versions": {name: version(name) for name in PACKAGES},
-        "not_measured": _not_measured(table.plan, runs_of) | table.refused,
+        "measured_by": _measured_by(runs_of),
+        "not_measured": _not_measured(table.plan, runs_of),
+        "refused": table.refused,
         "failed": sum(run.failed is not None for runs in runs_of.values() for run in runs),
     }
     return as_json(table.plan, answers, agreed, choices, controls, about)
@@ -163,11 +165,24 @@ def _not_measured(plan: Plan, runs_of: dict[Until, Runs]) -> dict[str, str]:
     missing = plan.unmeasurable()
     for name, outcome in plan.outcomes.items():
         meant = [runs for until, runs in runs_of.items() if outcome.until in (None, until)]
+        if not meant:
+            missing[name] = f"no knob that was asked for stops at the {outcome.until}"
         if name in missing or any(name in columns(runs) for runs in meant):
             continue
         reasons = [run.scores[name].reason for runs in meant for run in runs if name in run.scores]
         missing[name] = next(filter(None, reasons), "no run measured it")
     return missing
+
+
+def _measured_by(runs_of: dict[Until, Runs]) -> dict[str, str]:
+    """What measured each outcome, and how near that is to a published metric: `gram@1, toy`."""
+    found: dict[str, dict[str, None]] = {}
+    for runs in runs_of.values():
+        for run in runs:
+            for name, score in run.scores.items():
+                if score.value is not None:
+                    found.setdefault(name, {})[f"{score.impl_id}, {score.label}"] = None
+    return {name: "; ".join(ways) for name, ways in found.items()}
 
 
 def main() -> None:
