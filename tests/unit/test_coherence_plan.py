@@ -113,7 +113,8 @@ def test_the_committed_results_are_the_plans_and_the_defaults_are_theirs(plan):
 
 
 def test_results_of_this_plan_with_todays_defaults_have_no_problem(table, plan):
-    assert problems(*table, plan) == []
+    results, page = table
+    assert problems(results, page, plan) == []
 
 
 def test_a_default_that_a_table_backs_says_in_the_code_which_row_it_is(plan):
