@@ -29,8 +29,8 @@ LEAST_POINTS = 16
 LEAST_INLIERS = 8
 """Fewer matches fit some homography by chance."""
 LEAST_SHARE = 0.5
-"""Of the matches that must fit it. Of rendered packs with print on them, found again 0.59 to 0.86 did; of another pack's,
-or of pictures of something else, where up to 51 fitted by chance, at most 0.43."""
+"""Of the matches that must fit it. Of rendered packs with print on them, found again 0.59 to 0.86 did; of another
+pack's, or of pictures of something else, where up to 51 fitted by chance, at most 0.43."""
 POSITION, DESCRIPTION = slice(0, 2), slice(3, None)
 RANK = 2
 
