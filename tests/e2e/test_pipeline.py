@@ -70,8 +70,9 @@ def test_the_result_is_one_json_object_that_names_what_was_made(finished):
 def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(finished):
     folder, _ = finished
     run = json.loads((folder / "run.json").read_text())
-    packaged = {"scorer:dinov2_base", "scorer:efficientnet_lite0", "scorer:xfeat"}
-    assert set(run["manifest"]["models"]) == {"chat", "image", "video", "scorer", *packaged}
+    scorers = ("dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm")
+    named = {"chat", "image", "video", "scorer", *(f"scorer:{backbone}" for backbone in scorers)}
+    assert set(run["manifest"]["models"]) == named
     assert run["manifest"]["libraries"]["diffusers"]
     keyframes = [take for take in run["takes"] if take["kind"] == "keyframe"]
     assert all(len(take["provenance"]["noise_sha256"]) == 64 for take in keyframes)

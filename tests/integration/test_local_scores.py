@@ -13,11 +13,12 @@ from models.conversion import KINDS, installed_file
 from models.errors import WeightsError
 from models.manifest import read_manifest, sha256_of
 from models.registry import load
-from models.sketch.training.world import SETTINGS, SHAPES, sample_spec
+from models.sketch.training.world import SETTINGS, SHAPES, render_clip, sample_spec
 from models.sketch.training.world.render import draft_layers
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from quality import engine
+from quality.cross_scene import Ad, AdScene, measure_ad
 from quality.preprocessing import preprocess
 from quality.stream import Reference, Shot
 
@@ -44,7 +45,7 @@ def other(names, than, number):
     return left[number % len(left)]
 
 
-PACKAGED = ("efficientnet-lite0", "xfeat")
+PACKAGED = ("efficientnet-lite0", "xfeat", "transnetv2", "minilm")
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -148,3 +149,54 @@ def test_points_find_a_printed_product_in_another_setting_and_neither_another_no
             assert identity(picture, reference) == [0, 0]
         pasted = placed(reference, scenes[number], 0, 0.7, (128, 128))
         assert identity(pasted, reference)[1] > 0.38
+
+
+def test_planted_cuts_are_found_where_they_are_and_one_shot_has_none(scorer):
+    network, rng = scorer("transnetv2"), np.random.default_rng(0)
+    specs = [replace(sample_spec(rng, aspect="16:9"), camera="pan_left") for _ in range(3)]
+    shots = [render_clip(spec, frames) for spec, frames in zip(specs, (30, 25, 35), strict=True)]
+
+    def cuts(frames):
+        shot = Shot(medium="clip", fps=24.0, frame_count=len(frames), backbones={"transnetv2": network})
+        (score,) = engine.measure(["unwanted_cuts.transnetv2"], frames, shot)
+        return score.raw, score.note
+
+    assert cuts(np.concatenate(shots)) == (2, "a new shot begins at frame 31, 56, counted from 1")
+    for one in shots:
+        assert cuts(one) == (0, None)
+
+
+RELATED = [
+    ("An ad for a steel water bottle for hikers.", "She drinks from her metal flask on a mountain trail."),
+    ("A cosy advert for scented candles.", "Warm light flickers beside the bath as the wax melts."),
+    ("Running shoes for rainy cities.", "Trainers splash through puddles between tall buildings."),
+    ("A wrist watch, timeless and precise.", "The hands on the dial tick past midnight."),
+]
+
+
+def test_texts_of_the_same_are_nearer_than_texts_of_something_else(scorer):
+    encoder = scorer("minilm")
+    briefs, scenes = (np.stack([encoder.text(text)[0] for text in texts]) for texts in zip(*RELATED, strict=True))
+    cosines = briefs @ scenes.T
+    assert np.allclose(np.linalg.norm(briefs, axis=1), 1, atol=1e-5)
+    others = np.where(np.eye(len(RELATED), dtype=bool), -1, cosines).max(axis=1)
+    assert (np.diag(cosines) - others).min() > 0.05
+
+
+def test_a_long_text_is_cut_to_what_the_model_reads_and_it_is_said(scorer):
+    encoder = scorer("minilm")
+    short, cut = encoder.text("a bottle " * 100)
+    assert not cut
+    long, cut = encoder.text("a bottle " * 200)
+    assert cut
+    assert float(short @ long) > 0.9
+
+
+def test_the_brief_is_compared_with_the_story_and_each_scene(scorer):
+    brief, story = RELATED[0]
+    scenes = tuple(AdScene(number, (), None, text=text) for number, text in enumerate((story, RELATED[1][1]), start=1))
+    shot = Shot(medium="scenes", backbones={"minilm": scorer("minilm")})
+    (score,) = measure_ad(["brief_similarity"], Ad(scenes, shot, None, brief, story))
+    assert score.raw is not None
+    assert score.fidelity == "proxy"
+    assert "the brief and scene 2; 3 pairs" in str(score.note)

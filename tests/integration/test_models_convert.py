@@ -1,6 +1,7 @@
 """`admint models convert`: published files of full size in, folders that load out; what does not fit is named."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from configs.settings import load_model
-from models.conversion import KINDS, convert, read_published
+from models.conversion import KINDS, convert, installed_file, read_published
 from models.errors import WeightsError
 from models.manifest import read_manifest, sha256_of
 from models.registry import load
@@ -34,6 +35,7 @@ PARAMETERS = {  # trained numbers and statistics of norms, as published
     "viclip-l14": 427_590_145,
     "xfeat": 657_910 + 2_744,
     "efficientnet-lite0": 4_652_008 + 42_016,
+    "minilm": 22_713_216,
 }
 LARGE = ("viclip-l14",)
 """1.7 GB of random numbers, in memory and on disk (75 s): it wants the machine for itself."""
@@ -42,12 +44,19 @@ COUNTED = ("clip-l14",)
 
 
 def write(kind: str, path: Path, state: dict[str, torch.Tensor]) -> Path:
-    """The file as it is published: an archive of arrays for MUSIQ, a state dict for the others,
-    below `model` for ViCLIP."""
+    """The file as it is published: an archive of arrays for MUSIQ, safetensors with a tokenizer beside for MiniLM, a
+    state dict for the others, below `model` for ViCLIP."""
     if kind.startswith("musiq"):
         arrays: Any = {key: tensor.numpy() for key, tensor in state.items()}
         np.savez(path.with_suffix(".npz"), **arrays)
         return path.with_suffix(".npz")
+    if kind == "minilm":
+        save_file(state, path.with_suffix(".safetensors"))
+        published_file = installed_file(kind)
+        assert published_file is not None
+        for name in KINDS[kind].beside:
+            shutil.copyfile(published_file.with_name(name), path.with_name(name))
+        return path.with_suffix(".safetensors")
     torch.save({"model": state} if kind == "viclip-l14" else state, path.with_suffix(".pth"))
     return path.with_suffix(".pth")
 
@@ -143,6 +152,29 @@ def test_a_tensor_that_does_not_fit_is_named_and_nothing_is_written(transnet, ho
     with pytest.raises(WeightsError, match=message):
         convert("transnetv2", file, tmp_path / "made")
     assert [path.name for path in tmp_path.iterdir()] == ["file.pth"]
+
+
+def test_safetensors_of_the_published_names_are_as_good_and_as_strictly_read(transnet, tmp_path):
+    file = tmp_path / "file.safetensors"
+    save_file(transnet, file)
+    assert convert("transnetv2", file, tmp_path / "made").parameters == PARAMETERS["transnetv2"]
+    save_file(altered(transnet, "cut"), file)
+    with pytest.raises(WeightsError, match=r"'fc1\.weight' has the shape"):
+        convert("transnetv2", file, tmp_path / "cut")
+    file.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+        convert("transnetv2", file, tmp_path / "broken")
+
+
+def test_a_file_that_belongs_to_the_weights_must_lie_beside_them_and_be_the_published_one(tmp_path):
+    published_file = installed_file("minilm")
+    assert published_file is not None
+    file = shutil.copyfile(published_file, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"there is no 'tokenizer\.json'"):
+        convert("minilm", file, tmp_path / "made")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"tokenizer\.json' has another sha256 than be50"):
+        convert("minilm", file, tmp_path / "made")
 
 
 def test_a_repeated_tensor_must_repeat(tmp_path):
