@@ -2,10 +2,11 @@
 
     python -m benchmarks.sweeps [--runs 100] [--json FILE]
 
-The base is the time inside of the calls of the image model and the scorers, which is what the same pictures and scores
-cost by themselves. On top comes everything else: planning, the engine's steps, files, rows, the table. Loading the
-models is in neither: it happens once for each process, whatever it makes. The estimate is that of a dry run after a
-tenth of the runs, against what the others then took.
+The base is the time in which a call of the image model or of a scorer is open, which is what the same pictures and
+scores cost by themselves. Both are of one run, so that a busy machine stretches them alike. On top comes everything
+else: planning, the engine's steps, files, rows, the table. Loading the models is in neither: it happens once for each
+process, whatever it makes. The estimate is that of a dry run after a tenth of the runs, against what the others then
+took.
 """
 
 from __future__ import annotations
@@ -34,9 +35,23 @@ ARMS = 5
 
 @dataclass
 class Inside:
-    """Seconds inside of the engines' calls."""
+    """Seconds in which at least one call of an engine is open."""
 
     wall: float = 0.0
+    began: float = 0.0
+    open: int = 0
+
+    def enter(self) -> None:
+        """A call begins."""
+        if self.open == 0:
+            self.began = time.perf_counter()
+        self.open += 1
+
+    def leave(self) -> None:
+        """A call ends."""
+        self.open -= 1
+        if self.open == 0:
+            self.wall += time.perf_counter() - self.began
 
 
 @contextmanager
@@ -47,11 +62,11 @@ def counted() -> Iterator[Inside]:
 
     def counting(original: Any) -> Any:
         async def call(self: Any, request: Any, watcher: Any = None) -> Any:
-            started = time.perf_counter()
+            inside.enter()
             try:
                 return await original(self, request, watcher)
             finally:
-                inside.wall += time.perf_counter() - started
+                inside.leave()
 
         return call
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
 from pipelines.lab.cache import StepRecord, cost_class, load_step
 from pipelines.steps import Step
+
+OUTLIER = 3.0
 
 
 @dataclass
@@ -61,16 +63,15 @@ class StepTimes:
         by_class: dict[str, list[float]] = defaultdict(list)
         for record in records:
             by_class[record.cost].append(record.seconds)
-        self._typical = {cost: median(seconds) for cost, seconds in by_class.items()}
-        # Of steps that had to wait for a busy machine, one in many would say too much in a mean.
+        self._typical = {cost: _usual(seconds) for cost, seconds in by_class.items()}
         self._alike: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for cost, seconds in self._typical.items():
             told = json.loads(cost)
             self._alike[_kind(told)].append((_work(told), seconds))
 
     def of(self, step: Step) -> float | None:
-        """Seconds of a step: the median of its class, else by its denoising steps, pixels and frames from other classes
-        of the same model; None where nothing like it was measured."""
+        """Seconds of a step: what is usual in its class, else by its denoising steps, pixels and frames from other
+        classes of the same model; None where nothing like it was measured."""
         cost = cost_class(step)
         if cost in self._typical:
             return self._typical[cost]
@@ -104,6 +105,16 @@ def count(
 
 def _stage(estimate: Estimate, step: str) -> StageWork:
     return estimate.stages.setdefault(step.partition("/")[0], StageWork())
+
+
+def _usual(seconds: Sequence[float]) -> float:
+    """The mean, in which no step counts for more than OUTLIER medians.
+
+    A sum of steps follows the mean: a median leaves out what many of them wait for on a busy machine, and one that was
+    stopped for minutes would say too much in a plain mean.
+    """
+    most = OUTLIER * median(seconds)
+    return fmean(min(each, most) for each in seconds)
 
 
 def _kind(told: dict[str, Any]) -> str:

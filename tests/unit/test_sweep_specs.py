@@ -123,6 +123,17 @@ def test_an_estimate_from_measured_steps_is_within_a_quarter_of_what_follows():
     assert unknown.seconds is None and unknown.unknown == 1
 
 
+def test_an_estimate_follows_steps_that_often_wait_and_not_one_that_was_stopped():
+    """Two in five steps take twice as long, as beside another program; one of sixty was stopped for minutes."""
+    waits = [measured(still(n, 6), 0.2 if n % 5 < 2 else 0.1) for n in range(60)]
+    stopped = measured(still(60, 6), 300.0)
+    todo = {step.key: step for step in (still(100 + n, 6) for n in range(50))}
+    for known in (waits, [*waits, stopped]):
+        estimate = Estimate(runs=1, finished=0)
+        count(estimate, todo, [], set(), StepTimes(known))
+        assert estimate.seconds == pytest.approx(50 * 0.14, rel=0.05)
+
+
 def test_a_step_that_runs_share_is_counted_once():
     estimate, seen, times = Estimate(runs=2, finished=0), set[str](), StepTimes([measured(still(1, 6), 0.2)])
     for _ in range(2):
