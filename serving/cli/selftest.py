@@ -36,6 +36,8 @@ SIGHT_QUESTION = "Which colour is the ball in this picture? Answer with one word
 SEED = 7
 PICTURE = "a red ball on a grey floor"
 """What the picture shows that chat models and scorers look at."""
+SAME_PICTURE = "a crimson sphere lies on the floor"
+"""The same in other words, for a model that reads texts only."""
 PICTURE_SIZE = 256
 """Its width and height in pixels."""
 SCORED_FRAMES = 9
@@ -225,7 +227,8 @@ def _answer(spec: ChatModelSpec, engine: Any) -> Made:
 
 
 def _scores(spec: ScorerModelSpec, engine: Any) -> Made:
-    """The dimensions that read this model, of a clip in which the ball rolls; a model of texts also compares two."""
+    """The dimensions that read this model, of a clip in which the ball rolls; a model of texts also compares two with
+    the picture, or with the same in other words."""
     from pipelines.errors import BadInput
     from quality.engine import measure
     from quality.registry import DIMENSIONS, UNAVAILABLE, of_name
@@ -245,7 +248,8 @@ def _scores(spec: ScorerModelSpec, engine: Any) -> Made:
     measured = {score.metric_id: score.raw for score in measure(reading, frames, shot)}
     answer: dict[str, Any] = {"scores": measured}
     if hasattr(engine, "text"):
-        (seen,) = engine.features(_batch((frames[0],)))
+        reads_only = not hasattr(engine, "features")
+        seen = engine.text(SAME_PICTURE)[0] if reads_only else engine.features(_batch((frames[0],)))[0]
         answer["cosines"] = {text: round(float(seen @ engine.text(text)[0]), 4) for text in (PICTURE, OTHER)}
     return Made(
         request={"clip": PICTURE, "frames": len(frames), "dimensions": reading},

