@@ -34,7 +34,7 @@ app = typer.Typer(cls=_BenchGroup, rich_markup_mode=None)
 
 @app.command("run")
 def bench(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Video or image models (admint models list).")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Video or image models (admint models list).")],
     prompts: Annotated[
         Path | None,
         typer.Option(help="Text with a prompt on each line, or VBench_full_info.json; else six ads of our own."),
@@ -185,7 +185,13 @@ def _run(one: Bench, out: Path, jobs: int, ray: str | None) -> BenchResult:
         from serving.deployments.sweep_runs import runs_on_ray
 
         runs_elsewhere, scores_elsewhere = partial(runs_on_ray, ray), partial(scored_on_ray, ray)
-    return run_bench(one, out, jobs=jobs, runs_elsewhere=runs_elsewhere, scores_elsewhere=scores_elsewhere, told=told)
+    try:
+        return run_bench(
+            one, out, jobs=jobs, runs_elsewhere=runs_elsewhere, scores_elsewhere=scores_elsewhere, told=told
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {str(out)!r} keeps what is finished: give the same command again", err=True)
+        raise typer.Abort from None
 
 
 # --- shown ---
