@@ -54,7 +54,7 @@ class Worker:
         self._folder = folder
         self._artifacts = LocalArtifacts(folder / ARTIFACTS)
         self._models_by_name: dict[tuple[tuple[str, str], ...], TimedModels] = {}
-        self._loop = asyncio.new_event_loop()
+        self._runner = asyncio.Runner()
         self._loads = Loads(folder)
         self.described = model_sets(sweep.profile)
         """Descriptions of models by kind, each made once."""
@@ -65,21 +65,21 @@ class Worker:
         with claimed(self._folder, order.run_id, lambda: read_run(self._folder, order.run_id) is not None) as claim:
             if claim != "mine":
                 return claim
-            write_run(self._folder, self._loop.run_until_complete(self._run(order)))
+            write_run(self._folder, self._runner.run(self._run(order)))
             return "made"
 
     def planned(self, order: RunOrder) -> PlannedSteps:
         """The steps of a run, and which are to be made. Raises Unplannable where an agent's answer decides it."""
         models = self._models(order.models)
         steps = PlannedSteps(self._folder, _generation(order, models.described), models)
-        self._loop.run_until_complete(self._engine(steps, models).run(OWNER, order.run_id))
+        self._runner.run(self._engine(steps, models).run(OWNER, order.run_id))
         return steps
 
     def close(self) -> None:
         """Wait for running calls and let the models go."""
         if self._models_by_name:
             self._backend().close()
-        self._loop.close()
+        self._runner.close()
 
     async def _run(self, order: RunOrder) -> Run:
         models = self._models(order.models)

@@ -1,6 +1,7 @@
 """`admint sweep`: what is made once, shared, resumed, refused before the first run, and how a run becomes a row."""
 
 import csv
+import gc
 import os
 import shutil
 import signal
@@ -189,6 +190,32 @@ def test_a_run_that_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
     mended = DrawingLoader(tmp_path / "mended.log")
     again = run_sweep(small_spec(), out, suite=SUITE, loader=mended)
     assert [run.failed is None for run in again] == [True] * 5 + [False] and len(mended.drawn()) == 2
+
+
+class InterruptedLoader(DrawingLoader):
+    def image(self, spec):
+        return InterruptedDrawing(self.log)
+
+
+class InterruptedDrawing(LoggingDrawing):
+    """Ctrl-C while the third picture is drawn."""
+
+    def generate(self, request, watcher):
+        drawn = super().generate(request, watcher)
+        if self.log.exists() and len(self.log.read_text().splitlines()) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return drawn
+
+
+def test_ctrl_c_ends_the_run_that_is_at_work_leaves_nothing_behind_and_the_sweep_goes_on_later(tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(small_spec(), tmp_path / "out", suite=SUITE, loader=InterruptedLoader(tmp_path / "drawn.log"))
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    left = read_runs(tmp_path / "out")
+    assert len(left) < 6 and not [run for run in left if run.failed]
+    whole = run_sweep(small_spec(), tmp_path / "out", suite=SUITE, loader=DrawingLoader(tmp_path / "drawn.log"))
+    assert len(whole) == 6 and not [run for run in whole if run.failed]
 
 
 # --- refused before the first run ---

@@ -40,12 +40,12 @@ class LoggingDrawing:
     """One colour that follows from the start noise, and a line per picture; the one step of a warm-up has none."""
 
     def __init__(self, log: Path) -> None:
-        self._log = log
+        self.log = log
 
     def generate(self, request: Any, watcher: Watcher) -> Any:
         if request.num_inference_steps > 1:
             line = f"{request.noise.model_dump_json()} {request.num_inference_steps} {request.prompt}\n"
-            descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.write(descriptor, line.encode())
             os.close(descriptor)
         watcher.step(request.num_inference_steps, request.num_inference_steps)
