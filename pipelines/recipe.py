@@ -142,7 +142,8 @@ class Candidates(Plain):
         default_factory=dict, max_length=20
     )
     """Weights by quality dimension. The still with the greatest weighted sum stays, each dimension counted in standard
-    deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`."""
+    deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`. `preference` has a
+    vision chat model compare every two of them."""
 
     @model_validator(mode="after")
     def _ranked(self) -> Candidates:

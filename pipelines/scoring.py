@@ -78,6 +78,8 @@ class ScoreRequest(Plain):
     """Pictures that it was to look like: bytes that this project wrote, as `pipelines.uploads` leaves them."""
     start: EncodedImage | None = None
     """The picture that a clip was made from: bytes that this project wrote."""
+    against: EncodedImage | None = None
+    """Another still of the same scene, which this one is compared with: bytes that this project wrote."""
     protocol: AskedProtocol = "custom"
     """How the clip is cut, where a dimension leaves the choice."""
     series: bool = False
@@ -269,6 +271,7 @@ def _work(request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watche
         prompt=request.prompt,
         references=tuple(ShownReference(decode_image(one.image.data), one.role) for one in request.references),
         start=None if request.start is None else decode_image(request.start.data),
+        against=None if request.against is None else decode_image(request.against.data),
         asked=request.asked,
         sound=sound,
         without_sound=why,

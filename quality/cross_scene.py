@@ -90,6 +90,12 @@ def entity_similarity(
     return _or_reason(metric, measured, shot)
 
 
+def product_cosines(picture: Pixels, references: Sequence[Pixels], shot: Shot) -> list[float]:
+    """The cosine of one picture of a product to each of several, all cut out; `shot` has the backbone."""
+    own, *others = _summaries((picture, *references), shot)
+    return [float(other @ own) for other in others]
+
+
 def style_similarity(scenes: Sequence[SceneLook], minimum: float, shot: Shot) -> Score:
     """`admint.style_similarity`: the mean cosine of the Gram matrices of all pairs of scenes that count.
 

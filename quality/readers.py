@@ -31,11 +31,15 @@ class TextReader(Model, Protocol):
 
 
 class Questioner(Model, Protocol):
-    """A vision chat model that is asked questions whose answer is yes or no."""
+    """A vision chat model that is asked questions whose answer is one of two words."""
 
-    def yes(self, frames: Sequence[Pixels], question: str) -> float | None:
-        """P(yes) / (P(yes) + P(no)) of the first word of its answer, having seen `frames`, in order.
+    def first_of(self, frames: Sequence[Pixels], question: str, answers: tuple[str, str]) -> float | None:
+        """P(first) / (P(first) + P(second)) of `answers` as the first word of its answer, having seen `frames`.
 
         None where it gives neither word a probability.
         """
+        ...
+
+    def yes(self, frames: Sequence[Pixels], question: str) -> float | None:
+        """`first_of` yes and no."""
         ...

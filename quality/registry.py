@@ -29,6 +29,8 @@ class Dimension(NamedTuple):
 EVERY: tuple[Medium, ...] = ("keyframe", "clip", "video")
 OF_PRODUCT: tuple[Medium, ...] = (*EVERY, "scenes")
 TOGETHER: tuple[Medium, ...] = ("scenes",)
+PREFERENCE = "preference"
+"""The dimension in which two stills of a scene are compared with each other."""
 DIMENSIONS: dict[str, Dimension] = {
     "temporal_flickering": Dimension("quality.dimensions.temporal_flickering:TemporalFlickering", 2, ("clip", "video")),
     "temporal_flickering.static_filtered": Dimension(
@@ -39,6 +41,10 @@ DIMENSIONS: dict[str, Dimension] = {
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
+    "keyframe_product_similarity": Dimension(
+        "quality.dimensions.keyframe_product:KeyframeProductSimilarity", 1, ("keyframe",)
+    ),
+    PREFERENCE: Dimension("quality.dimensions.preference:Preference", 1, ("pair",)),
     "clipscore.text": Dimension("quality.dimensions.text_alignment:ClipScore", 1, ("keyframe", "clip")),
     "subject_consistency": Dimension("quality.dimensions.clip_consistency:SubjectConsistency", 1, ("clip",)),
     "background_consistency": Dimension("quality.dimensions.clip_consistency:BackgroundConsistency", 1, ("clip",)),
@@ -93,6 +99,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "brief_similarity": Dimension("quality.cross_scene:BriefSimilarity", 1, TOGETHER),
 }
 COMPANIONS: dict[str, tuple[str, ...]] = {
+    "keyframe_product_similarity": ("keyframe_alignment",),
     "clip_consistency": ("text_alignment", "flow_dynamics"),
     "subject_consistency": ("text_alignment", "flow_dynamics"),
     "background_consistency": ("text_alignment", "flow_dynamics"),
@@ -110,8 +117,13 @@ frozen clip wins every one."""
 IDENTITY = ("product_similarity", "product_keypoints", "product_colour", "copy_paste")
 """What is measured of all scenes together where the first one is: none of them sees every way to be another product,
 and a pasted photograph wins them all."""
-ON_A_STILL: dict[str, str] = {"text_alignment": "keyframe_alignment"}
-"""The same measure by the name that it has for a still, of dimensions that have one for each medium."""
+ON_A_STILL: dict[str, str] = {
+    "text_alignment": "keyframe_alignment",
+    "product_similarity": "keyframe_product_similarity",
+}
+"""The same measure by the name that it has for one still, of dimensions that are measured on clips or on all scenes."""
+OF_A_PRODUCT = frozenset({"keyframe_product_similarity", "product_keypoints", "product_colour", "copy_paste"})
+"""What has a value only where a reference shows the product, of one file by itself."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S",
     "object_class": "GRiT",

@@ -37,9 +37,9 @@ BEST_FIRST: tuple[Fidelity, ...] = ("equal", "like", "proxy", "classical", "toy"
 Protocol = Literal["custom", "standard", "static_filtered", "long2s", "i2v"]
 """How a video is cut, filtered and averaged. `custom`: the whole video as it is, as VBench measures its users' videos;
 `static_filtered`: only a clip in which nothing moves; `long2s`: the mean over pieces of two seconds."""
-Medium = Literal["keyframe", "clip", "video", "scenes"]
+Medium = Literal["keyframe", "clip", "video", "scenes", "pair"]
 """What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts, all
-scenes together."""
+scenes together, one still of a scene against another one of it."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

@@ -164,6 +164,8 @@ class Shot:
     references: tuple[Reference, ...] = ()
     start: Pixels | None = None
     """The picture that it was made from, of an image-to-video model."""
+    against: Pixels | None = None
+    """Another still of the same scene, which it is compared with."""
     asked: Asked = NOTHING
     """What it was to be, beside its prompt."""
     product: Mapping[int, Box] | None = None

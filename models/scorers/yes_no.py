@@ -1,4 +1,4 @@
-"""Family `yes-no`: a vision chat model that answers questions with yes or no, by the odds of its first word.
+"""Family `yes-no`: a vision chat model that answers questions with one of two words, by the odds of its first word.
 
 In this process from the folder `main`, or, with `base_url` and `remote_model`, on any OpenAI-compatible server that
 gives log-probabilities (vLLM does).
@@ -44,22 +44,27 @@ class YesNoChat(Scorer):
             self._chat = OpenAIChat(chat, folders, device)
 
     def yes(self, frames: Sequence[Pixels], question: str) -> float | None:
-        """P(yes) / (P(yes) + P(no)) of the first word of the answer, in any case; None where neither is likely.
+        """`first_of` yes and no."""
+        return self.first_of(frames, question, ("yes", "no"))
+
+    def first_of(self, frames: Sequence[Pixels], question: str, answers: tuple[str, str]) -> float | None:
+        """P(first) / (P(first) + P(second)) of `answers` as the first word of the answer, in any case; None where
+        neither is likely.
 
         Raises InvalidRequest, BudgetExceeded, InferenceFailed.
         """
         message = ChatMessage(role="user", content=question, images=tuple(_png(frame) for frame in frames))
         request = ChatRequest(messages=(message,), temperature=0.0, max_tokens=1, first_token=True)
-        return odds(self._chat.stream(request, Unwatched(), unread).first_token)
+        return odds(self._chat.stream(request, Unwatched(), unread).first_token, answers)
 
 
-def odds(first_token: Mapping[str, float]) -> float | None:
-    """P(yes) / (P(yes) + P(no)) of log-probabilities by token; None where there is neither."""
-    yes, no = (
-        sum(math.exp(value) for token, value in first_token.items() if token.strip().casefold() == word)
-        for word in ("yes", "no")
+def odds(first_token: Mapping[str, float], answers: tuple[str, str]) -> float | None:
+    """P(first) / (P(first) + P(second)) of log-probabilities by token; None where there is neither."""
+    first, second = (
+        sum(math.exp(value) for token, value in first_token.items() if token.strip().casefold() == word.casefold())
+        for word in answers
     )
-    return yes / (yes + no) if yes + no > 0 else None
+    return first / (first + second) if first + second > 0 else None
 
 
 def _png(frame: Pixels) -> EncodedImage:

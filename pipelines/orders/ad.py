@@ -30,7 +30,7 @@ from pipelines.stages.registry import check_recipe, wanted_stages
 from pipelines.steps import Json
 from pipelines.storyboard_file import Storyboard, StoryboardScene, storyboard_scenes
 from pipelines.timing import plan_slots
-from quality.registry import DIMENSIONS, ON_A_STILL
+from quality.registry import DIMENSIONS, OF_A_PRODUCT, ON_A_STILL, PREFERENCE
 from quality.score import Medium
 
 MIN_VARIATIONS, MAX_VARIATIONS = 2, 10
@@ -179,6 +179,7 @@ class AdPlanner:
         if problem := check_recipe(recipe, frozenset(given)):
             raise BadInput(problem)
         check_judged(recipe, self.scorers, ordered=request.quality_gate or {})
+        check_ranked(recipe, self.scorers, brief.references)
         taken = self.image_model.references
         if brief.coherence.use_ip_adapter and len(brief.references) > taken:
             raise BadInput(
@@ -224,7 +225,7 @@ class AdPlanner:
 
 
 def check_judged(recipe: Recipe, scorers: Collection[str], ordered: Mapping[str, Any]) -> None:
-    """Raises BadInput for a minimum or a rank by which nothing of this recipe could ever be judged with `scorers`.
+    """Raises BadInput for a minimum by which nothing of this recipe could ever be judged with `scorers`.
 
     `ordered` are the fields of the gate that the order names. Minimums by implementation that a recipe brings are for
     where those implementations are, and abstain elsewhere.
@@ -233,16 +234,36 @@ def check_judged(recipe: Recipe, scorers: Collection[str], ordered: Mapping[str,
     for name, minimum in recipe.quality_gate.minimums.items():
         if "minimums" in ordered or not isinstance(minimum, dict):
             _check_measurable(name, media, scorers, "a still or a clip", f"quality_gate.minimums.{name}")
+
+
+def check_ranked(recipe: Recipe, scorers: Collection[str], references: Sequence[BriefReference]) -> None:
+    """Raises BadInput for a rank by which no still of this recipe could ever be told from another with `scorers`.
+
+    `references` are those of the brief; a recipe may draw others of the product itself.
+    """
+    if PREFERENCE in recipe.quality_dimensions:
+        reason = f"{PREFERENCE!r} compares stills with each other: leave it out, and name it in the rank of candidates"
+        raise BadInput(reason, "quality_dimensions")
+    shows_product = "reference_image" in recipe.stages or any(one.role == "product" for one in references)
     for name in recipe.candidates.rank:
-        still = ON_A_STILL.get(name, name)
-        _check_measurable(still, media[:1], scorers, "a still", f"candidates.rank.{name}")
+        still, field = ON_A_STILL.get(name, name), f"candidates.rank.{name}"
+        _check_measurable(still, ("pair",) if still == PREFERENCE else ("keyframe",), scorers, "a still", field)
+        if still in OF_A_PRODUCT and not shows_product:
+            raise BadInput(
+                f"{name!r} compares stills with a picture of the product, and there is none: add a reference of the "
+                "product, or leave the dimension out",
+                field,
+            )
 
 
 def _check_measurable(name: str, media: Sequence[Medium], scorers: Collection[str], what: str, field: str) -> None:
     if not set(media) & set(DIMENSIONS[name].media):
+        elsewhere = "name it under the dimensions to have it measured"
+        if name == PREFERENCE:
+            elsewhere = "name it in the rank of candidates"
         raise BadInput(
             f"{name!r} is not measured on {what}, only on {' and '.join(DIMENSIONS[name].media)}: leave it out, and "
-            "name it under the dimensions to have it measured",
+            f"{elsewhere}",
             field,
         )
     for backbone in backbones_of([name]):

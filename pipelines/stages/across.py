@@ -14,7 +14,7 @@ from pipelines.scoring import AdTogether, Alignments, SceneFile, ScoreRequest, a
 from pipelines.screenplay import Scene
 from pipelines.stages.context import StageContext
 from pipelines.stages.pictures import read_references
-from pipelines.stages.scorable import Subjects, scores_or_reasons
+from pipelines.stages.scorable import Subjects, scorer_fingerprints, scores_or_reasons
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.registry import DIMENSIONS, measured_on
 from quality.score import Score
@@ -70,7 +70,7 @@ def _step(
         "references": [(one.artifact, one.role) for one in subjects.references],
         "dimensions": [f"{name}@{DIMENSIONS[name].version}" for name in dimensions],
         "decoder": DECODER,
-        "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
+        "scorers": scorer_fingerprints(context),
     }
 
     async def work(step: StepContext) -> StepOutput:

@@ -8,21 +8,27 @@ Scores of different dimensions have no common unit, and most use a small part of
 so each is counted in standard deviations from its mean over the stills of the scene, and a weight says how much one of
 these is worth. A dimension that has no value for a still, or other kinds of values, tells nothing of any of them: it is
 left out, and the event says so.
+
+By `preference` a vision chat model is shown every pair of stills, in both orders; a still's value is its share of the
+pairs that it wins, half of one for a tie (Copeland's count).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean, pstdev
 from typing import Literal
 
+from models.interfaces import EncodedImage
 from pipelines.direction import Revision
+from pipelines.scoring import ScoreRequest
 from pipelines.stages.context import StageContext, each_scene
 from pipelines.stages.gate import judgement, minimums_of
-from pipelines.stages.scorable import Scorable, scores_of
+from pipelines.stages.scorable import Scorable, scorer_fingerprints, scores_of, scores_or_reasons
 from pipelines.steps import Json, Step, StepContext, StepOutput
-from quality.registry import ON_A_STILL
+from quality.registry import DIMENSIONS, ON_A_STILL, PREFERENCE
 from quality.score import Score
 from quality.summaries import dimension, mixed_kinds
 
@@ -46,6 +52,9 @@ async def best_candidate(
     scores = []
     for value in values:  # in turn: equal stills have one step of scores
         scores.append({dimension(score): score for score in await scores_of(context, scorable(value))})
+    if PREFERENCE in context.recipe.candidates.rank:
+        for of_one, score in zip(scores, await _preferences(context, [*map(scorable, values)], attempt), strict=True):
+            of_one[PREFERENCE] = score
     ranking = rank(context.recipe.candidates.rank, scores)
     minimums = minimums_of(context.recipe.quality_gate, "keyframe")
     missed = [bool(judgement(minimums, of_one).missed) for of_one in scores]
@@ -72,6 +81,54 @@ async def best_candidate(
     }
     await context.finish(_choice_step(details, f"{scorable(values[best]).step}/candidates-{attempt}", scene_number))
     return values[best]
+
+
+async def _preferences(context: StageContext, stills: Sequence[Scorable], attempt: int) -> list[Score]:
+    """How many of the others each of `stills` is preferred to, as a share; no value for any where one pair has none."""
+    pairs = list(combinations(range(len(stills)), 2))
+    artifacts = [still.artifact for still in stills]
+    inputs: Json = {
+        "stills": artifacts,
+        "prompt": stills[0].prompt,
+        "dimension": f"{PREFERENCE}@{DIMENSIONS[PREFERENCE].version}",
+        "scorers": scorer_fingerprints(context),
+    }
+
+    async def work(step: StepContext) -> StepOutput:
+        found: list[Score] = []
+        for one, other in pairs:
+            request = ScoreRequest(
+                data=step.artifacts.read(artifacts[one]),
+                media="image",
+                against=EncodedImage(data=step.artifacts.read(artifacts[other])),
+                dimensions=(PREFERENCE,),
+                prompt=stills[0].prompt,
+            )
+            found += await scores_or_reasons(step, request, f"stills {one + 1} and {other + 1}")
+        return StepOutput(value={"scores": [score.model_dump(mode="json") for score in found]})
+
+    name = f"{stills[0].step}/pairs-{attempt}"
+    value = await context.finish(Step(name=name, inputs=inputs, work=work, scene_number=stills[0].scene_number))
+    verdicts = [Score.model_validate(score) for score in value["scores"]]
+    return copeland(len(stills), dict(zip(pairs, verdicts, strict=True)))
+
+
+def copeland(count: int, verdicts: Mapping[tuple[int, int], Score]) -> list[Score]:
+    """Of each of `count` stills the share of the others that it is preferred to, a tie counting half.
+
+    `verdicts` by pair are 1 where the first of it is preferred, 0 where the second is. Where one has no value, no
+    still has any.
+    """
+    known = [*verdicts.values()]
+    missing = next((score for score in known if score.raw is None), None)
+    if missing is not None:
+        return [missing] * count
+    won = [0.0] * count
+    for (one, other), score in verdicts.items():
+        won[one] += score.raw or 0.0
+        won[other] += 1 - (score.raw or 0.0)
+    kind = {"source_sha256": None, "note": None}
+    return [known[0].model_copy(update={**kind, "raw": points / (count - 1)}) for points in won]
 
 
 def _count(context: StageContext, revision: Revision | None) -> int:

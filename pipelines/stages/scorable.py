@@ -21,7 +21,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.pictures import read_references, revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.asked import NOTHING, Asked
-from quality.registry import DIMENSIONS, measured_on
+from quality.registry import DIMENSIONS, OF_A_PRODUCT, measured_on
 from quality.score import Medium, Score, thinned
 
 
@@ -81,7 +81,7 @@ def _of_scene(
         artifact=artifact,
         prompt=prompt,
         asked=NOTHING if facts is None else Asked(facts=facts),
-        references=subjects.references if _measures(context, "product_") else (),
+        references=() if OF_A_PRODUCT.isdisjoint(context.recipe.measured) else subjects.references,
     )
 
 
@@ -96,6 +96,11 @@ def scorable_video(context: StageContext, artifact: str) -> Scorable:
 
 def _measures(context: StageContext, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in context.recipe.measured)
+
+
+def scorer_fingerprints(context: StageContext) -> Json:
+    """Of every scorer of the deployment: what is measured depends on them."""
+    return {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")}
 
 
 async def scores_of(context: StageContext, scorable: Scorable) -> tuple[Score, ...]:
@@ -130,7 +135,7 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
         "dimensions": [f"{name}@{DIMENSIONS[name].version if name in DIMENSIONS else 0}" for name in dimensions],
         "decoder": DECODER,
         "prompt": scorable.prompt,
-        "scorers": {kind: each for kind, each in context.fingerprints.items() if kind.startswith("scorer")},
+        "scorers": scorer_fingerprints(context),
     }
 
     if scorable.asked != NOTHING:

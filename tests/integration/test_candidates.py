@@ -150,6 +150,40 @@ async def test_what_cannot_be_measured_ranks_nothing_and_is_said(world):
     assert next(take for take in await stills(world, generation_id) if take.current).provenance.get("candidate") is None
 
 
+class RedPreferred(RedSeen):
+    """A chat model that prefers the redder one of two pictures, or always the first one that it is shown."""
+
+    def __init__(self, blind=False):
+        self.blind = blind
+        self.asked = 0
+
+    def first_of(self, frames, question, answers):
+        self.asked += 1
+        first, second = (frame.mean(axis=(0, 1)) / np.linalg.norm(frame.mean(axis=(0, 1))) for frame in frames)
+        return 0.9 if self.blind or first[0] > second[0] else 0.1
+
+
+async def test_the_still_that_a_vision_model_prefers_to_most_others_is_kept_and_no_pair_is_asked_twice(world):
+    world.models = SeenModels({"chat": RedPreferred()})
+    generation_id, generation = await made(world, Candidates(n=4, rank={"preference": 1}))
+    assert generation.status == "completed"
+    takes = await stills(world, generation_id)
+    current = next(take for take in takes if take.current)
+    assert redness(world, current) == max(redness(world, take) for take in takes)
+    (told,) = await choices(world, generation_id)
+    shares = sorted(one["scores"]["preference"] for one in told.data["candidates"])
+    assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert world.models.backbones["chat"].asked == 2 * 2 * 6  # scenes, orders, pairs
+
+
+async def test_a_vision_model_that_prefers_a_place_prefers_no_still_and_the_first_one_stays(world):
+    world.models = SeenModels({"chat": RedPreferred(blind=True)})
+    generation_id, _ = await made(world, Candidates(n=3, rank={"preference": 1}))
+    (told,) = await choices(world, generation_id)
+    assert [one["scores"]["preference"] for one in told.data["candidates"]] == [0.5, 0.5, 0.5]
+    assert told.data["candidate"] == 0 and told.data["abstained"] == {}
+
+
 async def test_a_still_that_meets_the_minimums_comes_before_one_that_ranks_higher(world):
     world.models = SeenModels(RED)
     least_red = Candidates(n=4, rank={"keyframe_alignment": -1})

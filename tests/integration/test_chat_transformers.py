@@ -6,6 +6,7 @@ import shutil
 from contextlib import contextmanager
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,8 +15,12 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched, unread
 from models.llm.transformers_chat import TransformersChat
+from models.scorers.yes_no import YesNoChat
 from models.sketch.build import CHAT_TEMPLATE, build
-from models.spec import ChatModelSpec
+from models.spec import ChatModelSpec, ScorerModelSpec
+from models.weights import write_manifest
+from quality.engine import measure
+from quality.stream import Shot
 
 SCHEMA = {
     "type": "object",
@@ -38,6 +43,10 @@ def png(colour):
     file = io.BytesIO()
     Image.new("RGB", (80, 50), colour).save(file, "PNG")
     return EncodedImage(data=file.getvalue())
+
+
+def pixels(colour):
+    return np.asarray(Image.new("RGB", (80, 50), colour))
 
 
 def ask(text="an ad for a bottle", images=(), **changes):
@@ -98,6 +107,32 @@ def test_json_answers_parse_and_keep_their_bounds(llava):
         assert 0 <= data["score"] <= 100
         assert result.prompt_tokens > 0
         assert result.completion_tokens > 0
+
+
+def test_two_stills_are_compared_in_both_orders_alike_in_every_run_and_a_still_with_itself_is_a_tie(
+    llava_folder, tmp_path
+):
+    folder = tmp_path / "asks"
+    shutil.copytree(llava_folder, folder)
+    write_manifest(folder, "random", "0")
+    described = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0)
+
+    def compared(one, other):
+        chat = YesNoChat(described, {"main": folder}, "cpu")
+        head, tokenizer = chat._chat._model.lm_head, chat._chat._tokenizer
+        first, second = (tokenizer.convert_tokens_to_ids(word) for word in ("A", "B"))
+        with torch.no_grad():  # of its 841 random answers, one of these two is among the likeliest
+            head.weight[first] *= 50
+            head.weight[second] = -head.weight[first]
+        shot = Shot(medium="pair", frame_count=1, prompt="a red cup", against=pixels(other), backbones={"chat": chat})
+        score = measure(["preference"], [pixels(one)], shot)[0]
+        assert score.reason is None
+        return score.raw, score.note
+
+    found, turned = compared("white", "black"), compared("black", "white")
+    assert found == compared("white", "black")
+    assert turned[0] == 1 - found[0]
+    assert compared("red", "red")[0] == 0.5
 
 
 def test_the_first_tokens_log_probabilities_are_those_of_the_models_own_logits(llama):

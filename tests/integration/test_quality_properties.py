@@ -46,13 +46,16 @@ class Told:
     def yes(self, frames: Any, question: str) -> float:
         return float(np.mean([frame.mean() for frame in frames])) / 256 + len(question) / 1000
 
+    def first_of(self, frames: Any, question: str, answers: Any) -> float:
+        return self.yes(frames[:1], question)
+
     def features(self, views: Any) -> Any:
         return np.array([[float(view.float().mean()) / 1000 for view in views]], np.float32)
 
 
 @pytest.fixture(scope="module")
 def backbones(tmp_path_factory):
-    known = NEEDED & NETWORKS.keys()
+    known = NEEDED & {*NETWORKS, "dinov2_base"}
     assert NEEDED - known == {"ocr", "chat", "dover"}, "tests.support.random_scorers knows no such network"
     return {**scorers(sorted(known), tmp_path_factory.mktemp("weights")), **dict.fromkeys(NEEDED - known, Told())}
 
@@ -81,6 +84,7 @@ def equipped(backbones: dict[str, Any], count: int, **fields: Any) -> Shot:
             Reference(moving(1, 96, 96, 5)[0], "style"),
         ),
         "start": moving(1)[0],
+        "against": moving(2)[1],
         "asked": Asked(whole, (9, 8), "oil painting", (Overlay("Half price", 0.0, whole),), facts),
         "product": dict.fromkeys(range(count), (0.2, 0.2, 0.8, 0.8)),
         "sound": Sound(np.sin(np.arange(96000, dtype=np.float32)).reshape(-1, 2), 48_000),

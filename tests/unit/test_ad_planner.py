@@ -185,9 +185,33 @@ def test_minimums_of_a_recipe_by_implementation_are_no_hindrance_where_nothing_s
 
 
 def test_several_stills_are_ranked_by_what_is_measured_on_stills():
-    order = planner().plan(request(candidates={"n": 4, "rank": {"text_alignment": 1, "product_colour": -0.5}}))
+    references = (BriefReference(artifact="a" * 64, role="product", filename="a.png"),)
+    several = {"n": 4, "rank": {"text_alignment": 1, "product_similarity": 1, "product_colour": -0.5}}
+    equipped = replace(planner(), scorers=("clip", "dinov2_base"))
+    order = equipped.plan(request(candidates=several, references=references))
     assert order.recipe.candidates.n == 4
-    assert {"keyframe_alignment", "product_colour"} <= order.recipe.measured
+    assert {"keyframe_alignment", "keyframe_product_similarity", "product_colour"} <= order.recipe.measured
+    with pytest.raises(BadInput, match=r"^candidates.rank.product_similarity: .* name one as `scorers.dinov2_base`"):
+        replace(planner(), scorers=("clip",)).plan(request(candidates=several, references=references))
+    with pytest.raises(BadInput, match=r"^candidates.rank.product_similarity: .* and there is none: add a reference"):
+        equipped.plan(request(candidates=several))
+    character = (BriefReference(artifact="a" * 64, role="character", filename="character-a.png"),)
+    with pytest.raises(BadInput, match="and there is none"):
+        equipped.plan(request(candidates=several, references=character))
+    drawn = request(recipe="interactive", candidates=several)  # its own stage draws the product
+    assert equipped.plan(drawn).recipe.candidates.n == 4
+
+
+def test_stills_are_compared_in_pairs_only_where_a_model_can_and_nowhere_else():
+    pairs = {"n": 4, "rank": {"preference": 1}}
+    asking = replace(planner(), scorers=("chat",))
+    assert asking.plan(request(candidates=pairs, quality_gate={"minimums": {}})).recipe.candidates.rank == pairs["rank"]
+    with pytest.raises(BadInput, match=r"^candidates.rank.preference: .* name one as `scorers.chat`"):
+        planner().plan(request(candidates=pairs))
+    with pytest.raises(BadInput, match=r"^quality_gate.minimums.preference: .* name it in the rank of candidates"):
+        asking.plan(request(quality_gate={"minimums": {"preference": 0.5}}))
+    with pytest.raises(BadInput, match=r"^quality_dimensions: .* name it in the rank of candidates"):
+        asking.plan(request(quality_dimensions=("preference",), quality_gate={"minimums": {}}))
 
 
 def test_more_references_than_the_image_model_takes_are_refused_unless_they_do_not_condition_it():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.stages.candidates import rank
+from pipelines.stages.candidates import copeland, rank
 from quality.score import Score
 
 
@@ -51,6 +51,26 @@ def test_values_of_two_models_are_not_compared():
     assert "measured in different ways (weights)" in ranking.abstained["a"]
 
 
+def verdict(raw):
+    return still(preference=raw)["preference"]
+
+
+def test_each_still_has_its_share_of_the_pairs_that_it_wins_and_a_tie_is_half_of_one():
+    found = copeland(3, {(0, 1): verdict(0.0), (0, 2): verdict(0.5), (1, 2): verdict(1.0)})
+    assert [score.raw for score in found] == [0.25, 1.0, 0.25]
+    circle = copeland(3, {(0, 1): verdict(1.0), (1, 2): verdict(1.0), (0, 2): verdict(0.0)})
+    ranking = rank({"preference": 1}, [{"preference": score} for score in circle])
+    assert (ranking.totals, ranking.abstained) == ((0.0, 0.0, 0.0), {})  # equal: the first of them stays
+
+
+def test_one_pair_without_a_verdict_leaves_no_still_with_any():
+    found = copeland(3, {(0, 1): verdict(1.0), (0, 2): verdict("no A and no B"), (1, 2): verdict(1.0)})
+    ranking = rank({"preference": 1}, [{"preference": score} for score in found])
+    assert (ranking.totals, ranking.abstained) == ((0.0, 0.0, 0.0), {"preference": "still 1: no A and no B"})
+
+
 def test_the_name_for_clips_means_the_same_measure_of_a_still():
     stills = [still(keyframe_alignment=0.1), still(keyframe_alignment=0.2)]
     assert rank({"text_alignment": 1}, stills).totals == rank({"keyframe_alignment": 1}, stills).totals
+    own = [still(keyframe_product_similarity=value) for value in (0.1, 0.2)]
+    assert rank({"product_similarity": 1}, own).totals == pytest.approx((-1.0, 1.0))

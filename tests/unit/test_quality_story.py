@@ -122,6 +122,32 @@ def test_the_product_is_compared_where_a_scene_shows_what_was_asked_for():
     assert wrong.raw is not None and found.raw is not None and wrong.raw < found.raw - 0.05
 
 
+def one_still(pixels, references=None, backbones=None):
+    references = (Shown(REFERENCE),) if references is None else references
+    equipped = {**BACKBONES, "clip": CLIP} if backbones is None else backbones
+    shot = Shot(medium="keyframe", frame_count=1, references=references, backbones=equipped)
+    return measure(["keyframe_product_similarity"], [pixels], shot)[0]
+
+
+def test_of_one_still_the_product_is_compared_with_the_references_alone():
+    right, wrong = one_still(picture()), one_still(picture((240, 120, 90)))
+    assert right.raw == pytest.approx(1.0, abs=0.01) and right.frames_used == 1
+    assert right.raw == pytest.approx(of("product_similarity", ad(AdScene(1, (picture(),), 0.9))).raw, abs=1e-6)
+    assert wrong.raw is not None and wrong.raw < right.raw - 0.01
+    two = one_still(
+        picture(), (Shown(REFERENCE), Shown(picture((240, 120, 90), PAPER, (36, 24), (40, 56), (112, 112))))
+    )
+    assert two.raw is not None and wrong.raw < two.raw < right.raw and "reference 2; 2 references" in str(two.note)
+
+
+def test_of_one_still_there_is_a_reason_without_reference_network_or_product():
+    assert one_still(picture(), ()).reason == "needs a picture of the product as a reference"
+    assert one_still(picture(), (Shown(REFERENCE, "character"),)).raw is None
+    assert "no 'dinov2_base' model" in str(one_still(picture(), backbones={"clip": CLIP}).reason)
+    nothing = np.full((96, 160, 3), SAND, np.uint8)
+    assert one_still(nothing).reason == "the product of the reference was not found in the picture"
+
+
 def test_another_colour_raises_the_difference_of_colours_and_names_the_scene():
     same = of("product_colour", ad(AdScene(1, (picture(),), 0.9), AdScene(2, (picture(),), 0.9)))
     # Its hue is near enough to be found, and far enough to be another colour.

@@ -34,12 +34,16 @@ class Known:
     def lines(self, frame):
         return self._answer(int(frame[0, 0, 0]))
 
+    def first_of(self, frames, question, answers):
+        assert answers == ("A", "B")
+        return self._answer([int(frame[0, 0, 0]) for frame in frames])
+
     def yes(self, frames, question):
         return self._answer([int(frame[0, 0, 0]) for frame in frames], question)
 
 
 def score(name, answer, frames=FRAMES, **fields):
-    backbone = "chat" if name.startswith(("asks", "vqa")) else "ocr"
+    backbone = "chat" if name.startswith(("asks", "vqa", "pref")) else "ocr"
     model: Any = Known(answer)
     return measure([name], frames, Shot(backbones={backbone: model}, frame_count=len(frames), **fields))[0]
 
@@ -215,7 +219,40 @@ def test_a_model_that_answers_neither_yes_nor_no_gives_a_reason():
     assert reason == "known gives no probability to yes or no as the first word of an answer"
 
 
-def test_the_odds_are_those_of_yes_against_no_in_any_case():
+PAIRS: dict[str, Any] = {
+    "in both orders": (lambda own, other: own > other, 1.0),
+    "the other in both": (lambda own, other: own < other, 0.0),
+    "always the first": (lambda own, other: True, 0.5),
+    "always the second": (lambda own, other: False, 0.5),
+}
+
+
+@pytest.mark.parametrize("how", sorted(PAIRS))
+def test_a_still_is_preferred_where_both_orders_say_so(how):
+    prefers_first, raw = PAIRS[how]
+    asked = []
+
+    def answer(frames):
+        asked.append(frames)
+        return 0.9 if prefers_first(*frames) else 0.2
+
+    found = score("preference", answer, FRAMES[30:31], prompt="a teal bottle", against=FRAMES[10])
+    assert asked == [[30, 10], [10, 30]]
+    assert (found.raw, found.metric_id, found.fidelity) == (raw, "admint.preference", "proxy")
+
+
+def test_neither_still_is_preferred_by_even_odds_and_without_odds_there_is_a_reason():
+    pair: dict[str, Any] = {"prompt": "a teal bottle", "against": FRAMES[10]}
+    assert score("preference", lambda frames: 0.5, FRAMES[30:31], **pair).raw == 0.5
+    assert score("preference", lambda frames: None, FRAMES[30:31], **pair).reason == (
+        "known gives no probability to A or B as the first word of an answer"
+    )
+    assert "needs the prompt" in str(score("preference", lambda frames: 0.9, FRAMES[:1], against=FRAMES[1]).reason)
+    assert "where candidates are ranked" in str(score("preference", lambda frames: 0.9, FRAMES[:1], prompt="a").reason)
+
+
+def test_the_odds_are_those_of_one_word_against_the_other_in_any_case():
     tokens = {"Yes": np.log(0.3), " yes": np.log(0.1), "No": np.log(0.1), "Maybe": np.log(0.4)}
-    assert odds(tokens) == pytest.approx(0.8)
-    assert odds({"<think>": 0.0}) is None
+    assert odds(tokens, ("yes", "no")) == pytest.approx(0.8)
+    assert odds({"A": np.log(0.2), " b": np.log(0.6)}, ("A", "B")) == pytest.approx(0.25)
+    assert odds({"<think>": 0.0}, ("yes", "no")) is None
