@@ -1806,7 +1806,8 @@ export interface components {
 			/**
 			 * Rank
 			 * @description Weights by quality dimension. The still with the greatest weighted sum stays, each dimension counted in standard
-			 *     deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`.
+			 *     deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`. `preference` has a
+			 *     vision chat model compare every two of them.
 			 */
 			rank?: {
 				[key: string]: number;
@@ -2624,7 +2625,7 @@ export interface components {
 			 * Media
 			 * @description What it is measured on.
 			 */
-			media: ("keyframe" | "clip" | "video" | "scenes")[];
+			media: ("keyframe" | "clip" | "video" | "scenes" | "pair")[];
 			/**
 			 * Models
 			 * @description What it needs, as the profile's `scorers` name it.
@@ -6279,6 +6280,7 @@ export interface components {
 			 *       "imagenet_consistency",
 			 *       "imaging_quality",
 			 *       "keyframe_alignment",
+			 *       "keyframe_product_similarity",
 			 *       "long_horizon",
 			 *       "motion_smoothness",
 			 *       "multiple_objects",
@@ -6286,6 +6288,7 @@ export interface components {
 			 *       "musiq.spaq",
 			 *       "object_class",
 			 *       "overall_consistency",
+			 *       "preference",
 			 *       "product_colour",
 			 *       "product_keypoints",
 			 *       "product_similarity",

@@ -90,7 +90,7 @@ def entity_similarity(
     return _or_reason(metric, measured, shot)
 
 
-def product_cosines(picture: Pixels, references: Sequence[Pixels], shot: Shot) -> list[float]:
+def _cosines(picture: Pixels, references: Sequence[Pixels], shot: Shot) -> list[float]:
     """The cosine of one picture of a product to each of several, all cut out; `shot` has the backbone."""
     own, *others = _summaries((picture, *references), shot)
     return [float(other @ own) for other in others]
@@ -377,6 +377,37 @@ class ProductSimilarity(Together):
     def of(cls, seen: _Seen) -> Score:
         references = seen.finder(cls.ROLE).references
         return entity_similarity(cls.ROLE, seen.entities(cls.ROLE), references, seen.least(), seen.ad.shot)
+
+
+class KeyframeProductSimilarity:
+    """The product in one still against each reference, cut out of both, -1 to 1: `ProductSimilarity` of a still by
+    itself, to rank candidates by. Needs a picture of the product, on a plain background."""
+
+    METRIC: ClassVar[Metric] = Metric("admint.keyframe_product_similarity", "reference_crop@1", "proxy", (-1, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (DENSE._replace(sampling="never"), OWN_CLIP._replace(sampling="never"))
+
+    def __init__(self, shot: Shot) -> None:
+        pictures = [one.pixels for one in shot.references if one.role == "product"]
+        if not pictures:
+            raise NoValue("needs a picture of the product as a reference")
+        self._shot = shot
+        self._finder = Finder(pictures, shot.backbones[DENSE.backbone])
+        self._cosines: list[float] = []
+
+    def feed(self, block: Block) -> None:
+        if block.first > 0:
+            return
+        if (found := self._finder.find(block.frames[0])) is None:
+            raise NoValue("the product of the reference was not found in the picture")
+        self._cosines = _cosines(found.picture, self._finder.references, self._shot)
+
+    def score(self) -> Score:
+        if not self._cosines:
+            raise NoValue("needs at least 1 frame")
+        worst = min(range(len(self._cosines)), key=self._cosines.__getitem__)
+        note = f"worst {self._cosines[worst]:.4f}, reference {worst + 1}; {len(self._cosines)} references"
+        mean = sum(self._cosines) / len(self._cosines)
+        return self.METRIC.value(mean, self._shot, 1, stream=look_of(self._shot), note=note)
 
 
 class CharacterSimilarity(ProductSimilarity):

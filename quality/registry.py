@@ -41,10 +41,8 @@ DIMENSIONS: dict[str, Dimension] = {
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
-    "keyframe_product_similarity": Dimension(
-        "quality.dimensions.keyframe_product:KeyframeProductSimilarity", 1, ("keyframe",)
-    ),
-    PREFERENCE: Dimension("quality.dimensions.preference:Preference", 1, ("pair",)),
+    "keyframe_product_similarity": Dimension("quality.cross_scene:KeyframeProductSimilarity", 1, ("keyframe",)),
+    PREFERENCE: Dimension("quality.dimensions.asks:Preference", 1, ("pair",)),
     "clipscore.text": Dimension("quality.dimensions.text_alignment:ClipScore", 1, ("keyframe", "clip")),
     "subject_consistency": Dimension("quality.dimensions.clip_consistency:SubjectConsistency", 1, ("clip",)),
     "background_consistency": Dimension("quality.dimensions.clip_consistency:BackgroundConsistency", 1, ("clip",)),

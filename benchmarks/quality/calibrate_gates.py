@@ -1,9 +1,16 @@
-"""The minimums of the recipes' gates: the 5th percentile of what good takes score, by the model that scores.
+"""The minimums of the recipes' gates: a low bound of the 5th percentile of what good takes score, by the scorer.
 
 `python -m benchmarks.quality.calibrate_gates [--stories 64] [--clips 96]` has the agents write stories of products in
 places that no training saw, draws and films them, keeps the takes that the classical judge finds right, prints a table
 and writes `benchmarks/results/gate_minimums.json`; about ten minutes on one core. The recipes repeat these numbers, and
-a test holds the two together. Only the sketch family has a judge that knows the truth: other scorers get a minimum when
+a test holds the two together.
+
+Products differ in what a good picture of them scores (a black lamp 0.70, a teal jar 0.87), so the percentile of 64
+stories' products is not that of the next 64: at 0.74, the plain percentile, 8.6 % of the good stills of other stories
+were below it, at 0.72 3.1 %. The minimum is therefore the value that the percentile stays above in 95 % of draws of the
+same number of products (bootstrap over products).
+
+Only the sketch family has a judge that knows the truth: other scorers get a minimum when
 somebody has good takes of theirs, and abstain until then.
 """
 
@@ -24,23 +31,43 @@ from benchmarks.quality.toy_stories import Shown, Studio, settings, still_reques
 
 RESULTS = Path(__file__).parents[1] / "results" / "gate_minimums.json"
 PERCENTILE = 5
+SURE, DRAWS = 95, 2000
 SEED = 1
 """Of the stories; `benchmarks.quality.choosing` uses others."""
 
 
-def row(dimension: str, scores: list[tuple[float, bool]]) -> dict[str, Any]:
-    """The minimum of a dimension from scores and whether their takes are right. It is rounded down."""
-    good = [score for score, right in scores if right]
-    least = float(np.percentile(good, PERCENTILE))
+def row(dimension: str, scores: list[tuple[str, float, bool]]) -> dict[str, Any]:
+    """The minimum of a dimension from the product of each take, its score, and whether it is right. Rounded down."""
+    good = [score for _, score, right in scores if right]
+    by_product: dict[str, list[float]] = {}
+    for product, score, right in scores:
+        if right:
+            by_product.setdefault(product, []).append(score)
+    least = low_bound([*by_product.values()])
     return {
         "dimension": dimension,
         "minimum": math.floor(100 * least) / 100,
-        "percentile_5": round(least, 4),
+        "bound": round(least, 4),
+        "percentile_5": round(float(np.percentile(good, PERCENTILE)), 4),
+        "products": len(by_product),
         "median": round(float(np.median(good)), 4),
         "lowest": round(min(good), 4),
         "good": len(good),
         "takes": len(scores),
     }
+
+
+def low_bound(by_product: list[list[float]]) -> float:
+    """What the percentile of the scores stays above in SURE % of draws of as many products, with replacement."""
+    rng = np.random.default_rng(SEED)
+    drawn = [
+        np.percentile(
+            np.concatenate([by_product[int(one)] for one in rng.integers(len(by_product), size=len(by_product))]),
+            PERCENTILE,
+        )
+        for _ in range(DRAWS)
+    ]
+    return float(np.percentile(drawn, 100 - SURE))
 
 
 def measure(studio: Studio, shown: list[Shown], clips: int) -> list[dict[str, Any]]:
@@ -50,15 +77,17 @@ def measure(studio: Studio, shown: list[Shown], clips: int) -> list[dict[str, An
     scored = [
         _value(studio.still_score(still, one.scene.image_prompt)) for one, still in zip(shown, stills, strict=True)
     ]
-    rows = [row("keyframe_alignment", list(zip(scored, right, strict=True)))]
+    products = [f"{one.colour} {one.shape}" for one in shown]
+    rows = [row("keyframe_alignment", list(zip(products, scored, right, strict=True)))]
     print(rows[-1], flush=True)
-    filmed: list[tuple[float, bool]] = []
+    filmed: list[tuple[str, float, bool]] = []
     some = np.random.default_rng(SEED).permutation(len(shown))[:clips]
     for index in some:
         one = shown[int(index)]
         frames = studio.clip(one, stills[int(index)])
         middle = one.right(studio.judge(frames[len(frames) // 2]))
-        filmed.append((_value(studio.clip_score(frames, one.scene.video_prompt)), middle))
+        score = _value(studio.clip_score(frames, one.scene.video_prompt))
+        filmed.append((products[int(index)], score, middle))
     rows.append(row("text_alignment", filmed))
     print(rows[-1], flush=True)
     return rows
@@ -79,7 +108,7 @@ def main() -> None:
     studio = Studio()
     rows = measure(studio, asyncio.run(stories(given.stories, SEED)), given.clips)
     found = {
-        "what": f"{PERCENTILE}th percentile of the scores of takes that the classical judge finds right",
+        "what": f"what the {PERCENTILE}th percentile of the scores of right takes stays above, with {SURE} % certainty",
         "implementation": studio.scorer,
         "rows": rows,
         "settings": {**settings(), "stories": given.stories, "clips": given.clips, "seed": SEED},

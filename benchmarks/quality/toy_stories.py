@@ -19,7 +19,7 @@ from benchmarks.agents.__main__ import CHAT, IMAGE, PROFILE, VIDEO, written
 from benchmarks.agents.briefs import TIMES as HOURS
 from benchmarks.agents.briefs import Known
 from configs.settings import library_root, load_model
-from models.interfaces import EncodedImage, Frames, ImageRequest, Pixels, Unwatched, VideoRequest
+from models.interfaces import EncodedImage, Frames, ImageRequest, Pixels, Reference, Unwatched, VideoRequest
 from models.sketch.training.world.judge import Judge, Verdict
 from models.sketch.training.world.spec import SETTINGS, TIMES, is_held_out, products_held_out
 from models.spec import ScorerModelSpec
@@ -109,6 +109,7 @@ class Studio:
         self._load_video = cache(lambda: loader.video(VIDEO))
         scorer = load_model(PROFILE.backbones()["clip"], ScorerModelSpec)
         self._clip = loader.scorer(scorer)
+        self._observer = loader.scorer(load_model(PROFILE.backbones()["dinov2_base"], ScorerModelSpec))
         self.scorer = scorer.name
         self.judge = Judge().judge
 
@@ -143,15 +144,24 @@ class Studio:
         """`keyframe_alignment`, as the gate and the ranking measure it."""
         return self._score(ScoreRequest(
             data=encode_png(picture), media="image", dimensions=("keyframe_alignment",), prompt=prompt
+        ))[0]  # fmt: skip
+
+    def candidate_scores(self, picture: Pixels, prompt: str, reference: Pixels) -> dict[str, Score]:
+        """What candidates are ranked by, by dimension; `reference` is a photograph of the product."""
+        names = ("keyframe_alignment", "keyframe_product_similarity")
+        found = self._score(ScoreRequest(
+            data=encode_png(picture), media="image", dimensions=names, prompt=prompt,
+            references=(Reference(image=EncodedImage(data=encode_png(reference)), role="product"),),
         ))  # fmt: skip
+        return dict(zip(names, found, strict=True))
 
     def clip_score(self, frames: Frames, prompt: str) -> Score:
         """`text_alignment`."""
         data = encode_clip(frames, VIDEO.native_fps)
-        return self._score(ScoreRequest(data=data, dimensions=("text_alignment",), prompt=prompt))
+        return self._score(ScoreRequest(data=data, dimensions=("text_alignment",), prompt=prompt))[0]
 
-    def _score(self, request: ScoreRequest) -> Score:
-        return score_file(request, {"clip": self._clip}, Unwatched())[0]
+    def _score(self, request: ScoreRequest) -> tuple[Score, ...]:
+        return score_file(request, {"clip": self._clip, "dinov2_base": self._observer}, Unwatched())
 
 
 def still_request(shown: Shown, prompt: str | None = None) -> ImageRequest:

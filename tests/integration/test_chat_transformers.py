@@ -5,6 +5,7 @@ import json
 import shutil
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_two_stills_are_compared_in_both_orders_alike_in_every_run_and_a_still_w
     described = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0)
 
     def compared(one, other):
-        chat = YesNoChat(described, {"main": folder}, "cpu")
+        chat: Any = YesNoChat(described, {"main": folder}, "cpu")
         head, tokenizer = chat._chat._model.lm_head, chat._chat._tokenizer
         first, second = (tokenizer.convert_tokens_to_ids(word) for word in ("A", "B"))
         with torch.no_grad():  # of its 841 random answers, one of these two is among the likeliest

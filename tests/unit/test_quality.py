@@ -201,6 +201,9 @@ def test_an_unknown_dimension_is_refused_with_the_known_names():
 
 @pytest.mark.parametrize("name", sorted(COMPANIONS))
 def test_similarity_is_never_measured_without_alignment_and_dynamics_beside_it(name):
+    if DIMENSIONS[name].media == ("keyframe",):  # nothing moves in a still
+        assert set(measured_on("keyframe", [name])) == {name, "keyframe_alignment"}
+        return
     on_clip = {name} if "clip" in DIMENSIONS[name].media else set()
     assert set(measured_on("clip", [name])) == on_clip | {"text_alignment", "flow_dynamics"}
 
@@ -296,4 +299,5 @@ def test_every_dimension_says_what_it_is_measured_on():
         "clip",
         "video",
         "scenes",
+        "pair",
     }
