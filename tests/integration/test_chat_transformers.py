@@ -16,10 +16,10 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched, unread
 from models.llm.transformers_chat import TransformersChat
+from models.manifest import write_manifest
 from models.scorers.yes_no import YesNoChat
 from models.sketch.build import CHAT_TEMPLATE, build
 from models.spec import ChatModelSpec, ScorerModelSpec
-from models.weights import write_manifest
 from quality.engine import measure
 from quality.stream import Shot
 
