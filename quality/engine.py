@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -99,14 +99,14 @@ class _Pass:
         """Raises UnknownDimension."""
         for name in clip.names:
             check_dimension(name)
-        self.shot = clip.shot
+        self.shot = replace(clip.shot, shared={})
         self.outcome: Outcome | None = None
         self.streams: dict[Stream, _Taken] = {}
         self._names = clip.names
         self._measured = {
-            name: _Measured(of_name(name), clip.shot) for name in dict.fromkeys(clip.names) if name not in UNAVAILABLE
+            name: _Measured(of_name(name), self.shot) for name in dict.fromkeys(clip.names) if name not in UNAVAILABLE
         }
-        self._blocks = _blocks(clip.frames, clip.shot, block_frames)
+        self._blocks = _blocks(clip.frames, self.shot, block_frames)
         if any(clip.shot.backbones[stream.backbone].device != "cpu" for stream in self.wanted()):
             self._blocks = _read_ahead(self._blocks, readers)
 
@@ -213,12 +213,12 @@ class _Pixels:
         self._on: dict[tuple[int, str], Any] = {}
 
     def of(self, share: _Share, device: str) -> Iterator[Any]:
-        """The frames of a share, each (3, height, width), uint8; a view of the block itself on the CPU."""
+        """The frames of a share, each (height, width, 3), uint8; a view of the block itself on the CPU."""
         import torch
 
         key = (id(share.block), device)
         if share.places and key not in self._on:
-            self._on[key] = torch.from_numpy(share.block.frames).to(device).permute(0, 3, 1, 2)
+            self._on[key] = torch.from_numpy(share.block.frames).to(device)
         return (self._on[key][place] for place in share.places)
 
 
@@ -275,7 +275,7 @@ def _preprocessed(stream: Stream, backbone: Backbone, frames: Sequence[Any]) -> 
 
     from quality.preprocessing import preprocess
 
-    ready = preprocess(stream.preprocessing, torch.stack(list(frames)).contiguous())
+    ready = preprocess(stream.preprocessing, torch.stack(list(frames)).permute(0, 3, 1, 2))
     if isinstance(ready, torch.Tensor) and min(ready.shape[-2:]) < backbone.min_side:
         raise NoValue(f"{stream.backbone} needs frames of at least {backbone.min_side} pixels on their shorter side")
     return ready

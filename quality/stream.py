@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 FrameBlock: TypeAlias = npt.NDArray[np.uint8]
 """Shape (frames, height, width, 3), RGB 0..255."""
 Array: TypeAlias = npt.NDArray[np.float32]
+T = TypeVar("T")
 Sampling = str
 """Which frames are taken: `every`; `first`; `never`, for a backbone that a dimension calls itself; `8fps` (any number:
 VBench's rule, every round(fps/8)-th at a constant rate, else the frame nearest in time); `middle8` (any number: the
@@ -180,6 +181,15 @@ class Shot:
     """By name, as `Stream.backbone`. A dimension may call one itself for texts, references and whole clips."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Why a backbone is not among them though it was asked for, by its name."""
+    shared: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What `once` keeps; the engine gives each pass over the clip its own."""
+
+    def once(self, key: object, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed once in a pass for all dimensions that ask with this key."""
+        if key not in self.shared:
+            self.shared[key] = compute()
+        found: T = self.shared[key]
+        return found
 
     def time(self, number: int) -> float:
         """When frame `number` is shown, in seconds from the first one; nan without a usable rate."""

@@ -19,7 +19,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 from models.conversion import Layout, Piece
 from models.diffusion.loading import loading
 from models.scorers.backbone import Backbone
-from models.scorers.stock import POSITION_TABLES, picked, stock, unit
+from models.scorers.stock import POSITION_TABLES, picked, processed, stock, unit
 from models.spec import ScorerModelSpec
 
 _NOT_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})
@@ -46,10 +46,7 @@ class ClipEncoder(Backbone):
         uint8 frames go through the model's own processor; float ones are what it takes.
         """
         if batch.dtype == torch.uint8:
-            frames = list(batch.cpu().numpy())
-            batch = self._processor(images=frames, input_data_format="channels_first", return_tensors="pt")[
-                "pixel_values"
-            ]
+            batch = processed(self._processor, batch)
         pixels = batch.to(self.device, getattr(torch, self.dtype))
         return unit(self._model.visual_projection(self._model.vision_model(pixel_values=pixels).pooler_output))
 

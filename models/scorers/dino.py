@@ -62,7 +62,8 @@ class Dinov2(Backbone):
         takes.
         """
         if batch.dtype == torch.uint8:
-            small = F.interpolate(batch.float(), self._size, mode="bicubic", align_corners=False, antialias=True)
+            planes = batch.float().contiguous()
+            small = F.interpolate(planes, self._size, mode="bicubic", align_corners=False, antialias=True)
             mean, deviation = (small.new_tensor(each).view(3, 1, 1) for each in (self._mean, self._deviation))
             batch = (small.clamp(0, 255) / 255 - mean) / deviation
         return unit(self._model(pixel_values=batch.to(getattr(torch, self.dtype))).last_hidden_state)

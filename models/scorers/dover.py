@@ -10,7 +10,6 @@ Published as `DOVER.pth` (MIT).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
@@ -49,8 +48,6 @@ class DoverRating(Backbone):
         """Raises WeightsError."""
         super().__init__(spec, folders, device)
         self._network = load_network(spec, folders["main"], device, _sized)
-        self._last: tuple[bytes, npt.NDArray[np.float32]] | None = None
-        """Hash of the last views and what they were rated: three dimensions ask for one clip, one after the other."""
 
     @torch.inference_mode()
     def features(self, batch: tuple[torch.Tensor, torch.Tensor]) -> npt.NDArray[np.float32]:
@@ -58,15 +55,11 @@ class DoverRating(Backbone):
 
         Views, as `quality.dimensions.dover` cuts them: (clips, 3, frames, 224, 224) uint8 RGB each.
         """
-        digest = hashlib.blake2b(b"".join(view.cpu().numpy().tobytes() for view in batch)).digest()
-        if self._last is not None and self._last[0] == digest:
-            return self._last[1]
         parts = [
             torch.cat([network(self._normalised(clip[None])) for clip in view]).mean()
             for network, view in zip((self._network.technical, self._network.aesthetic), batch, strict=True)
         ]
         found: npt.NDArray[np.float32] = torch.stack(parts)[None].float().cpu().numpy()
-        self._last = digest, found
         return found
 
     def _normalised(self, clip: torch.Tensor) -> torch.Tensor:

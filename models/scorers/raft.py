@@ -60,12 +60,12 @@ class RaftFlow(Backbone):
 
     @torch.inference_mode()
     def features(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Flow in pixels to the right and down, (items, 2, height, width), of pairs (items, 2, 3, height, width), RGB
-        0..255 with sides of multiples of 8."""
+        """Flow in pixels to the right and down, (items, 2, height, width), of pairs (items, 2, 3, height, width), uint8
+        RGB with sides of multiples of 8."""
         flows: list[torch.Tensor] = []
         before, encoded = torch.zeros(0, device=batch.device), torch.zeros(0)
-        for pair in batch.to(getattr(torch, self.dtype)):
-            first, second = pair[:1], pair[1:]
+        for pair in batch:
+            first, second = pair.to(getattr(torch, self.dtype)).split(1)
             start = encoded if torch.equal(first, before) else self._network.encode(first)
             before, encoded = second, self._network.encode(second)
             flows.append(self._network.match(start, self._network.surroundings(first), encoded))

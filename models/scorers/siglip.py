@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, SiglipImageProcessorPil, Sigli
 
 from models.diffusion.loading import loading
 from models.scorers.backbone import Backbone
-from models.scorers.stock import POSITION_TABLES, picked, stock, unit
+from models.scorers.stock import POSITION_TABLES, picked, processed, stock, unit
 from models.spec import ScorerModelSpec
 
 
@@ -43,9 +43,7 @@ class SiglipEncoder(Backbone):
         uint8 frames go through the model's own processor; float ones are what it takes.
         """
         if batch.dtype == torch.uint8:
-            frames = list(batch.cpu().numpy())
-            made = self._processor(images=frames, input_data_format="channels_first", return_tensors="pt")
-            batch = made["pixel_values"]
+            batch = processed(self._processor, batch)
         pixels = batch.to(self.device, getattr(torch, self.dtype))
         return unit(self._model.vision_model(pixel_values=pixels).pooler_output)
 

@@ -43,6 +43,23 @@ def stock(
     return model.to(device).eval()
 
 
+def processed(processor: Any, frames: torch.Tensor) -> torch.Tensor:
+    """What the model's own `processor` makes of uint8 frames (frames, 3, height, width): float32, on the CPU.
+
+    It resizes and cuts by Pillow; its numbers are computed here, because by its own arrays they cost 1.3 ms a frame.
+    """
+    images = list(frames.cpu().numpy())
+    options = {"input_data_format": "channels_first", "return_tensors": "pt"}
+    made = processor(images=images, do_rescale=False, do_normalize=False, **options)["pixel_values"].float()
+    if processor.do_rescale:
+        made *= processor.rescale_factor
+    if processor.do_normalize:
+        made -= torch.tensor(processor.image_mean).view(-1, 1, 1)
+        made /= torch.tensor(processor.image_std).view(-1, 1, 1)
+    found: torch.Tensor = made
+    return found
+
+
 def unit(rows: torch.Tensor) -> npt.NDArray[np.float32]:
     """The rows at length 1, in float32, on the CPU."""
     found: npt.NDArray[np.float32] = torch.nn.functional.normalize(rows.float(), dim=-1).cpu().numpy()

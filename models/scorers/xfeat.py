@@ -106,7 +106,8 @@ class XFeatPoints(Backbone):
         """
         height, width = batch.shape[-2:]
         size = (height // WHOLE * WHOLE, width // WHOLE * WHOLE)
-        pictures = F.interpolate(batch.to(getattr(torch, self.dtype)), size, mode="bilinear", align_corners=False)
+        planes = batch.to(getattr(torch, self.dtype)).contiguous()
+        pictures = F.interpolate(planes, size, mode="bilinear", align_corners=False)
         scale = torch.tensor([width / size[1], height / size[0]], device=pictures.device)
         found = np.zeros((len(batch), TOP, 3 + WIDTH), np.float32)
         maps = self._model(pictures)

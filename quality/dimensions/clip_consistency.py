@@ -69,5 +69,5 @@ class ImagenetConsistency(ClipConsistency):
     """The same by a small network that was trained on ImageNet's classes: pretrained numbers on any machine. It tells a
     wrong shape (24 of 24 rendered pairs) and hardly a wrong colour (11 of 24)."""
 
-    METRIC = Metric("admint.imagenet_consistency", "imagenet_consistency@1", "proxy", (0, 1))
+    METRIC = Metric("admint.imagenet_consistency", "imagenet_consistency@2", "proxy", (0, 1))
     NEEDS = (Stream("efficientnet_lite0", "lite224"),)

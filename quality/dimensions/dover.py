@@ -36,11 +36,8 @@ PARTS = 32
 """Parts of the clip of which the aesthetic view has one frame each."""
 
 
-class DoverTechnical:
-    """0 to 1. Needs frames of 32 pixels, and the number of frames before they are decoded."""
-
-    METRIC: ClassVar[Metric] = Metric("dover.technical", "dover_technical@1", "equal", (0, 1))
-    NEEDS: ClassVar[tuple[Stream, ...]] = (VIEWS,)
+class Views:
+    """Both views of a clip, taken from its blocks as they come, and their ratings: once for all three dimensions."""
 
     def __init__(self, shot: Shot) -> None:
         if not shot.frame_count:
@@ -49,14 +46,20 @@ class DoverTechnical:
         draw = np.random.default_rng(SEED)
         pieces = drawn_frames(shot.frame_count, PIECES, LENGTH, STEP, draw)
         self._wanted = pieces, drawn_frames(shot.frame_count, PARTS, 1, STEP, draw)
+        self.frames = len({*self._wanted[0].tolist(), *self._wanted[1].tolist()})
+        """How many are looked at."""
         self._draw = draw
         self._places: list[tuple[int, int]] = []
         """Of the cut-outs: row and column, piece by piece."""
         self._views: list[Any] = [torch.zeros(PIECES, 3, LENGTH, SIDE, SIDE, dtype=torch.uint8)]
         self._views.append(torch.zeros(1, 3, PARTS, SIDE, SIDE, dtype=torch.uint8))
         self._seen = 0
+        self._ratings: tuple[float, float, float] | None = None
 
     def feed(self, block: Block) -> None:
+        """Take a block, unless another dimension has brought it already."""
+        if block.first < self._seen:
+            return
         height, width = block.frames.shape[1:3]
         if min(height, width) < CUT:
             raise NoValue(f"needs frames of at least {CUT} pixels: they have {min(height, width)}")
@@ -76,35 +79,47 @@ class DoverTechnical:
                     self._views[1][0, :, place] = whole[0].round()
         self._seen += len(block.frames)
 
-    def score(self) -> Score:
+    def ratings(self) -> tuple[float, float, float]:
+        """Technical, aesthetic and fused quality of all that was fed."""
         if self._seen != self._shot.frame_count:
             raise NoValue(f"{self._seen} frames were decoded and {self._shot.frame_count} were announced")
-        backbone = cast(Backbone, self._shot.backbones[VIEWS.backbone])
-        technical, aesthetic = backbone.features(tuple(view.to(backbone.device) for view in self._views))[0]
-        frames = len({*self._wanted[0].tolist(), *self._wanted[1].tolist()})
-        value = self._of(*calibrated(float(technical), float(aesthetic)))
-        return self.METRIC.value(value, self._shot, frames, stream=VIEWS)
+        if self._ratings is None:
+            backbone = cast(Backbone, self._shot.backbones[VIEWS.backbone])
+            technical, aesthetic = backbone.features(tuple(view.to(backbone.device) for view in self._views))[0]
+            self._ratings = calibrated(float(technical), float(aesthetic))
+        return self._ratings
 
-    def _of(self, technical: float, aesthetic: float, fused: float) -> float:
-        return technical
+
+class DoverTechnical:
+    """0 to 1. Needs frames of 32 pixels, and the number of frames before they are decoded."""
+
+    METRIC: ClassVar[Metric] = Metric("dover.technical", "dover_technical@1", "equal", (0, 1))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (VIEWS,)
+    RATING: ClassVar[int] = 0
+
+    def __init__(self, shot: Shot) -> None:
+        self._shot = shot
+        self._views = shot.once(VIEWS, lambda: Views(shot))
+
+    def feed(self, block: Block) -> None:
+        self._views.feed(block)
+
+    def score(self) -> Score:
+        return self.METRIC.value(self._views.ratings()[self.RATING], self._shot, self._views.frames, stream=VIEWS)
 
 
 class DoverAesthetic(DoverTechnical):
     """0 to 1; needs what `DoverTechnical` needs."""
 
     METRIC: ClassVar[Metric] = Metric("dover.aesthetic", "dover_aesthetic@1", "equal", (0, 1))
-
-    def _of(self, technical: float, aesthetic: float, fused: float) -> float:
-        return aesthetic
+    RATING = 1
 
 
 class DoverFused(DoverTechnical):
     """0 to 1; needs what `DoverTechnical` needs."""
 
     METRIC: ClassVar[Metric] = Metric("dover.fused", "dover_fused@1", "equal", (0, 1))
-
-    def _of(self, technical: float, aesthetic: float, fused: float) -> float:
-        return fused
+    RATING = 2
 
 
 def calibrated(technical: float, aesthetic: float) -> tuple[float, float, float]:

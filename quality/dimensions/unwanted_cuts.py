@@ -85,7 +85,7 @@ class TransNetCuts:
     only those of one window are held, of 48 x 27 pixels each.
     """
 
-    METRIC: ClassVar[Metric] = Metric("admint.unwanted_cuts.transnetv2", "transnetv2_cuts@1", "proxy", (0, None))
+    METRIC: ClassVar[Metric] = Metric("admint.unwanted_cuts.transnetv2", "transnetv2_cuts@2", "proxy", (0, None))
     NEEDS: ClassVar[tuple[Stream, ...]] = (SMALL,)
 
     def __init__(self, shot: Shot) -> None:
@@ -99,7 +99,7 @@ class TransNetCuts:
 
         from quality.preprocessing import preprocess
 
-        frames = torch.from_numpy(np.ascontiguousarray(block.frames.transpose(0, 3, 1, 2)))
+        frames = torch.from_numpy(block.frames).permute(0, 3, 1, 2)
         small = list(preprocess(SMALL.preprocessing, frames))
         if not self._seen:
             self._held = small[:1] * MARGIN

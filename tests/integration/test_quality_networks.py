@@ -320,12 +320,21 @@ def test_calibration_is_a_logistic_of_standard_scores():
     assert calibrated(-1e6, 1e6)[0] == 0.0
 
 
-def test_a_clip_is_rated_the_same_each_time_and_its_three_scores_go_together(backbones):
+def test_a_clip_is_rated_the_same_each_time_and_its_three_scores_go_together_by_one_rating(backbones, monkeypatch):
     frames = noise(40, 96, 160)
     names = ("dover.technical", "dover.aesthetic", "dover.fused")
+    rated: list[Any] = []
+    rate = backbones["dover"].features
+
+    def counted(views: Any) -> Any:
+        rated.append(views)
+        return rate(views)
+
+    monkeypatch.setattr(backbones["dover"], "features", counted)
     first = measured(names, frames, backbones)
-    backbones["dover"]._last = None
+    assert len(rated) == 1
     assert measured(names[:1], frames, backbones)[names[0]].raw == first[names[0]].raw
+    assert len(rated) == 2
     logits = [math.log(first[name].raw / (1 - first[name].raw)) for name in names]
     assert logits[2] == pytest.approx(0.6104 * logits[0] + 0.3896 * logits[1], rel=1e-4)
 

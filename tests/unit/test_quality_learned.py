@@ -232,6 +232,21 @@ def test_keypoints_count_what_is_found_again_and_copying_what_it_spans():
     assert pasted("copy_paste", reference, scattered(60, seed=9)).raw == 0
 
 
+def test_both_dimensions_of_points_look_at_a_reference_and_a_frame_once():
+    reference = scattered(60)
+    own = Points(reference, moved(reference, (20, 5)), moved(reference, (30, 5)))  # one more would find none left
+    shot = Shot(fps=2.0, references=(Reference(np.zeros((200, 200, 3), np.uint8)),), backbones={"xfeat": own})
+    found = engine.measure(["product_keypoints", "copy_paste"], numbered(2), shot)
+    assert [each.raw for each in found] == [pytest.approx(1.0, abs=0.02), pytest.approx(0.9, abs=0.1)]
+    assert not shot.shared  # another pass begins anew
+
+
+def test_of_points_that_tie_the_first_is_matched():
+    reference = scattered(20)
+    twice = np.concatenate([reference, reference])
+    assert matches(twice, reference).tolist() == [[row, row] for row in range(20)]
+
+
 def test_a_reference_without_texture_or_no_reference_is_a_reason():
     assert "too little texture: 5 points" in str(pasted("product_keypoints", scattered(5), scattered(60)).reason)
     without = score("product_keypoints", numbered(2), backbones={"xfeat": Points()})

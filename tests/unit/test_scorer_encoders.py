@@ -13,6 +13,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     CLIPConfig,
+    CLIPImageProcessorPil,
     CLIPModel,
     CLIPTextConfig,
     Dinov2Config,
@@ -33,6 +34,7 @@ from models.scorers.dino import Dino, Dinov2, positions
 from models.scorers.laion import LaionHead
 from models.scorers.laion import layouts as laion_layouts
 from models.scorers.siglip import SiglipEncoder
+from models.scorers.stock import processed
 from models.scorers.viclip import Sizes, ViClip, ViClipEncoder
 from models.spec import ScorerModelSpec
 from tests.support.published_weights import loaded, published
@@ -344,6 +346,20 @@ def test_siglip_compares_pictures_with_texts_padded_to_its_whole_length(tmp_path
 
 
 # --- the rest ---
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+        SiglipImageProcessorPil(size={"height": 32, "width": 32}, do_rescale=False, do_normalize=False),
+    ],
+)
+def test_pictures_by_a_models_own_processor_have_its_numbers(processor):
+    frames = torch.randint(0, 256, (2, 3, 48, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    own = processor(list(frames.numpy()), input_data_format="channels_first", return_tensors="pt")["pixel_values"]
+    assert (processed(processor, frames) - own).abs().max() < 1e-6
 
 
 def test_the_aesthetic_head_is_one_linear_layer_and_takes_vectors_of_one_width(tmp_path):
