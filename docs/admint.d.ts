@@ -1608,7 +1608,6 @@ export interface components {
 			 *       "latent_strength": 0.85,
 			 *       "chain": "none",
 			 *       "consistent_attention": false,
-			 *       "cond_lowpass_until": 0,
 			 *       "adapter_scale": 0.6,
 			 *       "adapter_blocks": "all",
 			 *       "adapter_begin": 0,
@@ -2183,10 +2182,9 @@ export interface components {
 			/**
 			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
-			 *     clips that start from a picture move more. 0: never.
-			 * @default 0
+			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
-			cond_lowpass_until?: number;
+			cond_lowpass_until?: number | null;
 			/**
 			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
@@ -2297,10 +2295,9 @@ export interface components {
 			/**
 			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
-			 *     clips that start from a picture move more. 0: never.
-			 * @default 0
+			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
-			cond_lowpass_until?: number;
+			cond_lowpass_until?: number | null;
 			/**
 			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
@@ -4751,10 +4748,9 @@ export interface components {
 			/**
 			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
-			 *     clips that start from a picture move more. 0: never.
-			 * @default 0
+			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
-			cond_lowpass_until?: number;
+			cond_lowpass_until?: number | null;
 			/**
 			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
@@ -5377,7 +5373,6 @@ export interface components {
 			 *       "latent_strength": 0.85,
 			 *       "chain": "none",
 			 *       "consistent_attention": false,
-			 *       "cond_lowpass_until": 0,
 			 *       "adapter_scale": 0.6,
 			 *       "adapter_blocks": "all",
 			 *       "adapter_begin": 0,
@@ -5994,10 +5989,9 @@ export interface components {
 			attention_seed?: number;
 			/**
 			 * Cond Lowpass Until
-			 * @description Share of the clip's steps in which its given frames are seen without fine detail.
-			 * @default 0
+			 * @description Share of the clip's steps in which its given frames are seen without fine detail; None: the model's own.
 			 */
-			cond_lowpass_until?: number;
+			cond_lowpass_until?: number | null;
 			/**
 			 * Use References
 			 * @description Whether the reference images condition the scene.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from models.errors import InvalidRequest
-from models.interfaces import ImageRequest, LoraUse, Plain
+from models.interfaces import ImageRequest, LoraUse, LowpassShare, Plain
 
 AspectRatio = Literal["9:16", "16:9", "1:1"]
 CameraMove = Literal["static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down", "orbit"]
@@ -320,6 +320,17 @@ class VideoModelSpec(PictureModelSpec):
     """Whether its clips can be heard."""
     camera_moves: tuple[CameraMove, ...] = ("static",)
     """Moves that the weights understand; a text family lists all and folds the words into the prompt."""
+    cond_lowpass_until: LowpassShare = 0.0
+    """Share of the steps in which its given frames are seen without fine detail, where an ad does not say."""
+
+    @model_validator(mode="after")
+    def _family_sees_coarsely(self) -> Self:
+        if self.cond_lowpass_until and self.family not in LOWPASSES_CONDITION:
+            raise ValueError(
+                f"cond_lowpass_until: the family {self.family!r} cannot look at a coarse first frame: leave it out, or"
+                f" describe a model of {' or '.join(sorted(LOWPASSES_CONDITION))}"
+            )
+        return self
 
     def pixel_budget(self) -> int:
         """The most width * height * frames that one request may ask for, over the longest clip."""

@@ -58,9 +58,9 @@ class CoherenceSettings(Plain):
     """Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
     stored bank of its tokens: each can be drawn again alone. It costs one further picture."""
     # benchmarks/results/coherence.md: cond_lowpass_until
-    cond_lowpass_until: LowpassShare = 0.0
+    cond_lowpass_until: LowpassShare | None = None
     """Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
-    clips that start from a picture move more. 0: never."""
+    clips that start from a picture move more. 0: never; null: as long as the video model's description says."""
     # benchmarks/results/coherence.md: adapter_scale
     adapter_scale: Unit = 0.6
     """Strength of the references, 0 (none) to 1."""
@@ -114,8 +114,8 @@ class ScenePlan(Plain):
     """Scene whose picture this scene's keyframe looks at while it is drawn; None: at no other."""
     attention_seed: int = 0
     """Which of that picture's tokens it looks at."""
-    cond_lowpass_until: float = 0.0
-    """Share of the clip's steps in which its given frames are seen without fine detail."""
+    cond_lowpass_until: float | None = None
+    """Share of the clip's steps in which its given frames are seen without fine detail; None: the model's own."""
     use_references: bool
     """Whether the reference images condition the scene."""
     adapter: AdapterSettings

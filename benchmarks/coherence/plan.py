@@ -119,12 +119,17 @@ class Plan(Plain):
                 "profile": self.profile,
                 "recipe": "express",
                 "until": until,
-                "base": {"quality_gate": {}},
+                "base": {"quality_gate": {}, **self._base(until)},
                 "arms": {"list": arms},
                 "outcomes": dimensions,
             },
             f"coherence, {until}",
         )
+
+    def _base(self, until: Until) -> dict[str, Any]:
+        """Settings of the base arm: of each knob of clips what the default was when the plan was made, where the table
+        has changed it since. Stills are made as before."""
+        return {"coherence.cond_lowpass_until": self.knobs["cond_lowpass_until"].base} if until == "clips" else {}
 
     def unmeasurable(self) -> dict[str, str]:
         """The product's dimensions among the outcomes that this machine cannot measure, and why."""

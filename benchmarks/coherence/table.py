@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.coherence.controls import Control
 from benchmarks.coherence.plan import Plan, plan_sha256
 from configs.settings import load_model, load_profile, load_recipe
-from models.spec import ImageModelSpec
+from models.spec import ImageModelSpec, VideoModelSpec
 from pipelines.coherence import CoherenceSettings
 from pipelines.lab.analysis import SECONDS, Answer, Finding, columns, signed
 from pipelines.lab.runs import Runs
@@ -94,12 +94,16 @@ def _today() -> dict[str, Callable[[], Any]]:
     def sketch() -> ImageModelSpec:
         return load_model(load_profile("sketch").image, ImageModelSpec)
 
+    def clips() -> VideoModelSpec:
+        return load_model(load_profile("sketch").video, VideoModelSpec)
+
     found: dict[str, Callable[[], Any]] = {
         f"coherence.{field}": lambda field=field: getattr(CoherenceSettings(), field)  # type: ignore[misc]
         for field in CoherenceSettings.model_fields
     }
     found["candidates.n"] = lambda: load_recipe("express").candidates.n
     found["candidates.rank"] = lambda: dict(load_recipe("express").candidates.rank)
+    found["coherence.cond_lowpass_until"] = lambda: clips().cond_lowpass_until
     found["image.guidance_scale"] = lambda: sketch().guidance_scale
     found["image.num_inference_steps"] = lambda: sketch().num_inference_steps
     return found

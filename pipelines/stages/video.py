@@ -147,8 +147,9 @@ def _clip_step(
     }
     if clip_request.keep_latents:
         asked["keep_latents"] = True
-    if plan.cond_lowpass_until:
-        asked["cond_lowpass_until"] = plan.cond_lowpass_until
+    until = spec.cond_lowpass_until if plan.cond_lowpass_until is None else plan.cond_lowpass_until
+    if until:
+        asked["cond_lowpass_until"] = until
     settings = with_other_seed(apply_revision(asked, revision, revised_video_prompt), "retake", attempt)
     bindings: Json = {"first_frame": first_frame, "references": reference_inputs(bound)}
     if clip_request.continues is not None:

@@ -90,9 +90,19 @@ def test_references_are_rendered_the_same_each_time():
     assert one[0].png != one[1].png
 
 
-def test_a_knobs_base_is_what_the_code_has_today(plan):
-    started = {knob.path: knob.base for knob in plan.knobs.values() if knob.path in DEFAULTS}
-    assert {path: DEFAULTS[path]() for path in started} == started
+def test_the_code_has_each_knobs_base_or_what_the_committed_table_put_in_its_place(plan):
+    wanted = {knob.path: knob.base for knob in plan.knobs.values() if knob.path in DEFAULTS}
+    if TABLE.exists():
+        for choice in json.loads(TABLE.read_text())["defaults"].values():
+            wanted |= choice["settings"]
+    assert {path: DEFAULTS[path]() for path in wanted} == wanted
+
+
+def test_the_base_arm_has_the_plans_base_whatever_the_defaults_have_become(plan):
+    base = plan.sweep("clips", {}).base
+    assert {knob.path: base[knob.path] for knob in plan.knobs.values() if knob.path in base} == {
+        "coherence.cond_lowpass_until": 0
+    }
 
 
 def test_every_knob_decides_by_and_guards_an_outcome_that_is_measured_where_it_stops(plan):
