@@ -41,7 +41,10 @@ openapi: setup-all  ## write docs/openapi.json and docs/admint.d.ts anew, after 
 
 # Properties with a default may be left out of a body: without the flag they would be demanded.
 TYPESCRIPT := .ci/typescript
-TYPES := $(TYPESCRIPT)/node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable=false
+# Examples stand in openapi.json alone.
+TYPES := $(TYPESCRIPT)/node_modules/.bin/openapi-typescript docs/openapi.json --default-non-nullable=false \
+  | sed '/^ *\* @example/,/^ *\* @\|^ *\*\//{/^ *\* @example/d;/^ *\* @\|^ *\*\//!d}' \
+  | sed '/^ *\/\*\*$$/{N;/\n *\*\/$$/d}'
 
 types: $(TYPESCRIPT)/node_modules/installed  ## write docs/admint.d.ts anew from docs/openapi.json
 	$(TYPES) | unexpand --tabs=4 --first-only > docs/admint.d.ts

@@ -8455,11 +8455,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "status": "ok"
-					 *     }
-					 */
 					"application/json": components["schemas"]["Health"];
 				};
 			};
@@ -8483,16 +8478,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "status": "ready",
-					 *       "deployments": {
-					 *         "sketch-author": "ready",
-					 *         "painter": "ready",
-					 *         "filmer": "ready"
-					 *       }
-					 *     }
-					 */
 					"application/json": components["schemas"]["Readiness"];
 				};
 			};
@@ -8543,12 +8528,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "username": "anna",
-				 *       "password": "correct horse battery"
-				 *     }
-				 */
 				"application/json": components["schemas"]["LoginRequest"];
 			};
 		};
@@ -8560,19 +8539,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "access_token": "eyJhbGciOiJIUzI1NiJ9…",
-					 *       "token_type": "bearer",
-					 *       "expires_in": 900,
-					 *       "refresh_token": "vJ0nN3…",
-					 *       "user": {
-					 *         "id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *         "username": "admin",
-					 *         "role": "admin"
-					 *       }
-					 *     }
-					 */
 					"application/json": components["schemas"]["TokenResponse"] | components["schemas"]["SessionResponse"];
 				};
 			};
@@ -8602,13 +8568,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "username": "admin",
-					 *       "role": "admin"
-					 *     }
-					 */
 					"application/json": components["schemas"]["UserObject"];
 				};
 			};
@@ -8627,11 +8586,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "refresh_token": "vJ0nN3…"
-				 *     }
-				 */
 				"application/json": components["schemas"]["RefreshRequest"];
 			};
 		};
@@ -8643,19 +8597,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "access_token": "eyJhbGciOiJIUzI1NiJ9…",
-					 *       "token_type": "bearer",
-					 *       "expires_in": 900,
-					 *       "refresh_token": "vJ0nN3…",
-					 *       "user": {
-					 *         "id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *         "username": "admin",
-					 *         "role": "admin"
-					 *       }
-					 *     }
-					 */
 					"application/json": components["schemas"]["TokenResponse"];
 				};
 			};
@@ -8711,12 +8652,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "ticket": "k3Jd9…",
-					 *       "expires_in": 30
-					 *     }
-					 */
 					"application/json": components["schemas"]["TicketResponse"];
 				};
 			};
@@ -8745,30 +8680,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "items": [
-					 *         {
-					 *           "id": "a1cbf1d94e09",
-					 *           "name": "test",
-					 *           "scopes": [
-					 *             "read",
-					 *             "write"
-					 *           ],
-					 *           "created_at": "2026-11-27T00:03:03.844186Z"
-					 *         },
-					 *         {
-					 *           "id": "d4baedee4bb7",
-					 *           "name": "laptop",
-					 *           "scopes": [
-					 *             "read",
-					 *             "write"
-					 *           ],
-					 *           "created_at": "2026-11-27T00:03:05.415689Z"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["KeyList"];
 				};
 			};
@@ -8787,15 +8698,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "name": "laptop",
-				 *       "scopes": [
-				 *         "read",
-				 *         "write"
-				 *       ]
-				 *     }
-				 */
 				"application/json": components["schemas"]["KeyRequest"];
 			};
 		};
@@ -8807,18 +8709,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "d4baedee4bb7",
-					 *       "name": "laptop",
-					 *       "scopes": [
-					 *         "read",
-					 *         "write"
-					 *       ],
-					 *       "created_at": "2026-11-27T00:03:05.415689Z",
-					 *       "key": "admint_4fQ…"
-					 *     }
-					 */
 					"application/json": components["schemas"]["NewKeyObject"];
 				};
 			};
@@ -8879,61 +8769,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "object": "list",
-					 *       "data": [
-					 *         {
-					 *           "id": "sketch-author",
-					 *           "object": "model",
-					 *           "created": 0,
-					 *           "owned_by": "local",
-					 *           "kind": "chat",
-					 *           "family": "sketch-author",
-					 *           "licence": "Apache-2.0",
-					 *           "commercial": "yes",
-					 *           "commercial_condition": null,
-					 *           "vision": true,
-					 *           "limits": null
-					 *         },
-					 *         {
-					 *           "id": "painter",
-					 *           "object": "model",
-					 *           "created": 0,
-					 *           "owned_by": "local",
-					 *           "kind": "image",
-					 *           "family": "drawing",
-					 *           "licence": "test",
-					 *           "commercial": "no",
-					 *           "commercial_condition": null,
-					 *           "vision": null,
-					 *           "limits": {
-					 *             "sizes": {
-					 *               "1:1": "64x64",
-					 *               "9:16": "48x80",
-					 *               "16:9": "80x48"
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "max_pixels": 16384,
-					 *             "max_references": 3,
-					 *             "reference_mask": true,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "loras": [
-					 *               "toon",
-					 *               "ink"
-					 *             ],
-					 *             "presets": [],
-					 *             "fps": null,
-					 *             "max_frames": null,
-					 *             "frame_multiple": null,
-					 *             "first_frame": null,
-					 *             "camera_moves": null
-					 *           }
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["ModelList"];
 				};
 			};
@@ -8962,21 +8797,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "sketch-author",
-					 *       "object": "model",
-					 *       "created": 0,
-					 *       "owned_by": "local",
-					 *       "kind": "chat",
-					 *       "family": "sketch-author",
-					 *       "licence": "Apache-2.0",
-					 *       "commercial": "yes",
-					 *       "commercial_condition": null,
-					 *       "vision": true,
-					 *       "limits": null
-					 *     }
-					 */
 					"application/json": components["schemas"]["ModelObject"];
 				};
 			};
@@ -8997,17 +8817,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "model": "MODEL",
-				 *       "messages": [
-				 *         {
-				 *           "role": "user",
-				 *           "content": "A slogan for a steel bottle, in one line."
-				 *         }
-				 *       ]
-				 *     }
-				 */
 				"application/json": components["schemas"]["ChatCompletion"];
 			};
 		};
@@ -9019,31 +8828,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "chatcmpl-5ba5330705c9487999225bbe1dd778f4",
-					 *       "created": 1795737833,
-					 *       "model": "sketch-author",
-					 *       "object": "chat.completion",
-					 *       "choices": [
-					 *         {
-					 *           "index": 0,
-					 *           "message": {
-					 *             "role": "assistant",
-					 *             "content": "{\"slogan\": \"I only write ads for toy products.\"}",
-					 *             "refusal": null
-					 *           },
-					 *           "logprobs": null,
-					 *           "finish_reason": "stop"
-					 *         }
-					 *       ],
-					 *       "usage": {
-					 *         "prompt_tokens": 9,
-					 *         "completion_tokens": 8,
-					 *         "total_tokens": 17
-					 *       }
-					 *     }
-					 */
 					"application/json": components["schemas"]["ChatAnswer"];
 					"text/event-stream": unknown;
 				};
@@ -9074,14 +8858,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "n": 2,
-				 *       "seed": 7,
-				 *       "response_format": "url"
-				 *     }
-				 */
 				"application/json": components["schemas"]["ImageGeneration"];
 			};
 		};
@@ -9093,32 +8869,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "created": 1795737833,
-					 *       "data": [
-					 *         {
-					 *           "b64_json": null,
-					 *           "url": "http://127.0.0.1:60857/v1/artifacts/074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *           "revised_prompt": null,
-					 *           "seed": 7,
-					 *           "artifact": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *           "latents_artifact": null,
-					 *           "noise_sha256": "eb7c5f1159e0cbd5e6ab0ba7fcc7727d64f40702e8ad597af389a697782371e1",
-					 *           "notes": [],
-					 *           "timings": {
-					 *             "denoise": 0.01
-					 *           },
-					 *           "seconds": 0.01
-					 *         }
-					 *       ],
-					 *       "model": "painter",
-					 *       "size": "64x64",
-					 *       "output_format": "png",
-					 *       "background": "opaque",
-					 *       "notes": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["ImagesResponse"];
 					"text/event-stream": unknown;
 				};
@@ -9149,23 +8899,7 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "image": [
-				 *         "(bytes of bottle.png)"
-				 *       ],
-				 *       "mask": "(bytes of mask.png)",
-				 *       "seed": "7"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["ImageEdit"];
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "seed": "7"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["ImageEdit"];
 			};
 		};
@@ -9177,32 +8911,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "created": 1795737833,
-					 *       "data": [
-					 *         {
-					 *           "b64_json": null,
-					 *           "url": "http://127.0.0.1:60857/v1/artifacts/e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *           "revised_prompt": null,
-					 *           "seed": 7874281902308198,
-					 *           "artifact": "e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f",
-					 *           "latents_artifact": null,
-					 *           "noise_sha256": "ce19adf3fa38046303e87b68cc1c4e34fe9ae14b9742ed7e77929c157a637f52",
-					 *           "notes": [],
-					 *           "timings": {
-					 *             "denoise": 0.01
-					 *           },
-					 *           "seconds": 0.01
-					 *         }
-					 *       ],
-					 *       "model": "painter",
-					 *       "size": "64x64",
-					 *       "output_format": "png",
-					 *       "background": "opaque",
-					 *       "notes": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["ImagesResponse"];
 					"text/event-stream": unknown;
 				};
@@ -9244,40 +8952,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "object": "list",
-					 *       "data": [
-					 *         {
-					 *           "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *           "object": "video",
-					 *           "model": "filmer",
-					 *           "status": "completed",
-					 *           "progress": 100,
-					 *           "created_at": 1795737834,
-					 *           "completed_at": 1795737834,
-					 *           "expires_at": null,
-					 *           "prompt": "A steel bottle on a rock",
-					 *           "size": "64x64",
-					 *           "seconds": "2.125",
-					 *           "error": null,
-					 *           "remixed_from_video_id": null,
-					 *           "queue_position": null,
-					 *           "cancellation_requested": false,
-					 *           "num_frames": 17,
-					 *           "fps": 8,
-					 *           "seed": 7,
-					 *           "artifact": "1c5b0997e6d5c4439f309bf751e9a9d7f1b701ccfdd6a71bc085fe4c7346dae7",
-					 *           "first_frame": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *           "noise_sha256": "eb7c5f1159e0cbd5e6ab0ba7fcc7727d64f40702e8ad597af389a697782371e1",
-					 *           "notes": []
-					 *         }
-					 *       ],
-					 *       "first_id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *       "last_id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *       "has_more": false
-					 *     }
-					 */
 					"application/json": components["schemas"]["VideoList"];
 				};
 			};
@@ -9300,27 +8974,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "input_reference": "(bytes of bottle.png)",
-				 *       "seed": "7"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["VideoCreate"];
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "seed": 7
-				 *     }
-				 */
 				"application/json": components["schemas"]["VideoCreate"];
-				/**
-				 * @example {
-				 *       "prompt": "A steel bottle on a rock",
-				 *       "seed": "7"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["VideoCreate"];
 			};
 		};
@@ -9332,32 +8987,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *       "object": "video",
-					 *       "model": "filmer",
-					 *       "status": "queued",
-					 *       "progress": 0,
-					 *       "created_at": 1795737834,
-					 *       "completed_at": null,
-					 *       "expires_at": null,
-					 *       "prompt": "A steel bottle on a rock",
-					 *       "size": "64x64",
-					 *       "seconds": "2.125",
-					 *       "error": null,
-					 *       "remixed_from_video_id": null,
-					 *       "queue_position": null,
-					 *       "cancellation_requested": false,
-					 *       "num_frames": 17,
-					 *       "fps": 8,
-					 *       "seed": 7,
-					 *       "artifact": null,
-					 *       "first_frame": null,
-					 *       "noise_sha256": null,
-					 *       "notes": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["VideoObject"];
 				};
 			};
@@ -9394,32 +9023,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *       "object": "video",
-					 *       "model": "filmer",
-					 *       "status": "completed",
-					 *       "progress": 100,
-					 *       "created_at": 1795737834,
-					 *       "completed_at": 1795737834,
-					 *       "expires_at": null,
-					 *       "prompt": "A steel bottle on a rock",
-					 *       "size": "64x64",
-					 *       "seconds": "2.125",
-					 *       "error": null,
-					 *       "remixed_from_video_id": null,
-					 *       "queue_position": null,
-					 *       "cancellation_requested": false,
-					 *       "num_frames": 17,
-					 *       "fps": 8,
-					 *       "seed": 7,
-					 *       "artifact": "1c5b0997e6d5c4439f309bf751e9a9d7f1b701ccfdd6a71bc085fe4c7346dae7",
-					 *       "first_frame": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *       "noise_sha256": "eb7c5f1159e0cbd5e6ab0ba7fcc7727d64f40702e8ad597af389a697782371e1",
-					 *       "notes": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["VideoObject"];
 				};
 			};
@@ -9450,14 +9053,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "abe447eb-e272-42fe-b1f9-ececcc1c8ad0",
-					 *       "object": "video.deleted",
-					 *       "deleted": true,
-					 *       "status": "completed"
-					 *     }
-					 */
 					"application/json": components["schemas"]["VideoDeleted"];
 				};
 			};
@@ -9541,50 +9136,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "object": "list",
-					 *       "data": [
-					 *         {
-					 *           "name": "temporal_flickering",
-					 *           "metric_id": "vbench.temporal_flickering",
-					 *           "label": "equal",
-					 *           "range": [
-					 *             0,
-					 *             1
-					 *           ],
-					 *           "media": [
-					 *             "clip",
-					 *             "video"
-					 *           ],
-					 *           "models": [],
-					 *           "licences": [],
-					 *           "tflop": null,
-					 *           "cpu_seconds": 0.1,
-					 *           "missing": null
-					 *         },
-					 *         {
-					 *           "name": "temporal_flickering.static_filtered",
-					 *           "metric_id": "vbench.temporal_flickering",
-					 *           "label": "equal",
-					 *           "range": [
-					 *             0,
-					 *             1
-					 *           ],
-					 *           "media": [
-					 *             "clip"
-					 *           ],
-					 *           "models": [
-					 *             "raft"
-					 *           ],
-					 *           "licences": [],
-					 *           "tflop": 114.36,
-					 *           "cpu_seconds": null,
-					 *           "missing": "name a model for raft under `scorers` in the profile"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["DimensionList"];
 				};
 			};
@@ -9603,31 +9154,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "file": "(bytes of ad.mp4)",
-				 *       "reference": [
-				 *         "(bytes of product.png)"
-				 *       ],
-				 *       "dimensions": "temporal_flickering,product_colour"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["ScoreBody"];
-				/**
-				 * @example {
-				 *       "artifact": "0000000000000000000000000000000000000000000000000000000000000000",
-				 *       "dimensions": [
-				 *         "imaging_quality",
-				 *         "temporal_flickering"
-				 *       ]
-				 *     }
-				 */
 				"application/json": components["schemas"]["ScoreBody"];
-				/**
-				 * @example {
-				 *       "dimensions": "temporal_flickering,product_colour"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["ScoreBody"];
 			};
 		};
@@ -9639,76 +9167,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "object": "list",
-					 *       "data": [
-					 *         {
-					 *           "filename": "clip.mp4",
-					 *           "sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
-					 *           "data": [
-					 *             {
-					 *               "metric_id": "admint.technical",
-					 *               "impl_id": "technical_worst@1",
-					 *               "scene_number": null,
-					 *               "protocol": "custom",
-					 *               "fidelity": "classical",
-					 *               "raw": 0.07750659920165527,
-					 *               "normalised": null,
-					 *               "range": [
-					 *                 0,
-					 *                 1
-					 *               ],
-					 *               "reason": null,
-					 *               "note": "shares: blockiness 0.08, noise 0.71, sharpness 0.99, clipping 1.00",
-					 *               "frames_used": 5,
-					 *               "series": null,
-					 *               "backbone": null,
-					 *               "weights_sha256": null,
-					 *               "licence": null,
-					 *               "preproc": null,
-					 *               "source_sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
-					 *               "decoder": "swscale-default",
-					 *               "dtype": "float32",
-					 *               "device": "cpu"
-					 *             },
-					 *             {
-					 *               "metric_id": "admint.product_colour",
-					 *               "impl_id": "ciede2000_palette@1",
-					 *               "scene_number": null,
-					 *               "protocol": "custom",
-					 *               "fidelity": "classical",
-					 *               "raw": 31.220585942836248,
-					 *               "normalised": null,
-					 *               "range": [
-					 *                 0,
-					 *                 null
-					 *               ],
-					 *               "reason": null,
-					 *               "note": "nobody said where the product is: the middle of the frame was looked at",
-					 *               "frames_used": 5,
-					 *               "series": null,
-					 *               "backbone": null,
-					 *               "weights_sha256": null,
-					 *               "licence": null,
-					 *               "preproc": null,
-					 *               "source_sha256": "cc692a11eb1b5c8e4247de99929dae8335d3bbd516705954ad85fa6da94be2d4",
-					 *               "decoder": "swscale-default",
-					 *               "dtype": "float32",
-					 *               "device": "cpu"
-					 *             }
-					 *           ],
-					 *           "reason": null
-					 *         },
-					 *         {
-					 *           "filename": "other.mp4",
-					 *           "sha256": "0aa57ed1405fcd3455536ce59cdbacb53a134d8a0cdf60c377099ff14c3e1f84",
-					 *           "data": [],
-					 *           "reason": "video 'other.mp4' is not an MP4 file, or is damaged: save it again as H.264 MP4"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["ScoreList"] | components["schemas"]["ScoreLists"];
 				};
 			};
@@ -9747,29 +9205,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "object": "list",
-					 *       "data": [
-					 *         {
-					 *           "id": "e4e86fa59c90ae8df77a5741d876961f27e53a1deba10cfb7518da1459b7827f",
-					 *           "object": "artifact",
-					 *           "media_type": "image/png",
-					 *           "bytes": 157,
-					 *           "created_at": 1795737833
-					 *         },
-					 *         {
-					 *           "id": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *           "object": "artifact",
-					 *           "media_type": "image/png",
-					 *           "bytes": 156,
-					 *           "created_at": 1795737833
-					 *         }
-					 *       ],
-					 *       "last_id": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *       "has_more": false
-					 *     }
-					 */
 					"application/json": components["schemas"]["ArtifactList"];
 				};
 			};
@@ -9858,13 +9293,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "074b46268c88b3d1ad475fe9f7a98945a2cc9f798da8798f696f76e7d40e9338",
-					 *       "object": "artifact.deleted",
-					 *       "deleted": true
-					 *     }
-					 */
 					"application/json": components["schemas"]["ArtifactDeleted"];
 				};
 			};
@@ -9899,14 +9327,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "url": "http://127.0.0.1:60857/v1/artifacts/34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *       "expires_at": "2026-11-27T00:13:47Z",
-					 *       "media_type": "image/png",
-					 *       "size": 158
-					 *     }
-					 */
 					"application/json": components["schemas"]["SignedAddress"];
 				};
 			};
@@ -9945,75 +9365,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "items": [
-					 *         {
-					 *           "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle, fresh and bright",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "completed",
-					 *           "progress": 100,
-					 *           "current_stage": "quality",
-					 *           "current_step": null,
-					 *           "video_path": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/video",
-					 *           "video_url": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/video",
-					 *           "thumbnail_url": "/api/generations/a443f3a8-4bdb-4b27-946a-99fe9f23c035/thumbnail",
-					 *           "framework": "AIDA",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": 26,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": true,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "blend",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 7,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": true,
-					 *           "generation_group_id": null,
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:06.900821Z",
-					 *           "completed_at": "2026-11-27T00:03:33.382312Z",
-					 *           "recipe": "express",
-					 *           "stages": [
-					 *             "story",
-					 *             "scenes"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         }
-					 *       ],
-					 *       "total": 1,
-					 *       "limit": 2,
-					 *       "offset": 0,
-					 *       "has_more": false
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationPage"];
 				};
 			};
@@ -10036,44 +9387,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "recipe": "master",
-				 *       "brief": {
-				 *         "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *         "duration": 9,
-				 *         "num_scenes": 2,
-				 *         "aspect_ratio": "9:16",
-				 *         "seed": 7
-				 *       },
-				 *       "coherence": {
-				 *         "seed_policy": "blend",
-				 *         "blend_strength": 0.25
-				 *       },
-				 *       "approvals": []
-				 *     }
-				 */
 				"application/json": components["schemas"]["GenerationCreate"];
-				/**
-				 * @example {
-				 *       "recipe": "master",
-				 *       "brief": "{\"prompt\": \"An ad for a steel water bottle, fresh and bright\", \"duration\": 9, \"num_scenes\": 2}",
-				 *       "references": [
-				 *         "(bytes of product-1.png)"
-				 *       ],
-				 *       "reference_roles": "product",
-				 *       "approvals": "[\"story\", \"storyboard\"]"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["GenerationCreate"];
-				/**
-				 * @example {
-				 *       "recipe": "master",
-				 *       "brief": "{\"prompt\": \"An ad for a steel water bottle, fresh and bright\", \"duration\": 9, \"num_scenes\": 2}",
-				 *       "reference_roles": "product",
-				 *       "approvals": "[\"story\", \"storyboard\"]"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["GenerationCreate"];
 			};
 		};
@@ -10085,298 +9400,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 0,
-					 *       "current_stage": null,
-					 *       "current_step": null,
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": [],
-					 *       "llm_specification": null,
-					 *       "scene_plan": null,
-					 *       "llm_conversation_history": [],
-					 *       "temp_clip_paths": [],
-					 *       "num_clips": 0,
-					 *       "references": [
-					 *         {
-					 *           "artifact": "18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *           "role": "product",
-					 *           "filename": "product-1.png",
-					 *           "weight": 1
-					 *         }
-					 *       ],
-					 *       "manifest": {
-					 *         "profile": "test",
-					 *         "fps": 24,
-					 *         "models": {
-					 *           "chat": {
-					 *             "name": "sketch-author",
-					 *             "family": "sketch-author",
-					 *             "licence": "Apache-2.0",
-					 *             "commercial": "yes",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "clip": {
-					 *                 "repository": "embedded:sketch/clip",
-					 *                 "revision": "0.1.0",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "kind": "chat",
-					 *             "vision": true,
-					 *             "base_url": null,
-					 *             "remote_model": null,
-					 *             "chat_template_kwargs": {},
-					 *             "temperature": 0.7,
-					 *             "max_tokens": 4096,
-					 *             "timeout_seconds": 60,
-					 *             "fingerprint": "chat"
-					 *           },
-					 *           "image": {
-					 *             "name": "painter",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": true,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": 16384,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {
-					 *               "toon": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               },
-					 *               "ink": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               }
-					 *             },
-					 *             "presets": [],
-					 *             "kind": "image",
-					 *             "fingerprint": "image"
-					 *           },
-					 *           "video": {
-					 *             "name": "filmer",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": false,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": null,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {},
-					 *             "presets": [],
-					 *             "kind": "video",
-					 *             "guidance_scale_2": null,
-					 *             "native_fps": 8,
-					 *             "max_frames": 17,
-					 *             "frame_multiple": 4,
-					 *             "first_frame": "required",
-					 *             "keyframe": "held",
-					 *             "last_frame": false,
-					 *             "camera_moves": [
-					 *               "static",
-					 *               "push_in"
-					 *             ],
-					 *             "fingerprint": "video"
-					 *           }
-					 *         },
-					 *         "notes": [],
-					 *         "warnings": []
-					 *       },
-					 *       "facts": null,
-					 *       "approval_status": null,
-					 *       "last_seq": 0
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationDetail"];
 				};
 			};
@@ -10413,515 +9436,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "cancelled",
-					 *       "progress": 47,
-					 *       "current_stage": "storyboard",
-					 *       "current_step": "storyboard/scene-002",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": 24,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": true,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": "2026-11-27T00:03:33.408926Z",
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": [],
-					 *       "llm_specification": {
-					 *         "story": {
-					 *           "title": "The teal steel water bottle",
-					 *           "beats": [
-					 *             {
-					 *               "purpose": "Attention + Interest",
-					 *               "setting": "in a studio",
-					 *               "event": "The teal steel water bottle shows every side while the set goes quiet"
-					 *             },
-					 *             {
-					 *               "purpose": "Desire + Action",
-					 *               "setting": "in a studio",
-					 *               "event": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today"
-					 *             }
-					 *           ],
-					 *           "call_to_action": "Choose the teal steel water bottle today"
-					 *         },
-					 *         "entities": [
-					 *           {
-					 *             "handle": "product",
-					 *             "role": "product",
-					 *             "name": "teal steel water bottle",
-					 *             "description": "teal steel bottle",
-					 *             "reference_index": 0
-					 *           }
-					 *         ],
-					 *         "rounds": [
-					 *           {
-					 *             "iteration": 1,
-					 *             "draft": {
-					 *               "title": "The teal steel water bottle",
-					 *               "beats": [
-					 *                 {
-					 *                   "purpose": "Attention + Interest",
-					 *                   "setting": "in a studio",
-					 *                   "event": "The teal steel water bottle shows every side while the set goes quiet"
-					 *                 },
-					 *                 {
-					 *                   "purpose": "Desire + Action",
-					 *                   "setting": "in a studio",
-					 *                   "event": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today"
-					 *                 }
-					 *               ],
-					 *               "call_to_action": "Choose the teal steel water bottle today"
-					 *             },
-					 *             "critique": null,
-					 *             "broken": [],
-					 *             "product": null
-					 *           }
-					 *         ],
-					 *         "chosen_iteration": 1,
-					 *         "approved": true,
-					 *         "text": "Title: The teal steel water bottle\n1 Attention + Interest, in a studio: The teal steel water bottle shows every side while the set goes quiet\n2 Desire + Action, in a studio: The camera comes to rest on the teal steel water bottle: Choose th…",
-					 *         "facts": {
-					 *           "product": {
-					 *             "name": {
-					 *               "value": "teal steel water bottle",
-					 *               "source": {
-					 *                 "origin": "owner",
-					 *                 "start": null,
-					 *                 "end": null,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "noun": {
-					 *               "value": "water bottle",
-					 *               "source": {
-					 *                 "origin": "owner",
-					 *                 "start": null,
-					 *                 "end": null,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "colour": {
-					 *               "value": "teal",
-					 *               "source": {
-					 *                 "origin": "owner",
-					 *                 "start": null,
-					 *                 "end": null,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "material": {
-					 *               "value": "steel",
-					 *               "source": {
-					 *                 "origin": "owner",
-					 *                 "start": null,
-					 *                 "end": null,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "attributes": []
-					 *           },
-					 *           "brand": null,
-					 *           "claims": [],
-					 *           "audience": null,
-					 *           "places": [],
-					 *           "offer": null,
-					 *           "call_to_action": null,
-					 *           "avoid": [],
-					 *           "language": "en"
-					 *         },
-					 *         "warnings": []
-					 *       },
-					 *       "scene_plan": {
-					 *         "scenes": [
-					 *           {
-					 *             "scene_number": 1,
-					 *             "purpose": "Attention + Interest",
-					 *             "frames": 96,
-					 *             "draft": {
-					 *               "setting": "in a studio",
-					 *               "action": "The teal steel water bottle shows every side while the set goes quiet",
-					 *               "camera": "static",
-					 *               "entities": [
-					 *                 "product"
-					 *               ],
-					 *               "look": null,
-					 *               "extras": []
-					 *             },
-					 *             "image_prompt": "a photo of a teal steel bottle in a studio, the bottle shows every side while the set goes quiet",
-					 *             "video_prompt": "a photo of a teal steel bottle in a studio, the bottle shows every side while the set goes quiet",
-					 *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: The teal steel water bottle shows every side while the set goes quiet\nCamera: static\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "critique": null,
-					 *             "broken": []
-					 *           },
-					 *           {
-					 *             "scene_number": 2,
-					 *             "purpose": "Desire + Action",
-					 *             "frames": 120,
-					 *             "draft": {
-					 *               "setting": "in a studio",
-					 *               "action": "The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today",
-					 *               "camera": "push_in",
-					 *               "entities": [
-					 *                 "product"
-					 *               ],
-					 *               "look": null,
-					 *               "extras": []
-					 *             },
-					 *             "image_prompt": "a photo of a teal steel bottle in a studio, the camera comes to rest on the bottle",
-					 *             "video_prompt": "a photo of a teal steel bottle in a studio, the camera comes to rest on the bottle",
-					 *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: The camera comes to rest on the teal steel water bottle: Choose the teal steel water bottle today\nCamera: push_in\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "critique": null,
-					 *             "broken": []
-					 *           }
-					 *         ],
-					 *         "cohesion": null,
-					 *         "cohesion_rounds": 0
-					 *       },
-					 *       "llm_conversation_history": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:09.916547Z"
-					 *         },
-					 *         {
-					 *           "role": "vision",
-					 *           "iteration": 1,
-					 *           "content": "bottle: teal bottle",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:31.629858Z"
-					 *         }
-					 *       ],
-					 *       "temp_clip_paths": [],
-					 *       "num_clips": 0,
-					 *       "references": [
-					 *         {
-					 *           "artifact": "18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *           "role": "product",
-					 *           "filename": "product-1.png",
-					 *           "weight": 1
-					 *         }
-					 *       ],
-					 *       "manifest": {
-					 *         "profile": "test",
-					 *         "fps": 24,
-					 *         "models": {
-					 *           "chat": {
-					 *             "name": "sketch-author",
-					 *             "family": "sketch-author",
-					 *             "licence": "Apache-2.0",
-					 *             "commercial": "yes",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "clip": {
-					 *                 "repository": "embedded:sketch/clip",
-					 *                 "revision": "0.1.0",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "kind": "chat",
-					 *             "vision": true,
-					 *             "base_url": null,
-					 *             "remote_model": null,
-					 *             "chat_template_kwargs": {},
-					 *             "temperature": 0.7,
-					 *             "max_tokens": 4096,
-					 *             "timeout_seconds": 60,
-					 *             "fingerprint": "chat"
-					 *           },
-					 *           "image": {
-					 *             "name": "painter",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": true,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": 16384,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {
-					 *               "toon": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               },
-					 *               "ink": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               }
-					 *             },
-					 *             "presets": [],
-					 *             "kind": "image",
-					 *             "fingerprint": "image"
-					 *           },
-					 *           "video": {
-					 *             "name": "filmer",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": false,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": null,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {},
-					 *             "presets": [],
-					 *             "kind": "video",
-					 *             "guidance_scale_2": null,
-					 *             "native_fps": 8,
-					 *             "max_frames": 17,
-					 *             "frame_multiple": 4,
-					 *             "first_frame": "required",
-					 *             "keyframe": "held",
-					 *             "last_frame": false,
-					 *             "camera_moves": [
-					 *               "static",
-					 *               "push_in"
-					 *             ],
-					 *             "fingerprint": "video"
-					 *           }
-					 *         },
-					 *         "notes": [],
-					 *         "warnings": []
-					 *       },
-					 *       "facts": {
-					 *         "product": {
-					 *           "name": {
-					 *             "value": "teal steel water bottle",
-					 *             "source": {
-					 *               "origin": "owner",
-					 *               "start": null,
-					 *               "end": null,
-					 *               "reference_index": null
-					 *             }
-					 *           },
-					 *           "noun": {
-					 *             "value": "water bottle",
-					 *             "source": {
-					 *               "origin": "owner",
-					 *               "start": null,
-					 *               "end": null,
-					 *               "reference_index": null
-					 *             }
-					 *           },
-					 *           "colour": {
-					 *             "value": "teal",
-					 *             "source": {
-					 *               "origin": "owner",
-					 *               "start": null,
-					 *               "end": null,
-					 *               "reference_index": null
-					 *             }
-					 *           },
-					 *           "material": {
-					 *             "value": "steel",
-					 *             "source": {
-					 *               "origin": "owner",
-					 *               "start": null,
-					 *               "end": null,
-					 *               "reference_index": null
-					 *             }
-					 *           },
-					 *           "attributes": []
-					 *         },
-					 *         "brand": null,
-					 *         "claims": [],
-					 *         "audience": null,
-					 *         "places": [],
-					 *         "offer": null,
-					 *         "call_to_action": null,
-					 *         "avoid": [],
-					 *         "language": "en"
-					 *       },
-					 *       "approval_status": "approved",
-					 *       "last_seq": 42
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationDetail"];
 				};
 			};
@@ -10952,12 +9466,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "deleted": true
-					 *     }
-					 */
 					"application/json": components["schemas"]["Deleted"];
 				};
 			};
@@ -10982,16 +9490,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "facts": {
-				 *         "product": "teal steel water bottle",
-				 *         "claims": [
-				 *           "keeps drinks cold all day"
-				 *         ]
-				 *       }
-				 *     }
-				 */
 				"application/json": components["schemas"]["CorrectBody"];
 			};
 		};
@@ -11003,70 +9501,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 0,
-					 *       "current_stage": "story",
-					 *       "current_step": "story/director-1",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -11106,40 +9540,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "items": [
-					 *         {
-					 *           "kind": "step_started",
-					 *           "message": "started",
-					 *           "severity": "info",
-					 *           "step": "story/facts",
-					 *           "scene_number": null,
-					 *           "data": {
-					 *             "stage": "story",
-					 *             "progress": 0
-					 *           },
-					 *           "seq": 3,
-					 *           "created_at": "2026-11-27T00:03:06.962410Z"
-					 *         },
-					 *         {
-					 *           "kind": "step_completed",
-					 *           "message": "finished in 0.0 s",
-					 *           "severity": "info",
-					 *           "step": "story/facts",
-					 *           "scene_number": null,
-					 *           "data": {
-					 *             "stage": "story",
-					 *             "progress": 0,
-					 *             "seconds": 0.001
-					 *           },
-					 *           "seq": 4,
-					 *           "created_at": "2026-11-27T00:03:06.971308Z"
-					 *         }
-					 *       ],
-					 *       "has_more": true
-					 *     }
-					 */
 					"application/json": components["schemas"]["EventList"];
 					"text/event-stream": unknown;
 				};
@@ -11179,94 +9579,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "items": [
-					 *         {
-					 *           "id": "22b6ab93-c746-453d-830a-41ae9e92cf96",
-					 *           "kind": "keyframe",
-					 *           "scene_number": 1,
-					 *           "artifact": "34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
-					 *           "url": "/v1/artifacts/34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
-					 *           "step": "storyboard/scene-001",
-					 *           "current": true,
-					 *           "provenance": {
-					 *             "model": "image",
-					 *             "request": {
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
-					 *               "negative_prompt": "",
-					 *               "width": 48,
-					 *               "height": 80,
-					 *               "noise": {
-					 *                 "seed": 1198028202587953,
-					 *                 "shared_seed": 2910069791051291,
-					 *                 "shared_strength": 0.25
-					 *               },
-					 *               "num_inference_steps": 4,
-					 *               "guidance_scale": 3,
-					 *               "loras": [],
-					 *               "deterministic": false,
-					 *               "adapter": {
-					 *                 "scale": 0.6,
-					 *                 "blocks": "all",
-					 *                 "begin_step_percent": 0,
-					 *                 "end_step_percent": 1,
-					 *                 "mask": null
-					 *               }
-					 *             },
-					 *             "references": [],
-					 *             "start": null,
-					 *             "noise_sha256": "797ca7613c606fd9273fc538583cd79207fd326c580b8d364b632f28aff0f3bf",
-					 *             "timings": {
-					 *               "denoise": 0.01
-					 *             }
-					 *           },
-					 *           "created_at": "2026-11-27T00:03:08.076908Z"
-					 *         },
-					 *         {
-					 *           "id": "3417c74d-2ed9-4335-a7a9-d18651e489d8",
-					 *           "kind": "keyframe",
-					 *           "scene_number": 2,
-					 *           "artifact": "849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
-					 *           "url": "/v1/artifacts/849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
-					 *           "step": "storyboard/scene-002",
-					 *           "current": true,
-					 *           "provenance": {
-					 *             "model": "image",
-					 *             "request": {
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-					 *               "negative_prompt": "",
-					 *               "width": 48,
-					 *               "height": 80,
-					 *               "noise": {
-					 *                 "seed": 3608563375246822,
-					 *                 "shared_seed": 2910069791051291,
-					 *                 "shared_strength": 0.25
-					 *               },
-					 *               "num_inference_steps": 4,
-					 *               "guidance_scale": 3,
-					 *               "loras": [],
-					 *               "deterministic": false,
-					 *               "adapter": {
-					 *                 "scale": 0.6,
-					 *                 "blocks": "all",
-					 *                 "begin_step_percent": 0,
-					 *                 "end_step_percent": 1,
-					 *                 "mask": null
-					 *               }
-					 *             },
-					 *             "references": [],
-					 *             "start": null,
-					 *             "noise_sha256": "c0c500374246b4c71312581c013e6d03eb74cfbdface7fb40e7eb4c8ae19d93d",
-					 *             "timings": {
-					 *               "denoise": 0.01
-					 *             }
-					 *           },
-					 *           "created_at": "2026-11-27T00:03:08.103154Z"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["TakeList"];
 				};
 			};
@@ -11297,695 +9609,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *       "status": "completed",
-					 *       "brief": {
-					 *         "prompt": "An ad for a steel water bottle, fresh and bright",
-					 *         "title": null,
-					 *         "brand_name": null,
-					 *         "duration": 9,
-					 *         "aspect_ratio": "9:16",
-					 *         "framework": null,
-					 *         "num_scenes": 2,
-					 *         "references": [],
-					 *         "coherence": {
-					 *           "use_seed_control": true,
-					 *           "seed_value": null,
-					 *           "use_latent_reuse": false,
-					 *           "use_ip_adapter": true,
-					 *           "seed_policy": "blend",
-					 *           "blend_strength": 0.25,
-					 *           "shared_seed": null,
-					 *           "latent_strength": 0.85,
-					 *           "chain": "none",
-					 *           "adapter_scale": 0.6,
-					 *           "adapter_blocks": "all",
-					 *           "adapter_begin": 0,
-					 *           "adapter_end": 1
-					 *         },
-					 *         "seed": 7
-					 *       },
-					 *       "recipe": {
-					 *         "name": "express",
-					 *         "description": "No critics. One story, one draft per scene, straight to the pictures.",
-					 *         "stages": [
-					 *           "story",
-					 *           "scenes"
-					 *         ],
-					 *         "approvals": [],
-					 *         "framework": "AIDA",
-					 *         "story": {
-					 *           "critic": false,
-					 *           "max_rounds": 1,
-					 *           "approve_at": 85
-					 *         },
-					 *         "scenes": {
-					 *           "critic": false,
-					 *           "max_rounds": 1,
-					 *           "approve_at": 85,
-					 *           "cohesor": false,
-					 *           "cohesion_rounds": 2,
-					 *           "cohesion_at": 80,
-					 *           "enhance_image_prompt": false,
-					 *           "enhance_video_prompt": false
-					 *         },
-					 *         "facts": [
-					 *           "product",
-					 *           "colour"
-					 *         ],
-					 *         "transitions": {
-					 *           "crossfade_at": 85,
-					 *           "cut_at": 70,
-					 *           "crossfade_seconds": 0.5,
-					 *           "fade_seconds": 0.8,
-					 *           "unscored": "crossfade"
-					 *         },
-					 *         "coherence": {
-					 *           "use_seed_control": true,
-					 *           "seed_value": null,
-					 *           "use_latent_reuse": false,
-					 *           "use_ip_adapter": true,
-					 *           "seed_policy": "blend",
-					 *           "blend_strength": 0.25,
-					 *           "shared_seed": null,
-					 *           "latent_strength": 0.85,
-					 *           "chain": "none",
-					 *           "adapter_scale": 0.6,
-					 *           "adapter_blocks": "all",
-					 *           "adapter_begin": 0,
-					 *           "adapter_end": 1
-					 *         },
-					 *         "drawn_references": 1,
-					 *         "limits": {
-					 *           "min_prompt": 1,
-					 *           "min_seconds": 9,
-					 *           "max_seconds": 60,
-					 *           "min_scenes": 2
-					 *         },
-					 *         "image": {
-					 *           "size": null,
-					 *           "num_inference_steps": null,
-					 *           "guidance_scale": null,
-					 *           "negative_prompt": "",
-					 *           "loras": [],
-					 *           "deterministic": false
-					 *         },
-					 *         "video": {
-					 *           "size": null,
-					 *           "num_inference_steps": null,
-					 *           "guidance_scale": null,
-					 *           "negative_prompt": "",
-					 *           "loras": [],
-					 *           "deterministic": false,
-					 *           "num_frames": null
-					 *         },
-					 *         "scene_concurrency": 64,
-					 *         "quality_dimensions": [
-					 *           "temporal_flickering",
-					 *           "flow_smoothness"
-					 *         ],
-					 *         "quality_gate": {
-					 *           "minimums": {},
-					 *           "retakes": 1
-					 *         }
-					 *       },
-					 *       "fps": 24,
-					 *       "story": {
-					 *         "story": {
-					 *           "title": "The steel water bottle",
-					 *           "beats": [
-					 *             {
-					 *               "purpose": "Attention + Interest",
-					 *               "setting": "in a studio",
-					 *               "event": "Clear light runs along the edge of the steel water bottle"
-					 *             },
-					 *             {
-					 *               "purpose": "Desire + Action",
-					 *               "setting": "in a studio",
-					 *               "event": "At last, the steel water bottle fills the frame: Order your steel water bottle today"
-					 *             }
-					 *           ],
-					 *           "call_to_action": "Order your steel water bottle today"
-					 *         },
-					 *         "entities": [
-					 *           {
-					 *             "handle": "product",
-					 *             "role": "product",
-					 *             "name": "steel water bottle",
-					 *             "description": "blue steel water bottle",
-					 *             "reference_index": null
-					 *           }
-					 *         ],
-					 *         "rounds": [
-					 *           {
-					 *             "iteration": 1,
-					 *             "draft": {
-					 *               "title": "The steel water bottle",
-					 *               "beats": [
-					 *                 {
-					 *                   "purpose": "Attention + Interest",
-					 *                   "setting": "in a studio",
-					 *                   "event": "Clear light runs along the edge of the steel water bottle"
-					 *                 },
-					 *                 {
-					 *                   "purpose": "Desire + Action",
-					 *                   "setting": "in a studio",
-					 *                   "event": "At last, the steel water bottle fills the frame: Order your steel water bottle today"
-					 *                 }
-					 *               ],
-					 *               "call_to_action": "Order your steel water bottle today"
-					 *             },
-					 *             "critique": null,
-					 *             "broken": [],
-					 *             "product": null
-					 *           }
-					 *         ],
-					 *         "chosen_iteration": 1,
-					 *         "approved": true,
-					 *         "text": "Title: The steel water bottle\n1 Attention + Interest, in a studio: Clear light runs along the edge of the steel water bottle\n2 Desire + Action, in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle toda…",
-					 *         "facts": {
-					 *           "product": {
-					 *             "name": {
-					 *               "value": "steel water bottle",
-					 *               "source": {
-					 *                 "origin": "prompt",
-					 *                 "start": 12,
-					 *                 "end": 30,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "noun": {
-					 *               "value": "water bottle",
-					 *               "source": {
-					 *                 "origin": "prompt",
-					 *                 "start": 12,
-					 *                 "end": 30,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "colour": null,
-					 *             "material": {
-					 *               "value": "steel",
-					 *               "source": {
-					 *                 "origin": "prompt",
-					 *                 "start": 12,
-					 *                 "end": 30,
-					 *                 "reference_index": null
-					 *               }
-					 *             },
-					 *             "attributes": []
-					 *           },
-					 *           "brand": null,
-					 *           "claims": [],
-					 *           "audience": null,
-					 *           "places": [],
-					 *           "offer": null,
-					 *           "call_to_action": null,
-					 *           "avoid": [],
-					 *           "language": "en"
-					 *         },
-					 *         "warnings": []
-					 *       },
-					 *       "scenes": {
-					 *         "scenes": [
-					 *           {
-					 *             "scene_number": 1,
-					 *             "purpose": "Attention + Interest",
-					 *             "frames": 96,
-					 *             "draft": {
-					 *               "setting": "in a studio",
-					 *               "action": "Clear light runs along the edge of the steel water bottle",
-					 *               "camera": "static",
-					 *               "entities": [
-					 *                 "product"
-					 *               ],
-					 *               "look": null,
-					 *               "extras": []
-					 *             },
-					 *             "image_prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
-					 *             "video_prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
-					 *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: Clear light runs along the edge of the steel water bottle\nCamera: static\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "critique": null,
-					 *             "broken": []
-					 *           },
-					 *           {
-					 *             "scene_number": 2,
-					 *             "purpose": "Desire + Action",
-					 *             "frames": 120,
-					 *             "draft": {
-					 *               "setting": "in a studio",
-					 *               "action": "At last, the steel water bottle fills the frame: Order your steel water bottle today",
-					 *               "camera": "static",
-					 *               "entities": [
-					 *                 "product"
-					 *               ],
-					 *               "look": null,
-					 *               "extras": []
-					 *             },
-					 *             "image_prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-					 *             "video_prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-					 *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: At last, the steel water bottle fills the frame: Order your steel water bottle today\nCamera: static\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "critique": null,
-					 *             "broken": []
-					 *           }
-					 *         ],
-					 *         "cohesion": null,
-					 *         "cohesion_rounds": 0
-					 *       },
-					 *       "transitions": [
-					 *         "crossfade"
-					 *       ],
-					 *       "plans": [
-					 *         {
-					 *           "scene_number": 1,
-					 *           "keyframe_noise": {
-					 *             "seed": 1198028202587953,
-					 *             "shared_seed": 2910069791051291,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "clip_noise": {
-					 *             "seed": 4007069713128472,
-					 *             "shared_seed": 4022044124926408,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "start_from_scene": null,
-					 *           "latent_strength": 0.85,
-					 *           "chain_from_scene": null,
-					 *           "use_references": false,
-					 *           "adapter": {
-					 *             "scale": 0.6,
-					 *             "blocks": "all",
-					 *             "begin_step_percent": 0,
-					 *             "end_step_percent": 1,
-					 *             "mask": null
-					 *           }
-					 *         },
-					 *         {
-					 *           "scene_number": 2,
-					 *           "keyframe_noise": {
-					 *             "seed": 3608563375246822,
-					 *             "shared_seed": 2910069791051291,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "clip_noise": {
-					 *             "seed": 971550143844430,
-					 *             "shared_seed": 4022044124926408,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "start_from_scene": null,
-					 *           "latent_strength": 0.85,
-					 *           "chain_from_scene": null,
-					 *           "use_references": false,
-					 *           "adapter": {
-					 *             "scale": 0.6,
-					 *             "blocks": "all",
-					 *             "begin_step_percent": 0,
-					 *             "end_step_percent": 1,
-					 *             "mask": null
-					 *           }
-					 *         }
-					 *       ],
-					 *       "takes": [
-					 *         {
-					 *           "id": "22b6ab93-c746-453d-830a-41ae9e92cf96",
-					 *           "kind": "keyframe",
-					 *           "scene_number": 1,
-					 *           "artifact": "34f197f13a69e7a8d4071c91c562b1bc8da0276431980737e5f5ca36b655fb82",
-					 *           "provenance": {
-					 *             "model": "image",
-					 *             "request": {
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, Clear light runs along the edge of the bottle",
-					 *               "negative_prompt": "",
-					 *               "width": 48,
-					 *               "height": 80,
-					 *               "noise": {
-					 *                 "seed": 1198028202587953,
-					 *                 "shared_seed": 2910069791051291,
-					 *                 "shared_strength": 0.25
-					 *               },
-					 *               "num_inference_steps": 4,
-					 *               "guidance_scale": 3,
-					 *               "loras": [],
-					 *               "deterministic": false,
-					 *               "adapter": {
-					 *                 "scale": 0.6,
-					 *                 "blocks": "all",
-					 *                 "begin_step_percent": 0,
-					 *                 "end_step_percent": 1,
-					 *                 "mask": null
-					 *               }
-					 *             },
-					 *             "references": [],
-					 *             "start": null,
-					 *             "noise_sha256": "797ca7613c606fd9273fc538583cd79207fd326c580b8d364b632f28aff0f3bf",
-					 *             "timings": {
-					 *               "denoise": 0.01
-					 *             }
-					 *           },
-					 *           "step": "storyboard/scene-001",
-					 *           "current": true,
-					 *           "created_at": "2026-11-27T00:03:08.076908Z"
-					 *         },
-					 *         {
-					 *           "id": "3417c74d-2ed9-4335-a7a9-d18651e489d8",
-					 *           "kind": "keyframe",
-					 *           "scene_number": 2,
-					 *           "artifact": "849f8e3cdbfd05c096503fc737807c315be8a37bee228538c57b3816a7e37e58",
-					 *           "provenance": {
-					 *             "model": "image",
-					 *             "request": {
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, at last, the bottle fills the frame",
-					 *               "negative_prompt": "",
-					 *               "width": 48,
-					 *               "height": 80,
-					 *               "noise": {
-					 *                 "seed": 3608563375246822,
-					 *                 "shared_seed": 2910069791051291,
-					 *                 "shared_strength": 0.25
-					 *               },
-					 *               "num_inference_steps": 4,
-					 *               "guidance_scale": 3,
-					 *               "loras": [],
-					 *               "deterministic": false,
-					 *               "adapter": {
-					 *                 "scale": 0.6,
-					 *                 "blocks": "all",
-					 *                 "begin_step_percent": 0,
-					 *                 "end_step_percent": 1,
-					 *                 "mask": null
-					 *               }
-					 *             },
-					 *             "references": [],
-					 *             "start": null,
-					 *             "noise_sha256": "c0c500374246b4c71312581c013e6d03eb74cfbdface7fb40e7eb4c8ae19d93d",
-					 *             "timings": {
-					 *               "denoise": 0.01
-					 *             }
-					 *           },
-					 *           "step": "storyboard/scene-002",
-					 *           "current": true,
-					 *           "created_at": "2026-11-27T00:03:08.103154Z"
-					 *         }
-					 *       ],
-					 *       "messages": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:07.112852Z"
-					 *         },
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The steel water bottle\n1. in a studio: Clear light runs along the edge of the steel water bottle\n2. in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle today\nOrder your steel water bottle today",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:07.383060Z"
-					 *         }
-					 *       ],
-					 *       "scores": [
-					 *         {
-					 *           "metric_id": "toy.keyframe_alignment",
-					 *           "impl_id": "clip_text_image@1",
-					 *           "scene_number": 1,
-					 *           "protocol": "custom",
-					 *           "fidelity": "toy",
-					 *           "raw": 0.1314671356570169,
-					 *           "normalised": null,
-					 *           "reason": null,
-					 *           "note": null,
-					 *           "frames_used": 1,
-					 *           "backbone": "sketch-clip",
-					 *           "weights_sha256": "43ca9d8ecfc6f783b5d2431c7663264008bfd48c7436a3eb7edae66f8b180872",
-					 *           "decoder": "swscale-default",
-					 *           "dtype": "float32",
-					 *           "device": "cpu"
-					 *         },
-					 *         {
-					 *           "metric_id": "vbench.temporal_flickering",
-					 *           "impl_id": "temporal_flickering@1",
-					 *           "scene_number": 1,
-					 *           "protocol": "custom",
-					 *           "fidelity": "equal",
-					 *           "raw": 1,
-					 *           "normalised": null,
-					 *           "reason": null,
-					 *           "note": "no static filter was applied: wanted movement and cuts lower this score too",
-					 *           "frames_used": 17,
-					 *           "backbone": null,
-					 *           "weights_sha256": null,
-					 *           "decoder": "swscale-default",
-					 *           "dtype": "float32",
-					 *           "device": "cpu"
-					 *         }
-					 *       ],
-					 *       "timings": [
-					 *         {
-					 *           "name": "story/facts",
-					 *           "started": "2026-11-27T00:03:06.970308Z",
-					 *           "seconds": 0.001,
-					 *           "reused": false
-					 *         },
-					 *         {
-					 *           "name": "story/product-1",
-					 *           "started": "2026-11-27T00:03:07.044725Z",
-					 *           "seconds": 0.136,
-					 *           "reused": false
-					 *         }
-					 *       ],
-					 *       "final": {
-					 *         "artifact": "f07a11eb8e59f28a4e1eb5e9a5f391aa5a5fbb71733191e1283aeb5dd62877d8",
-					 *         "thumbnail": "c29944602917c4159a4b2d74b13c2b6e1760550948f84d1938dcd6641cdf464f",
-					 *         "frames": 216,
-					 *         "fps": 24,
-					 *         "width": 48,
-					 *         "height": 80,
-					 *         "seconds": 9
-					 *       },
-					 *       "manifest": {
-					 *         "profile": "test",
-					 *         "fps": 24,
-					 *         "models": {
-					 *           "chat": {
-					 *             "name": "sketch-author",
-					 *             "family": "sketch-author",
-					 *             "licence": "Apache-2.0",
-					 *             "commercial": "yes",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "clip": {
-					 *                 "repository": "embedded:sketch/clip",
-					 *                 "revision": "0.1.0",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "kind": "chat",
-					 *             "vision": true,
-					 *             "base_url": null,
-					 *             "remote_model": null,
-					 *             "chat_template_kwargs": {},
-					 *             "temperature": 0.7,
-					 *             "max_tokens": 4096,
-					 *             "timeout_seconds": 60,
-					 *             "fingerprint": "chat"
-					 *           },
-					 *           "image": {
-					 *             "name": "painter",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": true,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": 16384,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {
-					 *               "toon": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               },
-					 *               "ink": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               }
-					 *             },
-					 *             "presets": [],
-					 *             "kind": "image",
-					 *             "fingerprint": "image"
-					 *           },
-					 *           "video": {
-					 *             "name": "filmer",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": false,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": null,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {},
-					 *             "presets": [],
-					 *             "kind": "video",
-					 *             "guidance_scale_2": null,
-					 *             "native_fps": 8,
-					 *             "max_frames": 17,
-					 *             "frame_multiple": 4,
-					 *             "first_frame": "required",
-					 *             "keyframe": "held",
-					 *             "last_frame": false,
-					 *             "camera_moves": [
-					 *               "static",
-					 *               "push_in"
-					 *             ],
-					 *             "fingerprint": "video"
-					 *           }
-					 *         },
-					 *         "notes": [],
-					 *         "warnings": []
-					 *       },
-					 *       "approval_status": "approved",
-					 *       "notes": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["RunRecord"];
 				};
 			};
@@ -12046,29 +9669,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *       "messages": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:07.112852Z"
-					 *         },
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The steel water bottle\n1. in a studio: Clear light runs along the edge of the steel water bottle\n2. in a studio: At last, the steel water bottle fills the frame: Order your steel water bottle today\nOrder your steel water bottle today",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:07.383060Z"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["Conversation"];
 				};
 			};
@@ -12099,70 +9699,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "cancelled",
-					 *       "progress": 47,
-					 *       "current_stage": "storyboard",
-					 *       "current_step": "storyboard/scene-002",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": 24,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": true,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": "2026-11-27T00:03:33.408926Z",
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -12189,12 +9725,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "stage": "story",
-				 *       "notes": "Good. Keep the morning light."
-				 *     }
-				 */
 				"application/json": components["schemas"]["ApproveBody"];
 			};
 		};
@@ -12206,70 +9736,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 11,
-					 *       "current_stage": "scenes",
-					 *       "current_step": "story/director-1",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -12302,13 +9768,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "stage": "storyboard",
-				 *       "scene_number": 2,
-				 *       "feedback": "Warmer light, closer to it"
-				 *     }
-				 */
 				"application/json": components["schemas"]["RegenerateBody"];
 			};
 		};
@@ -12320,67 +9779,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 26,
-					 *       "current_stage": "storyboard",
-					 *       "current_step": null,
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 7,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:06.900821Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -12410,11 +9808,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "take_id": "c1b7c0de-0000-4000-8000-000000000000"
-				 *     }
-				 */
 				"application/json": components["schemas"]["SelectBody"];
 			};
 		};
@@ -12426,67 +9819,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 47,
-					 *       "current_stage": "video",
-					 *       "current_step": null,
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 7,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:06.900821Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -12523,70 +9855,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "3269e074-37cf-48f8-92b7-ef6687ba5d14",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "pending",
-					 *       "progress": 26,
-					 *       "current_stage": "storyboard",
-					 *       "current_step": "storyboard/scene-002",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": null,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 6272099218854848,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:09.813761Z",
-					 *       "completed_at": null,
-					 *       "recipe": "express",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [
-					 *         "story",
-					 *         "storyboard"
-					 *       ],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -12613,40 +9881,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "framework": "AIDA",
-				 *       "duration": 9,
-				 *       "num_scenes": 2,
-				 *       "coherence_settings": {
-				 *         "use_seed_control": true,
-				 *         "use_ip_adapter": true,
-				 *         "seed_value": 7
-				 *       }
-				 *     }
-				 */
 				"application/json": components["schemas"]["GenerateBody"];
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "duration": "9",
-				 *       "num_scenes": "2",
-				 *       "reference_images": [
-				 *         "(bytes of product-1.png)"
-				 *       ],
-				 *       "coherence_settings": "{\"use_ip_adapter\": true, \"seed_value\": 7}"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["GenerateBody"];
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "duration": "9",
-				 *       "num_scenes": "2",
-				 *       "coherence_settings": "{\"use_ip_adapter\": true, \"seed_value\": 7}"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["GenerateBody"];
 			};
 		};
@@ -12658,15 +9894,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *       "status": "pending",
-					 *       "message": "The ad is ordered: poll its status.",
-					 *       "seed_value": 7,
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["Accepted"];
 				};
 			};
@@ -12696,43 +9923,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "base_prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "comparison_type": "settings",
-				 *       "duration": 9,
-				 *       "num_scenes": 2,
-				 *       "variations": [
-				 *         {},
-				 *         {
-				 *           "coherence_settings": {
-				 *             "use_seed_control": false
-				 *           }
-				 *         }
-				 *       ]
-				 *     }
-				 */
 				"application/json": components["schemas"]["ParallelBody"];
-				/**
-				 * @example {
-				 *       "base_prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "comparison_type": "settings",
-				 *       "duration": "9",
-				 *       "reference_images": [
-				 *         "(bytes of product-1.png)"
-				 *       ],
-				 *       "variations": "[{}, {\"coherence_settings\": {\"use_ip_adapter\": false}}]"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["ParallelBody"];
-				/**
-				 * @example {
-				 *       "base_prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "comparison_type": "settings",
-				 *       "duration": "9",
-				 *       "variations": "[{}, {\"coherence_settings\": {\"use_ip_adapter\": false}}]"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["ParallelBody"];
 			};
 		};
@@ -12744,19 +9936,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "group_id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *       "generation_ids": [
-					 *         "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
-					 *         "a159b9e6-421a-4b3d-8570-88ca97d6df7c"
-					 *       ],
-					 *       "comparison_type": "settings",
-					 *       "status": "pending",
-					 *       "message": "2 ads are ordered: poll the comparison.",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GroupAccepted"];
 				};
 			};
@@ -12799,134 +9978,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "items": [
-					 *         {
-					 *           "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "processing",
-					 *           "progress": 0,
-					 *           "current_stage": "story",
-					 *           "current_step": "story/director-1",
-					 *           "video_path": null,
-					 *           "video_url": null,
-					 *           "thumbnail_url": null,
-					 *           "framework": "AIDA",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": null,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": true,
-					 *             "seed_value": 7,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "blend",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 7,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": true,
-					 *           "generation_group_id": null,
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:48.522097Z",
-					 *           "completed_at": null,
-					 *           "recipe": "classic",
-					 *           "stages": [
-					 *             "story",
-					 *             "scenes"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         },
-					 *         {
-					 *           "id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "completed",
-					 *           "progress": 100,
-					 *           "current_stage": "scenes",
-					 *           "current_step": null,
-					 *           "video_path": null,
-					 *           "video_url": null,
-					 *           "thumbnail_url": null,
-					 *           "framework": "master_mode",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": 0,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": true,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "blend",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 3925483102325123,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": true,
-					 *           "generation_group_id": null,
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:48.108834Z",
-					 *           "completed_at": "2026-11-27T00:03:48.214514Z",
-					 *           "recipe": "master",
-					 *           "stages": [
-					 *             "story",
-					 *             "scenes"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         }
-					 *       ],
-					 *       "total": 5,
-					 *       "limit": 5,
-					 *       "offset": 0,
-					 *       "has_more": false
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationPage"];
 				};
 			};
@@ -12953,23 +10004,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "use_seed_control": true,
-					 *       "seed_value": null,
-					 *       "use_latent_reuse": false,
-					 *       "use_ip_adapter": true,
-					 *       "seed_policy": "blend",
-					 *       "blend_strength": 0.25,
-					 *       "shared_seed": null,
-					 *       "latent_strength": 0.85,
-					 *       "chain": "none",
-					 *       "adapter_scale": 0.6,
-					 *       "adapter_blocks": "all",
-					 *       "adapter_begin": 0,
-					 *       "adapter_end": 1
-					 *     }
-					 */
 					"application/json": components["schemas"]["CoherenceSettings"];
 				};
 			};
@@ -12998,135 +10032,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "comparison_type": "settings",
-					 *       "winner_generation_id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
-					 *       "created_at": "2026-11-27T00:03:49.453506Z",
-					 *       "generations": [
-					 *         {
-					 *           "id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "completed",
-					 *           "progress": 100,
-					 *           "current_stage": "quality",
-					 *           "current_step": null,
-					 *           "video_path": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
-					 *           "video_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
-					 *           "thumbnail_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/thumbnail",
-					 *           "framework": "PAS",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": 3,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": true,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "blend",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 8577870540280049,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": false,
-					 *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:49.455042Z",
-					 *           "completed_at": "2026-11-27T00:03:52.323044Z",
-					 *           "recipe": "classic",
-					 *           "stages": [
-					 *             "storyboard",
-					 *             "video"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         },
-					 *         {
-					 *           "id": "a159b9e6-421a-4b3d-8570-88ca97d6df7c",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "processing",
-					 *           "progress": 99,
-					 *           "current_stage": "quality",
-					 *           "current_step": "quality/scene-001",
-					 *           "video_path": null,
-					 *           "video_url": null,
-					 *           "thumbnail_url": null,
-					 *           "framework": "PAS",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": null,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": false,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "derived",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 8577870540280049,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": false,
-					 *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:49.456354Z",
-					 *           "completed_at": null,
-					 *           "recipe": "classic",
-					 *           "stages": [
-					 *             "storyboard",
-					 *             "video"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["GroupObject"];
 				};
 			};
@@ -13150,11 +10055,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "generation_id": "c1b7c0de-0000-4000-8000-000000000000"
-				 *     }
-				 */
 				"application/json": components["schemas"]["WinnerBody"];
 			};
 		};
@@ -13166,135 +10066,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "comparison_type": "settings",
-					 *       "winner_generation_id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
-					 *       "created_at": "2026-11-27T00:03:49.453506Z",
-					 *       "generations": [
-					 *         {
-					 *           "id": "5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "completed",
-					 *           "progress": 100,
-					 *           "current_stage": "quality",
-					 *           "current_step": null,
-					 *           "video_path": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
-					 *           "video_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/video",
-					 *           "thumbnail_url": "/api/generations/5bdf5f8f-e5ac-4a3a-b50b-0195e4130a77/thumbnail",
-					 *           "framework": "PAS",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": 3,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": true,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "blend",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 8577870540280049,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": false,
-					 *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:49.455042Z",
-					 *           "completed_at": "2026-11-27T00:03:52.323044Z",
-					 *           "recipe": "classic",
-					 *           "stages": [
-					 *             "storyboard",
-					 *             "video"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         },
-					 *         {
-					 *           "id": "a159b9e6-421a-4b3d-8570-88ca97d6df7c",
-					 *           "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *           "title": null,
-					 *           "prompt": "An ad for a steel water bottle",
-					 *           "duration": 9,
-					 *           "aspect_ratio": "9:16",
-					 *           "status": "processing",
-					 *           "progress": 99,
-					 *           "current_stage": "quality",
-					 *           "current_step": "quality/scene-001",
-					 *           "video_path": null,
-					 *           "video_url": null,
-					 *           "thumbnail_url": null,
-					 *           "framework": "PAS",
-					 *           "num_scenes": 2,
-					 *           "generation_time_seconds": null,
-					 *           "cost": null,
-					 *           "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *           "error_message": null,
-					 *           "coherence_settings": {
-					 *             "use_seed_control": false,
-					 *             "seed_value": null,
-					 *             "use_latent_reuse": false,
-					 *             "use_ip_adapter": true,
-					 *             "seed_policy": "derived",
-					 *             "blend_strength": 0.25,
-					 *             "shared_seed": null,
-					 *             "latent_strength": 0.85,
-					 *             "chain": "none",
-					 *             "adapter_scale": 0.6,
-					 *             "adapter_blocks": "all",
-					 *             "adapter_begin": 0,
-					 *             "adapter_end": 1
-					 *           },
-					 *           "seed_value": 8577870540280049,
-					 *           "cancellation_requested": false,
-					 *           "model": "filmer",
-					 *           "use_llm": false,
-					 *           "generation_group_id": "34a206ee-e530-406b-9677-57660d5f15be",
-					 *           "parent_generation_id": null,
-					 *           "created_at": "2026-11-27T00:03:49.456354Z",
-					 *           "completed_at": null,
-					 *           "recipe": "classic",
-					 *           "stages": [
-					 *             "storyboard",
-					 *             "video"
-					 *           ],
-					 *           "approvals": [],
-					 *           "quality_dimensions": [
-					 *             "temporal_flickering",
-					 *             "flow_smoothness"
-					 *           ],
-					 *           "quality_gate": {
-					 *             "minimums": {},
-					 *             "retakes": 1
-					 *           },
-					 *           "warnings": []
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["GroupObject"];
 				};
 			};
@@ -13331,297 +10102,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "processing",
-					 *       "progress": 0,
-					 *       "current_stage": "story",
-					 *       "current_step": "story/director-1",
-					 *       "video_path": null,
-					 *       "video_url": null,
-					 *       "thumbnail_url": null,
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": null,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": 7,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 7,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:48.522097Z",
-					 *       "completed_at": null,
-					 *       "recipe": "classic",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": [],
-					 *       "llm_specification": null,
-					 *       "scene_plan": null,
-					 *       "llm_conversation_history": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:48.766669Z"
-					 *         }
-					 *       ],
-					 *       "temp_clip_paths": [],
-					 *       "num_clips": 0,
-					 *       "references": [],
-					 *       "manifest": {
-					 *         "profile": "test",
-					 *         "fps": 24,
-					 *         "models": {
-					 *           "chat": {
-					 *             "name": "sketch-author",
-					 *             "family": "sketch-author",
-					 *             "licence": "Apache-2.0",
-					 *             "commercial": "yes",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "clip": {
-					 *                 "repository": "embedded:sketch/clip",
-					 *                 "revision": "0.1.0",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "kind": "chat",
-					 *             "vision": true,
-					 *             "base_url": null,
-					 *             "remote_model": null,
-					 *             "chat_template_kwargs": {},
-					 *             "temperature": 0.7,
-					 *             "max_tokens": 4096,
-					 *             "timeout_seconds": 60,
-					 *             "fingerprint": "chat"
-					 *           },
-					 *           "image": {
-					 *             "name": "painter",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": true,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": 16384,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {
-					 *               "toon": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               },
-					 *               "ink": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null,
-					 *                 "weight_name": null,
-					 *                 "second_weight_name": null
-					 *               }
-					 *             },
-					 *             "presets": [],
-					 *             "kind": "image",
-					 *             "fingerprint": "image"
-					 *           },
-					 *           "video": {
-					 *             "name": "filmer",
-					 *             "family": "drawing",
-					 *             "licence": "test",
-					 *             "commercial": "no",
-					 *             "commercial_condition": "",
-					 *             "vram_gb": 0,
-					 *             "dtype": "float32",
-					 *             "weights": {
-					 *               "main": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               },
-					 *               "ip_adapter": {
-					 *                 "repository": "embedded:test",
-					 *                 "revision": "1",
-					 *                 "allow_patterns": [
-					 *                   "*.safetensors",
-					 *                   "*.json"
-					 *                 ],
-					 *                 "variant": null
-					 *               }
-					 *             },
-					 *             "weights_of": null,
-					 *             "domain": null,
-					 *             "sizes": {
-					 *               "1:1": [
-					 *                 64,
-					 *                 64
-					 *               ],
-					 *               "9:16": [
-					 *                 48,
-					 *                 80
-					 *               ],
-					 *               "16:9": [
-					 *                 80,
-					 *                 48
-					 *               ]
-					 *             },
-					 *             "size_multiple": 16,
-					 *             "num_inference_steps": 4,
-					 *             "guidance_scale": 3,
-					 *             "references": 3,
-					 *             "reference_mask": false,
-					 *             "adapter_weight_name": "ip-adapter.safetensors",
-					 *             "image_encoder": "image_encoder",
-					 *             "scheduler": null,
-					 *             "acceleration": {
-					 *               "offload": "none",
-					 *               "attention_backend": null,
-					 *               "compile": "none",
-					 *               "cache": null,
-					 *               "quantisation": null,
-					 *               "storage": null,
-					 *               "vae_tiling": false
-					 *             },
-					 *             "max_pixels": null,
-					 *             "batch_pixels": 0,
-					 *             "warm_up": [],
-					 *             "seconds_per_step": {},
-					 *             "loras": {},
-					 *             "presets": [],
-					 *             "kind": "video",
-					 *             "guidance_scale_2": null,
-					 *             "native_fps": 8,
-					 *             "max_frames": 17,
-					 *             "frame_multiple": 4,
-					 *             "first_frame": "required",
-					 *             "keyframe": "held",
-					 *             "last_frame": false,
-					 *             "camera_moves": [
-					 *               "static",
-					 *               "push_in"
-					 *             ],
-					 *             "fingerprint": "video"
-					 *           }
-					 *         },
-					 *         "notes": [],
-					 *         "warnings": []
-					 *       },
-					 *       "facts": null,
-					 *       "approval_status": null,
-					 *       "last_seq": 7
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationDetail"];
 				};
 			};
@@ -13652,12 +10132,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *       "deleted": true
-					 *     }
-					 */
 					"application/json": components["schemas"]["Deleted"];
 				};
 			};
@@ -13689,19 +10163,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *       "status": "processing",
-					 *       "progress": 0,
-					 *       "current_step": "story/product-1",
-					 *       "video_url": null,
-					 *       "error_message": null,
-					 *       "cancellation_requested": false,
-					 *       "seed_value": 7,
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["StatusObject"];
 				};
 			};
@@ -13732,125 +10193,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *       "metrics": {
-					 *         "image_quality_score": 2.82,
-					 *         "video_quality_score": 100,
-					 *         "keyframe_alignment": 0.028243208071776764,
-					 *         "temporal_flickering": 0.9980361461639404,
-					 *         "flow_smoothness": 1,
-					 *         "flow_dynamics": 0,
-					 *         "clip_consistency": 1.0000001096191675,
-					 *         "text_alignment": 0.06383032247897645,
-					 *         "subject_consistency": null,
-					 *         "background_consistency": null,
-					 *         "motion_smoothness": null,
-					 *         "dynamic_degree": null,
-					 *         "aesthetic_quality": null,
-					 *         "imaging_quality": null,
-					 *         "object_class": null,
-					 *         "multiple_objects": null,
-					 *         "human_action": null,
-					 *         "color": null,
-					 *         "spatial_relationship": null,
-					 *         "scene": null,
-					 *         "appearance_style": null,
-					 *         "temporal_style": null,
-					 *         "overall_consistency": null
-					 *       },
-					 *       "reasons": {
-					 *         "subject_consistency": "needs weights that are not installed (DINO ViT-B/16)",
-					 *         "background_consistency": "needs weights that are not installed (CLIP ViT-B/32)",
-					 *         "motion_smoothness": "needs weights that are not installed (AMT-S)",
-					 *         "dynamic_degree": "needs weights that are not installed (RAFT)",
-					 *         "aesthetic_quality": "needs weights that are not installed (CLIP ViT-L/14 and the LAION aesthetic head)",
-					 *         "imaging_quality": "needs weights that are not installed (MUSIQ-SPAQ)",
-					 *         "object_class": "needs weights that are not installed (GRiT)",
-					 *         "multiple_objects": "needs weights that are not installed (GRiT)",
-					 *         "human_action": "needs weights that are not installed (UMT ViT-L/16)",
-					 *         "color": "needs weights that are not installed (GRiT)",
-					 *         "spatial_relationship": "needs weights that are not installed (GRiT)",
-					 *         "scene": "needs weights that are not installed (Tag2Text)",
-					 *         "appearance_style": "needs weights that are not installed (CLIP ViT-B/32)",
-					 *         "temporal_style": "needs weights that are not installed (ViCLIP-L/14)",
-					 *         "overall_consistency": "needs weights that are not installed (ViCLIP-L/14)"
-					 *       },
-					 *       "formulas": {
-					 *         "image_quality": "100 * max(0, cos(keyframe, its prompt)) by CLIP, of one scene",
-					 *         "temporal_consistency": "100 * mean of temporal_flickering and flow_smoothness, each 0 to 1, of one scene's clip; a frozen clip scores high: read flow_dynamics beside it",
-					 *         "image_quality_score": "100 * mean over scenes of max(0, cos(keyframe, its prompt)) by CLIP: CLIPScore on the scale of 0 to 100",
-					 *         "video_quality_score": "100 * mean of temporal_flickering, flow_smoothness and clip_consistency, each 0 to 1 and the mean over scenes; a frozen clip scores high: read flow_dynamics and text_alignment beside it"
-					 *       },
-					 *       "fidelity": {
-					 *         "image_quality_score": "toy",
-					 *         "video_quality_score": "toy",
-					 *         "keyframe_alignment": "toy",
-					 *         "temporal_flickering": "equal",
-					 *         "flow_smoothness": "classical",
-					 *         "flow_dynamics": "classical",
-					 *         "clip_consistency": "toy",
-					 *         "text_alignment": "toy"
-					 *       },
-					 *       "quality_metrics": [
-					 *         {
-					 *           "id": "c6f0b38d-15fb-4c07-bd3e-84bed0358bb4",
-					 *           "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *           "scene_number": 1,
-					 *           "metric_name": "clip_consistency",
-					 *           "metric_value": 1.0000000384412373,
-					 *           "model_name": "sketch-clip",
-					 *           "created_at": "2026-11-27T00:03:30.281507Z"
-					 *         },
-					 *         {
-					 *           "id": "11405b2c-009a-40e4-99fd-6d7eff36a2aa",
-					 *           "generation_id": "a443f3a8-4bdb-4b27-946a-99fe9f23c035",
-					 *           "scene_number": 1,
-					 *           "metric_name": "flow_dynamics",
-					 *           "metric_value": 0,
-					 *           "model_name": null,
-					 *           "created_at": "2026-11-27T00:03:30.281488Z"
-					 *         }
-					 *       ],
-					 *       "scores": [
-					 *         {
-					 *           "metric_id": "toy.keyframe_alignment",
-					 *           "impl_id": "clip_text_image@1",
-					 *           "scene_number": 1,
-					 *           "protocol": "custom",
-					 *           "fidelity": "toy",
-					 *           "raw": 0.1314671356570169,
-					 *           "normalised": null,
-					 *           "reason": null,
-					 *           "note": null,
-					 *           "frames_used": 1,
-					 *           "backbone": "sketch-clip",
-					 *           "weights_sha256": "43ca9d8ecfc6f783b5d2431c7663264008bfd48c7436a3eb7edae66f8b180872",
-					 *           "decoder": "swscale-default",
-					 *           "dtype": "float32",
-					 *           "device": "cpu"
-					 *         },
-					 *         {
-					 *           "metric_id": "vbench.temporal_flickering",
-					 *           "impl_id": "temporal_flickering@1",
-					 *           "scene_number": 1,
-					 *           "protocol": "custom",
-					 *           "fidelity": "equal",
-					 *           "raw": 1,
-					 *           "normalised": null,
-					 *           "reason": null,
-					 *           "note": "no static filter was applied: wanted movement and cuts lower this score too",
-					 *           "frames_used": 17,
-					 *           "backbone": null,
-					 *           "weights_sha256": null,
-					 *           "decoder": "swscale-default",
-					 *           "dtype": "float32",
-					 *           "device": "cpu"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["QualityReport"];
 				};
 			};
@@ -13881,67 +10223,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "id": "b7415887-577e-4e86-998c-7af0f9b6c9eb",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "title": null,
-					 *       "prompt": "An ad for a steel water bottle",
-					 *       "duration": 9,
-					 *       "aspect_ratio": "9:16",
-					 *       "status": "completed",
-					 *       "progress": 100,
-					 *       "current_stage": "quality",
-					 *       "current_step": null,
-					 *       "video_path": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/video",
-					 *       "video_url": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/video",
-					 *       "thumbnail_url": "/api/generations/b7415887-577e-4e86-998c-7af0f9b6c9eb/thumbnail",
-					 *       "framework": "AIDA",
-					 *       "num_scenes": 2,
-					 *       "generation_time_seconds": 3,
-					 *       "cost": null,
-					 *       "cost_reason": "the server had no price of a device hour when it was asked for",
-					 *       "error_message": null,
-					 *       "coherence_settings": {
-					 *         "use_seed_control": true,
-					 *         "seed_value": 7,
-					 *         "use_latent_reuse": false,
-					 *         "use_ip_adapter": true,
-					 *         "seed_policy": "blend",
-					 *         "blend_strength": 0.25,
-					 *         "shared_seed": null,
-					 *         "latent_strength": 0.85,
-					 *         "chain": "none",
-					 *         "adapter_scale": 0.6,
-					 *         "adapter_blocks": "all",
-					 *         "adapter_begin": 0,
-					 *         "adapter_end": 1
-					 *       },
-					 *       "seed_value": 7,
-					 *       "cancellation_requested": false,
-					 *       "model": "filmer",
-					 *       "use_llm": true,
-					 *       "generation_group_id": null,
-					 *       "parent_generation_id": null,
-					 *       "created_at": "2026-11-27T00:03:48.522097Z",
-					 *       "completed_at": "2026-11-27T00:03:51.504486Z",
-					 *       "recipe": "classic",
-					 *       "stages": [
-					 *         "story",
-					 *         "scenes"
-					 *       ],
-					 *       "approvals": [],
-					 *       "quality_dimensions": [
-					 *         "temporal_flickering",
-					 *         "flow_smoothness"
-					 *       ],
-					 *       "quality_gate": {
-					 *         "minimums": {},
-					 *         "retakes": 1
-					 *       },
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["GenerationObject"];
 				};
 			};
@@ -14029,14 +10310,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "url": "http://127.0.0.1:60857/v1/artifacts/f07a11eb8e59f28a4e1eb5e9a5f391aa5a5fbb71733191e1283aeb5dd62877d8?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *       "expires_at": "2026-11-27T01:03:47Z",
-					 *       "media_type": "video/mp4",
-					 *       "size": 7277
-					 *     }
-					 */
 					"application/json": components["schemas"]["SignedAddress"];
 				};
 			};
@@ -14070,14 +10343,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "url": "http://127.0.0.1:60857/v1/artifacts/c29944602917c4159a4b2d74b13c2b6e1760550948f84d1938dcd6641cdf464f?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *       "expires_at": "2026-11-27T01:03:47Z",
-					 *       "media_type": "image/jpeg",
-					 *       "size": 690
-					 *     }
-					 */
 					"application/json": components["schemas"]["SignedAddress"];
 				};
 			};
@@ -14113,14 +10378,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "url": "http://127.0.0.1:60857/v1/artifacts/06b3ced08f7fbc8b2c7ebcfd8329b7682254a2279a24da235700a64ddae149aa?signature=eyJhbGciOiJIUzI1NiJ9…",
-					 *       "expires_at": "2026-11-27T01:03:47Z",
-					 *       "media_type": "video/mp4",
-					 *       "size": 2020
-					 *     }
-					 */
 					"application/json": components["schemas"]["SignedAddress"];
 				};
 			};
@@ -14250,38 +10507,8 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "client_generation_id": "spring-ad-2",
-				 *       "duration": "9",
-				 *       "reference_images": [
-				 *         "(bytes of product-1.png)"
-				 *       ],
-				 *       "reference_roles": "product"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["StoryRequest"];
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "title": "Dew",
-				 *       "brand_name": "Lumen",
-				 *       "client_generation_id": "spring-ad-1",
-				 *       "max_iterations": 2,
-				 *       "duration": 9,
-				 *       "num_scenes": 2
-				 *     }
-				 */
 				"application/json": components["schemas"]["StoryRequest"];
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "client_generation_id": "spring-ad-2",
-				 *       "duration": "9",
-				 *       "reference_roles": "product"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["StoryRequest"];
 			};
 		};
@@ -14293,50 +10520,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "success": true,
-					 *       "generation_id": "4a0081c0-e9ec-48be-b624-69ad08c04e96",
-					 *       "story": "Title: This is Lumen\n1 Attention, in a studio: The view opens on the steel water bottle while the set goes quiet\n2 Interest, in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3 Desire, in a studio: A gentle…",
-					 *       "approval_status": "approved",
-					 *       "final_score": 90,
-					 *       "total_iterations": 1,
-					 *       "story_conversation_history": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "timestamp": "2026-11-27T00:03:47.939162Z"
-					 *         },
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "This is Lumen\n1. in a studio: The view opens on the steel water bottle while the set goes quiet\n2. in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3. in a studio: A gentle light rests on the bottle a litt…",
-					 *           "timestamp": "2026-11-27T00:03:47.986856Z"
-					 *         }
-					 *       ],
-					 *       "story_iterations": [
-					 *         {
-					 *           "iteration": 1,
-					 *           "story_draft": "Title: This is Lumen\n1 Attention, in a studio: The view opens on the steel water bottle while the set goes quiet\n2 Interest, in a studio: The backdrop glows while the steel water bottle stands perfectly still\n3 Desire, in a studio: A gentle…",
-					 *           "critique": {
-					 *             "approval_status": "approved",
-					 *             "overall_score": 90,
-					 *             "critique": "Clear from the first second: every beat shows the steel water bottle, and the ad ends on its call.",
-					 *             "strengths": [
-					 *               "The steel water bottle is clear to see.",
-					 *               "It keeps the brief's places, in their order."
-					 *             ],
-					 *             "improvements": [],
-					 *             "priority_fixes": []
-					 *           },
-					 *           "timestamp": "2026-11-27T00:03:47.986856Z"
-					 *         }
-					 *       ],
-					 *       "seed_value": 8828567883719205,
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["StoryResponse"];
 				};
 			};
@@ -14347,17 +10530,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "success": true,
-					 *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *       "status": "pending",
-					 *       "seed_value": 3925483102325123,
-					 *       "progress_url": "/api/master-mode/progress/7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *       "result_url": "/api/master-mode/generate-story/7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["StoryAccepted"];
 				};
 			};
@@ -14394,169 +10566,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "success": true,
-					 *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *       "story": "Title: Meet the steel water bottle\n1 Attention + Interest, in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2 Desire + Action, in a studio: Soft light settles on the steel water bottle: Get the steel wat…",
-					 *       "approval_status": "approved",
-					 *       "final_score": 90,
-					 *       "total_iterations": 1,
-					 *       "story_conversation_history": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "timestamp": "2026-11-27T00:03:48.149087Z"
-					 *         },
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "Meet the steel water bottle\n1. in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2. in a studio: Soft light settles on the steel water bottle: Get the steel water bottle today\nGet the steel water bottle t…",
-					 *           "timestamp": "2026-11-27T00:03:48.156430Z"
-					 *         }
-					 *       ],
-					 *       "story_iterations": [
-					 *         {
-					 *           "iteration": 1,
-					 *           "story_draft": "Title: Meet the steel water bottle\n1 Attention + Interest, in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2 Desire + Action, in a studio: Soft light settles on the steel water bottle: Get the steel wat…",
-					 *           "critique": {
-					 *             "approval_status": "approved",
-					 *             "overall_score": 90,
-					 *             "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
-					 *             "strengths": [
-					 *               "The steel water bottle is clear to see.",
-					 *               "It keeps the brief's places, in their order."
-					 *             ],
-					 *             "improvements": [],
-					 *             "priority_fixes": []
-					 *           },
-					 *           "timestamp": "2026-11-27T00:03:48.156430Z"
-					 *         }
-					 *       ],
-					 *       "scenes": {
-					 *         "total_scenes": 2,
-					 *         "cohesion_score": 93,
-					 *         "scenes": [
-					 *           {
-					 *             "scene_number": 1,
-					 *             "content": "Scene 1, Attention + Interest\nSetting: in a studio\nAction: A spotlight warms up while the steel water bottle stands perfectly still\nCamera: static\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "final_critique": {
-					 *               "approval_status": "approved",
-					 *               "overall_score": 90,
-					 *               "critique": "The scene does what its beat asks, and the steel water bottle is clear to see.",
-					 *               "strengths": [
-					 *                 "The steel water bottle is clear to see.",
-					 *                 "The setting is kept."
-					 *               ],
-					 *               "improvements": [],
-					 *               "priority_fixes": []
-					 *             }
-					 *           },
-					 *           {
-					 *             "scene_number": 2,
-					 *             "content": "Scene 2, Desire + Action\nSetting: in a studio\nAction: Soft light settles on the steel water bottle: Get the steel water bottle today\nCamera: static\nWith: product",
-					 *             "iterations": 1,
-					 *             "approved": true,
-					 *             "final_critique": {
-					 *               "approval_status": "approved",
-					 *               "overall_score": 92,
-					 *               "critique": "The scene does what its beat asks, and the steel water bottle is clear to see.",
-					 *               "strengths": [
-					 *                 "The steel water bottle is clear to see.",
-					 *                 "The setting is kept."
-					 *               ],
-					 *               "improvements": [],
-					 *               "priority_fixes": []
-					 *             }
-					 *           }
-					 *         ],
-					 *         "cohesion_analysis": {
-					 *           "overall_cohesion_score": 93,
-					 *           "pair_wise_analysis": [
-					 *             {
-					 *               "from_scene": 1,
-					 *               "to_scene": 2,
-					 *               "transition_score": 93,
-					 *               "issues": [],
-					 *               "recommendations": []
-					 *             }
-					 *           ],
-					 *           "global_issues": [],
-					 *           "scene_specific_feedback": {},
-					 *           "consistency_issues": [],
-					 *           "overall_recommendations": []
-					 *         },
-					 *         "conversation_history": [
-					 *           {
-					 *             "role": "writer",
-					 *             "iteration": 1,
-					 *             "content": "Setting: in a studio\nAction: A spotlight warms up while the steel water bottle stands perfectly still\nCamera: static\nWith: product",
-					 *             "scene_number": 1,
-					 *             "score": null,
-					 *             "timestamp": "2026-11-27T00:03:48.175737Z"
-					 *           },
-					 *           {
-					 *             "role": "writer",
-					 *             "iteration": 1,
-					 *             "content": "Setting: in a studio\nAction: Soft light settles on the steel water bottle: Get the steel water bottle today\nCamera: static\nWith: product",
-					 *             "scene_number": 2,
-					 *             "score": null,
-					 *             "timestamp": "2026-11-27T00:03:48.177666Z"
-					 *           }
-					 *         ],
-					 *         "total_iterations": 2
-					 *       },
-					 *       "video_generation_params": [
-					 *         {
-					 *           "scene_number": 1,
-					 *           "prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up while the bottle stands perfectly still",
-					 *           "image_prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up while the bottle stands perfectly still",
-					 *           "camera": "static",
-					 *           "seconds": 4,
-					 *           "aspect_ratio": "9:16",
-					 *           "keyframe_noise": {
-					 *             "seed": 3965800953489322,
-					 *             "shared_seed": 4470992607892075,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "clip_noise": {
-					 *             "seed": 7336195090548758,
-					 *             "shared_seed": 1656624656013313,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "use_references": false,
-					 *           "adapter_scale": 0.6,
-					 *           "transition_to_next": "crossfade"
-					 *         },
-					 *         {
-					 *           "scene_number": 2,
-					 *           "prompt": "a photo of a blue steel water bottle in a studio, Soft light settles on the bottle",
-					 *           "image_prompt": "a photo of a blue steel water bottle in a studio, Soft light settles on the bottle",
-					 *           "camera": "static",
-					 *           "seconds": 5,
-					 *           "aspect_ratio": "9:16",
-					 *           "keyframe_noise": {
-					 *             "seed": 6155828302137213,
-					 *             "shared_seed": 4470992607892075,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "clip_noise": {
-					 *             "seed": 4469292027260985,
-					 *             "shared_seed": 1656624656013313,
-					 *             "shared_strength": 0.25
-					 *           },
-					 *           "use_references": false,
-					 *           "adapter_scale": 0.6,
-					 *           "transition_to_next": null
-					 *         }
-					 *       ],
-					 *       "seed_value": 3925483102325123,
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["StoryResponse"];
 				};
 			};
@@ -14625,29 +10634,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "generation_id": "7e41b889-3990-4a42-bc42-9b2459b87d95",
-					 *       "messages": [
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "The product is steel water bottle: blue steel water bottle.",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:48.149087Z"
-					 *         },
-					 *         {
-					 *           "role": "director",
-					 *           "iteration": 1,
-					 *           "content": "Meet the steel water bottle\n1. in a studio: A spotlight warms up while the steel water bottle stands perfectly still\n2. in a studio: Soft light settles on the steel water bottle: Get the steel water bottle today\nGet the steel water bottle t…",
-					 *           "scene_number": null,
-					 *           "score": null,
-					 *           "timestamp": "2026-11-27T00:03:48.156430Z"
-					 *         }
-					 *       ]
-					 *     }
-					 */
 					"application/json": components["schemas"]["Conversation"];
 				};
 			};
@@ -14671,14 +10657,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "prompt": "An ad for a steel water bottle, fresh and bright",
-				 *       "target_duration": 9,
-				 *       "mode": "interactive",
-				 *       "title": "Dew"
-				 *     }
-				 */
 				"application/json": components["schemas"]["SessionStart"];
 			};
 		};
@@ -14690,26 +10668,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "status": "story",
-					 *       "current_stage": "story",
-					 *       "created_at": "2026-11-27T00:03:33.604937Z",
-					 *       "updated_at": "2026-11-27T00:03:33.604937Z",
-					 *       "outputs": {},
-					 *       "conversation_history": [],
-					 *       "awaiting_approval": false,
-					 *       "progress": 0,
-					 *       "error": null,
-					 *       "seq": 0,
-					 *       "approval_status": null,
-					 *       "seed": 6757772197658812,
-					 *       "aspect_ratio": "9:16",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["Session"];
 				};
 			};
@@ -14746,20 +10704,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "status": "reference_image",
-					 *       "current_stage": "reference_image",
-					 *       "updated_at": "2026-11-27T00:03:34.491238Z",
-					 *       "has_output": false,
-					 *       "awaiting_approval": false,
-					 *       "progress": 10,
-					 *       "error": null,
-					 *       "approval_status": "approved",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["SessionStatus"];
 				};
 			};
@@ -14790,131 +10734,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "status": "storyboard",
-					 *       "current_stage": "storyboard",
-					 *       "created_at": "2026-11-27T00:03:33.604937Z",
-					 *       "updated_at": "2026-11-27T00:03:35.911014Z",
-					 *       "outputs": {
-					 *         "story": {
-					 *           "title": "The steel water bottle",
-					 *           "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
-					 *           "selected_index": 0,
-					 *           "approved": true,
-					 *           "drafts": [
-					 *             {
-					 *               "index": 0,
-					 *               "title": "The steel water bottle",
-					 *               "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
-					 *               "critique": {
-					 *                 "approval_status": "approved",
-					 *                 "overall_score": 95,
-					 *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
-					 *                 "strengths": [
-					 *                   "The steel water bottle is clear to see.",
-					 *                   "It keeps the brief's places, in their order."
-					 *                 ],
-					 *                 "improvements": [],
-					 *                 "priority_fixes": []
-					 *               }
-					 *             },
-					 *             {
-					 *               "index": 1,
-					 *               "title": "Made for you: the steel water bottle",
-					 *               "story": "Title: Made for you: the steel water bottle\n1 Attention, in a studio: The bottle hops into the frame, late as always\n2 Interest, in a studio: The bottle spins once, just to show off\n3 Desire, in a studio: The bottle poses as if for a portra…",
-					 *               "critique": {
-					 *                 "approval_status": "approved",
-					 *                 "overall_score": 95,
-					 *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
-					 *                 "strengths": [
-					 *                   "The steel water bottle is clear to see.",
-					 *                   "It keeps the brief's places, in their order."
-					 *                 ],
-					 *                 "improvements": [],
-					 *                 "priority_fixes": []
-					 *               }
-					 *             }
-					 *           ]
-					 *         },
-					 *         "reference_image": {
-					 *           "images": [
-					 *             {
-					 *               "index": 0,
-					 *               "path": "18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *               "url": "/v1/artifacts/18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *               "prompt": "",
-					 *               "quality_score": null,
-					 *               "source": "manual",
-					 *               "version": 1,
-					 *               "edit_history": [
-					 *                 "/v1/artifacts/18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f"
-					 *               ],
-					 *               "role": "product"
-					 *             }
-					 *           ]
-					 *         },
-					 *         "storyboard": {
-					 *           "images": [
-					 *             {
-					 *               "index": 0,
-					 *               "path": "8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
-					 *               "url": "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, a spotlight warms up, and there stands the bottle",
-					 *               "quality_score": null,
-					 *               "source": "generated",
-					 *               "version": 1,
-					 *               "edit_history": [
-					 *                 "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046"
-					 *               ],
-					 *               "role": null,
-					 *               "scene_number": 1,
-					 *               "content": "Scene 1, Attention\nSetting: in a studio\nAction: A spotlight warms up, and there stands the steel water bottle\nCamera: push_in\nWith: product"
-					 *             },
-					 *             {
-					 *               "index": 1,
-					 *               "path": "7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e",
-					 *               "url": "/v1/artifacts/7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e",
-					 *               "prompt": "a photo of a blue steel water bottle in a studio, the bottle shows every side while a spotlight warms up",
-					 *               "quality_score": null,
-					 *               "source": "generated",
-					 *               "version": 1,
-					 *               "edit_history": [
-					 *                 "/v1/artifacts/7b289d47793c2099b154dd0d216a043d598804955fc7ef3d6831526b5c94750e"
-					 *               ],
-					 *               "role": null,
-					 *               "scene_number": 2,
-					 *               "content": "Scene 2, Interest\nSetting: in a studio\nAction: The steel water bottle shows every side while a spotlight warms up\nCamera: static\nWith: product"
-					 *             }
-					 *           ]
-					 *         }
-					 *       },
-					 *       "conversation_history": [
-					 *         {
-					 *           "role": "user",
-					 *           "content": "Make it better",
-					 *           "timestamp": "2026-11-27T00:03:33.916885Z",
-					 *           "scene_number": null
-					 *         },
-					 *         {
-					 *           "role": "assistant",
-					 *           "content": "Which scene do you mean, 1 to 4? Say for example 'scene 2: …', or 'all scenes: …'. And what shall be different there: place, time of day, light, action or camera?",
-					 *           "timestamp": "2026-11-27T00:03:33.916894Z",
-					 *           "scene_number": null
-					 *         }
-					 *       ],
-					 *       "awaiting_approval": true,
-					 *       "progress": 50,
-					 *       "error": null,
-					 *       "seq": 67,
-					 *       "approval_status": "approved",
-					 *       "seed": 6757772197658812,
-					 *       "aspect_ratio": "9:16",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["Session"];
 				};
 			};
@@ -14938,14 +10757,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "stage": "story",
-				 *       "selected_indices": [
-				 *         0
-				 *       ]
-				 *     }
-				 */
 				"application/json": components["schemas"]["Approval"];
 			};
 		};
@@ -14957,14 +10768,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "approved_stage": "reference_image",
-					 *       "next_stage": "storyboard",
-					 *       "message": "The reference image is approved. Next: storyboard."
-					 *     }
-					 */
 					"application/json": components["schemas"]["Approved"];
 				};
 			};
@@ -14997,12 +10800,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "stage": "story",
-				 *       "feedback": "Shorter, and funnier"
-				 *     }
-				 */
 				"application/json": components["schemas"]["Regeneration"];
 			};
 		};
@@ -15014,14 +10811,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "stage": "story",
-					 *       "message": "Being made anew: story.",
-					 *       "regenerated": true
-					 *     }
-					 */
 					"application/json": components["schemas"]["Regenerated"];
 				};
 			};
@@ -15051,20 +10840,7 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "images": [
-				 *         "(bytes of product-1.png)"
-				 *       ],
-				 *       "reference_roles": "product"
-				 *     }
-				 */
 				"multipart/form-data": components["schemas"]["ReferenceUpload"];
-				/**
-				 * @example {
-				 *       "reference_roles": "product"
-				 *     }
-				 */
 				"application/x-www-form-urlencoded": components["schemas"]["ReferenceUpload"];
 			};
 		};
@@ -15076,27 +10852,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "images": [
-					 *         {
-					 *           "index": 0,
-					 *           "path": "18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *           "url": "/v1/artifacts/18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f",
-					 *           "prompt": "",
-					 *           "quality_score": null,
-					 *           "source": "manual",
-					 *           "version": 1,
-					 *           "edit_history": [
-					 *             "/v1/artifacts/18f126f5f04edd5c21dbd88e64404f64f28794aa902c9bd2d27d33aaa253678f"
-					 *           ],
-					 *           "role": "product"
-					 *         }
-					 *       ],
-					 *       "message": "1 reference images: they take the place of a drawn one."
-					 *     }
-					 */
 					"application/json": components["schemas"]["ReferencesUploaded"];
 				};
 			};
@@ -15129,13 +10884,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "image_id": 0,
-				 *       "mask_data": "data:image/png;base64,iVBORw0…",
-				 *       "prompt": "a red label"
-				 *     }
-				 */
 				"application/json": components["schemas"]["InpaintOrder"];
 			};
 		};
@@ -15147,19 +10895,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "edited_image_url": "/v1/artifacts/37556e0907613bf89b172c90d3d6889f3d88c49c764f678fb31fa149613c733e",
-					 *       "original_image_url": "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
-					 *       "version": 2,
-					 *       "edit_history": [
-					 *         "/v1/artifacts/8e0c280444122bded6204ec77c8bec0b33cce5f72f6b6d9ab335ffb484594046",
-					 *         "/v1/artifacts/37556e0907613bf89b172c90d3d6889f3d88c49c764f678fb31fa149613c733e"
-					 *       ],
-					 *       "message": "Version 2 is there; the original stays."
-					 *     }
-					 */
 					"application/json": components["schemas"]["Inpainted"];
 				};
 			};
@@ -15199,11 +10934,6 @@ export interface operations {
 		};
 		requestBody: {
 			content: {
-				/**
-				 * @example {
-				 *       "message": "Make scene 2 brighter"
-				 *     }
-				 */
 				"application/json": components["schemas"]["ChatMessage"];
 			};
 		};
@@ -15215,64 +10945,6 @@ export interface operations {
 					[name: string]: unknown;
 				};
 				content: {
-					/**
-					 * @example {
-					 *       "session_id": "88e791ec-e259-4886-87ba-dc4eaf1f5fce",
-					 *       "user_id": "034b54c5-867b-4c89-9df3-cb567812200c",
-					 *       "status": "story",
-					 *       "current_stage": "story",
-					 *       "created_at": "2026-11-27T00:03:33.604937Z",
-					 *       "updated_at": "2026-11-27T00:03:33.919287Z",
-					 *       "outputs": {
-					 *         "story": {
-					 *           "title": "The steel water bottle",
-					 *           "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
-					 *           "selected_index": 0,
-					 *           "approved": true,
-					 *           "drafts": [
-					 *             {
-					 *               "index": 0,
-					 *               "title": "The steel water bottle",
-					 *               "story": "Title: The steel water bottle\n1 Attention, in a studio: A spotlight warms up, and there stands the steel water bottle\n2 Interest, in a studio: The steel water bottle shows every side while a spotlight warms up\n3 Desire, in a studio: The day…",
-					 *               "critique": {
-					 *                 "approval_status": "approved",
-					 *                 "overall_score": 95,
-					 *                 "critique": "The steel water bottle is in every beat, and each beat stays where the brief sets it.",
-					 *                 "strengths": [
-					 *                   "The steel water bottle is clear to see.",
-					 *                   "It keeps the brief's places, in their order."
-					 *                 ],
-					 *                 "improvements": [],
-					 *                 "priority_fixes": []
-					 *               }
-					 *             }
-					 *           ]
-					 *         }
-					 *       },
-					 *       "conversation_history": [
-					 *         {
-					 *           "role": "user",
-					 *           "content": "Make it better",
-					 *           "timestamp": "2026-11-27T00:03:33.916885Z",
-					 *           "scene_number": null
-					 *         },
-					 *         {
-					 *           "role": "assistant",
-					 *           "content": "Which scene do you mean, 1 to 4? Say for example 'scene 2: …', or 'all scenes: …'. And what shall be different there: place, time of day, light, action or camera?",
-					 *           "timestamp": "2026-11-27T00:03:33.916894Z",
-					 *           "scene_number": null
-					 *         }
-					 *       ],
-					 *       "awaiting_approval": true,
-					 *       "progress": 10,
-					 *       "error": null,
-					 *       "seq": 14,
-					 *       "approval_status": "approved",
-					 *       "seed": 6757772197658812,
-					 *       "aspect_ratio": "9:16",
-					 *       "warnings": []
-					 *     }
-					 */
 					"application/json": components["schemas"]["Session"];
 				};
 			};

@@ -6,7 +6,7 @@ Two grades. `Broken` text is never shown: the agent is asked again and fails by 
 
 from __future__ import annotations
 
-import gzip
+import lzma
 import re
 from collections import Counter
 from functools import cache
@@ -143,8 +143,8 @@ def _words(text: str) -> list[str]:
 
 @cache
 def _list() -> frozenset[str]:
-    packed = files("pipelines.reading").joinpath("words_en.txt.gz").read_bytes()
-    lines = gzip.decompress(packed).decode().splitlines()
+    packed = files("pipelines.reading").joinpath("words_en.txt.xz").read_bytes()
+    lines = lzma.decompress(packed).decode().splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 

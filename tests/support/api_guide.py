@@ -127,4 +127,6 @@ def recorded(folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
         (Path(scratch) / "server").mkdir()
-        print(json.dumps(recorded(Path(scratch)), indent=1, ensure_ascii=False))
+        answers = recorded(Path(scratch))
+        lines = (f"{json.dumps(name)}: {json.dumps(answer, ensure_ascii=False)}" for name, answer in answers.items())
+        print("{\n" + ",\n".join(lines) + "\n}")
