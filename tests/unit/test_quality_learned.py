@@ -192,11 +192,20 @@ def test_matches_are_mutual_and_inliers_follow_one_homography():
     reference = scattered(60)
     assert np.array_equal(matches(reference, reference[::-1]), np.stack([np.arange(60), 59 - np.arange(60)], axis=1))
     assert len(inliers(reference, moved(reference, (20, 5)))) == 60
-    half = moved(reference, (20, 5))
-    half[30:, :2] = scattered(30, seed=4)[:, :2]
-    assert set(inliers(reference, half)) <= {*range(30), *range(30, 60)} and 30 <= len(inliers(reference, half)) < 36
+    some = moved(reference, (20, 5))
+    some[40:, :2] = scattered(20, seed=4)[:, :2]
+    assert {*range(40)} <= set(inliers(reference, some)) and len(inliers(reference, some)) < 44
     assert len(inliers(reference, scattered(60, seed=9))) == 0
     assert len(matches(reference, reference[:0])) == 0
+
+
+def test_no_point_is_found_below_half_of_the_matches_or_below_twelve_of_them():
+    reference = scattered(60)
+    few = moved(reference, (20, 5))
+    few[26:, :2] = scattered(34, seed=4)[:, :2]
+    assert len(matches(reference, few)) == 60 and len(inliers(reference, few)) == 0
+    assert len(inliers(reference, moved(reference, (20, 5))[:11])) == 0
+    assert len(inliers(reference, moved(reference, (20, 5))[:12])) == 12
 
 
 class Points(Listed):
