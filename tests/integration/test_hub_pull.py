@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from models.manifest import write_manifest
 from tests.support.small_hub import COMMIT, small_hub
 
 SCRIPT = """
@@ -21,10 +22,11 @@ from models.spec import ChatModelSpec, WeightSource
 from models.weights import Library
 
 hub.PAUSE_SECONDS = 0.01
-root, revision, pins, patterns = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+root, revision, (pins, patterns, converted) = sys.argv[1], sys.argv[2], map(json.loads, sys.argv[3:])
 source = WeightSource(repository="owner/big", revision=revision, **({"allow_patterns": patterns} if patterns else {}))
+others = {part: WeightSource(repository=f"converted:{kind}", revision="unpinned") for part, kind in converted.items()}
 spec = ChatModelSpec(
-    kind="chat", name="big", family="llava", licence="none", vram_gb=0, vision=False, weights={"main": source}
+    kind="chat", name="big", family="llava", licence="none", vram_gb=0, vision=False, weights={"main": source} | others
 )
 seen = []
 try:
@@ -45,9 +47,9 @@ def hub():
 
 @pytest.fixture
 def pull(hub, tmp_path):
-    def run(revision=COMMIT, pins=None, patterns=(), **environment):
+    def run(revision=COMMIT, pins=None, patterns=(), converted=None, **environment):
         endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path / "hf")}
-        arguments = [str(tmp_path / "models"), revision, json.dumps(pins or {}), json.dumps(patterns)]
+        arguments = [str(tmp_path / "models"), revision, *map(json.dumps, (pins or {}, patterns, converted or {}))]
         return subprocess.run(
             [sys.executable, "-W", "error", "-c", SCRIPT, *arguments],
             env={**os.environ, **endpoint, **environment},
@@ -79,6 +81,18 @@ def test_a_second_pull_downloads_nothing(hub, pull):
     hub.gets.clear()
     assert pull().returncode == 0
     assert hub.gets == []
+
+
+def test_the_tokenizer_of_weights_that_were_converted_comes_from_the_hub(pull, tmp_path):
+    refused = pull(converted={"other": "clip-b32"})
+    assert refused.returncode == 2 and "they are on no hub: get ViT-B-32.pt" in refused.stdout
+    assert not folder(tmp_path).exists()
+    made = folder(tmp_path).with_name("other")
+    made.mkdir(parents=True)
+    (made / "model.safetensors").write_bytes(b"converted")
+    write_manifest(made, "converted:clip-b32", "0" * 64)
+    assert pull(converted={"other": "clip-b32"}).returncode == 0
+    assert (folder(tmp_path) / "config.json").exists()
 
 
 def test_a_broken_download_keeps_what_arrived_and_the_same_command_resumes_it(hub, pull, tmp_path):

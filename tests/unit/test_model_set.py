@@ -47,10 +47,13 @@ def test_models_that_paid_work_may_not_use_say_so():
 
 def test_a_scorer_that_is_not_here_stops_no_generation_and_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
-    profile = load_profile("sketch").model_copy(update={"scorers": {"clip_l14": "clip-vit-l-14"}})
+    profile = load_profile("sketch").model_copy(update={"scorers": load_profile("gpu-80gb").scorers})
+    monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
     found = model_set(profile)
-    assert any("'clip-vit-l-14' is not on this machine" in note for note in found.notes)
-    assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer"}
+    (note,) = [note for note in found.notes if note.startswith("Not on this machine")]
+    assert "'dinov2-base', 'dino-vitb16'" in note and "`admint score --list --profile sketch`" in note
+    assert "'xfeat'" not in note
+    assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer", "scorer:ocr"}
 
 
 def test_a_scorer_of_a_package_that_is_not_installed_is_left_out_without_a_note(tmp_path, monkeypatch):
@@ -58,4 +61,4 @@ def test_a_scorer_of_a_package_that_is_not_installed_is_left_out_without_a_note(
     monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
     found = model_set(load_profile("sketch"))
     assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer", "scorer:dinov2_base"}
-    assert not [note for note in found.notes if "is not on this machine" in note]
+    assert not [note for note in found.notes if note.startswith("Not on this machine")]

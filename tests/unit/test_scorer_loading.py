@@ -19,3 +19,12 @@ def test_a_scorer_in_half_precision_runs_in_full_precision_on_a_cpu_and_its_scor
     assert spec.dtype == "float16"
     scorer = load(spec, publish(spec, tmp_path).folders(spec), "cpu")
     assert scorer.dtype == "float32"
+
+
+def test_a_scorer_that_is_described_for_the_cpu_runs_there_in_a_profile_for_a_card(tmp_path):
+    assert load_model("dinov2-base-cpu", ScorerModelSpec).device == "cpu"
+    spec = load_model("clip-vit-l-14", ScorerModelSpec)
+    folders = publish(spec, tmp_path).folders(spec)
+    assert load(spec, folders, "meta").device == "meta"
+    there = load(spec.model_copy(update={"device": "cpu"}), folders, "meta")
+    assert (there.device, there.dtype) == ("cpu", "float32")

@@ -5,9 +5,11 @@ import pytest
 from configs import settings
 from configs.settings import load_model, load_model_specs, load_profile, load_recipe
 from models.registry import FAMILIES, SERVED_FAMILY
-from models.spec import ChatModelSpec, ImageModelSpec, VideoModelSpec
+from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
 from pipelines.errors import BadInput
+from pipelines.scoring import backbones_of
 from pipelines.stages.registry import check_recipe
+from quality.registry import DIMENSIONS
 
 
 def names(folder):
@@ -39,6 +41,15 @@ def test_every_profile_names_models_that_exist_and_even_delivery_sizes(name):
     for width, height in profile.delivery.values():
         assert width % 2 == height % 2 == 0
     assert set(profile.delivery) <= set(image.sizes) & set(video.sizes)
+    for model in profile.backbones().values():
+        load_model(model, ScorerModelSpec)
+    assert set(profile.backbones()) <= set(backbones_of(DIMENSIONS)), "no dimension needs a scorer of that name"
+
+
+@pytest.mark.parametrize("name", [name for name in names("profiles") if load_profile(name).device == "cuda"])
+def test_a_profile_for_a_card_measures_product_points_cuts_texts_and_words_without_a_change_of_it(name):
+    wanted = {"dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm", "ocr"}
+    assert set(load_profile(name).scorers) >= wanted
 
 
 @pytest.mark.parametrize("name", names("models"))
