@@ -122,6 +122,7 @@ class Raft(nn.Module):
             for gate in self.recurrence:
                 state = gate(state, torch.cat([context, moved], dim=1))
             matched = matched + self.correction(state)
+        del correlation  # the largest of all, and enlarging takes 100 MB at 832x480
         return enlarged(matched - start, 0.25 * self.enlargement(state))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -135,7 +136,7 @@ class _Encoder(nn.Module):
     def __init__(self, width: int, out: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         widths = (width, width, width * 3 // 2, width * 2)
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 7, stride=2, padding=3), norm(width), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 7, stride=2, padding=3), norm(width), nn.ReLU(True))
         stages = [(widths[n], widths[n + 1], 1 if n == 0 else 2) for n in range(3)]
         self.stages = nn.ModuleList(
             [
@@ -148,7 +149,8 @@ class _Encoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
         for stage in self.stages:
-            x = stage(x)
+            for block in stage.children():  # one by one: no stage's input is held through its second block
+                x = block(x)
         found: torch.Tensor = self.out(x)
         return found
 
@@ -156,14 +158,18 @@ class _Encoder(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, before: int, after: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), norm(after), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1), norm(after), nn.ReLU())
+        self.first = nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), norm(after), nn.ReLU(True))
+        self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1), norm(after), nn.ReLU(True))
         self.shortcut = (
             nn.Identity() if stride == 1 else nn.Sequential(nn.Conv2d(before, after, 1, stride=stride), norm(after))
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.shortcut(x) + self.second(self.first(x)))
+        state = x
+        for layer in (*self.first, *self.second):  # one by one: each result is let go as soon as the next is there
+            state = layer(state)
+        found: torch.Tensor = self.shortcut(x) + state
+        return found.relu_()
 
 
 class _Motion(nn.Module):
