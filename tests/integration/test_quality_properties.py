@@ -6,6 +6,7 @@ A new dimension is covered by itself; one that asks for something that `equipped
 from __future__ import annotations
 
 import math
+import tracemalloc
 from functools import cache
 from typing import Any
 
@@ -186,6 +187,25 @@ def test_a_flat_clip_has_a_value_or_a_reason_in_every_dimension(backbones, level
 @pytest.mark.parametrize("fields", [{"fps": 0.0}, {"fps": math.nan}, {"frame_count": None}, {"frame_count": 99}])
 def test_what_is_not_known_or_wrong_of_a_clip_is_a_value_or_a_reason_in_every_dimension(backbones, fields):
     assert_each_is_a_finite_value_or_a_reason(measure(ALL, moving(3, 48, 48), equipped(backbones, 3, **fields)))
+
+
+def test_a_long_clip_has_values_and_none_of_its_frames_is_kept():
+    """By dimensions that look at every frame; copies of frames would be counted."""
+    names = ["temporal_flickering", "freeze_loop.frozen", "unwanted_cuts", "ad.black_frames", "ad.luminance_clipping"]
+    pan = moving(40, 32, 48)
+
+    def peak(count: int) -> int:
+        frames = (pan[number % len(pan)].copy() for number in range(count))
+        tracemalloc.start()
+        scores = measure(names, frames, equipped({}, count))
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert [score.reason for score in scores] == [None] * len(names)
+        assert all(score.raw is not None and math.isfinite(score.raw) for score in scores)
+        return held
+
+    peak(16)  # what is made once
+    assert peak(1000) - peak(200) < 0.25 * 800 * pan[0].nbytes
 
 
 @cache
