@@ -222,6 +222,9 @@ class Clip(Plain):
     native_fps: int = Field(ge=1)
     audio: str | None = None
     """sha256 of its stem, the WAV file of what is heard with it; null: it is silent."""
+    first_frame: str | None = None
+    """sha256 of the picture that it started from; null: it was made from text or from the clip before, or that is not
+    known."""
 
 
 class FinalVideo(Plain):

@@ -55,10 +55,17 @@ def look(entity: Entity) -> str:
     return f"{entity.name}, {described}"
 
 
+def style_words(draft: SceneDraft, entities: tuple[Entity, ...]) -> str | None:
+    """The look that a scene's prompts ask for, in words: the descriptions of its entities of role `style`; None: it has
+    none."""
+    shown = [entity for entity in entities if entity.handle in draft.entities and entity.role == "style"]
+    return ", ".join(entity.description for entity in shown) or None
+
+
 def _subject(draft: SceneDraft, entities: tuple[Entity, ...]) -> str:
     shown = [entity for entity in entities if entity.handle in draft.entities]
     things = " and ".join(_with_article(look(entity)) for entity in shown if entity.role != "style")
-    style = "".join(f", {entity.description}" for entity in shown if entity.role == "style")
+    style = "" if (words := style_words(draft, entities)) is None else f", {words}"
     place = draft.setting if _PLACED.match(draft.setting) else f", {draft.setting}"
     return re.sub(r"\s+,", ",", f"a photo of {things or 'the scene'} {place}{style}")
 

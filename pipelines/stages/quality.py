@@ -37,7 +37,7 @@ async def score_video(
     Raises UnknownDimension when the recipe names a dimension that does not exist.
     """
     stills = {keyframe.scene_number: keyframe.artifact for keyframe in keyframes}
-    filmed = {clip.scene_number: clip.artifact for clip in clips}
+    filmed = {clip.scene_number: clip for clip in clips}
     scores: list[Score] = []
     for scene in scenes:
         if (still := stills.get(scene.scene_number)) is not None:
@@ -48,7 +48,8 @@ async def score_video(
         scores += await scores_of(context, scorable_video(context, video.artifact))
     if scores:
         await context.finish(_summary_step(tuple(scores)))
-    compared = ComparedAd(scenes, filmed or stills, bool(filmed), continued, story)
+    shown = {number: clip.artifact for number, clip in filmed.items()} or stills
+    compared = ComparedAd(scenes, shown, bool(filmed), continued, story)
     scores += await scores_across(context, compared, scores, subjects)
     asked = context.recipe.quality_dimensions
     return (*scores, *(not_available(name) for name in UNAVAILABLE if name not in asked))

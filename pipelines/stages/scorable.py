@@ -10,13 +10,13 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from models.errors import Cancelled, ModelError
-from models.interfaces import Plain
-from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt
+from models.interfaces import EncodedImage, Plain
+from pipelines.agents.prompting import revised_image_prompt, revised_video_prompt, style_words
 from pipelines.brief import BriefReference
 from pipelines.media import DECODER
 from pipelines.reading.scene_facts import scene_facts
 from pipelines.scoring import ScoreRequest
-from pipelines.screenplay import Entity, Scene
+from pipelines.screenplay import Clip, Entity, Scene
 from pipelines.stages.context import StageContext
 from pipelines.stages.pictures import read_references, revised_prompt
 from pipelines.steps import Json, Step, StepContext, StepOutput
@@ -49,6 +49,8 @@ class Scorable(Plain):
     """What else, where a dimension of the recipe measures that."""
     references: tuple[BriefReference, ...] = ()
     """What it was to look like, where a dimension of the recipe measures that."""
+    start: str | None = None
+    """Artifact hash of the picture that a clip started from, where a dimension of the recipe measures that."""
 
     @property
     def step(self) -> str:
@@ -64,24 +66,33 @@ def scorable_keyframe(context: StageContext, scene: Scene, artifact: str, subjec
     return _of_scene("keyframe", context, scene, artifact, prompt, subjects)
 
 
-def scorable_clip(context: StageContext, scene: Scene, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
+def scorable_clip(context: StageContext, scene: Scene, clip: Clip, subjects: Subjects = NO_SUBJECTS) -> Scorable:
     revision = context.direction.revision("video", scene.scene_number)
     prompt = revised_prompt(scene.video_prompt, revision, revised_video_prompt)
-    return _of_scene("clip", context, scene, artifact, prompt, subjects)
+    start = clip.first_frame if "vbench_i2v.subject" in context.recipe.measured else None
+    return _of_scene("clip", context, scene, clip.artifact, prompt, subjects, start)
 
 
 def _of_scene(
-    medium: Medium, context: StageContext, scene: Scene, artifact: str, prompt: str, subjects: Subjects
+    medium: Medium,
+    context: StageContext,
+    scene: Scene,
+    artifact: str,
+    prompt: str,
+    subjects: Subjects,
+    start: str | None = None,
 ) -> Scorable:
-    """Facts and references only where the recipe measures them: they are part of the step's key."""
-    facts = scene_facts(scene.draft, subjects.entities) if _measures(context, "asks.") else None
+    """Facts, style and references only where the recipe measures them: they are part of the step's key."""
+    facts = scene_facts(scene.draft, subjects.entities) if _measures(context, "asks.") else ()
+    styled = medium == "clip" and "appearance_style" in context.recipe.measured
     return Scorable(
         medium=medium,
         scene_number=scene.scene_number,
         artifact=artifact,
         prompt=prompt,
-        asked=NOTHING if facts is None else Asked(facts=facts),
+        asked=Asked(facts=facts, style=style_words(scene.draft, subjects.entities) if styled else None),
         references=() if OF_A_PRODUCT.isdisjoint(context.recipe.measured) else subjects.references,
+        start=start,
     )
 
 
@@ -144,7 +155,11 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
     if scorable.references:
         inputs["references"] = [(one.artifact, one.role) for one in scorable.references]
 
+    if scorable.start is not None:
+        inputs["start"] = scorable.start
+
     async def work(step: StepContext) -> StepOutput:
+        start = None if scorable.start is None else EncodedImage(data=step.artifacts.read(scorable.start))
         request = ScoreRequest(
             data=step.artifacts.read(scorable.artifact),
             media="image" if scorable.medium == "keyframe" else "video",
@@ -152,6 +167,7 @@ def _score_step(context: StageContext, scorable: Scorable, dimensions: tuple[str
             prompt=scorable.prompt,
             asked=scorable.asked,
             references=read_references(step.artifacts, scorable.references),
+            start=start,
             series=scorable.medium != "keyframe",
         )
         measured = await scores_or_reasons(step, request, scorable.step)

@@ -80,7 +80,8 @@ def cover_scene(scenes: tuple[Scene, ...], entities: tuple[Entity, ...]) -> int:
 
 def stitch_step(edit: EditList) -> Step:
     """The step `stitch/final`; leaves a take of kind `video`."""
-    inputs = edit.model_dump(mode="json")
+    # What a clip started from is in its pixels already.
+    inputs = edit.model_dump(mode="json", exclude={"clips": {"__all__": {"first_frame"}}})
 
     async def work(step: StepContext) -> StepOutput:
         stop = threading.Event()

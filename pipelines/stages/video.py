@@ -107,7 +107,7 @@ async def make_clips(
             return await context.finish(_clip_step(context, scene, plan, references, request, attempt))
 
         def scorable(value: Json) -> Scorable:
-            return scorable_clip(context, scene, value["clip"]["artifact"], subjects)
+            return scorable_clip(context, scene, Clip.model_validate(value["clip"]), subjects)
 
         value = await best_take(context, make, scorable, scene.scene_number)
         ends[scene.scene_number].set_result(value)
@@ -184,6 +184,7 @@ def _clip_step(
             num_frames=num_frames,
             native_fps=spec.native_fps,
             audio=stem and stem.sha256,
+            first_frame=first_frame,
         )
         value: Json = {"clip": clip.model_dump(), "last_frame": last.sha256}
         provenance: Json = {"frames_sha256": frames_sha256(result.frames)}

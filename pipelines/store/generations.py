@@ -435,6 +435,11 @@ class GenerationStore:
 
     # --- what a generation has made; the caller has checked whose it is ---
 
+    async def of_anybody(self, generation_id: str) -> Generation | None:
+        """One generation, whoever owns it; None: there is none."""
+        row = await self._database.fetch_first(select(generations).where(generations.c.id == generation_id))
+        return None if row is None else generation_of(row)
+
     async def generation_outputs(self, generation_id: str) -> GenerationOutputs:
         """Everything that a generation has made so far, for little more than the price of one read."""
         head = select(generations.c.last_seq).where(generations.c.id == generation_id)

@@ -215,37 +215,13 @@ def _items(
 
 
 def _of_generation(generation_id: str) -> list[Found]:
-    """Stills, clips and finished video of a generation as they are now, each with the prompt that it was made by."""
+    """Stills, clips and finished video of a generation as they are now, each with what it was asked to be."""
     import asyncio
 
     from pipelines.errors import BadInput
-    from serving.scores.work import Asked, Found
-    from serving.server.store import open_server_store
+    from serving.scores.stored import files_of_generation
 
-    async def found() -> list[Found]:
-        store = await open_server_store()
-        try:
-            files = []
-            for take in await store.store.takes(generation_id):
-                if not take.current or take.kind not in ("keyframe", "clip", "video"):
-                    continue
-                text = take.provenance.get("request", {}).get("prompt")
-                is_still = take.kind == "keyframe"
-                where = "final" if take.scene_number is None else f"scene-{take.scene_number:03d}"
-                files.append(
-                    Found(
-                        path=store.artifacts.whole_file(take.artifact),
-                        name=f"{generation_id}/{where}{'.png' if is_still else '.mp4'}",
-                        media="image" if is_still else "video",
-                        named=False,
-                        asked=None if text is None else Asked(prompt=text),
-                    )
-                )
-            return files
-        finally:
-            await store.close()
-
-    if not (files := asyncio.run(found())):
+    if not (files := asyncio.run(files_of_generation(generation_id))):
         raise BadInput(
             f"{generation_id!r} is no file here and no generation of this machine's store with a picture or a clip:"
             " correct the id, or set ADMINT_HOME to that server's"

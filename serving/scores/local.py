@@ -113,7 +113,7 @@ def request_of(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:
         prompt=item.prompt,
         references=item.references,
         start=item.start,
-        asked=Asked(style=item.style),
+        asked=Asked(seconds=item.seconds, ratio=item.ratio, style=item.style),
         protocol=item.protocol,
         series=series,
     )

@@ -44,6 +44,10 @@ class Row(Plain):
     style: str | None = None
     references: tuple[str, ...] = ()
     """Roles and hashes of the pictures that it was compared with."""
+    seconds: float | None = None
+    """The length that was asked for."""
+    ratio: tuple[int, int] | None = None
+    """Width to height, as asked for."""
     asked_protocol: AskedProtocol = "auto"
     models: tuple[str, ...] = ()
     """Fingerprints of the models that the dimension would use, of those that were here."""
@@ -53,7 +57,7 @@ class Row(Plain):
         """What must agree for this row to stand for another measurement."""
         impl = None if self.dimension is None or self.score is None else self.score.impl_id
         return (self.source_sha256, self.dimension, impl, self.asked_protocol, self.prompt, self.style,
-                self.references, self.models)  # fmt: skip
+                self.references, self.seconds, self.ratio, self.models)  # fmt: skip
 
 
 class Mean(Plain):
@@ -74,13 +78,10 @@ class Mean(Plain):
 
 def rows_of(item: WorkItem, found: FileScores, fingerprints: Mapping[str, str]) -> list[Row]:
     """The rows of one item."""
-    prompt, style, references = item.asked
     known: dict[str, Any] = {
         "file": item.name,
         "source_sha256": found.source_sha256,
-        "prompt": prompt,
-        "style": style,
-        "references": references,
+        **item.asked._asdict(),
         "asked_protocol": item.protocol,
     }
     reason = found.reason if item.dimensions else f"no dimension that was named is measured on {item.media}s"
@@ -107,7 +108,7 @@ def kept_rows(
 ) -> dict[tuple[str, str | None], Row]:
     """The rows of an earlier run that stand for what is to be measured now, by file and dimension.
 
-    They must agree in the bytes of the file, `impl_id`, protocol, prompt, references and models. A file may have
+    They must agree in the bytes of the file, `impl_id`, protocol, what was asked for and models. A file may have
     another name since.
     """
     by_key = {row.key: row for row in earlier if row.score is not None}
@@ -128,9 +129,7 @@ def _expected_key(
 ) -> tuple[object, ...]:
     """The `key` of the row that measuring this would give."""
     impl = f"{dimension}@none" if dimension in UNAVAILABLE else of_name(dimension).METRIC.impl_id
-    prompt, style, references = item.asked
-    return (source_sha256, dimension, impl, item.protocol, prompt, style, references,
-            models_of(dimension, fingerprints))  # fmt: skip
+    return (source_sha256, dimension, impl, item.protocol, *item.asked, models_of(dimension, fingerprints))
 
 
 def means(rows: Iterable[Row]) -> list[Mean]:

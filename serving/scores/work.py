@@ -28,6 +28,17 @@ NUMBERED = re.compile(r"(.+)-(\d+)")
 """VBench's names of files: the prompt, and the number of the sample."""
 
 
+class AskedOfItem(NamedTuple):
+    """What an item was asked to be."""
+
+    prompt: str | None
+    style: str | None
+    references: tuple[str, ...]
+    """Roles and hashes of all pictures, the start's too."""
+    seconds: float | None
+    ratio: tuple[int, int] | None
+
+
 class WorkItem(Plain):
     """One file to be scored, as plain data: a process or a node that reads the same disk can do it."""
 
@@ -42,14 +53,18 @@ class WorkItem(Plain):
     """The picture that the clip was made from."""
     style: str | None = None
     """The look that was asked for, in words."""
+    seconds: float | None = None
+    """The length that was asked for."""
+    ratio: tuple[int, int] | None = None
+    """Width to height, as asked for: (9, 16)."""
     protocol: AskedProtocol = "auto"
 
     @property
-    def asked(self) -> tuple[str | None, str | None, tuple[str, ...]]:
-        """What it was asked to show, to compare with another item: prompt, style, hashes of all pictures."""
+    def asked(self) -> AskedOfItem:
+        """What it was asked to be, to compare with another item."""
         pictures = [f"{one.role}:{one.image.sha256}" for one in self.references]
         pictures += [] if self.start is None else [f"start:{self.start.sha256}"]
-        return self.prompt, self.style, tuple(sorted(pictures))
+        return AskedOfItem(self.prompt, self.style, tuple(sorted(pictures)), self.seconds, self.ratio)
 
 
 class FileScores(Plain):
@@ -82,6 +97,12 @@ class Found(NamedTuple):
     """Whether it was given by itself, and not found in a folder."""
     asked: Asked | None = None
     """What it was to show, where it is a generation's."""
+    seconds: float | None = None
+    """The length that the generation was to have, of its finished video."""
+    ratio: tuple[int, int] | None = None
+    """Width to height that its generation was to have."""
+    references: tuple[Reference, ...] = ()
+    """Of its generation."""
 
 
 def files_of(paths: Iterable[Path]) -> list[Found]:
@@ -129,8 +150,9 @@ def work_items(
 ) -> list[WorkItem]:
     """One item per file. The alignment and the dynamics are always measured beside a similarity.
 
-    A picture in a folder that no dimension looks at is left out. Raises UnknownDimension, BadInput for names of
-    `prompts` that are no file's, and for files that `standard` cannot take.
+    `references` stand in for those of a generation. A picture in a folder that no dimension looks at is left out.
+    Raises UnknownDimension, BadInput for names of `prompts` that are no file's, and for files that `standard` cannot
+    take.
     """
     asked = _by_file(files, prompts or {}, prompt)
     if protocol == "standard":
@@ -153,9 +175,11 @@ def work_items(
                 media=file.media,
                 dimensions=names,
                 prompt=None if told is None else told.prompt,
-                references=references,
+                references=references or file.references,
                 start=_start(told),
                 style=None if told is None else told.style,
+                seconds=file.seconds,
+                ratio=file.ratio,
                 protocol=protocol,
             )
         )

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from models.errors import InferenceFailed
-from models.interfaces import Unwatched, VideoResult
-from pipelines.coherence import derived_seed
+from models.interfaces import EncodedImage, Unwatched, VideoResult
+from pipelines.coherence import CoherenceSettings, derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
-from pipelines.scoring import score_file
+from pipelines.scoring import ScoreRequest, score_file
 from tests.support.colour_scorer import RedSeen
-from tests.support.directed_world import RECIPE
+from tests.support.directed_world import BRIEF, RECIPE
 from tests.support.drawing_models import SpeakingModels
+from tests.support.random_scorers import scorers
 
 FLICKER = {0.6: 102, 0.8: 51, 1.0: 0}
 """How much a clip's frames change, by the temporal flickering that it then has."""
@@ -47,13 +48,13 @@ class UnevenModels(SpeakingModels):
         return score_file(request, self.backbones, watcher or Unwatched())
 
 
-async def made(world, minimums, retakes, dimensions=()):
+async def made(world, minimums, retakes, dimensions=(), brief=BRIEF):
     """A generation of two scenes, filmed one after the other, and its id."""
     gate = QualityGate(minimums=minimums, retakes=retakes)
     recipe = RECIPE.model_copy(
         update={"approvals": (), "scene_concurrency": 1, "quality_gate": gate, "quality_dimensions": dimensions}
     )
-    generation_id = await world.create(recipe)
+    generation_id = await world.create(recipe, brief)
     return generation_id, await world.run(generation_id)
 
 
@@ -93,6 +94,32 @@ async def test_what_an_ad_was_asked_to_be_reaches_the_dimensions_that_measure_it
     assert all("Is this true of the video" in question for question in world.models.backbones["chat"].questions)
     colour = by_name["admint.product_colour", 1]
     assert colour["raw"] > 0, colour["reason"]
+
+
+@pytest.mark.parametrize("chain", ["none", "last_frame"])
+async def test_a_clip_is_compared_with_the_picture_that_it_started_from_once(world, tmp_path, chain):
+    world.models = UnevenModels()
+    world.models.backbones = scorers(["dino_vitb16"], tmp_path / "weights")
+    brief = BRIEF.model_copy(update={"coherence": CoherenceSettings(chain=chain)})
+    name = "vbench_i2v.subject"
+    generation_id, generation = await made(world, {name: 0.0}, retakes=0, dimensions=(name,), brief=brief)
+    assert generation.status == "completed"
+    scores = [each for each in (await world.store.outputs(generation_id))["quality"] if each["metric_id"] == name]
+    for number, score in enumerate(scores, start=1):
+        (clip,) = await clips(world, generation_id, number)
+        still = (await world.take(generation_id, "keyframe", number)).artifact
+        start = clip.provenance["first_frame"]
+        assert (start == still) == (chain == "none" or number == 1)
+        request = ScoreRequest(
+            data=world.artifacts.read(clip.artifact),
+            dimensions=(name,),
+            start=EncodedImage(data=world.artifacts.read(start)),
+        )
+        (expected,) = score_file(request, world.models.backbones, Unwatched())
+        assert score["raw"] == expected.raw is not None
+    assert len(scores) == 2
+    measured = [one for one in await world.steps(generation_id) if one in ("quality/scene-001", "quality/scene-002")]
+    assert len(measured) == 2, "the gate's measurement is the quality stage's"
 
 
 async def test_a_clip_below_its_minimum_is_filmed_again_with_another_seed_until_it_is_not(world):

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import hashlib
 import io
 import json
 import os
@@ -14,8 +15,10 @@ from PIL import Image
 
 import admint as public
 from configs.settings import load_profile
+from pipelines.brief import BriefReference
 from pipelines.errors import BadInput
-from pipelines.media import encode_clip
+from pipelines.media import encode_clip, encode_png
+from pipelines.screenplay import Entity, Scene, SceneDraft, ScenesResult, Story, StoryResult
 from pipelines.steps import NewTake, StepOutput
 from quality.registry import DIMENSIONS, SUITES, UNAVAILABLE
 from quality.score import Score
@@ -25,8 +28,9 @@ from serving.scores.comparison import differences
 from serving.scores.local import catalogue_of
 from serving.scores.page import page
 from serving.scores.rows import COLUMNS, KEPT, Kept, Row, means, read_kept
+from serving.scores.stored import files_of_generation
 from serving.scores.vbench_files import write_vbench
-from serving.scores.work import files_of, named_apart, read_prompts, work_items
+from serving.scores.work import Found, files_of, named_apart, read_prompts, work_items
 from serving.server.store import open_server_store
 from tests.support.command import admint
 from tests.support.stored_generations import BRIEF, EVENT, RECIPE, step
@@ -478,23 +482,22 @@ def test_a_single_file_of_another_kind_has_the_dimensions_that_see_it(tmp_path):
 # --- a generation of this machine's server ---
 
 
-async def stored_generation(clip, still):
-    """Its id: one scene with a still and a clip, and an older clip that is no longer in use."""
+async def stored_generation(clip, still, brief=BRIEF, given=None, finished=None):
+    """Its id: one scene with a still and a clip, an older clip that is no longer in use, and the `finished` video."""
     store = await open_server_store()
     try:
-        generation_id = await store.store.create("anna", BRIEF, RECIPE, {}, {})
+        generation_id = await store.store.create("anna", brief, RECIPE, given or {}, {})
         lease = await store.store.claim(generation_id, "worker")
-        older = noise_clip(9)
-        for kind, media, data in (
-            ("keyframe", "image/png", still),
-            ("clip", "video/mp4", older),
-            ("clip", "video/mp4", clip),
-        ):
-            kept = store.artifacts.put(data, media)
-            provenance = {"request": {"prompt": f"a {kind} of a red bottle"}}
-            take = NewTake(kind=kind, scene_number=1, artifact=kept.sha256, provenance=provenance)
-            made = StepOutput(value={}, artifacts=(kept,), takes=(take,))
-            await store.store.commit_step(lease, step(f"{kind}/{kept.sha256[:4]}"), made, 1.0, EVENT)
+        drawn, filmed = ({"request": {"prompt": f"a {kind} of a red bottle"}} for kind in ("keyframe", "clip"))
+        started = {**filmed, "first_frame": hashlib.sha256(still).hexdigest()}
+        made = [("keyframe", still, drawn), ("clip", noise_clip(9), filmed), ("clip", clip, started)]
+        made += [] if finished is None else [("video", finished, {})]
+        for kind, data, provenance in made:
+            kept = store.artifacts.put(data, "image/png" if kind == "keyframe" else "video/mp4")
+            number = None if kind == "video" else 1
+            take = NewTake(kind=kind, scene_number=number, artifact=kept.sha256, provenance=provenance)
+            output = StepOutput(value={}, artifacts=(kept,), takes=(take,))
+            await store.store.commit_step(lease, step(f"{kind}/{kept.sha256[:4]}"), output, 1.0, EVENT)
         return generation_id
     finally:
         await store.close()
@@ -517,3 +520,58 @@ def test_a_generation_is_scored_as_it_is_now_with_the_prompts_of_its_takes(tmp_p
         (f"{generation_id}/scene-001.mp4", "technical.exposure", "a clip of a red bottle"),
     ]
     assert found[1]["value"] == pytest.approx(250 / 255, abs=0.005)
+
+
+def styled_texts():
+    """Story and scenes of an ad whose one scene is to look like an oil painting."""
+    look = Entity(handle="style-1", role="style", name="style", description="oil painting")
+    story = StoryResult(
+        story=Story(title="", beats=(), call_to_action=""), entities=(look,), rounds=(), chosen_iteration=1,
+        approved=True, text="",
+    )  # fmt: skip
+    draft = SceneDraft(setting="", action="", camera="static", entities=("style-1",))
+    scene = Scene(
+        scene_number=1, purpose="", frames=8, draft=draft, image_prompt="", video_prompt="", content="", iterations=1,
+        approved=True, critique=None,
+    )  # fmt: skip
+    scenes = ScenesResult(scenes=(scene,), cohesion=None, cohesion_rounds=0)
+    return {"story": story.model_dump(mode="json"), "scenes": scenes.model_dump(mode="json")}
+
+
+def test_a_generations_files_are_held_against_what_it_asked_of_them(tmp_path, monkeypatch, encoded_clip, capsys):
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    before = os.umask(0o022)
+    still = encode_png(np.full((40, 60, 3), (200, 30, 30), np.uint8))
+    product = BriefReference(artifact=hashlib.sha256(still).hexdigest(), role="product", filename="product.png")
+    brief = BRIEF.model_copy(update={"duration": 2, "aspect_ratio": "1:1", "references": (product,)})
+    try:
+        generation_id = asyncio.run(stored_generation(encoded_clip, still, brief, styled_texts(), noise_clip(3)))
+        _, rows = scored(capsys, generation_id, dimensions="ad.duration,ad.ratio,product_colour")
+        _, clip, _ = asyncio.run(files_of_generation(generation_id))
+        other = tmp_path / "other.png"
+        other.write_bytes(encode_png(np.full((40, 60, 3), (30, 30, 200), np.uint8)))
+        _, (blue, _, _) = scored(capsys, generation_id, dimensions="product_colour", references=[str(other)])
+    finally:
+        os.umask(before)
+    found = {(row["file"].rpartition("/")[2], row["dimension"]): row for row in rows}
+    assert found["final.mp4", "ad.duration"]["value"] == 8
+    assert found["final.mp4", "ad.duration"]["note"] == "shorter than asked"
+    assert found["scene-001.mp4", "ad.duration"]["reason"] == "needs the length that was asked for"
+    files = ("scene-001.png", "scene-001.mp4", "final.mp4")
+    assert [found[file, "ad.ratio"]["value"] for file in files] == [pytest.approx(0.5)] * 3
+    assert found["scene-001.png", "product_colour"]["value"] == pytest.approx(0, abs=0.1)
+    assert all(found[file, "product_colour"]["value"] > 10 for file in files[1:])
+    assert blue["value"] > 10, "the references of the command come first"
+    roles = [one.split(":")[0] for one in found["scene-001.mp4", "product_colour"]["references"]]
+    assert roles == ["product", "start"]
+    assert (clip.name, clip.asked.style) == (f"{generation_id}/scene-001.mp4", "oil painting")
+    assert Path(clip.asked.start).read_bytes() == still
+
+
+def test_resuming_measures_anew_what_was_to_have_another_length(tmp_path, encoded_clip):
+    file = tmp_path / "ad.mp4"
+    file.write_bytes(encoded_clip)
+    for seconds, off in ((1.0, 0), (2.0, 8)):
+        items = work_items([Found(file, "ad.mp4", "video", named=True, seconds=seconds)], ["ad.duration"])
+        (row,) = measuring.measured_rows(items, load_profile("sketch"), tmp_path / "out", resume=True)
+        assert row.score.raw == off

@@ -16,8 +16,9 @@ from pipelines.direction import Direction
 from pipelines.media import encode_clip, encode_png
 from pipelines.recipe import Recipe
 from pipelines.scoring import score_file
-from pipelines.screenplay import Clip, FinalVideo
+from pipelines.screenplay import Clip, Entity, FinalVideo, SceneDraft
 from pipelines.stages.quality import score_video
+from pipelines.stages.scorable import Subjects
 from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
@@ -60,7 +61,7 @@ class Colours:
         return np.array([text == name for name in ("red", "green", "blue")], np.float32), len(text) > 20
 
 
-SEEN = {"clip": Colours()}
+SEEN = {"clip": Colours(), "clip_b32": Colours()}
 
 
 def coloured(*colours):
@@ -278,6 +279,22 @@ async def test_a_recipe_that_asks_for_a_dimension_without_weights_gets_a_reason_
     dynamic = [score for score in scores if score.metric_id == "vbench.motion_smoothness"]
     assert [score.scene_number for score in dynamic] == [1, None]
     assert all(score.raw is None and "AMT-S" in str(score.reason) for score in dynamic)
+
+
+async def test_the_style_of_a_scene_is_what_its_clip_is_compared_with_and_a_scene_without_one_has_a_reason(artifacts):
+    style = Entity(handle="style-1", role="style", name="style", description="red")
+    other = style.model_copy(update={"handle": "style-2", "description": "blue"})
+    red = artifacts.put(encode_clip(np.full((2, 32, 32, 3), RED, np.uint8), 8), "video/mp4").sha256
+    clips = tuple(Clip(scene_number=number, artifact=red, num_frames=2, native_fps=8) for number in (1, 2, 3))
+    scenes = []
+    for number, handles in ((1, ("style-1",)), (2, ("style-2",)), (3, ("product",))):
+        draft = SceneDraft(setting="", action="", camera="static", entities=handles)
+        scenes.append(SimpleNamespace(**vars(scene(number)), draft=draft))
+    context = context_for(artifacts, ("appearance_style",), [])
+    found = await score_video(context, tuple(scenes), (), clips, None, Subjects((style, other), ()))
+    like, unlike, without = (one for one in found if one.metric_id == "vbench.appearance_style")
+    assert like.raw is not None and like.raw > 0.2 > 0 > unlike.raw
+    assert (without.raw, without.reason) == (None, "needs the style that was asked for, in words")
 
 
 def test_a_summary_is_the_mean_of_its_parts_or_says_which_of_them_is_missing():
