@@ -564,6 +564,7 @@ def test_a_generations_files_are_held_against_what_it_asked_of_them(tmp_path, mo
     assert blue["value"] > 10, "the references of the command come first"
     roles = [one.split(":")[0] for one in found["scene-001.mp4", "product_colour"]["references"]]
     assert roles == ["product", "start"]
+    assert clip.asked is not None and clip.asked.start is not None
     assert (clip.name, clip.asked.style) == (f"{generation_id}/scene-001.mp4", "oil painting")
     assert Path(clip.asked.start).read_bytes() == still
 
@@ -574,4 +575,4 @@ def test_resuming_measures_anew_what_was_to_have_another_length(tmp_path, encode
     for seconds, off in ((1.0, 0), (2.0, 8)):
         items = work_items([Found(file, "ad.mp4", "video", named=True, seconds=seconds)], ["ad.duration"])
         (row,) = measuring.measured_rows(items, load_profile("sketch"), tmp_path / "out", resume=True)
-        assert row.score.raw == off
+        assert row.score is not None and row.score.raw == off

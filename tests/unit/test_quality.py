@@ -286,14 +286,15 @@ async def test_the_style_of_a_scene_is_what_its_clip_is_compared_with_and_a_scen
     other = style.model_copy(update={"handle": "style-2", "description": "blue"})
     red = artifacts.put(encode_clip(np.full((2, 32, 32, 3), RED, np.uint8), 8), "video/mp4").sha256
     clips = tuple(Clip(scene_number=number, artifact=red, num_frames=2, native_fps=8) for number in (1, 2, 3))
-    scenes = []
+    scenes: Any = []
     for number, handles in ((1, ("style-1",)), (2, ("style-2",)), (3, ("product",))):
         draft = SceneDraft(setting="", action="", camera="static", entities=handles)
         scenes.append(SimpleNamespace(**vars(scene(number)), draft=draft))
     context = context_for(artifacts, ("appearance_style",), [])
     found = await score_video(context, tuple(scenes), (), clips, None, Subjects((style, other), ()))
     like, unlike, without = (one for one in found if one.metric_id == "vbench.appearance_style")
-    assert like.raw is not None and like.raw > 0.2 > 0 > unlike.raw
+    assert like.raw is not None and unlike.raw is not None
+    assert like.raw > 0.2 > 0 > unlike.raw
     assert (without.raw, without.reason) == (None, "needs the style that was asked for, in words")
 
 
