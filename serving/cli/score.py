@@ -220,8 +220,16 @@ def _of_generation(generation_id: str) -> list[Found]:
 
     from pipelines.errors import BadInput
     from serving.scores.stored import files_of_generation
+    from serving.server.store import open_server_store
 
-    if not (files := asyncio.run(files_of_generation(generation_id))):
+    async def found() -> list[Found]:
+        server = await open_server_store()
+        try:
+            return await files_of_generation(server.store, server.artifacts, generation_id)
+        finally:
+            await server.close()
+
+    if not (files := asyncio.run(found())):
         raise BadInput(
             f"{generation_id!r} is no file here and no generation of this machine's store with a picture or a clip:"
             " correct the id, or set ADMINT_HOME to that server's"

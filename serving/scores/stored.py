@@ -8,46 +8,42 @@ from pipelines.stages.pictures import read_references
 from pipelines.stages.registry import STAGES
 from pipelines.stages.state import RunState, scene_references
 from pipelines.store.artifacts import LocalArtifacts
+from pipelines.store.generations import GenerationStore
 from serving.scores.work import Asked, Found
-from serving.server.store import open_server_store
 
 
-async def files_of_generation(generation_id: str) -> list[Found]:
+async def files_of_generation(store: GenerationStore, artifacts: LocalArtifacts, generation_id: str) -> list[Found]:
     """Its stills, its clips and its finished video as they are now, whoever owns it; none of an unknown one.
 
     Each with the prompt that it was made by and the references and the ratio of its generation; a clip with the picture
     that it started from and the style of its scene, as far as it has them; the finished video with the length.
     """
-    server = await open_server_store()
-    try:
-        generation = await server.store.of_anybody(generation_id)
-        if generation is None:
-            return []
-        made = {STAGES[stage].makes: value for stage, value in (await server.store.outputs(generation_id)).items()}
-        state = RunState.model_validate({**generation.given, **made})
-        bound = read_references(server.artifacts, scene_references(generation.brief, state))
-        styles = _styles(state)
-        files = []
-        for take in await server.store.takes(generation_id):
-            if not take.current or take.kind not in ("keyframe", "clip", "video"):
-                continue
-            is_still = take.kind == "keyframe"
-            where = "final" if take.scene_number is None else f"scene-{take.scene_number:03d}"
-            files.append(
-                Found(
-                    path=server.artifacts.whole_file(take.artifact),
-                    name=f"{generation_id}/{where}{'.png' if is_still else '.mp4'}",
-                    media="image" if is_still else "video",
-                    named=False,
-                    asked=_asked(take, server.artifacts, styles.get(take.scene_number)),
-                    seconds=float(generation.brief.duration) if take.kind == "video" else None,
-                    ratio=_ratio(generation, take),
-                    references=bound,
-                )
+    generation = await store.of_anybody(generation_id)
+    if generation is None:
+        return []
+    made = {STAGES[stage].makes: value for stage, value in (await store.outputs(generation_id)).items()}
+    state = RunState.model_validate({**generation.given, **made})
+    bound = read_references(artifacts, scene_references(generation.brief, state))
+    styles = _styles(state)
+    files = []
+    for take in await store.takes(generation_id):
+        if not take.current or take.kind not in ("keyframe", "clip", "video"):
+            continue
+        is_still = take.kind == "keyframe"
+        where = "final" if take.scene_number is None else f"scene-{take.scene_number:03d}"
+        files.append(
+            Found(
+                path=artifacts.whole_file(take.artifact),
+                name=f"{generation_id}/{where}{'.png' if is_still else '.mp4'}",
+                media="image" if is_still else "video",
+                named=False,
+                asked=_asked(take, artifacts, styles.get(take.scene_number)),
+                seconds=float(generation.brief.duration) if take.kind == "video" else None,
+                ratio=_ratio(generation, take),
+                references=bound,
             )
-        return files
-    finally:
-        await server.close()
+        )
+    return files
 
 
 def _styles(state: RunState) -> dict[int | None, str | None]:

@@ -522,6 +522,14 @@ def test_a_generation_is_scored_as_it_is_now_with_the_prompts_of_its_takes(tmp_p
     assert found[1]["value"] == pytest.approx(250 / 255, abs=0.005)
 
 
+async def stored_files(generation_id):
+    server = await open_server_store()
+    try:
+        return await files_of_generation(server.store, server.artifacts, generation_id)
+    finally:
+        await server.close()
+
+
 def styled_texts():
     """Story and scenes of an ad whose one scene is to look like an oil painting."""
     look = Entity(handle="style-1", role="style", name="style", description="oil painting")
@@ -547,7 +555,7 @@ def test_a_generations_files_are_held_against_what_it_asked_of_them(tmp_path, mo
     try:
         generation_id = asyncio.run(stored_generation(encoded_clip, still, brief, styled_texts(), noise_clip(3)))
         _, rows = scored(capsys, generation_id, dimensions="ad.duration,ad.ratio,product_colour")
-        _, clip, _ = asyncio.run(files_of_generation(generation_id))
+        _, clip, _ = asyncio.run(stored_files(generation_id))
         other = tmp_path / "other.png"
         other.write_bytes(encode_png(np.full((40, 60, 3), (30, 30, 200), np.uint8)))
         _, (blue, _, _) = scored(capsys, generation_id, dimensions="product_colour", references=[str(other)])
