@@ -7,7 +7,9 @@ the alignment, `product_colour` and `product_keypoints` beside it.
 
 Vectors are DINOv2's (arXiv 2304.07193), whose first token is the picture's and whose others are its patches', or, where
 a deployment has none but of a toy world, its CLIP's; what is compared of a product or character is cut out of the frame
-(`quality.finder`). docs/quality.md says how often each was right on rendered pairs.
+(`quality.finder`). Where a scene counts and nothing in it is like the reference, the middle of its frames is compared:
+what stands there is mostly another product, and without it an ad would be the better for a wrong one. docs/quality.md
+says how often each was right on rendered pairs.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quality.asked import Box
+from quality.dimensions.product_colour import MIDDLE, crop
 from quality.engine import measure, no_backbone
 from quality.finder import DENSE, Finder, Found
 from quality.preprocessing import embedded
@@ -30,11 +33,11 @@ from quality.score import Metric, NoValue, Score
 from quality.stream import Accumulator, Block, Pixels, Shot, Stream, TextEncoder
 
 OWN_CLIP = Stream("clip", "hf.clip")
-PRODUCT = Metric("admint.product_similarity", "first_and_reference@1", "proxy", (-1, 1))
-CHARACTER = Metric("admint.character_similarity", "first_and_reference@1", "proxy", (-1, 1))
+PRODUCT = Metric("admint.product_similarity", "first_and_reference@2", "proxy", (-1, 1))
+CHARACTER = Metric("admint.character_similarity", "first_and_reference@2", "proxy", (-1, 1))
 STYLE = Metric("admint.style_similarity", "gram@1", "proxy", (-1, 1))
 BOUNDARY = Metric("admint.boundary_similarity", "boundary@1", "proxy", (-1, 1))
-GAP_DECAY = Metric("admint.gap_decay", "gap@1", "proxy", (-2, 2))
+GAP_DECAY = Metric("admint.gap_decay", "gap@2", "proxy", (-2, 2))
 BRIEF = Metric("admint.brief_similarity", "minilm_brief_story_scenes@1", "proxy", (-1, 1))
 SENTENCES = Stream("minilm", "text", "never")
 Role = Literal["product", "character"]
@@ -52,6 +55,8 @@ class SceneLook:
     """How well the scene shows what was asked for, on the scale of the minimum; None: nobody judged it."""
     pictures: tuple[Pixels, ...]
     """Of the entity: its crops from this scene's frames. Of the style: whole frames."""
+    unlike: bool = False
+    """Whether nothing in the scene is like the entity's reference, so that the crops are the middle of its frames."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def entity_similarity(
                 (f"reference {number} and scene {scene.scene_number}", float(reference @ vector))
                 for scene, vector in zip(counted, vectors, strict=True)
             ]
-        return _score(metric, pairs, len(counted), left_out, shot)
+        return _score(metric, pairs, len(counted), left_out, shot, unlike=[one for one in counted if one.unlike])
 
     return _or_reason(metric, measured, shot)
 
@@ -151,7 +156,8 @@ def gap_decay(scenes: Sequence[SceneLook], minimum: float, shot: Shot) -> Score:
         centred = gaps - gaps.mean()
         slope = float(centred @ values / (centred @ centred))
         curve = ", ".join(f"{np.mean(apart[gap]):.4f} at {gap}" for gap in sorted(apart))
-        note = f"mean cosine by scenes apart: {curve}{_told(left_out)}"
+        told = f"{_told(left_out)}{_unlike([scene for scene in counted if scene.unlike])}"
+        note = f"mean cosine by scenes apart: {curve}{told}"
         return GAP_DECAY.value(slope, shot, len(counted), stream=look_of(shot), note=note)
 
     return _or_reason(GAP_DECAY, measured, shot)
@@ -180,12 +186,13 @@ def _score(
     left_out: Sequence[int],
     shot: Shot,
     stream: Stream | None = None,
+    unlike: Sequence[SceneLook] = (),
 ) -> Score:
     """The mean over the pairs. Raises NoValue without a pair."""
     if not pairs:
         raise NoValue(f"needs two scenes that show what was asked for, or a reference{_told(left_out)}")
     named, worst = min(pairs, key=lambda pair: pair[1])
-    note = f"worst {worst:.4f}, {named}; {len(pairs)} pairs{_told(left_out)}"
+    note = f"worst {worst:.4f}, {named}; {len(pairs)} pairs{_told(left_out)}{_unlike(unlike)}"
     mean = float(np.mean([value for _, value in pairs]))
     return metric.value(mean, shot, pictures, stream=stream or look_of(shot), note=note)
 
@@ -194,7 +201,14 @@ def _told(left_out: Sequence[int]) -> str:
     if not left_out:
         return "; no scene left out"
     numbers = ", ".join(map(str, left_out))
-    return f"; {len(left_out)} left out, below the least alignment, not judged or without it in the picture: {numbers}"
+    return f"; {len(left_out)} left out, below the least alignment or not judged: {numbers}"
+
+
+def _unlike(scenes: Sequence[SceneLook]) -> str:
+    if not scenes:
+        return ""
+    numbers = ", ".join(str(scene.scene_number) for scene in scenes)
+    return f"; nothing in the picture is like the reference, so that its middle was compared: {numbers}"
 
 
 def look_of(shot: Shot) -> Stream:
@@ -334,10 +348,12 @@ class _Seen:
 
     def entities(self, role: Role) -> list[SceneLook]:
         """What is compared of each scene. Raises NoValue as `finder`."""
-        return [
-            SceneLook(scene.scene_number, scene.alignment, tuple(each.picture for each in found if each is not None))
-            for scene, found in zip(self.ad.scenes, self.found(role), strict=True)
-        ]
+        looks = []
+        for scene, found in zip(self.ad.scenes, self.found(role), strict=True):
+            own = tuple(each.picture for each in found if each is not None)
+            middle = () if own else tuple(crop(picture, MIDDLE) for picture in scene.pictures)
+            looks.append(SceneLook(scene.scene_number, scene.alignment, own or middle, unlike=not own))
+        return looks
 
     def whole(self) -> list[SceneLook]:
         """The scenes with their whole frames."""
@@ -383,7 +399,7 @@ class KeyframeProductSimilarity:
     """The product in one still against each reference, cut out of both, -1 to 1: `ProductSimilarity` of a still by
     itself, to rank candidates by. Needs a picture of the product, on a plain background."""
 
-    METRIC: ClassVar[Metric] = Metric("admint.keyframe_product_similarity", "reference_crop@1", "proxy", (-1, 1))
+    METRIC: ClassVar[Metric] = Metric("admint.keyframe_product_similarity", "reference_crop@2", "proxy", (-1, 1))
     NEEDS: ClassVar[tuple[Stream, ...]] = (DENSE._replace(sampling="never"), OWN_CLIP._replace(sampling="never"))
 
     def __init__(self, shot: Shot) -> None:
@@ -393,19 +409,23 @@ class KeyframeProductSimilarity:
         self._shot = shot
         self._finder = Finder(pictures, shot.backbones[DENSE.backbone])
         self._cosines: list[float] = []
+        self._unlike = False
 
     def feed(self, block: Block) -> None:
         if block.first > 0:
             return
-        if (found := self._finder.find(block.frames[0])) is None:
-            raise NoValue("the product of the reference was not found in the picture")
-        self._cosines = _cosines(found.picture, self._finder.references, self._shot)
+        found = self._finder.find(block.frames[0])
+        self._unlike = found is None
+        seen = crop(block.frames[0], MIDDLE) if found is None else found.picture
+        self._cosines = _cosines(seen, self._finder.references, self._shot)
 
     def score(self) -> Score:
         if not self._cosines:
             raise NoValue("needs at least 1 frame")
         worst = min(range(len(self._cosines)), key=self._cosines.__getitem__)
         note = f"worst {self._cosines[worst]:.4f}, reference {worst + 1}; {len(self._cosines)} references"
+        if self._unlike:
+            note += "; nothing in the picture is like them, so that its middle was compared"
         mean = sum(self._cosines) / len(self._cosines)
         return self.METRIC.value(mean, self._shot, 1, stream=look_of(self._shot), note=note)
 
@@ -523,5 +543,11 @@ def _boxes(seen: _Seen) -> tuple[list[dict[int, Box]] | None, str]:
         found = seen.found("product")
     except NoValue as error:
         return None, f"; the middle of each frame was looked at: the product's place is not known ({error})"
-    boxes = [{place: each.box for place, each in enumerate(own) if each is not None} for own in found]
-    return boxes, "; the product was looked for by its reference's patches"
+    boxes, unlike = [], []
+    for scene, own in zip(seen.ad.scenes, found, strict=True):
+        places = {place: each.box for place, each in enumerate(own) if each is not None}
+        boxes.append(places or dict.fromkeys(range(len(own)), MIDDLE))
+        if not places:
+            unlike.append(str(scene.scene_number))
+    how = "; the product was looked for by its reference's patches"
+    return boxes, how + (f", the middle looked at where nothing is like them: {', '.join(unlike)}" if unlike else "")

@@ -58,7 +58,7 @@ class ProductColour:
             box = MIDDLE if self._shot.product is None else self._shot.product.get(number)
             if box is None:  # the product is not in this frame
                 continue
-            seen = product_palette(_crop(block.frames[place], box))
+            seen = product_palette(crop(block.frames[place], box))
             self._values.append(min(palette_difference(seen, wanted) for wanted in self._wanted))
             self._at.append(number)
 
@@ -107,7 +107,8 @@ def _away(colours: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _crop(frame: Pixels, box: Box) -> Pixels:
+def crop(frame: Pixels, box: Box) -> Pixels:
+    """The part of a frame inside of `box`, at least one pixel."""
     height, width = frame.shape[:2]
     left, top, right, bottom = box
     x, y = min(int(left * width), width - 1), min(int(top * height), height - 1)

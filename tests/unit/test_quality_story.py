@@ -122,6 +122,16 @@ def test_the_product_is_compared_where_a_scene_shows_what_was_asked_for():
     assert wrong.raw is not None and found.raw is not None and wrong.raw < found.raw - 0.05
 
 
+def test_a_scene_in_which_nothing_is_like_the_product_counts_against_the_ad():
+    right = [AdScene(number, (picture(behind=behind),), 0.9) for number, behind in ((1, SAND), (2, TEAL))]
+    empty = AdScene(3, (np.full((96, 160, 3), SAND, np.uint8),), 0.9)
+    for name, worse in (("product_similarity", -1), ("product_colour", 1)):
+        all_there, lost = of(name, ad(*right)), of(name, ad(*right, empty))
+        assert all_there.raw is not None and lost.raw is not None
+        assert worse * (lost.raw - all_there.raw) > 0.05
+        assert str(lost.note).endswith(": 3") and "like" in str(lost.note) and "left out" in str(lost.note)
+
+
 def one_still(pixels, references=None, backbones=None):
     references = (Shown(REFERENCE),) if references is None else references
     equipped = {**BACKBONES, "clip": CLIP} if backbones is None else backbones
@@ -145,7 +155,9 @@ def test_of_one_still_there_is_a_reason_without_reference_network_or_product():
     assert one_still(picture(), (Shown(REFERENCE, "character"),)).raw is None
     assert "no 'dinov2_base' model" in str(one_still(picture(), backbones={"clip": CLIP}).reason)
     nothing = np.full((96, 160, 3), SAND, np.uint8)
-    assert one_still(nothing).reason == "the product of the reference was not found in the picture"
+    lost, shown = one_still(nothing), one_still(picture())
+    assert lost.raw is not None and shown.raw is not None and lost.raw < shown.raw - 0.05
+    assert "nothing in the picture is like them, so that its middle was compared" in str(lost.note)
 
 
 def test_another_colour_raises_the_difference_of_colours_and_names_the_scene():
