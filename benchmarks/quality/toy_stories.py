@@ -137,6 +137,7 @@ class Studio:
             num_inference_steps=VIDEO.num_inference_steps,
             guidance_scale=VIDEO.guidance_scale,
             first_frame=EncodedImage(data=encode_png(still)),
+            cond_lowpass_until=VIDEO.cond_lowpass_until,
         )
         return self._load_video().generate(request, Unwatched()).frames
 
