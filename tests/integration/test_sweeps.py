@@ -207,6 +207,15 @@ class InterruptedDrawing(LoggingDrawing):
         return drawn
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C means what it does at a terminal: where the suite runs in the background of a shell, it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_run_that_is_at_work_leaves_nothing_behind_and_the_sweep_goes_on_later(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(small_spec(), tmp_path / "out", suite=SUITE, loader=InterruptedLoader(tmp_path / "drawn.log"))
