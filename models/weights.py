@@ -20,10 +20,11 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from models.conversion import convert, installed_file
+from models.conversion import convert, installed_file, kind_of
 from models.errors import WeightsError
 from models.manifest import (
     CONVERTED,
@@ -70,15 +71,16 @@ class Library:
             self._checked(spec, part, fully=True)
 
     def present(self, spec: SpecBase) -> bool:
-        """Whether every part is on this machine (not whether it is unaltered). Embedded weights always are."""
-        return all(
+        """Whether every part is on this machine (not whether it is unaltered), and every package that holds one; none
+        is imported. Embedded weights always are."""
+        return all(find_spec(package) is not None for package in spec.packages) and all(
             _embedded(source) or self._has(spec, part) or _packaged_file(source) is not None
             for part, source in spec.parts().items()
         )
 
     def state(self, spec: SpecBase) -> Literal["here", "untrained", "not here", "remote"]:
         """Whether a model can be used on this machine, in a word."""
-        if not spec.weights:
+        if not spec.weights and not spec.packages:
             return "remote"
         if not self.present(spec):
             return "not here"
@@ -219,8 +221,8 @@ def _build(source: WeightSource, folder: Path) -> None:
 
 def _packaged_file(source: WeightSource) -> Path | None:
     """The published file of converted weights, where an installed package brings it."""
-    kind = source.repository.removeprefix(CONVERTED)
-    return None if kind == source.repository else installed_file(kind)
+    kind = kind_of(source)
+    return None if kind is None else installed_file(kind)
 
 
 def _convert(source: WeightSource, file: Path, folder: Path) -> None:

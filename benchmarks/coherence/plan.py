@@ -127,9 +127,8 @@ class Plan(Plain):
         )
 
     def _base(self, until: Until) -> dict[str, Any]:
-        """Settings of the base arm: of each knob of clips what the default was when the plan was made, where the table
-        has changed it since. Stills are made as before."""
-        return {"coherence.cond_lowpass_until": self.knobs["cond_lowpass_until"].base} if until == "clips" else {}
+        """Settings of the base arm: of each knob what the plan names, whatever the default has become since."""
+        return {knob.path: knob.base for knob in self.knobs.values() if knob.path is not None and knob.until == until}
 
     def unmeasurable(self) -> dict[str, str]:
         """The product's dimensions among the outcomes that this machine cannot measure, and why."""

@@ -17,19 +17,11 @@ import numpy as np
 from models.errors import WeightsError
 from models.interfaces import Pixels
 from models.scorers.backbone import Scorer
-from models.spec import ScorerModelSpec
+from models.spec import PACKAGES, ScorerModelSpec
 
 FINDS, READS = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
-FAMILY = "rapidocr"
-INSTALL = "pip install 'admint[scores-local]'"
-"""What brings the package."""
 REMEMBERED = 16
 """Frames whose lines are kept: several dimensions ask for the frames of one block in turn."""
-
-
-def installed() -> bool:
-    """Whether the packages that hold and run the networks are on this machine; none of them is imported."""
-    return all(find_spec(package) is not None for package in ("rapidocr", "onnxruntime"))
 
 
 class Line(NamedTuple):
@@ -47,8 +39,8 @@ class RapidOcrReader(Scorer):
     def __init__(self, spec: ScorerModelSpec, folders: Mapping[str, Path], device: str) -> None:
         """On the CPU whatever `device` is; `folders` is empty. Raises WeightsError without the package."""
         package = find_spec("rapidocr")
-        if not installed() or package is None or package.origin is None:
-            raise WeightsError(f"model {spec.name!r} comes in a package: run `{INSTALL}`")
+        if package is None or package.origin is None or find_spec("onnxruntime") is None:
+            raise WeightsError(f"model {spec.name!r} comes in a package: run `{PACKAGES}`")
         models = Path(package.origin).parent / "models"
         files = [models / name for name in (FINDS, READS)]
         missing = [path.name for path in files if not path.is_file()]

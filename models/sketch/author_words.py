@@ -37,7 +37,7 @@ EVENTS: dict[str, Lines] = {
         "The {p} {belongs|belong} here, and {d}",
         "Nothing else in the picture shines like the {p}",
         "The {p} {stays|stay} sharp while the world goes soft",
-        "The day gets lighter around the {p}",
+        "Everything feels lighter around the {p}",
         "{L} rests on the {p} a little longer than anywhere else",
     ),
     "Problem": (
@@ -66,7 +66,7 @@ EVENTS: dict[str, Lines] = {
         "The {p} {turns|turn} to the light and everything falls into place",
     ),
     "Before": (
-        "A grey day drags on around the {p}",
+        "The hours drag on around the {p}",
         "The place looks empty around the {p}",
         "Nothing shines here yet except the {p}",
         "{D}, and the {p} {waits|wait} to be found",

@@ -38,7 +38,7 @@ class ProductColour:
     """CIEDE2000, from 0 (the reference's colours). Needs a picture of the product."""
 
     METRIC: ClassVar[Metric] = Metric(
-        "admint.product_colour", "ciede2000_palette@1", "classical", (0, None), cpu_seconds=0.15
+        "admint.product_colour", "ciede2000_palette@2", "classical", (0, None), cpu_seconds=0.15
     )
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from configs.settings import Profile, library_root, load_model
 from models.errors import ModelError
 from models.interfaces import Reference, Unwatched
-from models.scorers import rapidocr
-from models.spec import ScorerModelSpec
+from models.spec import PACKAGES, ScorerModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.runtime.lanes import Scorers
@@ -175,11 +174,7 @@ def fingerprints_of(profile: Profile, dimensions: Iterable[str]) -> dict[str, st
 def catalogue_of(profile: Profile) -> tuple[Entry, ...]:
     """Every dimension, with what is missing on this machine under `profile`. Raises BadInput."""
     library, specs = Library(library_root()), _specs(profile)
-    here = {
-        backbone
-        for backbone, spec in specs.items()
-        if (rapidocr.installed() if spec.family == rapidocr.FAMILY else library.present(spec))
-    }
+    here = {backbone for backbone, spec in specs.items() if library.present(spec)}
     licences = {backbone: spec.licence for backbone, spec in specs.items()}
     return tuple(_with_remedy(entry, specs, here) for entry in entries(licences, here))
 
@@ -189,9 +184,7 @@ def _with_remedy(entry: Entry, specs: dict[str, ScorerModelSpec], here: set[str]
     if entry.missing is None or not entry.models or not specs.keys() >= set(entry.models):
         return entry
     absent = [specs[model] for model in entry.models if model not in here]
-    commands = " && ".join(
-        rapidocr.INSTALL if spec.family == rapidocr.FAMILY else f"admint models pull {spec.name}" for spec in absent
-    )
+    commands = " && ".join(PACKAGES if spec.packages else f"admint models pull {spec.name}" for spec in absent)
     return entry.model_copy(update={"missing": f"its weights are not here: {commands}"})
 
 

