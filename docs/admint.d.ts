@@ -2644,6 +2644,11 @@ export interface components {
 			 */
 			cpu_seconds: number | null;
 			/**
+			 * Questions
+			 * @description How often it asks a chat model, whatever the length of the clip; null: never.
+			 */
+			questions: string | null;
+			/**
 			 * Missing
 			 * @description Why it cannot be measured here; null: it can.
 			 */

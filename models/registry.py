@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from models.scorers.backbone import Scorer
 
 
+AUTHOR_FAMILY = "sketch-author"
+"""Chat models of rules: what they say has no probabilities."""
 REMOTE_FAMILY = "openai"
 """Chat models on an OpenAI-compatible server somewhere else."""
 FAMILIES: dict[str, str] = {
     "llava": "models.llm.transformers_chat:TransformersChat",
     REMOTE_FAMILY: "models.llm.openai_chat:OpenAIChat",
-    "sketch-author": "models.sketch.author:SketchAuthor",
+    AUTHOR_FAMILY: "models.sketch.author:SketchAuthor",
     "stable-diffusion": "models.image.stable_diffusion:StableDiffusion",
     "stable-diffusion-xl": "models.image.stable_diffusion:StableDiffusionXL",
     "flux": "models.image.flux:Flux",
@@ -77,11 +79,8 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
     `folders` holds one folder per weight part of the spec (`main`, `ip_adapter`, `motion_adapter`); `device` is a torch
     device such as `cpu` or `cuda:0`. Raises InvalidRequest for an unknown family and WeightsError for a bad folder.
     """
-    if spec.family == SERVED_FAMILY:
-        raise InvalidRequest(
-            f"model {spec.name!r} runs in vLLM only: serve a profile with it by `admint serve`, or set ADMINT_CHAT_URL"
-            " to the address of an OpenAI-compatible server that runs it"
-        )
+    if (elsewhere := not_in_process(spec)) is not None:
+        raise InvalidRequest(elsewhere)
     if spec.family not in FAMILIES:
         raise InvalidRequest(
             f"model {spec.name!r} has the unknown family {spec.family!r}; known families: {', '.join(sorted(FAMILIES))}"
@@ -95,3 +94,21 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
     engine: Any = getattr(import_module(module), name)
     loaded: ChatModel | ImageModel | VideoModel | Scorer = engine(spec, folders, device)
     return loaded
+
+
+def not_in_process(spec: ModelSpec) -> str | None:
+    """Why no engine of this package runs the model; None: one does."""
+    if spec.family != SERVED_FAMILY:
+        return None
+    return (
+        f"model {spec.name!r} runs in vLLM only: serve a profile with it by `admint serve`, or set ADMINT_CHAT_URL"
+        " to the address of an OpenAI-compatible server that runs it"
+    )
+
+
+def not_asked(spec: ChatModelSpec) -> str | None:
+    """Why a chat model cannot be asked about pictures by the odds of its first word; None: it can."""
+    remedy = "choose a profile with a vision chat model, or name one as `chat` under `scorers`"
+    if spec.family == AUTHOR_FAMILY:
+        return f"the chat model {spec.name!r} is a grammar: its words have no probabilities; {remedy}"
+    return None if spec.vision else f"the chat model {spec.name!r} takes no pictures; {remedy}"

@@ -55,6 +55,8 @@ class Entry(BaseModel):
     """Of the models for a clip of 5 s at 832 x 480; null: not counted."""
     cpu_seconds: float | None
     """Of a formula for that clip, on one core; null: not measured."""
+    questions: str | None
+    """How often it asks a chat model, whatever the length of the clip; null: never."""
     missing: str | None
     """Why it cannot be measured here; null: it can."""
 
@@ -80,6 +82,7 @@ def entries(licences: Mapping[str, str], here: Collection[str]) -> tuple[Entry, 
                 licences=tuple(licences[model] for model in models if model in licences),
                 tflop=_tflop(of.NEEDS),
                 cpu_seconds=of.METRIC.cpu_seconds,
+                questions=of.METRIC.questions,
                 missing=f"name a model for {' and '.join(absent)} under `scorers` in the profile" if absent else None,
             )
         )
@@ -97,6 +100,7 @@ def _absent(name: str, needs: str) -> Entry:
         licences=(),
         tflop=None,
         cpu_seconds=None,
+        questions=None,
         missing=f"needs {needs}, which has no implementation here",
     )
 

@@ -149,6 +149,8 @@ class Metric:
     protocol: Protocol = "custom"
     cpu_seconds: float | None = None
     """Measured on one core, of a clip of 5 s, 24 fps and 832 x 480, without decoding; None: not measured."""
+    questions: str | None = None
+    """How often a chat model is asked; None: never."""
 
     def value(
         self,

@@ -1,6 +1,6 @@
 """The composition root: a profile becomes an application of Ray Serve deployments that call each other by handle.
 
-    Gateway ──> Chat, Image, Video, Scorer
+    Gateway ──> Chat, Image, Video, Scorer ──> Chat
        └─(wake, cancel)─> Pipeline ──> Chat, Image, Video, Scorer
 
 `admint serve` runs what `application` builds; a Serve config file names it as `serving.app:application`.
@@ -45,11 +45,12 @@ def build(profile: Profile, address: Address | None = None) -> Application:
     video = video_deployment.options(**replica_options("Video", serving.video, VIDEO_CALLS)).bind(
         serving.video.offered(profile.video), profile.device, serving.video.memory_gb
     )
+    chat = chat_application(profile)
     scorer_device = profile.device if serving.scorer.num_gpus else "cpu"
     scorer = scorer_deployment.options(**replica_options("Scorer", serving.scorer, SCORER_CALLS)).bind(
-        profile.backbones(), scorer_device
+        profile.name, scorer_device, chat
     )
-    return compose(profile, chat_application(profile), image, video, scorer, address)
+    return compose(profile, chat, image, video, scorer, address)
 
 
 def compose(

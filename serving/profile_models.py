@@ -15,12 +15,16 @@ from urllib.parse import urlsplit
 
 from configs.settings import Profile, library_root, load_model, load_recipe
 from models.conversion import in_a_wheel
+from models.errors import InvalidRequest
 from models.interfaces import ChatModel, ImageModel, VideoModel
-from models.registry import load
+from models.manifest import Manifest, read_manifest
+from models.registry import load, not_asked
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner
+from pipelines.runtime.lanes import CHAT
+from pipelines.runtime.questions import Ask, AskedChat
 from pipelines.steps import Json
 from quality.stream import Model
 
@@ -91,7 +95,7 @@ def model_set(
     chat_spec = load_model(chat or profile.chat, ChatModelSpec)
     image_spec = load_model(image or profile.image, ImageModelSpec)
     video_spec = load_model(video or profile.video, VideoModelSpec)
-    scorers = {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
+    scorers = measuring_models(profile)
     specs: dict[str, SpecBase] = {"chat": chat_spec, "image": image_spec, "video": video_spec}
     here = {backbone: spec for backbone, spec in scorers.items() if backbone == "clip" or library.present(spec)}
     specs |= {"scorer" if backbone == "clip" else f"scorer:{backbone}": spec for backbone, spec in here.items()}
@@ -152,8 +156,40 @@ def ad_planner(profile: Profile) -> AdPlanner:
         image_model=load_model(profile.image, ImageModelSpec),
         video_model=load_model(profile.video, VideoModelSpec),
         fps=profile.fps,
-        scorers=profile.backbones(),
+        scorers=measuring_models(profile),
     )
+
+
+def asked_model(profile: Profile) -> ChatModelSpec | None:
+    """The profile's own chat model, which is asked about pictures; None where `scorers` names another for that."""
+    return None if CHAT in profile.scorers else load_model(profile.chat, ChatModelSpec)
+
+
+def measuring_models(profile: Profile) -> dict[str, ScorerModelSpec | ChatModelSpec]:
+    """All models that can measure, by the backbone that each is: the chat model too, if it can be asked."""
+    models: dict[str, ScorerModelSpec | ChatModelSpec] = {
+        backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()
+    }
+    chat = asked_model(profile)
+    return models if chat is None or not_asked(chat) is not None else {**models, CHAT: chat}
+
+
+def asked_chat(profile: Profile, library: Library, ask: Ask) -> AskedChat:
+    """The profile's own chat model as one that is asked by `ask`. Raises InvalidRequest for one that cannot be."""
+    spec = load_model(profile.chat, ChatModelSpec)
+    if (reason := not_asked(spec)) is not None:
+        raise InvalidRequest(reason)
+    here = spec.weights and library.present(spec)
+    sha256 = _weights_sha256(read_manifest(library.folder_of(spec, "main"))) if here else None
+    return AskedChat(spec, sha256, "remote" if spec.base_url else profile.device, ask)
+
+
+def _weights_sha256(manifest: Manifest) -> str | None:
+    """Hash of the weights: the file's own; of several files, over their hashes in order of their names."""
+    hashes = [entry.sha256 for name, entry in sorted(manifest.files.items()) if name.endswith(".safetensors")]
+    if len(hashes) < 2:
+        return next(iter(hashes), None)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def fingerprint(spec: SpecBase, library: Library) -> str:

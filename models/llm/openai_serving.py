@@ -21,7 +21,9 @@ from pydantic_core import ErrorDetails
 
 from models.errors import InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, FinishReason, Plain
+from models.llm.openai_wire import FIRST_TOKENS
 from models.llm.schema_bounds import check_size
+from models.registry import AUTHOR_FAMILY
 from models.spec import ChatModelSpec
 
 Json = dict[str, Any]
@@ -39,8 +41,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1, None),
     "frequency_penalty": (0, None),
     "presence_penalty": (0, None),
-    "logprobs": (False, None),
-    "top_logprobs": (0, None),
     "logit_bias": ({}, None),
     "tools": ([], None),
     "functions": ([], None),
@@ -65,6 +65,8 @@ class ServedChat:
     request: ChatRequest
     stream: bool
     include_usage: bool
+    top_logprobs: int = 0
+    """Of how many tokens the log-probabilities are told, where the request asks for those of its one token."""
     notes: tuple[str, ...] = ()
     """What was not done as asked."""
 
@@ -95,25 +97,38 @@ def read_body(body: Json, spec: ChatModelSpec) -> ServedChat:
     if schema is not None and asked.stop:
         text = "field 'stop' would cut an answer that must be JSON: leave out 'stop' or 'response_format'"
         raise InvalidRequest(text, "stop")
+    limit = asked.max_completion_tokens or asked.max_tokens or spec.max_tokens
+    if asked.logprobs and spec.family == AUTHOR_FAMILY:
+        text = f"field 'logprobs' is not supported by model {spec.name!r}, which is no language model: leave it out"
+        raise InvalidRequest(text, "logprobs")
+    if asked.logprobs and limit > 1:
+        text = "field 'logprobs' is supported for answers of one token: set max_tokens to 1, or leave it out"
+        raise InvalidRequest(text, "logprobs")
+    if asked.top_logprobs and not asked.logprobs:
+        raise InvalidRequest(
+            "field 'top_logprobs' needs 'logprobs' beside it: add it, or leave both out", "top_logprobs"
+        )
     request = ChatRequest(
         messages=tuple(message.plain(place) for place, message in enumerate(asked.messages)),
         json_schema=schema,
         seed=secrets.randbits(63) if asked.seed is None else asked.seed,
         temperature=spec.temperature if asked.temperature is None else asked.temperature,
         top_p=1.0 if asked.top_p is None else asked.top_p,
-        max_tokens=asked.max_completion_tokens or asked.max_tokens or spec.max_tokens,
+        max_tokens=limit,
         stop=asked.stop,
         timeout_seconds=spec.timeout_seconds,
+        first_token=bool(asked.logprobs),
     )
     usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-    return ServedChat(request, stream=bool(asked.stream), include_usage=usage, notes=tuple(notes))
+    return ServedChat(request, bool(asked.stream), usage, asked.top_logprobs or 0, tuple(notes))
 
 
 class Reply:
     """Builds the answer to one request: chunks of one id, or one completion."""
 
-    def __init__(self, model: str, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: str, notes: tuple[str, ...] = (), top_logprobs: int = 0) -> None:
         """`notes`: what is not done as asked, for the first chunk or the completion, beside OpenAI's fields."""
+        self._top_logprobs = top_logprobs
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         self._notes = notes
 
@@ -122,9 +137,9 @@ class Reply:
         notes = {"notes": list(self._notes)} if self._notes else {}
         return {**self._chunk({"role": "assistant", "content": ""}, None), **notes}
 
-    def piece(self, text: str) -> Json:
-        """A chunk of text."""
-        return self._chunk({"content": text}, None)
+    def piece(self, text: str, result: ChatResult | None = None) -> Json:
+        """A chunk of text; with the `result` of an answer of one token, also with its log-probabilities."""
+        return self._chunk({"content": text}, None, None if result is None else self._logprobs(result))
 
     def end(self, reason: FinishReason, notes: tuple[str, ...] = ()) -> Json:
         """The last chunk with a choice, and what was only found out on the way."""
@@ -137,13 +152,23 @@ class Reply:
     def completion(self, result: ChatResult) -> Json:
         """The whole answer at once."""
         message = {"role": "assistant", "content": result.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": result.finish_reason}
+        logprobs = self._logprobs(result)
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": result.finish_reason}
         answer: Json = {"object": "chat.completion", "choices": [choice], "usage": _usage(result)}
         notes = [*self._notes, *result.notes]
         return {**self._common, **answer, **({"notes": notes} if notes else {})}
 
-    def _chunk(self, delta: Json, reason: FinishReason | None) -> Json:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _logprobs(self, result: ChatResult) -> Json | None:
+        """OpenAI's, of the one token; as there -9999 where that is not among the likeliest."""
+        if not result.first_token:
+            return None
+        told = {result.text: result.first_token.get(result.text, -9999.0), **result.first_token}
+        said = {text: {"token": text, "logprob": value, "bytes": [*text.encode()]} for text, value in told.items()}
+        top = [said[text] for text in result.first_token][: self._top_logprobs]
+        return {"content": [{**said[result.text], "top_logprobs": top}], "refusal": None}
+
+    def _chunk(self, delta: Json, reason: FinishReason | None, logprobs: Json | None = None) -> Json:
+        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
 
 
@@ -247,6 +272,8 @@ class _Body(Plain):
     stop: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=4), BeforeValidator(_as_list)
     ] = ()
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=FIRST_TOKENS)] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
 

@@ -32,10 +32,18 @@ class ChatService(Protocol):
 
 
 async def complete_over(service: ChatService, model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
+    """As `answer_over`, but an answer that ran out of tokens raises BudgetExceeded."""
+    result = await answer_over(service, model, request, watcher)
+    if result.finish_reason == "length":
+        raise out_of_tokens(request, model)
+    return result
+
+
+async def answer_over(service: ChatService, model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
     """Answer `request` by `model` of `service`; with a schema the text is one JSON value that parses.
 
-    `watcher` hears of every piece, on the event loop. Raises as `ChatModel.complete`: InvalidRequest, BudgetExceeded
-    (no end within the tokens or the time), Cancelled (from `watcher`), InferenceFailed; and what the service's
+    `watcher` hears of every piece, on the event loop. Raises as `ChatModel.stream`: InvalidRequest, BudgetExceeded
+    (no end within the time), Cancelled (from `watcher`), InferenceFailed; and what the service's
     transport raises. Whatever ends the call early also cancels it at the service.
     """
     started = time.monotonic()
@@ -51,10 +59,7 @@ async def complete_over(service: ChatService, model: str, request: ChatRequest, 
                 watcher.step(min(answer.count, request.max_tokens), request.max_tokens)
     except TimeoutError as error:
         raise out_of_time(request) from error
-    result = answer.result(request, time.monotonic() - started)
-    if result.finish_reason == "length":
-        raise out_of_tokens(request, model)
-    return result
+    return answer.result(request, time.monotonic() - started)
 
 
 def request_body(request: ChatRequest, model: str) -> Json:

@@ -1,4 +1,4 @@
-"""Family `yes-no`: a vision chat model that answers questions with one of two words, by the odds of its first word.
+"""Family `yes-no`: a vision chat model, beside the profile's own, that answers questions with one of two words.
 
 In this process from the folder `main`, or, with `base_url` and `remote_model`, on any OpenAI-compatible server that
 gives log-probabilities (vLLM does).
@@ -6,13 +6,12 @@ gives log-probabilities (vLLM does).
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.conversion import WEIGHTS_FILE
-from models.interfaces import ChatMessage, ChatModel, ChatRequest, EncodedImage, Pixels, Unwatched, unread
+from models.interfaces import ChatModel, Pixels, Unwatched, unread
+from models.llm.first_word import asked_of, odds
 from models.manifest import read_manifest
 from models.scorers.backbone import Scorer
 from models.spec import ChatModelSpec, ScorerModelSpec
@@ -30,6 +29,7 @@ class YesNoChat(Scorer):
             remote_model=spec.remote_model,
             **{name: getattr(spec, name) for name in ("name", "family", "licence", "vram_gb", "dtype")},
         )
+        self._seconds = chat.timeout_seconds
         self._chat: ChatModel
         if spec.base_url is None:
             from models.llm.transformers_chat import TransformersChat
@@ -53,23 +53,5 @@ class YesNoChat(Scorer):
 
         Raises InvalidRequest, BudgetExceeded, InferenceFailed.
         """
-        message = ChatMessage(role="user", content=question, images=tuple(_png(frame) for frame in frames))
-        request = ChatRequest(messages=(message,), temperature=0.0, max_tokens=1, first_token=True)
+        request = asked_of(frames, question, self._seconds)
         return odds(self._chat.stream(request, Unwatched(), unread).first_token, answers)
-
-
-def odds(first_token: Mapping[str, float], answers: tuple[str, str]) -> float | None:
-    """P(first) / (P(first) + P(second)) of log-probabilities by token; None where there is neither."""
-    first, second = (
-        sum(math.exp(value) for token, value in first_token.items() if token.strip().casefold() == word.casefold())
-        for word in answers
-    )
-    return first / (first + second) if first + second > 0 else None
-
-
-def _png(frame: Pixels) -> EncodedImage:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "PNG")
-    return EncodedImage(data=file.getvalue())

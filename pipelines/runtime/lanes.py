@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from models.errors import Cancelled, WeightsError
+from models.errors import Cancelled, InvalidRequest, WeightsError
 from models.interfaces import Unwatched, Watcher
 from models.spec import ScorerModelSpec
+from pipelines.runtime.questions import AskedChat, Look, SeenSteps, waited
 from pipelines.scoring import ScoreRequest, backbones_of, score_file, score_files
 from quality.score import Score
 from quality.stream import Model
 
 Result = TypeVar("Result")
+CHAT = "chat"
+"""The backbone that answers questions about pictures."""
 
 
 class Lane:
@@ -40,6 +44,17 @@ class Lane:
             if not future.cancel():
                 await asyncio.wait({outcome})
                 outcome.exception()  # `Cancelled` of the stopped call: expected, and looked at here
+            raise
+
+    def call(self, call: Callable[[Watcher], Result], look: Look) -> Result:
+        """As `run`, for the thread of another lane, which waits; when `look` raises, the call stops first."""
+        stop = threading.Event()
+        future = self._executor.submit(call, StoppableWatcher(stop, Unwatched()))
+        try:
+            return waited(future, look)
+        except BaseException:
+            stop.set()
+            wait([future])
             raise
 
     def close(self) -> None:
@@ -66,10 +81,20 @@ class ScorerLoader(Protocol):
 class Scorers:
     """The quality dimensions in a lane of their own; each backbone is loaded when a dimension first needs it."""
 
-    def __init__(self, loader: ScorerLoader, models: Mapping[str, ScorerModelSpec]) -> None:
-        """`models` by the backbone that each is (`quality.stream.Stream`)."""
+    def __init__(
+        self,
+        loader: ScorerLoader,
+        models: Mapping[str, ScorerModelSpec],
+        chat: Callable[[], AskedChat] | None = None,
+    ) -> None:
+        """`models` by the backbone that each is (`quality.stream.Stream`).
+
+        `chat` gives the profile's own chat model, the backbone `chat` where `models` has none; it raises InvalidRequest
+        or WeightsError with the reason why that one cannot be asked.
+        """
         self._loader = loader
         self._models = models
+        self._chat = chat
         self._lane = Lane("scorer")
         self._loaded: dict[str, Model] = {}
 
@@ -79,12 +104,13 @@ class Scorers:
 
     async def load(self, dimensions: Iterable[str]) -> None:
         """Load what the dimensions need before a score is asked for. Raises UnknownDimension."""
-        await self._lane.run(lambda _: self._backbones(dimensions), Unwatched())
+        await self._lane.run(lambda seen: self._load(dimensions, SeenSteps(seen).look), Unwatched())
 
     def measured(self, request: ScoreRequest, watcher: Watcher) -> tuple[Score, ...]:
         """As `score`, in the caller's thread."""
-        backbones, missing = self._backbones(request.dimensions)
-        return score_file(request, backbones, watcher, missing)
+        seen = SeenSteps(watcher)
+        backbones, missing = self._backbones(request.dimensions, seen.look)
+        return score_file(request, backbones, seen, missing)
 
     def measured_together(
         self, requests: Iterable[ScoreRequest | Exception], dimensions: Iterable[str], watcher: Watcher
@@ -93,18 +119,31 @@ class Scorers:
 
         `dimensions` are all that the requests ask for. Raises UnknownDimension.
         """
-        backbones, missing = self._backbones(dimensions)
-        return score_files(requests, backbones, watcher, missing)
+        seen = SeenSteps(watcher)
+        backbones, missing = self._backbones(dimensions, seen.look)
+        return score_files(requests, backbones, seen, missing)
 
-    def _backbones(self, dimensions: Iterable[str]) -> tuple[Mapping[str, Model], Mapping[str, str]]:
+    def _load(self, dimensions: Iterable[str], look: Look) -> None:
+        chat = self._backbones(dimensions := tuple(dimensions), look)[0].get(CHAT)
+        if isinstance(chat, AskedChat) and CHAT in backbones_of(dimensions):
+            chat.warm_up()
+
+    def _backbones(self, dimensions: Iterable[str], look: Look) -> tuple[Mapping[str, Model], Mapping[str, str]]:
         """What the dimensions need, and why a part of it is not here: weights that are not on this machine."""
         missing: dict[str, str] = {}
         for name in backbones_of(dimensions):
-            if name in self._models and name not in self._loaded:
-                try:
+            if name in self._loaded:
+                continue
+            try:
+                if name in self._models:
                     self._loaded[name] = self._loader.scorer(self._models[name])
-                except WeightsError as error:
-                    missing[name] = str(error)
+                elif name == CHAT and self._chat is not None:
+                    self._loaded[name] = self._chat()
+            except (InvalidRequest, WeightsError) as error:
+                missing[name] = str(error)
+        chat = self._loaded.get(CHAT)
+        if isinstance(chat, AskedChat):
+            return {**self._loaded, CHAT: replace(chat, look=look)}, missing
         return self._loaded, missing
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class _Asked(ABC):
 class VqaScore(_Asked):
     """P(yes) that the frames show the prompt, 0 to 1. Needs the prompt and a vision chat model."""
 
-    METRIC = Metric("vqascore.text", "vqascore@1", "like", (0, 1))
+    METRIC = Metric("vqascore.text", "vqascore@1", "like", (0, 1), questions="8 questions, of a frame each")
 
     def __init__(self, shot: Shot) -> None:
         if not shot.prompt:
@@ -122,7 +122,9 @@ class _Facts(_Asked):
 
 
 def _metric(kind: FactKind) -> Metric:
-    return Metric(f"admint.asks.{kind}", "asks_decoy@1", "proxy", (0, 1))
+    return Metric(
+        f"admint.asks.{kind}", "asks_decoy@1", "proxy", (0, 1), questions="2 questions a fact, of 8 frames together"
+    )
 
 
 class AsksObject(_Facts):
@@ -168,7 +170,9 @@ class Preference:
     Asked of all pairs of a scene's candidates, and of no file by itself: `rank: {preference: 1}` in a recipe.
     """
 
-    METRIC: ClassVar[Metric] = Metric("admint.preference", "preference_both_orders@1", "proxy", (0, 1))
+    METRIC: ClassVar[Metric] = Metric(
+        "admint.preference", "preference_both_orders@1", "proxy", (0, 1), questions="2 questions a pair of stills"
+    )
     NEEDS: ClassVar[tuple[Stream, ...]] = (Stream("chat", "rgb", "never"),)
 
     def __init__(self, shot: Shot) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from models.errors import Cancelled, OutOfMemory
 from models.interfaces import Watcher
 from serving.backends.interface import ModelCounters
+
+_ENDING = threading.Lock()
+"""Calls end in the event loop, and those of scorers in the lane of the model."""
 
 
 @dataclass
@@ -41,17 +45,18 @@ class Counters:
     @contextmanager
     def call(self) -> Iterator[None]:
         """Count one call, however it ends."""
+        ended: BaseException | None = None
         try:
             yield
-        except (Cancelled, asyncio.CancelledError):
-            self.cancellations += 1
-            raise
-        except Exception as error:
-            self.failures += 1
-            self.out_of_memory += isinstance(error, OutOfMemory)
+        except BaseException as error:
+            ended = error
             raise
         finally:
-            self.calls += 1
+            with _ENDING:
+                self.calls += 1
+                self.cancellations += isinstance(ended, Cancelled | asyncio.CancelledError)
+                self.failures += isinstance(ended, Exception) and not isinstance(ended, Cancelled)
+                self.out_of_memory += isinstance(ended, OutOfMemory)
 
     def snapshot(self, waiting: int, cache_hits: int, cache_misses: int) -> ModelCounters:
         """The totals now, with the numbers that the caller keeps."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from configs.settings import Profile, library_root, load_model
@@ -31,6 +32,7 @@ from models.llm.openai_serving import Reply, ServedChat, read_body
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
 from models.weights import Library
 from pipelines.runtime.lanes import Lane, Scorers
+from pipelines.runtime.questions import Ask, AskedChat, Look
 from pipelines.scoring import ScoreRequest
 from quality.score import Score
 from quality.stream import Model
@@ -38,7 +40,7 @@ from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import Json, ModelCounters, Spec
 from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.errors import QueueFull
-from serving.profile_models import LibraryLoader, ModelSet, model_set
+from serving.profile_models import LibraryLoader, ModelSet, asked_chat, model_set
 
 Result = TypeVar("Result")
 
@@ -62,17 +64,19 @@ class LocalBackend:
         lanes: Mapping[str, str],
         scorers: Mapping[str, ScorerModelSpec] | None = None,
         max_waiting: int | None = None,
+        chat: Callable[[Callable[[str], Ask]], AskedChat] | None = None,
     ) -> None:
         """`lanes` names the lane of every model. At most `max_waiting` calls of a model wait; None: any number.
 
         Scores are measured in a lane of their own. `scorers` are by the backbone that each is; without one, the
-        dimensions that need it have no value.
+        dimensions that need it have no value. `chat` is as `Scorers` wants it, and is given what asks a model in its
+        own lane, by name.
         """
         self.specs: Mapping[str, Spec] = {spec.name: spec for spec in specs}
         self._loader = loader
         self._lane_of = dict(lanes)
         self._lanes = {name: Lane(name) for name in dict.fromkeys(lanes.values())}
-        self._scorers = Scorers(loader, scorers or {})
+        self._scorers = Scorers(loader, scorers or {}, None if chat is None else partial(chat, self._ask_in_lane))
         self._max_waiting = max_waiting
         self._engines: dict[str, Any] = {}
         self._counters = {name: Counters() for name in self.specs}
@@ -152,6 +156,21 @@ class LocalBackend:
             raise InvalidRequest(f"no such model here: {model!r}")
         return spec
 
+    def _ask_in_lane(self, model: str) -> Ask:
+        """Raises InvalidRequest for a model that is not here."""
+        spec = self._spec(model, ChatModelSpec)
+        lane, counters = self._lanes[self._lane_of[spec.name]], self._counters[spec.name]
+
+        def ask(request: ChatRequest, look: Look) -> ChatResult:
+            def in_lane(watcher: Watcher) -> ChatResult:
+                with counters.call(), counters.on_device(1):
+                    answer: ChatResult = self._engine(spec).stream(request, watcher, unread)
+                    return answer
+
+            return lane.call(in_lane, look)
+
+        return ask
+
     async def _call(self, spec: Spec, work: Callable[[Any, Watcher], Result], watcher: Watcher) -> Result:
         """Run `work` with the engine in the model's lane. Raises QueueFull."""
         counters, started = self._counters[spec.name], False
@@ -191,11 +210,13 @@ class LocalBackend:
 def profile_backend(profile: Profile, specs: Iterable[Spec], loader: Loader | None = None) -> LocalBackend:
     """`specs` in the lanes of a profile, with its scorers, loaded from the weights library or by `loader`."""
     named = {spec.name: spec for spec in specs}
+    library = Library(library_root())
     return LocalBackend(
         named.values(),
-        loader or LibraryLoader(Library(library_root()), profile.device),
+        loader or LibraryLoader(library, profile.device),
         lanes={name: getattr(profile.lanes, spec.kind) for name, spec in named.items()},
         scorers={backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()},
+        chat=lambda ask_in_lane: asked_chat(profile, library, ask_in_lane(profile.chat)),
     )
 
 
@@ -255,7 +276,7 @@ class LocalChat:
         an answer with finish_reason `length`), InferenceFailed. Before the first chunk, if the request is at fault.
         """
         served = read_body(body, self._spec)
-        reply = Reply(str(body["model"]), served.notes)
+        reply = Reply(str(body["model"]), served.notes, served.top_logprobs)
         if not served.stream:
             yield reply.completion(await self._stream(served.request, Unwatched(), unread))
             return
@@ -276,8 +297,10 @@ class LocalChat:
         answer = asyncio.ensure_future(self._stream(served.request, Unwatched(), write))
         answer.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
-            opened = False
+            opened, whole = False, served.request.first_token  # one token, which comes with its log-probabilities
             while (piece := await pieces.get()) is not None:
+                if whole:
+                    continue
                 if not opened:
                     yield reply.opening()
                     opened = True
@@ -285,7 +308,9 @@ class LocalChat:
             result = await answer
             if not opened:
                 yield reply.opening()
-                if result.text:  # of an engine that found its answer only at the end, such as among a server's thoughts
+                if whole:
+                    yield reply.piece(result.text, result)
+                elif result.text:  # of an engine that found its answer only at the end, as among a server's thoughts
                     yield reply.piece(result.text)
             yield reply.end(result.finish_reason, result.notes)
             if served.include_usage:

@@ -333,7 +333,7 @@ def _listed(listed: Iterable[Entry], form: str) -> str:
 def _cost(row: dict[str, Any]) -> str:
     if row["tflop"] is not None:
         return f"{row['tflop']:g} TFLOP"
-    return f"{row['cpu_seconds']:g} s of one core" if row["cpu_seconds"] is not None else ""
+    return f"{row['cpu_seconds']:g} s of one core" if row["cpu_seconds"] is not None else row["questions"] or ""
 
 
 def printed_table(headings: tuple[str, ...], lines: Iterable[tuple[str | None, ...]]) -> str:

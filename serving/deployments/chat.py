@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from configs.settings import Profile, library_root, load_model
 from models.errors import InferenceFailed, ModelError
 from models.interfaces import ChatMessage, ChatRequest, ChatResult, Unwatched, Watcher, unread
-from models.llm.openai_wire import Json, complete_over
+from models.llm.openai_wire import Json, answer_over, out_of_tokens
 from models.registry import REMOTE_FAMILY, load
 from models.spec import ChatModelSpec
 from models.weights import Library
@@ -125,7 +125,15 @@ class ChatOverHandle:
 
 
 async def complete(handle: DeploymentHandle[Any], model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
-    """Answer `request` by `model` behind `handle`, as `ChatModel.complete` would.
+    """As `answered`, but an answer that ran out of tokens raises BudgetExceeded."""
+    result = await answered(handle, model, request, watcher)
+    if result.finish_reason == "length":
+        raise out_of_tokens(request, model)
+    return result
+
+
+async def answered(handle: DeploymentHandle[Any], model: str, request: ChatRequest, watcher: Watcher) -> ChatResult:
+    """Answer `request` by `model` behind `handle`, as `ChatModel.stream` would.
 
     A full queue is waited for; an answer whose replica was lost is asked for again, and is the same one where the
     engine keeps to the seed. Raises InvalidRequest, BudgetExceeded, Cancelled, InferenceFailed.
@@ -133,7 +141,7 @@ async def complete(handle: DeploymentHandle[Any], model: str, request: ChatReque
     lost = 0
     while True:
         try:
-            return await complete_over(ChatOverHandle(handle), model, request, watcher)
+            return await answer_over(ChatOverHandle(handle), model, request, watcher)
         except QueueFull as full:
             await asyncio.sleep(full.retry_after)
         except NotReady as error:

@@ -21,7 +21,7 @@ from pipelines.orders.ad import AdOrder, AdPlanner, AdRequest
 from pipelines.recipe import Recipe
 from quality.registry import DIMENSIONS, check_dimension
 from quality.score import QualityError
-from serving.profile_models import ModelSet
+from serving.profile_models import ModelSet, measuring_models
 from serving.scores.local import catalogue_of
 
 MEDIA = {
@@ -117,7 +117,7 @@ class Sweep:
             image_model=models.image,
             video_model=models.video,
             fps=self.profile.fps,
-            scorers=self.profile.backbones(),
+            scorers=measuring_models(self.profile),
         )
         try:
             order = planner.plan(request)

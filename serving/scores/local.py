@@ -13,12 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 from configs.settings import Profile, library_root, load_model
-from models.errors import ModelError
-from models.interfaces import Reference, Unwatched
-from models.spec import PACKAGES, ScorerModelSpec
+from models.errors import InvalidRequest, ModelError
+from models.interfaces import Reference, Unwatched, unread
+from models.registry import not_asked, not_in_process
+from models.spec import PACKAGES, ChatModelSpec, ScorerModelSpec, SpecBase
 from models.weights import Library
 from pipelines.errors import BadInput
-from pipelines.runtime.lanes import Scorers
+from pipelines.runtime.lanes import CHAT, Scorers
+from pipelines.runtime.questions import AskedChat, Looking
 from pipelines.scoring import ScoreRequest, backbones_of
 from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
@@ -27,7 +29,7 @@ from quality.catalogue import Entry, entries
 from quality.protocols import AskedProtocol
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
-from serving.profile_models import LibraryLoader, fingerprint
+from serving.profile_models import LibraryLoader, asked_chat, asked_model, fingerprint, measuring_models
 from serving.scores.work import FileScores, WorkItem, work_item
 
 KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
@@ -38,7 +40,18 @@ EVERY_DIMENSION = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}))
 
 def scorers_of(profile: Profile) -> Scorers:
     """The profile's scorers, each loaded when a dimension first needs it; to be closed. Raises BadInput."""
-    return Scorers(LibraryLoader(Library(library_root()), profile.device), _specs(profile))
+    library = Library(library_root())
+    loader = LibraryLoader(library, profile.device)
+    named = {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
+
+    def chat() -> AskedChat:
+        spec = load_model(profile.chat, ChatModelSpec)
+        if (elsewhere := not_asked(spec) or not_in_process(spec)) is not None:
+            raise InvalidRequest(elsewhere)
+        engine = loader.chat(spec)
+        return asked_chat(profile, library, lambda request, look: engine.stream(request, Looking(look), unread))
+
+    return Scorers(loader, named, chat)
 
 
 def measured_items(
@@ -166,27 +179,35 @@ def fingerprints_of(profile: Profile, dimensions: Iterable[str]) -> dict[str, st
 
     Raises UnknownDimension, BadInput, WeightsError.
     """
-    library, specs = Library(library_root()), _specs(profile)
+    library, specs = Library(library_root()), measuring_models(profile)
     needed = [name for name in backbones_of(dimensions) if name in specs]
     return {name: fingerprint(specs[name], library) for name in needed if library.present(specs[name])}
 
 
-def catalogue_of(profile: Profile) -> tuple[Entry, ...]:
-    """Every dimension, with what is missing on this machine under `profile`. Raises BadInput."""
-    library, specs = Library(library_root()), _specs(profile)
+def catalogue_of(profile: Profile, served: bool = False) -> tuple[Entry, ...]:
+    """Every dimension, with what is missing on this machine under `profile`; on a server of it where it is `served`.
+
+    Raises BadInput.
+    """
+    library, specs = Library(library_root()), measuring_models(profile)
     here = {backbone for backbone, spec in specs.items() if library.present(spec)}
+    reasons = {}
+    if (chat := asked_model(profile)) is not None:
+        here -= set() if served or not_in_process(chat) is None else {CHAT}
+        reasons[CHAT] = not_asked(chat) or (None if served else not_in_process(chat))
     licences = {backbone: spec.licence for backbone, spec in specs.items()}
-    return tuple(_with_remedy(entry, specs, here) for entry in entries(licences, here))
+    return tuple(_with_remedy(entry, specs, here, reasons) for entry in entries(licences, here))
 
 
-def _with_remedy(entry: Entry, specs: dict[str, ScorerModelSpec], here: set[str]) -> Entry:
-    """Where the profile names every model and only weights are missing: the command that brings them."""
-    if entry.missing is None or not entry.models or not specs.keys() >= set(entry.models):
+def _with_remedy(
+    entry: Entry, specs: Mapping[str, SpecBase], here: set[str], reasons: Mapping[str, str | None]
+) -> Entry:
+    """Why a model cannot be used as it is; where only weights are missing, the command that brings them."""
+    absent = [model for model in entry.models if model not in here]
+    if why := next((reason for model in absent if (reason := reasons.get(model))), None):
+        return entry.model_copy(update={"missing": why})
+    if not absent or not specs.keys() >= set(entry.models):
         return entry
-    absent = [specs[model] for model in entry.models if model not in here]
-    commands = " && ".join(PACKAGES if spec.packages else f"admint models pull {spec.name}" for spec in absent)
+    missing = [specs[model] for model in absent]
+    commands = " && ".join(PACKAGES if spec.packages else f"admint models pull {spec.name}" for spec in missing)
     return entry.model_copy(update={"missing": f"its weights are not here: {commands}"})
-
-
-def _specs(profile: Profile) -> dict[str, ScorerModelSpec]:
-    return {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}

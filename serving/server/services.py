@@ -45,7 +45,7 @@ def server_services(profile: Profile, opened: ServerStore, backend: ModelBackend
         manifest=lambda: describe().manifest,
         plan_clip=ProfileClipPlanner(describe),
         keyframe_model=profile.image,
-        dimensions=lambda: catalogue_of(profile),
+        dimensions=lambda: catalogue_of(profile, served=True),
         limits=Limits(
             waiting_generations=profile.serving.queue.max_waiting,
             retry_after_seconds=profile.serving.queue.retry_after_seconds,

@@ -137,6 +137,22 @@ def test_any_json_is_json(client):
         assert made.choices[0].message.content.startswith("{")
 
 
+def test_the_one_token_of_an_answer_has_its_log_probabilities_streamed_or_whole(client):
+    asked = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 5}
+    (choice,) = ask(client, **asked).choices
+    (token,) = choice.logprobs.content
+    assert token.token == choice.message.content and bytes(token.bytes).decode() == token.token
+    values = [one.logprob for one in token.top_logprobs]
+    assert values == sorted(values, reverse=True) and len(values) == 5 and token.logprob == values[0]
+    chunks = [chunk.choices[0] for chunk in ask(client, **asked, stream=True)]
+    (told,) = [chunk for chunk in chunks if chunk.logprobs is not None]
+    assert told.logprobs.model_dump() == choice.logprobs.model_dump()
+    assert told.delta.content == choice.message.content
+    assert "".join(chunk.delta.content or "" for chunk in chunks) == choice.message.content
+    (alone,) = ask(client, **asked | {"top_logprobs": 0}).choices
+    assert alone.logprobs.content[0].top_logprobs == []
+
+
 def test_what_only_keeps_books_is_taken(client):
     assert ask(client, user="me", metadata={"a": "b"}, store=False, n=1, max_tokens=2, presence_penalty=0)
 
@@ -146,6 +162,7 @@ def test_what_only_keeps_books_is_taken(client):
     [
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"logprobs": True},
+        {"top_logprobs": 3},
         {"n": 2},
         {"frequency_penalty": 0.5},
         {"logit_bias": {"1": 5}},

@@ -1,19 +1,25 @@
 """The remote chat engine against a small local server that speaks the OpenAI streaming protocol."""
 
+import io
 import json
 import math
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from configs.settings import load_profile
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_chat import OpenAIChat
 from models.registry import load
 from models.spec import ChatModelSpec, ScorerModelSpec
+from pipelines.scoring import ScoreRequest
+from serving.scores.local import scorers_of
 from tests.support.waiting import ended
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 8
@@ -144,6 +150,24 @@ def test_a_question_of_yes_or_no_is_answered_by_the_odds_of_the_first_token(serv
     server.first_token = None  # a server that says nothing of them
     assert model.yes([frame], "Is it black?") is None
     assert (model.weights_sha256, model.device) == (None, "remote")
+
+
+def test_a_profiles_chat_model_on_a_server_is_asked_there_and_one_that_tells_no_odds_is_the_reason(
+    server, tmp_path, monkeypatch
+):
+    server.pieces, server.finish_reason = ["Yes"], "length"
+    server.first_token = {"Yes": math.log(0.6), " no": math.log(0.2)}
+    monkeypatch.setenv("ADMINT_CHAT_URL", f"http://127.0.0.1:{server.server_port}/v1")
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    request = ScoreRequest(data=file.getvalue(), media="image", dimensions=("vqascore.text",), prompt="a cup")
+    with closing(scorers_of(load_profile("gpu-24gb"))) as scorers:
+        (found,) = scorers.measured(request, Unwatched())
+        server.first_token = None
+        (untold,) = scorers.measured(request, Unwatched())
+    assert found.raw == pytest.approx(0.75)
+    assert (found.backbone, found.fidelity, found.device) == ("qwen3-vl-4b", "like", "remote")
+    assert untold.reason == "the chat model 'qwen3-vl-4b' tells no log-probabilities of what it says"
 
 
 def test_images_travel_as_data_urls(server, chat):

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest
-from models.interfaces import ChatMessage, ChatRequest, Unwatched
+from models.interfaces import ChatMessage, ChatRequest, Unwatched, unread
 from models.weights import packaged_model
 from pipelines.agents.facts import calls_to_action, names_product
 from pipelines.agents.story import StoryAnswer, story_question
@@ -195,6 +195,18 @@ async def test_a_schema_that_is_none_is_refused(vllm):
 async def test_nothing_is_ever_fetched_for_a_caller(vllm, part):
     with pytest.raises(InvalidRequest, match=r"messages\.0\.content"):
         await all_of(vllm.chat(body(messages=[{"role": "user", "content": [part]}])))
+
+
+async def test_the_first_tokens_log_probabilities_are_those_of_the_in_process_engine(vllm_handle, tmp_path):
+    from models.llm.transformers_chat import TransformersChat
+    from serving.deployments.chat import answered
+
+    asked = ask(json_schema=None, max_tokens=1, temperature=0.0, first_token=True)
+    over = (await answered(vllm_handle, "tiny", asked, Unwatched())).first_token
+    here = TransformersChat(chat_spec(), {"main": packaged_model("llm_text", tmp_path)}, "cpu")
+    own = here.stream(asked, Unwatched(), unread).first_token
+    likeliest = sorted(own, key=own.__getitem__, reverse=True)[:8]
+    assert [over[token] for token in likeliest] == pytest.approx([own[token] for token in likeliest], abs=0.05)
 
 
 @pytest.mark.parametrize("parts", [False, True])

@@ -93,3 +93,25 @@ async def test_what_the_watcher_raises_reaches_the_caller(lane):
 
     with pytest.raises(Cancelled, match="no"):
         await lane.run(lambda watcher: watcher.step(1, 2), Refusing())
+
+
+async def test_a_thread_that_waits_for_another_lane_stops_its_call_there_before_it_goes_on(lane):
+    started, ended = threading.Event(), threading.Event()
+
+    def for_ever(watcher):
+        started.set()
+        try:
+            while True:
+                watcher.step(1, 2)
+        finally:
+            ended.set()
+
+    def look():
+        if started.is_set():
+            raise Cancelled("the caller stops")
+
+    with pytest.raises(Cancelled, match="the caller stops"):
+        await asyncio.to_thread(lane.call, for_ever, look)
+    assert ended.is_set()
+    started.clear()
+    assert await asyncio.to_thread(lane.call, lambda watcher: "next", look) == "next"
