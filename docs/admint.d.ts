@@ -5427,7 +5427,8 @@ export interface components {
 			scene_concurrency?: number;
 			/**
 			 * Quality Dimensions
-			 * @description All that can be measured here; they cost little beside the making of a clip. The last five compare the scenes.
+			 * @description All that can be measured here; they cost little beside the making of a clip. The five before the last one compare
+			 *     the scenes, the last one looks at the finished video.
 			 * @default [
 			 *       "temporal_flickering",
 			 *       "flow_smoothness",
@@ -5439,7 +5440,8 @@ export interface components {
 			 *       "style_similarity",
 			 *       "boundary_similarity",
 			 *       "gap_decay",
-			 *       "brief_similarity"
+			 *       "brief_similarity",
+			 *       "ad.first_product"
 			 *     ]
 			 */
 			quality_dimensions?: string[];

@@ -200,8 +200,10 @@ class Recipe(Plain):
         "boundary_similarity",
         "gap_decay",
         "brief_similarity",
+        "ad.first_product",
     )
-    """All that can be measured here; they cost little beside the making of a clip. The last five compare the scenes."""
+    """All that can be measured here; they cost little beside the making of a clip. The five before the last one compare
+    the scenes, the last one looks at the finished video."""
     quality_gate: QualityGate = QualityGate()
     """What a scene must reach, else it is made again."""
     candidates: Candidates = Candidates()

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from quality.asked import Box
-from quality.dimensions.product_colour import foreground
+from quality.colour import palette_difference
+from quality.dimensions.product_colour import crop, foreground, product_palette
 from quality.preprocessing import embedded
 from quality.score import NoValue
 from quality.stream import Array, Model, Pixels, Stream
@@ -37,6 +38,13 @@ SURE = 0.7
 """Quantile within the piece, from which a pixel is taken for the thing before edges are looked for."""
 AROUND = 0.25
 """Of the piece's sides, on each side: how far beyond it the edge may lie."""
+SEEN, FADED = 0.54, 19.0
+"""How much of the thing must be seen (`Finder.seen`), and by how much its colours may be off in CIEDE2000 (light does
+that), in a picture that shows it. Of 450 rendered scenes with the product 95 % keep to both, of those with another
+shape 3.6 %, with another colour 5.8 %, with both 0, and of the places without any product 0.2 %. `find` alone finds
+something in 99.6, 50, 73, 9 and 0.4 % of them."""
+MEASURED_WITH = "sketch-observer"
+"""The network of these figures: another one's cosines lie elsewhere."""
 ROUNDS = 3
 GREY = 128
 Mask = npt.NDArray[np.bool_]
@@ -63,25 +71,36 @@ class Finder:
         self._dense = dense
         self.references: list[Pixels] = []
         """What is looked for, cut out of each reference as `Found.picture`."""
+        self._palettes = []
         wanted, behind = [], []
         for reference in references:
             inside = foreground(reference)
             if not inside.any():
                 continue
-            patches = self._patches(reference)
+            patches = self._grid(self.patches(reference))
             covered = _shares(inside, patches.shape[:2])
             wanted.append(patches[covered >= min(COVERED, 0.8 * float(covered.max()))])
             behind.append(patches[covered < BARE])
             self.references.append(_cut(reference, _resized(inside, reference.shape[:2])).picture)
+            self._palettes.append(product_palette(reference))
         if not wanted:
             raise NoValue("nothing on the reference stands out from its background: give a picture on a plain one")
+        self._by_reference = wanted
         self._wanted, self._behind = np.concatenate(wanted), np.concatenate(behind)
 
-    def find(self, picture: Pixels) -> Found | None:
-        """The thing in `picture`; None where nothing in it is more like the thing than like what is behind it."""
+    def patches(self, picture: Pixels) -> Array:
+        """Unit vectors of the patches of `picture`, shape (patches, width), row by row of a square of them."""
+        found: Array = np.asarray(embedded(self._dense, DENSE.preprocessing, [picture])[0, 1:], np.float32)
+        return found
+
+    def find(self, picture: Pixels, patches: Array | None = None) -> Found | None:
+        """The thing in `picture`; None where nothing in it is more like the thing than like what is behind it.
+
+        `patches` are those of `picture`, where they are known already.
+        """
         import cv2
 
-        likeness = self._likeness(self._patches(picture))
+        likeness = self._likeness(self._grid(self.patches(picture) if patches is None else patches))
         if likeness.max() <= 0:
             return None
         shrink = min(1.0, SIDE / max(picture.shape[:2]))
@@ -91,12 +110,26 @@ class Finder:
         mask = _edged(small, finer)
         return _cut(picture, _resized(mask, picture.shape[:2]))
 
-    def _patches(self, picture: Pixels) -> Array:
-        """Unit vectors, shape (patches down, patches across, width); a square of them, whatever the picture's sides."""
-        rows = embedded(self._dense, DENSE.preprocessing, [picture])[0, 1:]
-        side = round(len(rows) ** 0.5)
-        patches: Array = np.asarray(rows.reshape(side, side, -1), np.float32)
-        return patches
+    def shows(self, picture: Pixels, patches: Array) -> bool:
+        """Whether `picture`, whose patches these are, shows the thing, and not another one that is like it in part.
+
+        As much of it as SEEN is in the picture, and where it is found its colours are not farther than FADED.
+        """
+        if self.seen(patches) < SEEN or (found := self.find(picture, patches)) is None:
+            return False
+        there = product_palette(crop(picture, found.box))
+        return min(palette_difference(there, wanted) for wanted in self._palettes) <= FADED
+
+    def seen(self, patches: Array) -> float:
+        """How much of the thing is in a picture of these patches: the mean over the thing's own patches on a reference
+        of the greatest cosine to one of the picture's, -1 to 1; of the reference of which most is seen."""
+        return max(float((wanted @ patches.T).max(axis=1).mean()) for wanted in self._by_reference)
+
+    @staticmethod
+    def _grid(patches: Array) -> Array:
+        """Patches in their places, shape (down, across, width): a square of them, whatever the picture's sides."""
+        side = round(len(patches) ** 0.5)
+        return patches.reshape(side, side, -1)
 
     def _likeness(self, patches: Array) -> Map:
         flat = patches.reshape(-1, patches.shape[-1])

@@ -77,7 +77,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "ad.ratio": Dimension("quality.dimensions.ad:Ratio", 1, EVERY),
     "ad.black_frames": Dimension("quality.dimensions.ad:BlackFrames", 1, ("clip", "video")),
     "ad.luminance_clipping": Dimension("quality.dimensions.ad:LuminanceClipping", 1, ("clip", "video")),
-    "ad.first_product": Dimension("quality.dimensions.ad:FirstProduct", 1, ("video",)),
+    "ad.first_product": Dimension("quality.dimensions.ad:FirstProduct", 2, ("video",)),
     "ad.loudness": Dimension("quality.dimensions.ad:Loudness", 1, ("video",)),
     "ad.safe_zones": Dimension("quality.dimensions.text:SafeZones", 1, EVERY),
     "text_legibility": Dimension("quality.dimensions.text:TextLegibility", 1, ("clip", "video")),
@@ -120,7 +120,9 @@ ON_A_STILL: dict[str, str] = {
     "product_similarity": "keyframe_product_similarity",
 }
 """The same measure by the name that it has for one still, of dimensions that are measured on clips or on all scenes."""
-OF_A_PRODUCT = frozenset({"keyframe_product_similarity", "product_keypoints", "product_colour", "copy_paste"})
+OF_A_PRODUCT = frozenset({
+    "keyframe_product_similarity", "product_keypoints", "product_colour", "copy_paste", "ad.first_product",
+})  # fmt: skip
 """What has a value only where a reference shows the product, of one file by itself."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S",

@@ -45,7 +45,7 @@ async def score_video(
         if (clip := filmed.get(scene.scene_number)) is not None:
             scores += await scores_of(context, scorable_clip(context, scene, clip, subjects))
     if video is not None:
-        scores += await scores_of(context, scorable_video(context, video.artifact))
+        scores += await scores_of(context, scorable_video(context, video.artifact, subjects))
     if scores:
         await context.finish(_summary_step(tuple(scores)))
     shown = {number: clip.artifact for number, clip in filmed.items()} or stills

@@ -91,18 +91,27 @@ def _of_scene(
         artifact=artifact,
         prompt=prompt,
         asked=Asked(facts=facts, style=style_words(scene.draft, subjects.entities) if styled else None),
-        references=() if OF_A_PRODUCT.isdisjoint(context.recipe.measured) else subjects.references,
+        references=_shown(medium, context, subjects),
         start=start,
     )
 
 
-def scorable_video(context: StageContext, artifact: str) -> Scorable:
-    """The finished video; with what the brief asks of its length and shape where the recipe measures that."""
+def scorable_video(context: StageContext, artifact: str, subjects: Subjects = NO_SUBJECTS) -> Scorable:
+    """The finished video; with what the brief asks of its length and shape, and the ad's references, where the recipe
+    measures that."""
     asked = NOTHING
     if _measures(context, "ad."):
         wide, high = (int(side) for side in context.brief.aspect_ratio.split(":"))
         asked = Asked(seconds=float(context.brief.duration), ratio=(wide, high))
-    return Scorable(medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked)
+    references = _shown("video", context, subjects)
+    return Scorable(
+        medium="video", scene_number=None, artifact=artifact, prompt=None, asked=asked, references=references
+    )
+
+
+def _shown(medium: Medium, context: StageContext, subjects: Subjects) -> tuple[BriefReference, ...]:
+    """The references, where a dimension that the recipe has measured on this medium looks at them."""
+    return () if OF_A_PRODUCT.isdisjoint(measured_on(medium, context.recipe.measured)) else subjects.references
 
 
 def _measures(context: StageContext, prefix: str) -> bool:

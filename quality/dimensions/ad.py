@@ -1,8 +1,8 @@
 """What a finished ad must keep to, whatever it shows: length, ratio, black frames, clipped light, product, loudness.
 
-No weights, and no judgement: each says how far the ad is from what was asked (`quality.asked.Asked`), or how much of it
-is at a limit. What was not asked for has no value. Safe zones, which need the words to be read, are beside them in
-`quality.dimensions.text`.
+No judgement: each says how far the ad is from what was asked (`quality.asked.Asked`), or how much of it is at a limit,
+and where its product comes in. What was not asked for has no value. Only the product needs a network. Safe zones, which
+need the words to be read, are beside them in `quality.dimensions.text`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import ClassVar
 import numpy as np
 
 from quality.dimensions.technical import clipping, luma
+from quality.finder import DENSE, MEASURED_WITH, SEEN, Finder
 from quality.loudness import integrated
 from quality.score import Metric, NoValue, Score
 from quality.stream import Block, Shot, Stream
 
+LOOKED_AT = DENSE._replace(sampling="2fps")
 DARK, OF_PIXELS = 32, 0.98
 """A frame is black when 98 % of its pixels have a luma below 32: what FFmpeg's `blackframe` takes too."""
 
@@ -117,22 +119,45 @@ class LuminanceClipping(_Ad):
 
 
 class FirstProduct(_Ad):
-    """Second at which the product is first seen, from 0. Needs to be told in which frames it is (`Shot.product`)."""
+    """Second at which the product is first seen, from 0, looked for twice a second by the patches of its references
+    (`quality.finder`): up to half a second late. Needs a picture of the product, on a plain background."""
 
-    METRIC = Metric("admint.ad.first_product", "first_product@1", "classical", (0, None), cpu_seconds=0)
+    METRIC = Metric("admint.ad.first_product", "first_product@2", "proxy", (0, None))
+    NEEDS = (LOOKED_AT,)
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
-        if shot.product is None:
-            raise NoValue("needs to be told in which frames the product is: nothing here finds it")
-        self._numbers = sorted(shot.product)
+        pictures = [one.pixels for one in shot.references if one.role == "product"]
+        if not pictures:
+            raise NoValue("needs a picture of the product as a reference")
+        self._dense = shot.backbones[LOOKED_AT.backbone]
+        self._finder = Finder(pictures, self._dense)
+        self._looked = 0
+        self._most = -1.0
+        self._shown: int | None = None
+
+    def feed(self, block: Block) -> None:
+        super().feed(block)
+        if self._shown is not None:
+            return
+        features = block.features[LOOKED_AT]
+        for number, rows in zip(features.frames, features.values, strict=True):
+            self._looked += 1
+            self._most = max(self._most, self._finder.seen(rows[1:]))
+            if self._finder.shows(block.frames[number - block.first], rows[1:]):
+                self._shown = number
+                return
 
     def score(self) -> Score:
-        frames = self._seen()
-        shown = next((number for number in self._numbers if 0 <= number < frames), None)
-        if shown is None:
-            raise NoValue("the product is in no frame")
-        return self.METRIC.value(self._shot.time(shown), self._shot, frames)
+        self._seen()
+        if self._shown is None:
+            raise NoValue(
+                f"none of {self._looked} frames shows the product: they are like its picture by {self._most:.2f} at"
+                f" most, and {SEEN} and its colours are needed"
+            )
+        note = None if self._dense.name == MEASURED_WITH else f"what counts as seen was measured with {MEASURED_WITH}"
+        seconds = self._shot.time(self._shown)
+        return self.METRIC.value(seconds, self._shot, self._looked, stream=LOOKED_AT, note=note)
 
 
 class Loudness(_Ad):

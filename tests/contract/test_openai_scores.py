@@ -6,11 +6,16 @@ import numpy as np
 import openai
 import pytest
 
+from configs.settings import library_root, load_model
 from models.interfaces import Audio
+from models.sketch.training.world import reference_array, render_array, sample_spec
+from models.spec import ScorerModelSpec
+from models.weights import Library
 from pipelines import media
-from pipelines.media import encode_clip
+from pipelines.media import encode_clip, encode_png
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from serving.gateway.services import Limits
+from serving.profile_models import LibraryLoader
 from tests.support.gateway_server import VIDEO, serve
 
 
@@ -160,6 +165,29 @@ def test_references_are_decoded_and_measured_against(server):
     files = [("file", ("c.mp4", blue)), ("reference", ("s.png", picture((0, 0, 0))))]
     (score,) = server.http.post("/v1/scores", files=files, data={**fields, "reference_roles": "style"}).json()["data"]
     assert score["raw"] is None, "a style is no product"
+
+
+class Observer:
+    """The shipped network that finds a product."""
+
+    def scorer(self, spec):
+        return LibraryLoader(Library(library_root()), "cpu").scorer(spec)
+
+
+def test_the_second_at_which_a_product_is_first_seen_is_told_by_its_reference(tmp_path):
+    rng = np.random.default_rng(5)
+    spec = sample_spec(rng, "heldout", "1:1")
+    shown, photograph = render_array(spec), encode_png(reference_array(spec, rng))
+    film = encode_clip(np.stack([np.full_like(shown, 90)] * 8 + [shown] * 8), 8)
+    files = [("file", ("film.mp4", film)), ("reference", ("product.png", photograph))]
+    scorers = {"dinov2_base": load_model("sketch-observer", ScorerModelSpec)}
+    with serve(tmp_path, loader=Observer(), specs=(), scorers=scorers, working=False) as server:
+        (score,) = server.http.post("/v1/scores", files=files, data={"dimensions": "ad.first_product"}).json()["data"]
+        assert (score["metric_id"], score["raw"], score["frames_used"]) == ("toy.ad.first_product", 1.0, 3)
+        (score,) = server.http.post("/v1/scores", files=files[:1], data={"dimensions": "ad.first_product"}).json()[
+            "data"
+        ]
+        assert score["reason"] == "needs a picture of the product as a reference"
 
 
 @pytest.mark.parametrize("data", [b"GIF89a" + bytes(99), b"no picture at all"])

@@ -24,8 +24,11 @@ MEASURED = {
     "temporal_flickering", "flow_smoothness", "flow_dynamics", "clip_consistency", "text_alignment",
     "keyframe_alignment",
 }  # fmt: skip
-COMPARED = {"product_similarity", "style_similarity", "boundary_similarity", "gap_decay", "brief_similarity"}
-"""Of the scenes together: nothing here is compared, without a dense network and a reference."""
+COMPARED = {
+    "product_similarity", "style_similarity", "boundary_similarity", "gap_decay", "brief_similarity",
+    "ad.first_product",
+}  # fmt: skip
+"""Of the scenes together, and of the product in the video: without a dense network and a reference none has a value."""
 
 
 class Flickerer(Drawer):
@@ -55,7 +58,9 @@ class Studios(SpeakingStudios):
 def server(tmp_path_factory):
     scorer = load_model("sketch-clip", ScorerModelSpec)
     encoder = load(scorer, Library(tmp_path_factory.mktemp("models")).folders(scorer), "cpu")
-    with SpeakingServer(tmp_path_factory.mktemp("quality"), loader=Studios(encoder), scorer=scorer) as server:
+    with SpeakingServer(
+        tmp_path_factory.mktemp("quality"), loader=Studios(encoder), scorers={"clip": scorer}
+    ) as server:
         yield server
 
 

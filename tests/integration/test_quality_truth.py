@@ -1,5 +1,6 @@
 """Truth from the renderer, seen by real networks: a product that drifts into another, frames that stand still, and
-pairs of which one shows another product (`benchmarks/quality/truth.py` has 200 of them)."""
+pairs of which one shows another product (`benchmarks/quality/truth.py` has 200 of them), and films into which it comes
+(`benchmarks/quality/entrances.py` has 800)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.quality import truth
+from benchmarks.quality import entrances, truth
 from configs.settings import load_model
 from models.registry import load
 from models.sketch.training.world import render_array, sample_spec
@@ -88,6 +89,15 @@ def test_another_shape_lowers_the_similarity_of_the_product_and_another_colour_r
     assert min(row["told"] for row in rows.values()) >= 11, rows
     of = rows["product_similarity"]
     assert of["median_right"] - of["median_wrong"] > 0.2
+
+
+def test_the_second_at_which_the_product_comes_into_a_film_is_known_and_none_is_told_of_a_film_without_it(shipped):
+    found = {row["before"]: row for row in entrances.rows(entrances.films(8), shipped)}
+    for kind in ("empty place", "another product"):
+        assert found[kind]["films"] == found[kind]["films_without_it"] == 8
+        assert found[kind]["right"][0] >= 7 / 8 and found[kind]["median_error"] < 0.5, found[kind]
+        assert found[kind]["too_early"][0] == found[kind]["false_second"][0] == 0, found[kind]
+    assert all(row["right"][0] >= 6 / 8 for row in found.values()), found
 
 
 def test_a_scene_that_was_not_changed_is_not_told(shipped):

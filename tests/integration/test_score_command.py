@@ -15,6 +15,7 @@ from PIL import Image
 
 import admint as public
 from configs.settings import load_profile
+from models.sketch.training.world import reference_array, render_array, sample_spec
 from pipelines.brief import BriefReference
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip, encode_png
@@ -184,6 +185,16 @@ def test_a_reference_and_a_start_reach_the_dimensions(tmp_path, encoded_clip, ca
         prompts=tmp_path / "p.json",
     )
     assert row["value"] > 20 and [one.split(":")[0] for one in row["references"]] == ["product", "start"]
+
+
+def test_the_first_second_of_a_product_is_found_by_its_reference_with_the_profiles_own_network(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    spec = sample_spec(rng, "heldout", "1:1")
+    shown, photograph, film = render_array(spec), tmp_path / "bottle.png", tmp_path / "film.mp4"
+    Image.fromarray(reference_array(spec, rng)).save(photograph)
+    film.write_bytes(encode_clip(np.stack([np.full_like(shown, 90)] * 12 + [shown] * 4), 8))
+    _, (row,) = scored(capsys, film, dimensions="ad.first_product", references=[f"product={photograph}"])
+    assert (row["value"], row["label"], row["reason"]) == (1.5, "toy", None)
 
 
 def test_every_row_says_its_protocol(tmp_path, capsys):

@@ -114,7 +114,9 @@ def recorded(folder: Path) -> dict[str, Any]:
 
     specs = (load_model("sketch-author", ChatModelSpec), IMAGE, VIDEO)
     scorer = load_model("sketch-clip", ScorerModelSpec)
-    with SpeakingServer(folder / "server", Authors(Studio()), specs=specs, scorer=scorer, around=around) as server:
+    with SpeakingServer(
+        folder / "server", Authors(Studio()), specs=specs, scorers={"clip": scorer}, around=around
+    ) as server:
         server.call(server.backend.warm_up())
         ran = run_guide(server, folder)
         assert ran.returncode == 0, ran.stderr[-2000:]

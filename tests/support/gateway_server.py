@@ -176,7 +176,7 @@ class Server:
 @contextmanager
 def serve(
     folder, *, loader=None, specs=SPECS, limits=None, working=True, max_waiting=8, login_limits=MANY, quota=None,
-    scorer=None, port=0, database_url=None, around=None, web=None,
+    scorers=None, port=0, database_url=None, around=None, web=None,
 ):  # fmt: skip
     """A gateway with a worker in the same event loop (none with `working=False`), in a thread of its own.
 
@@ -188,7 +188,7 @@ def serve(
         specs,
         loader or Studios(studio),
         {spec.name: spec.kind for spec in specs},
-        {} if scorer is None else {"clip": scorer},
+        scorers or {},
         max_waiting,
     )
     started: threading.Event = threading.Event()

@@ -26,7 +26,7 @@ from quality.stream import Reference, Shot
 CLASSICAL = (
     "technical", "technical.sharpness", "technical.noise", "technical.clipping", "technical.blockiness",
     "technical.exposure", "product_colour", "freeze_loop.frozen", "unwanted_cuts", "ad.duration", "ad.ratio",
-    "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",
+    "ad.black_frames", "ad.luminance_clipping", "ad.loudness",
 )  # fmt: skip
 
 
@@ -253,13 +253,6 @@ def test_black_frames_and_clipped_light_are_counted(picture):
     assert value("ad.black_frames", [picture, black, black, picture]) == 0.5
     found = score("ad.luminance_clipping", [picture, white, picture])
     assert found.raw == 1.0 and found.series is not None and found.series.values[1] == 1.0
-
-
-def test_the_first_second_of_the_product_is_that_of_its_first_box():
-    frames = [np.zeros((8, 8, 3), np.uint8)] * 24
-    assert value("ad.first_product", frames, fps=12.0, product={18: MIDDLE, 6: MIDDLE}) == 0.5
-    assert "nothing here finds it" in (score("ad.first_product", frames).reason or "")
-    assert score("ad.first_product", frames, product={99: MIDDLE}).reason == "the product is in no frame"
 
 
 # --- loudness ---

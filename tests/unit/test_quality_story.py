@@ -105,6 +105,39 @@ def test_a_picture_without_the_product_has_no_place_of_it():
     assert Finder([REFERENCE], Colours()).find(np.full((96, 160, 3), SAND, np.uint8)) is None
 
 
+EMPTY = np.full((96, 160, 3), SAND, np.uint8)
+
+
+def first_product(frames, references=(REFERENCE,), backbones=None):
+    shown, equipped = tuple(map(Shown, references)), BACKBONES if backbones is None else backbones
+    shot = Shot(medium="video", fps=8.0, references=shown, backbones=equipped)
+    return measure(["ad.first_product"], frames, shot, block_frames=5)[0]
+
+
+@pytest.mark.parametrize("before", [0, 4, 13, 16])
+def test_the_product_is_first_seen_at_the_first_look_after_it_came_in(before):
+    found = first_product([EMPTY] * before + [picture()] * 8)
+    looks = -(-before // 4)  # two a second, of eight frames
+    assert (found.raw, found.frames_used) == (looks * 0.5, looks + 1)
+    assert "measured with sketch-observer" in str(found.note)  # which this network is not
+
+
+def test_another_product_and_the_same_in_another_colour_are_not_the_first_one():
+    teal, dark = picture(TEAL), picture((60, 10, 10))
+    finder = Finder([REFERENCE], Colours())
+    assert finder.find(dark) is not None and finder.seen(finder.patches(dark)) > 0.9  # only its colours tell it
+    assert first_product([teal] * 4 + [dark] * 4 + [picture()] * 4).raw == 1.0
+
+
+def test_a_film_without_the_product_has_no_first_second_and_says_how_near_it_came():
+    never = first_product([picture(TEAL)] * 8)
+    assert never.raw is None and "none of 2 frames shows the product: they are like its picture by 0." in str(
+        never.reason
+    )
+    assert first_product([picture()], references=()).reason == "needs a picture of the product as a reference"
+    assert "no 'dinov2_base' model" in str(first_product([picture()], backbones={}).reason)
+
+
 def test_a_reference_on_which_nothing_stands_out_is_a_reason():
     with pytest.raises(NoValue, match="plain one"):
         Finder([np.full((64, 64, 3), PAPER, np.uint8)], Colours())
@@ -262,10 +295,10 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
         name="r",
         description="",
         stages=("storyboard", "video", "stitch", "quality"),
-        quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity"),
+        quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity", "ad.first_product"),
         quality_gate=QualityGate(minimums={"text_alignment": 0.3}),
     )
-    brief = SimpleNamespace(prompt="a red bottle")
+    brief = SimpleNamespace(prompt="a red bottle", duration=1, aspect_ratio="16:9")
     context: Any = SimpleNamespace(
         recipe=recipe, finish=finish, direction=Direction(), fingerprints={"scorer": "x"}, brief=brief
     )
@@ -279,8 +312,11 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
     )
     stored = artifacts.put(encode_png(REFERENCE), "image/png").sha256
     reference = BriefReference(artifact=stored, role="product", filename="red.png")
-    scores = await score_video(context, scenes, (), clips, None, Subjects((), (reference,)), frozenset({2}), "a story")
-    assert [step.name for step in steps][-2:] == ["quality/summary", "quality/across"]
+    film = encode_clip(np.stack([EMPTY] * 4 + [picture()] * 4), 8)
+    video: Any = SimpleNamespace(artifact=artifacts.put(film, "video/mp4").sha256)
+    scores = await score_video(context, scenes, (), clips, video, Subjects((), (reference,)), frozenset({2}), "a story")
+    assert [step.name for step in steps][-3:] == ["quality/final", "quality/summary", "quality/across"]
+    assert [score.raw for score in scores if score.metric_id == "admint.ad.first_product"] == [0.5]
     across = {score.metric_id: score for score in scores if score.scene_number is None and score.raw is not None}
     assert across["admint.product_similarity"].raw == pytest.approx(1.0, abs=0.02)
     assert across["admint.boundary_similarity"].raw == pytest.approx(1.0, abs=0.01)
