@@ -216,9 +216,9 @@ def _stream(container: Any, name: str) -> Any:
     if len(streams) != 1:
         raise BadInput(f"video {name!r} has {len(streams)} video streams: give a file with exactly one")
     stream = streams[0]
-    if stream.codec_context.name not in CODECS:
-        known = ", ".join(CODECS)
-        raise BadInput(f"video {name!r} is coded as {stream.codec_context.name!r}: convert it to one of {known}")
+    codec = stream.codec_context.codec.canonical_name  # `name` is the decoder's own: libdav1d for av1
+    if codec not in CODECS:
+        raise BadInput(f"video {name!r} is coded as {codec!r}: convert it to one of {', '.join(CODECS)}")
     if stream.width * stream.height > MAX_VIDEO_PIXELS:
         raise BadInput(f"video {name!r} is {stream.width}x{stream.height}: scale it down to at most 4096x2304")
     seconds = float(container.duration or 0) / 1_000_000

@@ -43,7 +43,10 @@ SENTENCES = Stream("minilm", "text", "never")
 Role = Literal["product", "character"]
 ENTITIES: Mapping[str, Metric] = {"product": PRODUCT, "character": CHARACTER}
 Floats = npt.NDArray[np.float64]
-ONLY_TOGETHER = "compares the scenes of an ad with one another, and this is one file: `admint score --suite story` can"
+ONLY_TOGETHER = (
+    "compares the scenes of an ad with one another, and this is one file: an ad's own report has it, and"
+    " `pipelines.scoring.story_scores` measures it"
+)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "appearance_style": Dimension("quality.dimensions.text_alignment:AppearanceStyle", 1, ("clip",)),
     "overall_consistency": Dimension("quality.dimensions.text_alignment:OverallConsistency", 1, ("clip",)),
     "temporal_style": Dimension("quality.dimensions.text_alignment:TemporalStyle", 1, ("clip",)),
-    "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 2, ("clip",)),
+    "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 3, ("clip",)),
     "long_horizon": Dimension("quality.dimensions.long_horizon:LongHorizon", 1, ("clip",)),
     "product_keypoints": Dimension("quality.dimensions.product_keypoints:ProductKeypoints", 4, OF_PRODUCT),
     "copy_paste": Dimension("quality.dimensions.product_keypoints:CopyPaste", 4, OF_PRODUCT),

@@ -1,8 +1,9 @@
 """Image-to-video subject: how much a clip keeps of the picture that it was made from. VBench-I2V's `i2v_subject`.
 
-score = 0.5 * max over t of c_t + 0.5 * mean over t of p_t, c_t = max(0, cos(f_t, f)) to the picture and p_t = max(0,
-cos(f_t, f_t-1)) to the frame before, by DINO ViT-B/16 (VBench++, arXiv 2411.13503). The weights are those of its
-published code, whose third one, of the least p_t, is 0.
+score = 0.4 * max over t of c_t + 0.3 * mean over t of p_t + 0.3 * min over t of p_t, c_t = max(0, cos(f_t, f)) to the
+picture and p_t = max(0, cos(f_t, f_t-1)) to the frame before, by DINO ViT-B/16 (VBench++, arXiv 2411.13503). The
+weights are those of its published code since July 2024, when it also began to cut 224 of 256 pixels; the first beta had
+0.5, 0.5 and 0.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from quality.stream import Block, Shot, Stream
 FRAMES = Stream("dino_vitb16", "i2v.dino")
 OF_PICTURE = "i2v.dino.pil"
 """VBench-I2V reads the picture by Pillow and the frames as tensors."""
-LIKE_PICTURE, LIKE_BEFORE = 0.5, 0.5
+LIKE_PICTURE, LIKE_BEFORE, LEAST_LIKE_BEFORE = 0.4, 0.3, 0.3
 
 
 class I2VSubject:
     """0 to 1. Needs 2 frames and the picture that the clip was made from."""
 
-    METRIC: ClassVar[Metric] = Metric("vbench_i2v.subject", "i2v_subject@2", "equal", (0, 1), "i2v")
+    METRIC: ClassVar[Metric] = Metric("vbench_i2v.subject", "i2v_subject@3", "equal", (0, 1), "i2v")
     NEEDS: ClassVar[tuple[Stream, ...]] = (FRAMES,)
 
     def __init__(self, shot: Shot) -> None:
@@ -48,5 +49,6 @@ class I2VSubject:
         if not self._to_before:
             raise NoValue("needs at least 2 frames")
         frames = len(self._to_picture)
-        raw = LIKE_PICTURE * max(self._to_picture) + LIKE_BEFORE * float(np.mean(self._to_before))
+        steps = LIKE_BEFORE * float(np.mean(self._to_before)) + LEAST_LIKE_BEFORE * min(self._to_before)
+        raw = LIKE_PICTURE * max(self._to_picture) + steps
         return self.METRIC.value(raw, self._shot, frames, stream=FRAMES, series=self._to_picture, at=range(frames))

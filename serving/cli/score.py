@@ -172,14 +172,19 @@ def chosen_dimensions(dimensions: str | None, suite: str | None, profile: Profil
     from pipelines.errors import BadInput
     from quality.registry import SUITES
     from serving.scores.local import catalogue_of
+    from serving.scores.work import OF_FILES
 
     if suite is not None:
         if suite not in SUITES:
             raise BadInput(f"--suite {suite!r} is unknown: choose from {', '.join(SUITES)}")
         return SUITES[suite]
     if dimensions is not None:
-        return tuple(filter(None, dimensions.split(",")))
-    return tuple(entry.name for entry in catalogue_of(profile) if entry.missing is None)
+        if not (named := tuple(filter(None, map(str.strip, dimensions.split(","))))):
+            raise BadInput(
+                f"--dimensions {dimensions!r} names none: give names with commas between, as --list has them"
+            )
+        return named
+    return tuple(entry.name for entry in catalogue_of(profile) if entry.missing is None and OF_FILES & {*entry.media})
 
 
 def _items(
@@ -295,15 +300,14 @@ def compared_table(found: Iterable[Difference]) -> str:
     """Paired differences as a table for the screen."""
     lines = []
     for one in found:
+        metric = one.metric_id if one.metric_id.endswith(one.dimension) else f"{one.metric_id} ({one.dimension})"
         if one.difference is None:
-            lines.append((one.metric_id, "", "", "", "", one.reason))
+            lines.append((metric, "", "", "", "", one.reason))
             continue
         interval = "" if one.low is None else f"[{one.low:+.4f}, {one.high:+.4f}]"
         told = f"{one.pairs} pairs of {one.prompts} prompts" + (f", {one.left_out} left out" if one.left_out else "")
         why = "" if one.low is not None else "; no interval below 6 prompts"
-        lines.append(
-            (one.metric_id, f"{one.before:.4f}", f"{one.after:.4f}", f"{one.difference:+.4f}", interval, told + why)
-        )
+        lines.append((metric, f"{one.before:.4f}", f"{one.after:.4f}", f"{one.difference:+.4f}", interval, told + why))
     return printed_table(("metric", "A", "B", "B - A", "95 % interval", "of"), lines)
 
 

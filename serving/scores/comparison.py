@@ -1,12 +1,13 @@
 """Two sets of scored files side by side: the paired difference of every metric, with its interval.
 
-Files of the same prompt and sample number are a pair, whatever they are called; without prompts, files of the same
-name. Whole prompts are resampled, because samples of one prompt are not independent (`quality.paired`).
+Files of the same prompt and sample number are a pair, whatever they are called; without prompts, and where two files of
+a set share both, files of the same name. Whole prompts are resampled, because samples of one prompt are not independent
+(`quality.paired`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.interfaces import Plain
@@ -20,10 +21,16 @@ from serving.scores.work import numbered
 BEFORE, AFTER = "A", "B"
 
 
+Pair = Callable[[Row], tuple[str, int]]
+"""Of which pair a row is: the prompt, or what stands for it, and the number of the sample."""
+
+
 class Difference(Plain):
     """What the second set has more of one metric than the first, in the same pairs."""
 
     metric_id: str
+    dimension: str
+    """Two of them may measure one metric: flickering of all clips, and of those in which nothing moves."""
     label: Fidelity | None
     before: float | None
     """Mean of the first set over the pairs that both have."""
@@ -55,38 +62,51 @@ def _refuse(place: Path) -> list[Row]:
 
 
 def differences(before: Sequence[Row], after: Sequence[Row]) -> list[Difference]:
-    """One per metric that both sets have, in the first one's order. Raises BadInput when they share none, and when two
-    files of one set are the same pair."""
+    """One per metric that both sets have, in the first one's order. Raises BadInput when they share none."""
     both = (_by_metric(before), _by_metric(after))
     shared = [metric for metric in both[0] if metric in both[1]]
     if not shared:
         raise BadInput("the two have no metric in common: score both with the same --dimensions or --suite")
-    by_prompt = all(row.prompt is not None for row in (*before, *after) if row.score is not None)
-    return [_difference(metric, both[0][metric], both[1][metric], by_prompt) for metric in shared]
+    pair = _paired_by(before, after)
+    return [_difference(metric, both[0][metric], both[1][metric], pair) for metric in shared]
 
 
-def _by_metric(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _by_metric(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.score is not None:
-            found.setdefault(row.score.metric_id, []).append(row)
+        if row.score is not None and row.dimension is not None:
+            found.setdefault((row.score.metric_id, row.dimension), []).append(row)
     return found
 
 
-def _difference(metric: str, before: Sequence[Row], after: Sequence[Row], by_prompt: bool) -> Difference:
+def _paired_by(before: Sequence[Row], after: Sequence[Row]) -> Pair:
+    scored = [[row for row in rows if row.score is not None] for rows in (before, after)]
+    everything = [*scored[0], *scored[1]]
+    by_prompt = all(row.prompt is not None for row in everything)
+
+    def by_number(row: Row) -> tuple[str, int]:
+        found = numbered(row.file)
+        number = 0 if found is None else found[1]
+        if by_prompt:
+            return row.prompt or "", number
+        return str(Path(row.file).with_suffix("") if found is None else Path(row.file).parent / found[0]), number
+
+    if all(len({row.file for row in rows}) == len({by_number(row) for row in rows}) for rows in scored):
+        return by_number
+    places = {name: place for place, name in enumerate(sorted({row.file for row in everything}))}
+    return lambda row: (row.prompt or "" if by_prompt else row.file, places[row.file])
+
+
+def _difference(metric: tuple[str, str], before: Sequence[Row], after: Sequence[Row], pair: Pair) -> Difference:
     measured = [row.score for row in (*before, *after) if row.score is not None and row.score.raw is not None]
     labels = [score.fidelity for score in measured if score.fidelity is not None]
-    known = {"metric_id": metric, "label": labels[0] if len(set(labels)) == 1 else None}
+    known = {"metric_id": metric[0], "dimension": metric[1], "label": labels[0] if len(set(labels)) == 1 else None}
     none: dict[str, None] = dict.fromkeys(("before", "after", "difference", "low", "high"))
     reason = mixed_kinds(measured) if measured else "no file has a value"
     if reason is None:
         try:
-            return _estimated(known, _measurements(BEFORE, before, by_prompt) + _measurements(AFTER, after, by_prompt))
-        except UnusableComparison as error:
-            if "given twice" in str(error):
-                raise BadInput(
-                    f"two files of one set are the same pair ({error}): name them '<prompt>-<k>.mp4'"
-                ) from None
+            return _estimated(known, _measurements(BEFORE, before, pair) + _measurements(AFTER, after, pair))
+        except UnusableComparison:
             reason = "no pair of files has a value in both"
     return Difference.model_validate({**known, **none, "pairs": 0, "prompts": 0, "left_out": 0, "reason": reason})
 
@@ -104,13 +124,5 @@ def _estimated(known: dict[str, str | None], measured: Sequence[Measurement]) ->
     )  # fmt: skip
 
 
-def _measurements(arm: str, rows: Sequence[Row], by_prompt: bool) -> list[Measurement]:
-    made = []
-    for row in rows:
-        found = numbered(row.file)
-        story = (row.prompt or "") if by_prompt else str(Path(row.file).with_suffix(""))
-        if not by_prompt and found is not None:
-            story = str(Path(row.file).parent / found[0])
-        value = None if row.score is None else row.score.raw
-        made.append(Measurement(arm, story, 0 if found is None else found[1], value))
-    return made
+def _measurements(arm: str, rows: Sequence[Row], pair: Pair) -> list[Measurement]:
+    return [Measurement(arm, *pair(row), None if row.score is None else row.score.raw) for row in rows]

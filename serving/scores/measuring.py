@@ -50,7 +50,8 @@ def measured_rows(
     kept = None if out is None else Kept(out)
     try:
         if kept is not None:
-            kept.add(known.values())
+            there = {(row.file, row.dimension): row for row in earlier}
+            kept.add(row for key, row in known.items() if there.get(key) != row)
         for item, scores in _scored(left, profile, out is not None, jobs, elsewhere):
             rows = rows_of(item, scores, prints)
             found |= {(row.file, row.dimension): row for row in rows}

@@ -133,13 +133,13 @@ def _expected_key(
 
 
 def means(rows: Iterable[Row]) -> list[Mean]:
-    """Each metric over its files, in the order of first appearance; none where values were measured in different
-    ways."""
-    by_metric: dict[str, list[Score]] = {}
+    """Each dimension over its files, in the order of first appearance; none where values were measured in different
+    ways. Two may be of one metric: flickering of all clips, and of those in which nothing moves."""
+    found: dict[tuple[str, str], list[Score]] = {}
     for row in rows:
-        if row.score is not None:
-            by_metric.setdefault(row.score.metric_id, []).append(row.score)
-    return [_mean(metric, scores) for metric, scores in by_metric.items()]
+        if row.score is not None and row.dimension is not None:
+            found.setdefault((row.score.metric_id, row.dimension), []).append(row.score)
+    return [_mean(metric, scores) for (metric, _), scores in found.items()]
 
 
 def _mean(metric_id: str, scores: Sequence[Score]) -> Mean:

@@ -32,15 +32,19 @@ def _counted(rows: Sequence[Row]) -> tuple[dict[str, tuple[float, list[Row]]], t
     """Mean and rows with a value of each metric, by VBench's word for it; and what is left out."""
     counted: dict[str, tuple[float, list[Row]]] = {}
     left_out = []
-    for mean in means(rows):
-        family, _, rest = mean.metric_id.partition(".")
-        if family not in ("vbench", "vbench_i2v"):
-            continue
-        if mean.mean is None or mean.label not in OF_VBENCH:
-            left_out.append(f"{mean.metric_id}: {mean.reason or f'{mean.label}, not VBench’s'}")
-            continue
-        own = [row for row in rows if row.score and row.score.metric_id == mean.metric_id and row.score.raw is not None]
-        counted[rest if family == "vbench" else f"i2v_{rest}"] = mean.mean, own
+    for name in dict.fromkeys(row.dimension for row in rows if row.dimension is not None):
+        own = [row for row in rows if row.dimension == name]
+        for mean in means(own):
+            family, _, rest = mean.metric_id.partition(".")
+            if family not in ("vbench", "vbench_i2v"):
+                continue
+            word = rest if family == "vbench" else f"i2v_{rest}"
+            if word in counted:  # one metric of two dimensions: flickering of all clips stands before it
+                left_out.append(f"{name}: {word!r} is that of all clips; --protocol standard has this one there")
+            elif mean.mean is None or mean.label not in OF_VBENCH:
+                left_out.append(f"{mean.metric_id}: {mean.reason or f'{mean.label}, not VBench’s'}")
+            else:
+                counted[word] = mean.mean, [row for row in own if row.score and row.score.raw is not None]
     return counted, tuple(left_out)
 
 

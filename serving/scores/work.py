@@ -19,9 +19,11 @@ from pipelines.uploads import read_reference
 from quality.protocols import IN_STANDARD, AskedProtocol
 from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, measured_on
 from quality.score import Score
+from serving.reference_files import SUFFIXES
 
 VIDEO = ".mp4"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+OF_FILES = {"keyframe", "clip", "video"}
+"""Media that are one file."""
 BESIDE = ("text_alignment", "flow_dynamics")
 """What stands beside every similarity: does it show what was asked, and does anything move?"""
 NUMBERED = re.compile(r"(.+)-(\d+)")
@@ -119,14 +121,14 @@ def files_of(paths: Iterable[Path]) -> list[Found]:
             continue
         inside = [one for one in sorted(path.rglob("*")) if one.is_file() and _is_shown(one.relative_to(path))]
         if not inside:
-            raise BadInput(f"the folder {str(path)!r} has no {VIDEO} file and no PNG, JPEG or WebP picture")
+            raise BadInput(f"the folder {str(path)!r} has no {VIDEO} file and no JPEG, PNG, WebP, AVIF or HEIC picture")
         for one in inside:
             found.setdefault(one, Found(one, one.relative_to(path).as_posix(), _media(one), named=False))
     return list(found.values())
 
 
 def _media(path: Path) -> Literal["image", "video"]:
-    return "image" if path.suffix.lower() in PICTURES else "video"
+    return "image" if path.suffix.lower() in SUFFIXES else "video"
 
 
 def named_apart(files: Sequence[Found]) -> list[Found]:
@@ -136,7 +138,7 @@ def named_apart(files: Sequence[Found]) -> list[Found]:
 
 
 def _is_shown(path: Path) -> bool:
-    return path.suffix.lower() in (VIDEO, *PICTURES) and not any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in (VIDEO, *SUFFIXES) and not any(part.startswith(".") for part in path.parts)
 
 
 def work_items(
@@ -150,17 +152,18 @@ def work_items(
 ) -> list[WorkItem]:
     """One item per file. The alignment and the dynamics are always measured beside a similarity.
 
-    `references` stand in for those of a generation. A picture in a folder that no dimension looks at is left out.
-    Raises UnknownDimension, BadInput for names of `prompts` that are no file's, and for files that `standard` cannot
-    take.
+    `references` stand in for those of a generation. A picture in a folder that no dimension looks at is left out; what
+    is measured of several files together is kept for videos, and its score says so. Raises UnknownDimension, BadInput
+    for names of `prompts` that are no file's, and for files that `standard` cannot take.
     """
     asked = _by_file(files, prompts or {}, prompt)
     if protocol == "standard":
         dimensions = {IN_STANDARD.get(name, name) for name in dimensions}
-        asked = {file.path: each or _of_name(file) for file, each in zip(files, asked.values(), strict=True)}
+        asked = {file.path: asked[file.path] or _of_name(file) for file in files}
     if not COMPANIONS.keys().isdisjoint(dimensions):
         dimensions = {*dimensions, *BESIDE}
-    of_clip = _in_order({*measured_on("clip", dimensions), *measured_on("video", dimensions)})
+    together = {name for name in dimensions if name in DIMENSIONS and not OF_FILES & {*DIMENSIONS[name].media}}
+    of_clip = _in_order({*measured_on("clip", dimensions), *measured_on("video", dimensions), *together})
     of_still = measured_on("keyframe", dimensions)
     items = []
     for file in files:
@@ -198,6 +201,10 @@ def work_item(
 ) -> WorkItem:
     """One file by itself: the `dimensions` in their order, if they were `named`; else those that see such a file."""
     media = _media(path)
+    if protocol == "standard" and media == "video":
+        dimensions = tuple(dict.fromkeys(IN_STANDARD.get(name, name) for name in dimensions))
+        found = numbered(path.name)
+        prompt = found[0] if prompt is None and found is not None else prompt
     if media == "image":
         seeing = measured_on("keyframe", dimensions)
     else:
@@ -233,7 +240,9 @@ def numbered(name: str) -> tuple[str, int] | None:
     return None if match is None else (match[1], int(match[2]))
 
 
-def _of_name(file: Found) -> Asked:
+def _of_name(file: Found) -> Asked | None:
+    if file.media == "image":
+        return None
     if (found := numbered(file.name)) is None:
         raise BadInput(f"{file.name!r} is not named '<prompt>-<k>{VIDEO}', as the standard protocol wants: rename it, "
                        "give --prompts, or use another --protocol")  # fmt: skip

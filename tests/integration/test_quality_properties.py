@@ -220,6 +220,7 @@ def odd_files() -> dict[str, bytes]:
         "turned": turned(whole, 0, 1, -1, 0),
         "10 bits": written(plain, codec="libx265", layout="yuv420p10le"),
         "alpha": written(plain, codec="libvpx-vp9", layout="yuva420p"),
+        "AV1": written(plain, codec="libsvtav1"),
         "cut off": whole[: len(whole) // 2],
         "no video": b"GIF89a" + bytes(400),
         "nothing": b"",

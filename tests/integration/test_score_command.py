@@ -396,9 +396,6 @@ def test_a_comparison_of_two_measures_or_of_nothing_in_common_is_refused():
     assert found.reason == "no pair of files has a value in both"
     with pytest.raises(BadInput, match="no metric in common"):
         differences(before, [row("a.mp4", "vbench.scene", 0.2)])
-    with pytest.raises(BadInput, match="are the same pair"):
-        differences([row(f, "vbench.color", 0.1, prompt="red") for f in ("a.mp4", "b.mp4")],
-                    [row("a.mp4", "vbench.color", 0.1, prompt="red")])  # fmt: skip
 
 
 # --- the list, and what is refused ---

@@ -47,7 +47,7 @@ def computed() -> dict[str, float]:
 
     to_picture = [max(0.0, cos(frame, frames[3])) for frame in frames]
     steps = [max(0.0, cos(frames[n], frames[n - 1])) for n in range(1, FRAMES)]
-    subject = 0.5 * max(to_picture) + 0.5 * sum(steps) / len(steps)
+    subject = 0.4 * max(to_picture) + 0.3 * sum(steps) / len(steps) + 0.3 * min(steps)
 
     means = [
         (apart, sum(cos(frames[n], frames[n - apart]) for n in range(apart, FRAMES)) / (FRAMES - apart))

@@ -23,7 +23,7 @@ SERVING_MAY_IMPORT = {
     "console": set(),
     "reference_files": set(),
     "profile_models": set(),
-    "scores": {"profile_models"},
+    "scores": {"profile_models", "reference_files"},
     "model_names": set(),
     "backends": {"errors", "profile_models"},
     "gateway": {"errors", "backends", "model_names", "tracing"},
