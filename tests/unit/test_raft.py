@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models.scorers import raft
 from models.scorers.raft import LEVELS, RADIUS, Raft, correlation_of, enlarged, grid
@@ -46,9 +47,14 @@ def looked_up_by_hand(first, second, at):
     return torch.tensor(found)
 
 
-@pytest.mark.parametrize("limit", [raft.VOLUME_BYTES, 0], ids=["kept", "computed where looked up"])
+ALL = 4 * 16 * 17 * (16 * 17 + 8 * 8 + 4 * 4 + 2 * 2)
+"""Bytes of every level between two images of 16 by 17 cells."""
+
+
+@pytest.mark.parametrize("limit", [ALL, ALL - 1, 4 * 16 * 17 * 20, 0], ids=["kept", "finest computed", "two", "none"])
 def test_a_comparison_is_the_bilinear_mean_of_dot_products(limit, monkeypatch):
-    monkeypatch.setattr(raft, "VOLUME_BYTES", limit)
+    monkeypatch.setattr(raft, "VOLUME_BYTES", {"cpu": limit})
+    monkeypatch.setattr(raft, "PIECE", 3 * 17)
     generator = torch.Generator().manual_seed(2)
     first, second = torch.randn(2, 1, 6, 16, 17, generator=generator)
     matched = grid(first) + torch.randn(1, 2, 16, 17, generator=generator) * 3
@@ -89,8 +95,35 @@ def test_neither_the_batch_nor_the_way_of_comparing_changes_the_flow(tiny, monke
     largest = float(together.abs().max())
     alone = torch.cat([tiny(first[n : n + 1], second[n : n + 1]) for n in range(3)])
     torch.testing.assert_close(alone, together, atol=1e-6 * largest, rtol=1e-6)
-    monkeypatch.setattr(raft, "VOLUME_BYTES", 0)
-    torch.testing.assert_close(tiny(first, second), together, atol=2e-6 * largest, rtol=1e-6)
+    for limit in (raft.VOLUME_BYTES["cuda"], 0):
+        monkeypatch.setattr(raft, "VOLUME_BYTES", {"cpu": limit})
+        torch.testing.assert_close(tiny(first, second), together, atol=1e-6 * largest, rtol=1e-6)
+
+
+@torch.inference_mode()
+def test_matches_anywhere_or_nowhere_are_looked_up_alike_in_a_kept_and_in_a_computed_volume(monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    first, second = torch.randn(2, 1, 6, 24, 17, generator=generator)
+    far = torch.rand(1, 2, 24, 17, generator=generator) * 80 - 30
+    whole = grid(first).clone()
+    whole[0, :, 5, 5], whole[0, :, 9, 9] = torch.nan, torch.inf
+    for matched in (far, whole, grid(first) - 1000, far.round()):
+        found = []
+        for limit in (2**20, 0):
+            monkeypatch.setattr(raft, "VOLUME_BYTES", {"cpu": limit})
+            look_up = correlation_of(first, second)
+            look_up(far.flip(3))  # what it leaves must not be read
+            found.append(look_up(matched))
+        torch.testing.assert_close(*found, atol=1e-6, rtol=1e-6, equal_nan=True)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_by_strips_is_that_of_the_whole(stride):
+    conv = raft._Strips(5, 7, 3, stride=stride, padding=1)
+    x = torch.randn(2, 5, 2 * raft._Strips.ROWS + 11, 20, generator=torch.Generator().manual_seed(6))
+    whole = F.conv2d(x, conv.weight, conv.bias, stride, padding=1)
+    torch.testing.assert_close(conv(x), whole, atol=1e-6, rtol=1e-6)
 
 
 @torch.inference_mode()
