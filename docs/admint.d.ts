@@ -6311,6 +6311,7 @@ export interface components {
 			 *       "text_legibility",
 			 *       "unwanted_cuts",
 			 *       "unwanted_cuts.transnetv2",
+			 *       "vbench_i2v.background",
 			 *       "vbench_i2v.subject",
 			 *       "vqascore.text"
 			 *     ]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from quality.registry import DIMENSIONS, UNAVAILABLE, of_name
+from quality.registry import DIMENSIONS, UNAVAILABLE, not_available, of_name
 from quality.score import Fidelity, Medium
 from quality.stream import Stream
 
@@ -86,13 +86,14 @@ def entries(licences: Mapping[str, str], here: Collection[str]) -> tuple[Entry, 
                 missing=f"name a model for {' and '.join(absent)} under `scorers` in the profile" if absent else None,
             )
         )
-    return (*listed, *(_absent(name, needs) for name, needs in UNAVAILABLE.items()))
+    return (*listed, *(_absent(name) for name in UNAVAILABLE))
 
 
-def _absent(name: str, needs: str) -> Entry:
+def _absent(name: str) -> Entry:
+    score = not_available(name)
     return Entry(
         name=name,
-        metric_id=f"vbench.{name}",
+        metric_id=score.metric_id,
         label=None,
         range=None,
         media=("clip", "video"),
@@ -101,7 +102,7 @@ def _absent(name: str, needs: str) -> Entry:
         tflop=None,
         cpu_seconds=None,
         questions=None,
-        missing=f"needs {needs}, which has no implementation here",
+        missing=score.reason,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from quality.score import Medium, Score, UnknownDimension
+from quality.score import Medium, Score, UnknownDimension, dimension_name
 
 if TYPE_CHECKING:  # names of dimensions are also listed where nothing is measured, without numpy
     from quality.stream import Accumulator
@@ -125,22 +125,24 @@ OF_A_PRODUCT = frozenset({
 })  # fmt: skip
 """What has a value only where a reference shows the product, of one file by itself."""
 UNAVAILABLE: dict[str, str] = {
-    "motion_smoothness": "AMT-S",
-    "object_class": "GRiT",
-    "multiple_objects": "GRiT",
-    "human_action": "UMT ViT-L/16",
-    "color": "GRiT",
-    "spatial_relationship": "GRiT",
-    "scene": "Tag2Text",
+    "motion_smoothness": "AMT-S, whose weights are not for commercial use (CC BY-NC 4.0): see `flow_smoothness`",
+    "object_class": "GRiT, which has no implementation here: see `asks.object`",
+    "multiple_objects": "GRiT, which has no implementation here: see `asks.object`",
+    "human_action": "UMT ViT-L/16, which has no implementation here: see `asks.action`",
+    "color": "GRiT, which has no implementation here: see `asks.color`",
+    "spatial_relationship": "GRiT, which has no implementation here: see `asks.spatial`",
+    "scene": "Tag2Text, which has no implementation here: see `asks.scene`",
+    "vbench_i2v.background": "DreamSim's ensemble, which has no implementation here: see `vbench_i2v.subject`",
 }
-"""VBench dimensions without an implementation yet, with the weights that each needs."""
+"""VBench dimensions that cannot be measured: what each needs, and what is measured here in its place under another
+name."""
 _VBENCH_LOOKS = (
     "subject_consistency", "background_consistency", "motion_smoothness", "dynamic_degree", "aesthetic_quality",
     "imaging_quality",
 )  # fmt: skip
 SUITES: dict[str, tuple[str, ...]] = {
     "vbench-custom": (*_VBENCH_LOOKS, "temporal_flickering"),
-    "vbench-i2v": ("vbench_i2v.subject", *_VBENCH_LOOKS),
+    "vbench-i2v": ("vbench_i2v.subject", "vbench_i2v.background", *_VBENCH_LOOKS),
     "story": (
         "text_alignment", "keyframe_alignment", "vqascore.text", "asks.object", "asks.count", "asks.color",
         "asks.spatial", "asks.scene", "asks.action", "clip_consistency", "subject_consistency", "long_horizon",
@@ -162,8 +164,10 @@ what a broadcaster or platform checks. What cannot be measured in one has its re
 def check_dimension(name: str) -> None:
     """Raises UnknownDimension when no dimension has this name."""
     if name not in DIMENSIONS and name not in UNAVAILABLE:
-        known = ", ".join(sorted({*DIMENSIONS, *UNAVAILABLE}))
-        raise UnknownDimension(f"quality dimension {name!r} is unknown: choose from {known}")
+        known = sorted({*DIMENSIONS, *UNAVAILABLE})
+        meant = dimension_name(name)
+        remedy = f"it is called {meant!r} here" if meant in known else f"choose from {', '.join(known)}"
+        raise UnknownDimension(f"quality dimension {name!r} is unknown: {remedy}")
 
 
 def measured_on(medium: Medium, names: Collection[str]) -> tuple[str, ...]:
@@ -190,7 +194,7 @@ def of_name(name: str) -> type[Accumulator]:
 def not_available(name: str) -> Score:
     """The empty score of a dimension in `UNAVAILABLE`."""
     return Score(
-        metric_id=f"vbench.{name}",
+        metric_id=name if "." in name else f"vbench.{name}",
         impl_id=f"{name}@none",
-        reason=f"needs weights that are not installed ({UNAVAILABLE[name]})",
+        reason=f"needs {UNAVAILABLE[name]}",
     )

@@ -239,7 +239,7 @@ def _usual(suite: PromptSuite) -> tuple[str, ...]:
 def _vbench_word(dimension: str) -> str | None:
     """VBench's own word for a dimension of VBench; None for others."""
     if dimension in UNAVAILABLE:
-        return dimension
+        return dimension if "." not in dimension else None
     family, _, word = of_name(dimension).METRIC.id.partition(".")
     return word if family == "vbench" else None
 

@@ -35,6 +35,8 @@ from serving.scores.work import FileScores, WorkItem, work_item
 KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
 ITEMS_A_CALL = 8
 """Files that one process takes at a time: enough to fill batches, few enough to share the work evenly."""
+SHIPPED = {"raft": "raft-things", "ocr": "pp-ocrv6-small"}
+"""The description of a backbone that is not called as it is, to name to those whose profile has none."""
 EVERY_DIMENSION = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}))
 
 
@@ -195,19 +197,41 @@ def catalogue_of(profile: Profile, served: bool = False) -> tuple[Entry, ...]:
     if (chat := asked_model(profile)) is not None:
         here -= set() if served or not_in_process(chat) is None else {CHAT}
         reasons[CHAT] = not_asked(chat) or (None if served else not_in_process(chat))
-    licences = {backbone: spec.licence for backbone, spec in specs.items()}
-    return tuple(_with_remedy(entry, specs, here, reasons) for entry in entries(licences, here))
+    unnamed = dict.fromkeys(model for entry in entries({}, here) for model in entry.models if model not in specs)
+    offered = {backbone: spec for backbone in unnamed if (spec := _shipped(backbone)) is not None}
+    licences = {backbone: spec.licence for backbone, spec in (*offered.items(), *specs.items())}
+    lacking = {backbone: _commands(spec) for backbone, spec in offered.items() if not library.present(spec)}
+    lacking |= {backbone: _commands(spec) for backbone, spec in specs.items() if backbone not in here}
+    names = {backbone: spec.name for backbone, spec in offered.items()}
+    return tuple(_with_remedy(entry, names, lacking, here, reasons) for entry in entries(licences, here))
+
+
+def _shipped(backbone: str) -> ScorerModelSpec | None:
+    """The description of a backbone that the profile could name; None where there is none."""
+    try:
+        return load_model(SHIPPED.get(backbone, backbone.replace("_", "-")), ScorerModelSpec)
+    except BadInput:
+        return None
+
+
+def _commands(spec: SpecBase) -> str:
+    return PACKAGES if spec.packages else f"admint models pull {spec.name}"
 
 
 def _with_remedy(
-    entry: Entry, specs: Mapping[str, SpecBase], here: set[str], reasons: Mapping[str, str | None]
+    entry: Entry,
+    offered: Mapping[str, str],
+    lacking: Mapping[str, str],
+    here: set[str],
+    reasons: Mapping[str, str | None],
 ) -> Entry:
-    """Why a model cannot be used as it is; where only weights are missing, the command that brings them."""
+    """Why a model cannot be used as it is, and what to do: the name to write into the profile, where it has none, from
+    `offered`, and the commands that bring the weights that are `lacking`."""
     absent = [model for model in entry.models if model not in here]
     if why := next((reason for model in absent if (reason := reasons.get(model))), None):
         return entry.model_copy(update={"missing": why})
-    if not absent or not specs.keys() >= set(entry.models):
-        return entry
-    missing = [specs[model] for model in absent]
-    commands = " && ".join(PACKAGES if spec.packages else f"admint models pull {spec.name}" for spec in missing)
-    return entry.model_copy(update={"missing": f"its weights are not here: {commands}"})
+    commands = " && ".join(lacking[model] for model in absent if model in lacking)
+    if not (unnamed := [f"{model}: {offered[model]}" for model in absent if model in offered]):
+        return entry.model_copy(update={"missing": f"its weights are not here: {commands}"}) if commands else entry
+    then = f", then: {commands}" if commands else ""
+    return entry.model_copy(update={"missing": f"{entry.missing} (`{', '.join(unnamed)}`){then}"})

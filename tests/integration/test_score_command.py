@@ -406,7 +406,13 @@ def test_the_list_names_every_dimension_with_what_is_missing(capsys):
     listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(listed) == {*DIMENSIONS, *UNAVAILABLE}
     assert listed["text_alignment"]["missing"] is None
-    assert listed["subject_consistency"]["missing"] == "name a model for dino_vitb16 under `scorers` in the profile"
+    assert listed["subject_consistency"]["missing"] == (
+        "name a model for dino_vitb16 under `scorers` in the profile (`dino_vitb16: dino-vitb16`), "
+        "then: admint models pull dino-vitb16"
+    )
+    assert listed["subject_consistency"]["licences"] == ["Apache-2.0"]
+    assert "(`clip_l14: clip-l14, laion_v1: laion-v1`)" in listed["aesthetic_quality"]["missing"]
+    assert "CC BY-NC" in listed["motion_smoothness"]["missing"]
 
 
 def test_a_model_that_the_profile_names_and_that_is_not_here_has_the_command_that_brings_it():

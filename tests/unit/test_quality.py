@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
 from quality import engine
-from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, check_dimension, measured_on
+from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, check_dimension, measured_on, not_available
 from quality.score import Score, UnknownDimension
 from quality.stream import Shot
 from quality.summaries import summary_scores
@@ -189,15 +190,18 @@ def test_scores_of_a_toy_world_have_a_name_of_their_own():
 
 
 def test_the_vbench_dimensions_without_an_implementation_each_have_a_reason():
-    assert len(UNAVAILABLE) == 7
+    assert len(UNAVAILABLE) == 8
     for name in UNAVAILABLE:
         score = measure(name, grey(1, 2))
-        assert score.raw is None and "needs weights that are not installed" in str(score.reason)
+        assert score.raw is None and UNAVAILABLE[name] in str(score.reason)
+        assert (substitute := re.search(r"see `([\w.]+)`$", UNAVAILABLE[name])) and substitute[1] in DIMENSIONS
 
 
 def test_an_unknown_dimension_is_refused_with_the_known_names():
     with pytest.raises(UnknownDimension, match=r"'sharpness' is unknown: choose from .*temporal_flickering"):
         check_dimension("sharpness")
+    with pytest.raises(UnknownDimension, match=r"it is called 'temporal_flickering' here"):
+        check_dimension("vbench.temporal_flickering")
 
 
 @pytest.mark.parametrize("name", sorted(COMPANIONS))
@@ -266,7 +270,7 @@ async def test_every_still_and_clip_and_the_finished_video_are_scored_in_a_step_
     measured = [(score.scene_number, score.raw) for score in scores if score.raw is not None]
     assert measured == [(1, pytest.approx(1.0)), (1, 1.0), (2, pytest.approx(0.0, abs=0.02)), (None, 1.0)]
     missing = {score.metric_id for score in scores if score.reason}
-    assert missing == {f"vbench.{name}" for name in UNAVAILABLE}
+    assert missing == {not_available(name).metric_id for name in UNAVAILABLE}
     assert {step.name for step in steps if "temporal_flickering@2" in step.inputs.get("dimensions", ())} == {
         "quality/scene-001", "quality/scene-002", "quality/final",
     }  # fmt: skip

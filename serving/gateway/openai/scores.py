@@ -50,7 +50,7 @@ class ScoreBody(Plain):
     """Pictures that the videos were to look like: files, base64 or artifact ids; the field is repeated for several."""
     reference_roles: ReferenceRoles = Field(default_factory=list)
     """What the references show, in their order; empty: by their files' names, else `product`."""
-    dimensions: Annotated[list[Id], Field(min_length=1, max_length=64)] = sorted({*DIMENSIONS, *UNAVAILABLE})
+    dimensions: Annotated[list[Id], Field(min_length=1, max_length=128)] = sorted({*DIMENSIONS, *UNAVAILABLE})
     """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
     """What the videos were asked to show: the alignment dimensions need it."""
