@@ -138,6 +138,8 @@ def _health(url: str) -> int:
 def test_a_shipped_profile_starts_and_makes_an_ad(served):
     with httpx.Client(base_url=served.url, headers=served.headers, timeout=60) as client:
         assert client.get("/readyz").status_code == 200
+        listed = {one["name"]: one for one in client.get("/v1/scores/dimensions").json()["data"]}
+        assert "takes no pictures" in listed["asks.object"]["missing"]  # as it is described here
         order = {"brief": {"seed": 7}, "storyboard": storyboard()}
         made = client.post("/api/v1/generations", json=order)
         assert made.status_code == 202, made.text

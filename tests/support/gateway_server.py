@@ -227,7 +227,8 @@ async def _run(folder, url, backend, limits, login_limits, quota, working, port,
         plan_ad=AdPlanner(recipe=load_recipe, image_model=image, video_model=video, fps=PROFILE.fps, scorers={"clip"}),
         manifest=lambda: _described(backend, image, video).manifest,
         plan_clip=ProfileClipPlanner(lambda video: _described(backend, image, backend.specs[video])),
-        keyframe_model=image.name, dimensions=lambda: catalogue_of(PROFILE.model_copy(update={"chat": "sketch-author"})), limits=limits, proxies=web.proxies,
+        keyframe_model=image.name, limits=limits, proxies=web.proxies,
+        dimensions=lambda: catalogue_of(PROFILE.model_copy(update={"chat": "sketch-author"}), served=True),
     )  # fmt: skip
     app, address = create_app(services), Address("127.0.0.1", port or free_port())
     stop = asyncio.Event()
