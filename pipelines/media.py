@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import InferenceFailed
-from models.interfaces import Audio, Frames, Pixels
+from models.interfaces import Audio, Frames, Pixels, Samples
 from models.spec import Size
 
 CLIP_CRF = 8
@@ -32,6 +32,9 @@ PRESET = "veryfast"
 DECODER = "swscale-default"
 """Names in every score how frames became RGB: the fast conversion, which decord and PyAV share bit by bit."""
 AUDIO_BIT_RATE = 192_000
+VOICE_RATE = 16_000
+GAP = VOICE_RATE // 20
+"""Samples of a voice: shorter gaps in a track are how containers round, and what a filter holds back."""
 """AAC's, for both channels."""
 _BT709 = 1
 _LIMITED_RANGE = 1
@@ -110,6 +113,40 @@ def clip_sound(data: bytes) -> Audio | None:
         planar = av.AudioResampler(format="fltp", rate=rate)
         pieces = [piece.to_ndarray() for frame in container.decode(audio=0) for piece in planar.resample(frame)]
     return Audio(np.concatenate(pieces, axis=1), rate) if pieces else None
+
+
+def clip_voice(data: bytes) -> Iterator[Samples]:
+    """The sound of a video that this project wrote, as `voice` gives it; nothing when it is silent."""
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        if container.streams.audio:
+            yield from voice(container, container.streams.audio[0])
+
+
+def voice(container: Any, stream: Any) -> Iterator[Samples]:
+    """What a detector of speech hears of a sound track, from the first frame of the pictures on: pieces of one channel,
+    shape (samples,), VOICE_RATE samples a second. Where the track has a gap, or begins later, there is silence."""
+    import av
+
+    mono = av.AudioResampler(format="fltp", layout="mono", rate=VOICE_RATE)
+    level = np.float32(1 if stream.channels == 1 else 0.5**0.5)  # FFmpeg adds channels up to the same power
+    pictures = next(iter(container.streams.video), None)
+    zero = 0.0 if pictures is None else float((pictures.start_time or 0) * pictures.time_base)
+    place: int | None = None
+    for frame in container.decode(stream):
+        due = place or 0 if frame.time is None else round((frame.time - zero) * VOICE_RATE)
+        place = min(due, 0) if place is None else place
+        while due - place > GAP:
+            silence = min(due - place, VOICE_RATE)
+            yield np.zeros(silence, np.float32)
+            place += silence
+        for piece in mono.resample(frame):
+            samples = level * piece.to_ndarray()[0]
+            yield samples[max(0, -place) :]
+            place += len(samples)
+    if place is not None:
+        yield from (level * piece.to_ndarray()[0] for piece in mono.resample(None))
 
 
 def encode_clip(frames: Frames, fps: int, audio: Audio | None = None) -> bytes:

@@ -9,12 +9,13 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 from models.errors import InferenceFailed
-from models.interfaces import EncodedImage, Pixels, Plain, Reference, Watcher
-from pipelines.media import DECODER, clip_rate, clip_sound, decode_image, stream_clip
-from pipelines.uploaded_videos import uploaded_frames, uploaded_sound
+from models.interfaces import EncodedImage, Pixels, Plain, Reference, Samples, Watcher
+from pipelines.media import DECODER, clip_rate, clip_sound, clip_voice, decode_image, stream_clip
+from pipelines.uploaded_videos import uploaded_frames, uploaded_sound, uploaded_voice
 from quality.asked import NOTHING, Asked, Sound
 from quality.engine import Clip, measure_clips
 from quality.protocols import AskedProtocol, measure_in_pieces, protocol_of
@@ -274,6 +275,7 @@ def _work(request: ScoreRequest, backbones: Mapping[str, Model], watcher: Watche
         against=None if request.against is None else decode_image(request.against.data),
         asked=request.asked,
         sound=sound,
+        voice=None if is_image else partial(_voice, request),
         without_sound=why,
         source_sha256=hashlib.sha256(request.data).hexdigest(),
         backbones=backbones,
@@ -327,6 +329,14 @@ def _sound(request: ScoreRequest) -> tuple[Sound | None, str | None]:
     except InferenceFailed as error:
         return None, str(error)
     return (None if audio is None else Sound(audio.samples.T, audio.sample_rate)), None
+
+
+def _voice(request: ScoreRequest) -> Iterator[Samples]:
+    """The sound track as a detector of speech hears it. Raises NoValue where it cannot be read."""
+    try:
+        yield from clip_voice(request.data) if request.times is None else uploaded_voice(request.data)
+    except InferenceFailed as error:
+        raise NoValue(str(error)) from error
 
 
 def _frames(request: ScoreRequest) -> Iterable[Pixels]:

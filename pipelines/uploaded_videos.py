@@ -22,7 +22,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from models.errors import InferenceFailed
-from models.interfaces import Audio, Pixels, Watcher
+from models.interfaces import Audio, Pixels, Samples, Watcher
 from pipelines.errors import BadInput
 
 CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4")
@@ -41,8 +41,8 @@ MEMORY_BYTES = 1536 * 1024 * 1024
 FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 """What an MP4 begins with."""
 PROGRAM = "pipelines.uploaded_videos"
-Pass = Literal["check", "frames", "sound"]
-CPU_SECONDS: dict[Pass, int] = {"check": 90, "frames": 240, "sound": 90}
+Pass = Literal["check", "frames", "sound", "voice"]
+CPU_SECONDS: dict[Pass, int] = {"check": 90, "frames": 240, "sound": 90, "voice": 90}
 """Of one pass over a file. Measured on one core in Full HD: 120 frames per second to check, 56 with their pixels, so
 that what was checked in time is measured in time."""
 _FRAME, _SOUND, _END, _REFUSED = b"f", b"s", b"e", b"r"
@@ -86,22 +86,34 @@ def uploaded_sound(data: bytes) -> Audio | None:
 
     Of several tracks the first. Raises InferenceFailed, whose message is for the uploader, when it cannot be read.
     """
-    pieces: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-    rate, total = 0, 0
+    with closing(_heard("sound", data)) as heard:
+        pieces = list(heard)
+    return Audio(np.concatenate([piece for _, piece in pieces], axis=1), pieces[-1][0]) if pieces else None
+
+
+def uploaded_voice(data: bytes) -> Iterator[Samples]:
+    """The same as `pipelines.media.voice` gives it, in pieces; nothing when it has none."""
+    with closing(_heard("voice", data)) as heard:
+        for _, piece in heard:
+            yield piece[0]
+
+
+def _heard(what: Pass, data: bytes) -> Generator[tuple[int, Samples], None, None]:
+    """Samples per second and (channels, samples) of each piece of the sound track."""
+    total = 0
     try:
-        with _program("sound", data, "upload") as line:
+        with _program(what, data, "upload") as line:
             while True:
-                kind, channels, samples, rate_now = _answer(line, "upload")
+                kind, channels, samples, rate = _answer(line, "upload")
                 if kind != _SOUND:
-                    break
-                rate, total = rate_now, total + samples
+                    return
+                total += samples
                 if channels > MAX_CHANNELS or rate > MAX_SAMPLE_RATE or total > (MAX_SECONDS + 1) * rate:
                     raise BadInput("it goes beyond what is scored")
                 raw = _exactly(line, channels * samples * 4, "upload")
-                pieces.append(np.frombuffer(raw, np.float32).reshape(channels, samples))
+                yield rate, np.frombuffer(raw, np.float32).reshape(channels, samples)
     except BadInput as error:
         raise InferenceFailed(f"its sound cannot be read: {error}") from error
-    return Audio(np.concatenate(pieces, axis=1), rate) if pieces else None
 
 
 def _asked(what: Pass, data: bytes, name: str) -> Generator[tuple[float, Pixels], None, None]:
@@ -244,9 +256,11 @@ def _check_frame(frame: Any, size: tuple[int, int], count: int, seconds: float, 
         raise BadInput(f"video {name!r} has too many frames of {size[0]}x{size[1]}: scale it down or cut it")
 
 
-def _sound(data: bytes) -> Iterator[tuple[int, Any]]:
+def _sound(data: bytes, as_voice: bool) -> Iterator[tuple[int, Any]]:
     """Samples per second and a piece of the sound track, float32 of shape (channels, samples). Raises BadInput."""
     import av
+
+    from pipelines.media import VOICE_RATE, voice
 
     try:
         with av.open(io.BytesIO(data), format="mp4") as container:
@@ -261,6 +275,9 @@ def _sound(data: bytes) -> Iterator[tuple[int, Any]]:
                 raise BadInput(
                     f"it has {channels} channels of {rate} Hz: at most {MAX_CHANNELS} of {MAX_SAMPLE_RATE} are measured"
                 )
+            if as_voice:
+                yield from ((VOICE_RATE, samples[None]) for samples in voice(container, stream))
+                return
             planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
             for frame in container.decode(stream):
                 for piece in planar.resample(frame):
@@ -282,8 +299,8 @@ def _run(what: Pass, name: str) -> None:
     line = sys.stdout.buffer
     _limit(CPU_SECONDS[what])
     try:
-        if what == "sound":
-            for rate, piece in _sound(data):
+        if what in ("sound", "voice"):
+            for rate, piece in _sound(data, what == "voice"):
                 line.write(_HEAD.pack(_SOUND, *piece.shape, rate) + piece.astype(np.float32).tobytes())
         else:
             matrix = None

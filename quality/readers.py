@@ -6,11 +6,11 @@ A dimension names one as `Stream("ocr", "rgb", "never")`: nothing is taken for i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from quality.asked import Box
-from quality.stream import Model, Pixels
+from quality.stream import Array, Model, Pixels
 
 
 class Line(NamedTuple):
@@ -27,6 +27,17 @@ class TextReader(Model, Protocol):
 
     def lines(self, frame: Pixels) -> tuple[Line, ...]:
         """The lines of text in `frame`, in reading order. Several dimensions ask for the same frame in turn."""
+        ...
+
+
+class SpeechDetector(Model, Protocol):
+    """Hears whether somebody speaks."""
+
+    def speech(self, pieces: Iterable[Array]) -> Array:
+        """Probability of speech in each 512 samples of a sound, shape (windows,), the last ones filled up with silence.
+
+        `pieces` are the sound in order, as `Shot.voice` gives it, taken as they are needed.
+        """
         ...
 
 

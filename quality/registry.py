@@ -79,6 +79,8 @@ DIMENSIONS: dict[str, Dimension] = {
     "ad.luminance_clipping": Dimension("quality.dimensions.ad:LuminanceClipping", 1, ("clip", "video")),
     "ad.first_product": Dimension("quality.dimensions.ad:FirstProduct", 2, ("video",)),
     "ad.loudness": Dimension("quality.dimensions.ad:Loudness", 1, ("video",)),
+    "ad.speech": Dimension("quality.dimensions.speech:Speech", 1, ("video",)),
+    "ad.first_speech": Dimension("quality.dimensions.speech:FirstSpeech", 1, ("video",)),
     "ad.safe_zones": Dimension("quality.dimensions.text:SafeZones", 1, EVERY),
     "text_legibility": Dimension("quality.dimensions.text:TextLegibility", 1, ("clip", "video")),
     "gibberish": Dimension("quality.dimensions.text:Gibberish", 1, EVERY),
@@ -151,8 +153,8 @@ SUITES: dict[str, tuple[str, ...]] = {
     ),
     "ad": (
         "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",
-        "ad.safe_zones", "text_legibility", "gibberish", "technical", "technical.exposure", "product_colour",
-        "freeze_loop.frozen",
+        "ad.speech", "ad.first_speech", "ad.safe_zones", "text_legibility", "gibberish", "technical",
+        "technical.exposure", "product_colour", "freeze_loop.frozen",
     ),
     "all": (*DIMENSIONS, *UNAVAILABLE),
 }  # fmt: skip

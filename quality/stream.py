@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -173,6 +173,9 @@ class Shot:
     """Where the product is, by frame number; a frame without a box does not show it. None: nobody says."""
     sound: Sound | None = None
     """Its sound track; None: it is silent."""
+    voice: Callable[[], Iterable[Array]] | None = None
+    """Its sound track as a detector of speech hears it: from the first frame on, in one channel of 16,000 samples a
+    second, -1..1, in pieces of any length; none when it is silent. Each call begins anew. May raise NoValue."""
     without_sound: str | None = None
     """Why its sound track could not be read though it has one."""
     source_sha256: str | None = None

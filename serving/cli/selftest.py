@@ -23,7 +23,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from models.interfaces import EncodedImage, Pixels
+    from models.interfaces import EncodedImage, Pixels, Samples
     from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
     from models.weights import Library
 
@@ -243,7 +243,14 @@ def _scores(spec: ScorerModelSpec, engine: Any) -> Made:
     if not reading:
         raise BadInput(f"no quality dimension reads {spec.name!r} yet: there is nothing to test it by")
     frames = [fixed_pixels(PICTURE_SIZE, PICTURE_SIZE, shift=4 * number) for number in range(SCORED_FRAMES)]
-    shot = Shot(decoder="none", medium="clip", fps=8.0, frame_count=len(frames), prompt=PICTURE, backbones=backbones)
+    shot = Shot(
+        medium="clip",
+        fps=8.0,
+        frame_count=len(frames),
+        prompt=PICTURE,
+        voice=lambda: (fixed_voice(SCORED_FRAMES / 8),),
+        backbones=backbones,
+    )
     began = time.monotonic()
     measured = {score.metric_id: score.raw for score in measure(reading, frames, shot)}
     answer: dict[str, Any] = {"scores": measured}
@@ -277,6 +284,18 @@ def fixed_pixels(width: int, height: int, shift: int = 0) -> Pixels:
     distance = (rows - height * 11 // 20) ** 2 + (columns - width // 2 - shift) ** 2
     pixels[distance <= radius**2] = (204, 32, 36)
     return pixels
+
+
+def fixed_voice(seconds: float) -> Samples:
+    """Like somebody who says "ayaya": 16,000 samples a second, the harmonics of a falling pitch by three formants."""
+    import numpy as np
+
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    pitch = 120 - 15 * time
+    phase, mouth = 2 * np.pi * np.cumsum(pitch) / 16_000, np.sin(4 * np.pi * time) ** 2
+    formants = np.array([730 - 430 * mouth, 1090 + 1100 * mouth, 2440 + 300 * mouth])
+    wave = sum(np.sin(k * phase) * (1 / (1 + ((k * pitch - formants) / 80) ** 2)).sum(axis=0) for k in range(1, 30))
+    return np.asarray(0.3 * wave * mouth / np.abs(wave * mouth).max(), np.float32)
 
 
 def _alignment(library: Library, scorer: str | None, made: Made, place: str) -> dict[str, Any] | str:

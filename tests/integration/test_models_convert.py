@@ -34,6 +34,7 @@ PARAMETERS = {  # trained numbers and statistics of norms, as published
     "laion-v1": 769,
     "viclip-l14": 427_590_145,
     "xfeat": 657_910 + 2_744,
+    "silero-vad": 243_585 + 258 * 256,
     "efficientnet-lite0": 4_652_008 + 42_016,
     "minilm": 22_713_216,
 }

@@ -89,6 +89,7 @@ def equipped(backbones: dict[str, Any], count: int, **fields: Any) -> Shot:
         "asked": Asked(whole, (9, 8), "oil painting", (Overlay("Half price", 0.0, whole),), facts),
         "product": dict.fromkeys(range(count), (0.2, 0.2, 0.8, 0.8)),
         "sound": Sound(np.sin(np.arange(96000, dtype=np.float32)).reshape(-1, 2), 48_000),
+        "voice": lambda: iter(np.random.default_rng(6).uniform(-1, 1, (5, 16_000)).astype(np.float32)),
         "backbones": backbones,
     }
     return Shot(**known | fields)

@@ -16,7 +16,7 @@ from pipelines import media, uploaded_videos
 from pipelines.errors import BadInput
 from pipelines.media import encode_clip
 from pipelines.scoring import ScoreRequest, score_file
-from pipelines.uploaded_videos import check_video, uploaded_frames, uploaded_sound
+from pipelines.uploaded_videos import check_video, uploaded_frames, uploaded_sound, uploaded_voice
 
 FRAMES = 12
 
@@ -214,6 +214,9 @@ def test_the_sound_is_what_our_own_decoder_hears(talkie, clip):
     assert heard.sample_rate == own.sample_rate == 44_100
     assert np.array_equal(heard.samples, own.samples)
     assert uploaded_sound(clip) is None
+    ours, theirs = (np.concatenate(list(voice(talkie))) for voice in (media.clip_voice, uploaded_voice))
+    assert np.array_equal(ours, theirs) and len(ours) > media.VOICE_RATE
+    assert list(uploaded_voice(clip)) == []
 
 
 def test_an_upload_is_as_loud_as_the_same_file_of_our_own_and_no_process_but_the_limited_one_hears_it(
@@ -252,6 +255,8 @@ def test_sound_is_counted_while_it_is_decoded(talkie, monkeypatch):
     monkeypatch.setattr(uploaded_videos, "MAX_SECONDS", -0.5)
     with pytest.raises(InferenceFailed, match="goes beyond what is scored"):
         uploaded_sound(talkie)
+    with pytest.raises(InferenceFailed, match="goes beyond what is scored"):
+        list(uploaded_voice(talkie))
 
 
 # --- time ---

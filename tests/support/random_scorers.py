@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPTextConfig, Dinov2Config, Dinov2Model, 
 
 from models.conversion import WEIGHTS_FILE, Layout
 from models.manifest import write_manifest
-from models.scorers import clip, dino, dover, efficientnet, laion, musiq, raft, transnetv2, viclip, xfeat
+from models.scorers import clip, dino, dover, efficientnet, laion, musiq, raft, silero, transnetv2, viclip, xfeat
 from models.spec import ScorerModelSpec
 from tests.support.published_weights import published
 from tests.support.tiny_models import clip_tokenizer
@@ -70,6 +70,7 @@ NETWORKS: dict[str, Network] = {
     "musiq_koniq": Network(musiq.MusiqRating, lambda: musiq.layout(64, 2), musiq.layout),
     "musiq_spaq": Network(musiq.MusiqRating, lambda: musiq.layout(64, 2), musiq.layout),
     "raft": Network(raft.RaftFlow, lambda: raft.layout(raft._AUTHORS, width=8), _only(raft.layouts)),
+    "silero_vad": Network(silero.SileroSpeech, silero.layout, silero.layout),
     "transnetv2": Network(transnetv2.TransNetCuts, lambda: transnetv2.layout(2, 8), transnetv2.layout),
     "viclip_l14": Network(
         viclip.ViClipEncoder, lambda: viclip.layout(VICLIP), lambda: viclip.layout(viclip.Sizes()), TinyViClip

@@ -48,7 +48,7 @@ def test_every_profile_names_models_that_exist_and_even_delivery_sizes(name):
 
 @pytest.mark.parametrize("name", [name for name in names("profiles") if load_profile(name).device == "cuda"])
 def test_a_profile_for_a_card_measures_product_points_cuts_texts_and_words_without_a_change_of_it(name):
-    wanted = {"dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm", "ocr"}
+    wanted = {"dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm", "silero_vad", "ocr"}
     assert set(load_profile(name).scorers) >= wanted
 
 
