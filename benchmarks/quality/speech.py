@@ -1,6 +1,6 @@
 """Whether speech is found in films: sentences are planted over music, noise and nothing, so that the truth is known.
 
-`python -m benchmarks.quality.speech [--films 40]` prints and writes `benchmarks/results/quality_speech.json`. Debian's
+`python -m benchmarks.quality.speech [--films 20]` prints and writes `benchmarks/results/quality_speech.json`. Debian's
 `espeak-ng` and `flite` speak: eleven voices, seven languages. A film of 30 s holds up to five sentences, and is scored
 as a file, AAC included. Planted is what of a sentence is within 40 dB of its loudest 20 ms, with pauses below 0.3 s.
 """
@@ -140,7 +140,7 @@ def _of(films: list[tuple[Sound, npt.NDArray[np.bool_]]], network: Any) -> dict[
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--films", type=int, default=40, help="of each kind")
+    arguments.add_argument("--films", type=int, default=20, help="of each kind")
     rows = []
     for row in measured(arguments.parse_args().films):
         print(json.dumps(row))
