@@ -17,6 +17,7 @@ from quality.registry import DIMENSIONS, UNAVAILABLE
 from serving.gateway.services import Limits
 from serving.profile_models import LibraryLoader
 from tests.support.gateway_server import VIDEO, serve
+from tests.support.sounds import RATE, babble
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_references_are_decoded_and_measured_against(server):
 
 
 class Observer:
-    """The shipped network that finds a product."""
+    """Networks whose weights are here."""
 
     def scorer(self, spec):
         return LibraryLoader(Library(library_root()), "cpu").scorer(spec)
@@ -202,6 +203,18 @@ def test_the_sound_of_an_upload_is_measured(server):
     film = encode_clip(np.full((8, 64, 64, 3), 90, np.uint8), 8, audio=Audio(np.stack([wave, wave]), 48_000))
     (score,) = server.http.post("/v1/scores", files={"file": film}, data={"dimensions": "ad.loudness"}).json()["data"]
     assert score["raw"] == pytest.approx(-20.0, abs=0.3), "BS.1770: 0 dBFS at 997 Hz in two channels is 0 LUFS"
+
+
+def test_speech_in_an_upload_is_heard_with_its_curve(tmp_path):
+    voice = np.concatenate([np.zeros(2 * RATE, np.float32), babble(2)])
+    film = encode_clip(np.full((32, 64, 64, 3), 90, np.uint8), 8, audio=Audio(voice[None], RATE))
+    scorers = {"silero_vad": load_model("silero-vad", ScorerModelSpec)}
+    with serve(tmp_path, loader=Observer(), specs=(), scorers=scorers, working=False) as server:
+        fields = {"dimensions": "ad.speech,ad.first_speech", "series": "true"}
+        share, first = server.http.post("/v1/scores", files={"file": film}, data=fields).json()["data"]
+    assert (share["raw"], first["raw"]) == (pytest.approx(0.5, abs=0.05), pytest.approx(2, abs=0.1))
+    assert share["series"]["seconds"] == [0, 1, 2, 3]
+    assert share["series"]["values"][0] == 0 and share["series"]["values"][3] > 0.9
 
 
 def test_the_list_of_dimensions_says_what_is_missing_here(server):
