@@ -173,7 +173,8 @@ class Profile(Plain):
     """The CLIP model behind the learned quality dimensions; None: they have no value, and say so."""
     scorers: dict[str, str] = Field(default_factory=dict)
     """The models behind the other learned dimensions, by the backbone that each is: `dino_vitb16: dino-vitb16`. A
-    dimension that needs one which is not named has no value, and says so."""
+    dimension that needs one which is not named has no value, and says so. `chat` is the chat model that answers
+    questions about pictures; not named: the profile's own."""
     device: Literal["cpu", "cuda"]
     lanes: Lanes
     fps: Annotated[int, Field(ge=1, le=60)]
@@ -184,7 +185,8 @@ class Profile(Plain):
 
     def backbones(self) -> dict[str, str]:
         """The names of all scorer models, by the backbone that each is; `scorer` is the backbone `clip`."""
-        return {**({} if self.scorer is None else {"clip": self.scorer}), **self.scorers}
+        named = {} if self.scorer is None else {"clip": self.scorer}
+        return named | {backbone: name for backbone, name in self.scorers.items() if backbone != "chat"}
 
 
 def load_profile(name: str) -> Profile:

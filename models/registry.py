@@ -54,7 +54,6 @@ FAMILIES: dict[str, str] = {
     "silero-vad": "models.scorers.silero:SileroSpeech",
     "transnetv2": "models.scorers.transnetv2:TransNetCuts",
     "rapidocr": "models.scorers.rapidocr:RapidOcrReader",
-    "yes-no": "models.scorers.yes_no:YesNoChat",
     "viclip": "models.scorers.viclip:ViClipEncoder",
     "xfeat": "models.scorers.xfeat:XFeatPoints",
 }

@@ -348,10 +348,6 @@ class ScorerModelSpec(SpecBase):
     fidelity: Literal["published", "proxy", "toy"] = "proxy"
     """What its weights are: those that published metrics are defined with, others trained for the same, or those of a
     toy world."""
-    base_url: str | None = None
-    """Only for the `yes-no` family: the OpenAI-compatible server that runs it; None: this process."""
-    remote_model: str | None = None
-    """Model name on that server."""
     device: Literal["cpu"] | None = None
     """Where it runs whatever device the profile is for: a small network beside models that fill the card; None: on the
     profile's."""

@@ -16,15 +16,15 @@ from urllib.parse import urlsplit
 from configs.settings import Profile, library_root, load_model, load_recipe
 from models.conversion import in_a_wheel
 from models.errors import InvalidRequest
-from models.interfaces import ChatModel, ImageModel, VideoModel
+from models.interfaces import ChatModel, ImageModel, VideoModel, unread
 from models.manifest import Manifest, read_manifest
-from models.registry import load, not_asked
+from models.registry import load, not_asked, not_in_process
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
 from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.orders.ad import AdPlanner
 from pipelines.runtime.lanes import CHAT
-from pipelines.runtime.questions import Ask, AskedChat
+from pipelines.runtime.questions import Ask, AskedChat, Looking
 from pipelines.steps import Json
 from quality.stream import Model
 
@@ -160,9 +160,9 @@ def ad_planner(profile: Profile) -> AdPlanner:
     )
 
 
-def asked_model(profile: Profile) -> ChatModelSpec | None:
-    """The profile's own chat model, which is asked about pictures; None where `scorers` names another for that."""
-    return None if CHAT in profile.scorers else load_model(profile.chat, ChatModelSpec)
+def asked_model(profile: Profile) -> ChatModelSpec:
+    """The chat model that is asked about pictures: the one that `scorers` names as `chat`, else the profile's own."""
+    return load_model(profile.scorers.get(CHAT, profile.chat), ChatModelSpec)
 
 
 def measuring_models(profile: Profile) -> dict[str, ScorerModelSpec | ChatModelSpec]:
@@ -171,17 +171,26 @@ def measuring_models(profile: Profile) -> dict[str, ScorerModelSpec | ChatModelS
         backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()
     }
     chat = asked_model(profile)
-    return models if chat is None or not_asked(chat) is not None else {**models, CHAT: chat}
+    return models if not_asked(chat) is not None else {**models, CHAT: chat}
 
 
-def asked_chat(profile: Profile, library: Library, ask: Ask) -> AskedChat:
-    """The profile's own chat model as one that is asked by `ask`. Raises InvalidRequest for one that cannot be."""
-    spec = load_model(profile.chat, ChatModelSpec)
+def asked_chat(profile: Profile, loader: LibraryLoader, ask: Ask) -> AskedChat:
+    """The chat model that is asked about pictures, by `ask`. Raises InvalidRequest for one that cannot be."""
+    spec, library = asked_model(profile), loader.library
     if (reason := not_asked(spec)) is not None:
         raise InvalidRequest(reason)
     here = spec.weights and library.present(spec)
     sha256 = _weights_sha256(read_manifest(library.folder_of(spec, "main"))) if here else None
-    return AskedChat(spec, sha256, "remote" if spec.base_url else profile.device, ask)
+    return AskedChat(spec, sha256, "remote" if spec.base_url else loader.device, ask)
+
+
+def loaded_chat(profile: Profile, loader: LibraryLoader) -> AskedChat:
+    """The same, loaded for its questions alone. Raises InvalidRequest also for one of vLLM, and WeightsError."""
+    spec = asked_model(profile)
+    if (reason := not_asked(spec) or not_in_process(spec)) is not None:
+        raise InvalidRequest(reason)
+    engine = loader.chat(spec)
+    return asked_chat(profile, loader, lambda request, look: engine.stream(request, Looking(look), unread))
 
 
 def _weights_sha256(manifest: Manifest) -> str | None:

@@ -89,8 +89,7 @@ class Scorers:
     ) -> None:
         """`models` by the backbone that each is (`quality.stream.Stream`).
 
-        `chat` gives the profile's own chat model, the backbone `chat` where `models` has none; it raises InvalidRequest
-        or WeightsError with the reason why that one cannot be asked.
+        `chat` gives the backbone `chat`; it raises InvalidRequest or WeightsError with the reason why there is none.
         """
         self._loader = loader
         self._models = models

@@ -1,8 +1,10 @@
-"""The profile's own chat model, asked about pictures where it runs already (`quality.readers.Questioner`)."""
+"""A chat model that is asked about pictures, mostly where it runs already (`quality.readers.Questioner`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from models.errors import Cancelled, ModelError
-from models.interfaces import ChatRequest, ChatResult, Pixels, Watcher
-from models.llm.first_word import asked_of, odds
+from models.interfaces import ChatMessage, ChatRequest, ChatResult, EncodedImage, Pixels, Watcher
 from models.spec import ChatModelSpec
 from quality.score import NoValue
 
@@ -113,3 +114,28 @@ def waited(future: Future[Result], look: Look) -> Result:
         future.cancel()
         raise
     return future.result()
+
+
+def asked_of(frames: Sequence[Pixels], question: str, timeout_seconds: float) -> ChatRequest:
+    """The request for the one token that matters, with its log-probabilities."""
+    message = ChatMessage(role="user", content=question, images=tuple(_png(frame) for frame in frames))
+    return ChatRequest(
+        messages=(message,), temperature=0.0, max_tokens=1, first_token=True, timeout_seconds=timeout_seconds
+    )
+
+
+def odds(first_token: Mapping[str, float], answers: tuple[str, str]) -> float | None:
+    """P(first) / (P(first) + P(second)) of log-probabilities by token, in any case; None where there is neither."""
+    first, second = (
+        sum(math.exp(value) for token, value in first_token.items() if token.strip().casefold() == word.casefold())
+        for word in answers
+    )
+    return first / (first + second) if first + second > 0 else None
+
+
+def _png(frame: Pixels) -> EncodedImage:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "PNG")
+    return EncodedImage(data=file.getvalue())

@@ -40,7 +40,7 @@ from serving.backends.counters import CountedSteps, Counters
 from serving.backends.interface import Json, ModelCounters, Spec
 from serving.backends.warm_up import one_step_clips, one_step_images
 from serving.errors import QueueFull
-from serving.profile_models import LibraryLoader, ModelSet, asked_chat, model_set
+from serving.profile_models import LibraryLoader, ModelSet, asked_chat, asked_model, loaded_chat, model_set
 
 Result = TypeVar("Result")
 
@@ -210,13 +210,18 @@ class LocalBackend:
 def profile_backend(profile: Profile, specs: Iterable[Spec], loader: Loader | None = None) -> LocalBackend:
     """`specs` in the lanes of a profile, with its scorers, loaded from the weights library or by `loader`."""
     named = {spec.name: spec for spec in specs}
-    library = Library(library_root())
+    own = LibraryLoader(Library(library_root()), profile.device)
+
+    def chat(ask_in_lane: Callable[[str], Ask]) -> AskedChat:
+        asked = asked_model(profile).name
+        return asked_chat(profile, own, ask_in_lane(asked)) if asked in named else loaded_chat(profile, own)
+
     return LocalBackend(
         named.values(),
-        loader or LibraryLoader(library, profile.device),
+        loader or own,
         lanes={name: getattr(profile.lanes, spec.kind) for name, spec in named.items()},
         scorers={backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()},
-        chat=lambda ask_in_lane: asked_chat(profile, library, ask_in_lane(profile.chat)),
+        chat=chat,
     )
 
 

@@ -65,7 +65,8 @@ def residents_of(profile: Profile, card_gb: float) -> tuple[Resident, ...]:
     """Memory at work of each deployment that runs a model. Raises BadInput for an unknown model."""
     from configs.settings import load_model
     from models.registry import SERVED_FAMILY
-    from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
+    from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, SpecBase, VideoModelSpec
+    from serving.profile_models import asked_model
 
     serving = profile.serving
     chat = load_model(profile.chat, ChatModelSpec)
@@ -79,7 +80,9 @@ def residents_of(profile: Profile, card_gb: float) -> tuple[Resident, ...]:
         need = sum(spec.vram_gb for spec in specs)
         need = need if settings.memory_gb is None else min(need, settings.memory_gb * 1.0737)
         found.append(_resident(name, tuple(spec.name for spec in specs), settings, need, on_card=need > 0))
-    scorers = [load_model(name, ScorerModelSpec) for name in profile.backbones().values()]
+    asked = asked_model(profile)  # another one than the chat deployment has is loaded beside the scorers
+    scorers: list[SpecBase] = [load_model(name, ScorerModelSpec) for name in profile.backbones().values()]
+    scorers += [asked] if asked.name != profile.chat else []
     if scorers:
         need = sum(spec.vram_gb for spec in scorers)
         names = tuple(spec.name for spec in scorers)

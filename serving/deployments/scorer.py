@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from serving.backends.interface import ModelCounters
 from serving.deployments.calls import Call, CallItem, call_stream
 from serving.deployments.chat import answered
 from serving.deployments.replica_options import begin_replica, end_construction
-from serving.profile_models import LibraryLoader, asked_chat
+from serving.profile_models import LibraryLoader, asked_chat, asked_model, loaded_chat
 
 
 class ScorerReplica:
@@ -36,15 +37,17 @@ class ScorerReplica:
     ) -> None:
         """The scorers of `profile` on `device`, and its chat model behind `chat`; None: none."""
         begin_replica("Scorer")
-        library = Library(library_root())
-        loader = LibraryLoader(library, device)
+        loader = LibraryLoader(Library(library_root()), device)
         if profile is None or chat is None:
             self._scorers = Scorers(loader, {})
         else:
             chosen = load_profile(profile)
             specs = {name: load_model(model, ScorerModelSpec) for name, model in chosen.backbones().items()}
-            ask = over_handle(chat, chosen.chat, asyncio.get_running_loop())
-            self._scorers = Scorers(loader, specs, partial(asked_chat, chosen, library, ask))
+            asked = partial(loaded_chat, chosen, loader)
+            if asked_model(chosen).name == chosen.chat:
+                ask = over_handle(chat, chosen.chat, asyncio.get_running_loop())
+                asked = partial(asked_chat, chosen, replace(loader, device=chosen.device), ask)
+            self._scorers = Scorers(loader, specs, asked)
         end_construction()
 
     async def score(self, request: ScoreRequest, call: Call) -> AsyncIterator[CallItem[tuple[Score, ...]]]:

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from configs.settings import Profile, library_root, load_model
-from models.errors import InvalidRequest, ModelError
-from models.interfaces import Reference, Unwatched, unread
+from models.errors import ModelError
+from models.interfaces import Reference, Unwatched
 from models.registry import not_asked, not_in_process
-from models.spec import PACKAGES, ChatModelSpec, ScorerModelSpec, SpecBase
+from models.spec import PACKAGES, ScorerModelSpec, SpecBase
 from models.weights import Library
 from pipelines.errors import BadInput
 from pipelines.runtime.lanes import CHAT, Scorers
-from pipelines.runtime.questions import AskedChat, Looking
 from pipelines.scoring import ScoreRequest, backbones_of
 from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
@@ -29,7 +29,7 @@ from quality.catalogue import Entry, entries
 from quality.protocols import AskedProtocol
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
-from serving.profile_models import LibraryLoader, asked_chat, asked_model, fingerprint, measuring_models
+from serving.profile_models import LibraryLoader, asked_model, fingerprint, loaded_chat, measuring_models
 from serving.scores.work import FileScores, WorkItem, work_item
 
 KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
@@ -42,18 +42,9 @@ EVERY_DIMENSION = tuple(sorted({*DIMENSIONS, *UNAVAILABLE}))
 
 def scorers_of(profile: Profile) -> Scorers:
     """The profile's scorers, each loaded when a dimension first needs it; to be closed. Raises BadInput."""
-    library = Library(library_root())
-    loader = LibraryLoader(library, profile.device)
+    loader = LibraryLoader(Library(library_root()), profile.device)
     named = {backbone: load_model(name, ScorerModelSpec) for backbone, name in profile.backbones().items()}
-
-    def chat() -> AskedChat:
-        spec = load_model(profile.chat, ChatModelSpec)
-        if (elsewhere := not_asked(spec) or not_in_process(spec)) is not None:
-            raise InvalidRequest(elsewhere)
-        engine = loader.chat(spec)
-        return asked_chat(profile, library, lambda request, look: engine.stream(request, Looking(look), unread))
-
-    return Scorers(loader, named, chat)
+    return Scorers(loader, named, partial(loaded_chat, profile, loader))
 
 
 def measured_items(
@@ -193,10 +184,11 @@ def catalogue_of(profile: Profile, served: bool = False) -> tuple[Entry, ...]:
     """
     library, specs = Library(library_root()), measuring_models(profile)
     here = {backbone for backbone, spec in specs.items() if library.present(spec)}
-    reasons = {}
-    if (chat := asked_model(profile)) is not None:
-        here -= set() if served or not_in_process(chat) is None else {CHAT}
-        reasons[CHAT] = not_asked(chat) or (None if served else not_in_process(chat))
+    chat = asked_model(profile)
+    why = not_asked(chat) or (None if served and chat.name == profile.chat else not_in_process(chat))
+    if why is not None:
+        here.discard(CHAT)
+    reasons = {CHAT: why}
     unnamed = dict.fromkeys(model for entry in entries({}, here) for model in entry.models if model not in specs)
     offered = {backbone: spec for backbone in unnamed if (spec := _shipped(backbone)) is not None}
     licences = {backbone: spec.licence for backbone, spec in (*offered.items(), *specs.items())}

@@ -16,14 +16,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from configs.settings import CONFIGS, load_model, load_profile
 from models.errors import InferenceFailed
 from models.interfaces import EncodedImage, Unwatched
-from models.llm.first_word import asked_of
 from models.llm.transformers_chat import TransformersChat
 from models.manifest import write_manifest
 from models.sketch.build import build
 from models.spec import ChatModelSpec
 from models.weights import Library
 from pipelines.media import encode_clip
-from pipelines.runtime.questions import AskedChat
+from pipelines.runtime.questions import AskedChat, asked_of
 from pipelines.scoring import ScoreRequest
 from quality.asked import Asked, Fact
 from quality.dimensions.asks import QUESTION
@@ -136,6 +135,15 @@ async def test_the_chat_model_that_is_loaded_answers_in_its_own_lane_with_the_va
     assert len(text.weights_sha256) == 64
     assert counters["eyes"].calls == 1 + 8 + 4 + 2, "each question is a call of the model"
     assert found == alone(profile, clip(), pair())
+
+
+async def test_another_chat_model_than_the_one_that_writes_is_named_under_scorers(profile):
+    other = profile.model_copy(update={"chat": "sketch-author", "scorers": {"chat": "eyes"}})
+    backend = profile_backend(other, [load_model("sketch-author", ChatModelSpec)])
+    try:
+        assert await backend.score(clip(), Unwatched()) == tuple(alone(profile, clip()))
+    finally:
+        await asyncio.to_thread(backend.close)
 
 
 async def test_a_scorer_replica_asks_the_chat_deployment_and_gets_the_values_of_this_process(

@@ -6,9 +6,7 @@ import math
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,8 +14,7 @@ from configs.settings import load_profile
 from models.errors import BudgetExceeded, Cancelled, InferenceFailed, InvalidRequest
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched
 from models.llm.openai_chat import OpenAIChat
-from models.registry import load
-from models.spec import ChatModelSpec, ScorerModelSpec
+from models.spec import ChatModelSpec
 from pipelines.scoring import ScoreRequest
 from serving.scores.local import scorers_of
 from tests.support.waiting import ended
@@ -136,22 +133,6 @@ def test_json_is_asked_for_by_schema_and_the_pieces_come_together(server, chat):
     assert (sent["max_tokens"], sent["stream"]) == (50, True)
 
 
-def test_a_question_of_yes_or_no_is_answered_by_the_odds_of_the_first_token(server):
-    server.pieces, server.finish_reason = ["Yes"], "length"
-    server.first_token = {"Yes": math.log(0.6), " no": math.log(0.2), "Well": math.log(0.2)}
-    address = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "remote_model": "org/model"}
-    asked = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0, **address)
-    model: Any = load(asked, {}, "cpu")
-    frame = np.zeros((4, 4, 3), np.uint8)
-    assert model.yes([frame, frame], "Is it black?") == pytest.approx(0.75)
-    (sent,) = server.requests
-    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"], sent["temperature"]) == (True, 20, 1, 0.0)
-    assert [part["type"] for part in sent["messages"][0]["content"]] == ["image_url", "image_url", "text"]
-    server.first_token = None  # a server that says nothing of them
-    assert model.yes([frame], "Is it black?") is None
-    assert (model.weights_sha256, model.device) == (None, "remote")
-
-
 def test_a_profiles_chat_model_on_a_server_is_asked_there_and_one_that_tells_no_odds_is_the_reason(
     server, tmp_path, monkeypatch
 ):
@@ -166,7 +147,15 @@ def test_a_profiles_chat_model_on_a_server_is_asked_there_and_one_that_tells_no_
         server.first_token = None
         (untold,) = scorers.measured(request, Unwatched())
     assert found.raw == pytest.approx(0.75)
-    assert (found.backbone, found.fidelity, found.device) == ("qwen3-vl-4b", "like", "remote")
+    sent = server.requests[0]
+    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"], sent["temperature"]) == (True, 20, 1, 0.0)
+    assert [part["type"] for part in sent["messages"][0]["content"]] == ["image_url", "text"]
+    assert (found.backbone, found.fidelity, found.device, found.weights_sha256) == (
+        "qwen3-vl-4b",
+        "like",
+        "remote",
+        None,
+    )
     assert untold.reason == "the chat model 'qwen3-vl-4b' tells no log-probabilities of what it says"
 
 

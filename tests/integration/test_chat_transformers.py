@@ -16,10 +16,9 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from models.errors import BudgetExceeded, Cancelled, InvalidRequest, OutOfMemory, WeightsError
 from models.interfaces import ChatMessage, ChatRequest, EncodedImage, Unwatched, unread
 from models.llm.transformers_chat import TransformersChat
-from models.manifest import write_manifest
-from models.scorers.yes_no import YesNoChat
 from models.sketch.build import CHAT_TEMPLATE, build
-from models.spec import ChatModelSpec, ScorerModelSpec
+from models.spec import ChatModelSpec
+from pipelines.runtime.questions import AskedChat
 from quality.engine import measure
 from quality.stream import Shot
 
@@ -111,16 +110,12 @@ def test_json_answers_parse_and_keep_their_bounds(llava):
 
 
 def test_two_stills_are_compared_in_both_orders_alike_in_every_run_and_a_still_with_itself_is_a_tie(
-    llava_folder, tmp_path
+    llava_folder,
 ):
-    folder = tmp_path / "asks"
-    shutil.copytree(llava_folder, folder)
-    write_manifest(folder, "random", "0")
-    described = ScorerModelSpec(kind="scorer", name="asks", family="yes-no", licence="none", vram_gb=0)
-
     def compared(one, other):
-        chat: Any = YesNoChat(described, {"main": folder}, "cpu")
-        head, tokenizer = chat._chat._model.lm_head, chat._chat._tokenizer
+        engine: Any = TransformersChat(spec(), {"main": llava_folder}, "cpu")
+        chat = AskedChat(spec(), None, "cpu", lambda request, look: engine.stream(request, Unwatched(), unread))
+        head, tokenizer = engine._model.lm_head, engine._tokenizer
         first, second = (tokenizer.convert_tokens_to_ids(word) for word in ("A", "B"))
         with torch.no_grad():  # of its 841 random answers, one of these two is among the likeliest
             head.weight[first] *= 50

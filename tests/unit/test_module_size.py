@@ -11,7 +11,7 @@ PACKAGES = ("benchmarks", "configs", "models", "pipelines", "quality", "serving"
 LONGEST = 600
 SHORTEST = 60
 WIDEST = 20
-REGISTRIES = ("quality/dimensions", "models/scorers", "pipelines/stages", "pipelines/agents", "models/sketch/training")
+REGISTRIES = ("quality/dimensions", "pipelines/stages", "pipelines/agents", "models/sketch/training")
 """Folders with one file per entry: there a small file is an entry, not a fragment. So is a module of routes."""
 
 

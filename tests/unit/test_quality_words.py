@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from models.llm.first_word import odds
 from models.scorers import rapidocr
+from pipelines.runtime.questions import odds
 from quality.asked import Asked, Fact, Overlay
 from quality.dimensions.text import SAFE, edit_distance, is_readable, read_back, similarity
 from quality.engine import measure
