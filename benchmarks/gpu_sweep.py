@@ -4,7 +4,7 @@
     python -m benchmarks.gpu_sweep --tiny    rehearsal on a CPU with small configurations: its seconds say nothing
 
 Three arms of two stories of two scenes, stills of 1024 x 1024, scored by the sketch world's CLIP on the device: about
-four minutes on one GPU. The process that makes it is killed after some of its steps; another goes on, and a third
+a minute on one H200. The process that makes it is killed after some of its steps; another goes on, and a third
 finds nothing to do. The pictures mean nothing, so nothing is said of what an arm does.
 """
 
