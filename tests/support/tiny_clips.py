@@ -223,8 +223,8 @@ def save_ltx2(folder: Path) -> Path:
         audio_cross_attention_dim=16, num_layers=2, caption_channels=16, rope_double_precision=False,
         rope_type="split",
     )  # fmt: skip
-    # With registers, as published: without them a masked text meets torch's memory-efficient attention in float32, which
-    # is 19 % off the exact values on an H200 where the mask is the lowest float (torch 2.11).
+    # Registers, as published: without them a masked text meets torch 2.11's memory-efficient attention in float32,
+    # which an H200 computes 19 % off the exact values where the mask is the lowest float.
     connector = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "num_learnable_registers": 128}
     connectors = LTX2TextConnectors(
         caption_channels=16, text_proj_in_factor=3, connector_rope_base_seq_len=32, rope_double_precision=False,
