@@ -26,13 +26,15 @@ import numpy.typing as npt
 from quality.asked import Box
 from quality.dimensions.product_colour import MIDDLE, crop
 from quality.engine import measure, no_backbone
-from quality.finder import DENSE, Finder, Found
+from quality.finder import DENSE, Finder, Found, finder_of, patches_of
 from quality.preprocessing import embedded
+from quality.references import of_references
 from quality.registry import DIMENSIONS, check_dimension, of_name
 from quality.score import Metric, NoValue, Score
-from quality.stream import Accumulator, Block, Pixels, Shot, Stream, TextEncoder
+from quality.stream import Accumulator, Array, Block, Pixels, Shot, Stream, TextEncoder
 
 OWN_CLIP = Stream("clip", "hf.clip")
+STILL = DENSE._replace(sampling="first")
 PRODUCT = Metric("admint.product_similarity", "first_and_reference@2", "proxy", (-1, 1))
 CHARACTER = Metric("admint.character_similarity", "first_and_reference@2", "proxy", (-1, 1))
 STYLE = Metric("admint.style_similarity", "gram@1", "proxy", (-1, 1))
@@ -58,6 +60,8 @@ class SceneLook:
     """How well the scene shows what was asked for, on the scale of the minimum; None: nobody judged it."""
     pictures: tuple[Pixels, ...]
     """Of the entity: its crops from this scene's frames. Of the style: whole frames."""
+    patches: tuple[Array, ...] = ()
+    """Of the style: those of its frames (`quality.finder.patches_of`), where they are known already."""
     unlike: bool = False
     """Whether nothing in the scene is like the entity's reference, so that the crops are the middle of its frames."""
 
@@ -96,12 +100,6 @@ def entity_similarity(
         return _score(metric, pairs, len(counted), left_out, shot, unlike=[one for one in counted if one.unlike])
 
     return _or_reason(metric, measured, shot)
-
-
-def _cosines(picture: Pixels, references: Sequence[Pixels], shot: Shot) -> list[float]:
-    """The cosine of one picture of a product to each of several, all cut out; `shot` has the backbone."""
-    own, *others = _summaries((picture, *references), shot)
-    return [float(other @ own) for other in others]
 
 
 def style_similarity(scenes: Sequence[SceneLook], minimum: float, shot: Shot) -> Score:
@@ -250,7 +248,7 @@ def _scene_vector(scene: SceneLook, shot: Shot) -> Floats:
 
 def _scene_gram(scene: SceneLook, shot: Shot) -> Floats:
     dense = shot.backbones[DENSE.backbone]
-    return gram([embedded(dense, DENSE.preprocessing, [picture])[0, 1:] for picture in scene.pictures])
+    return gram(scene.patches or [patches_of(dense, picture) for picture in scene.pictures])
 
 
 def gram(pictures: Sequence[npt.NDArray[np.float32]]) -> Floats:
@@ -318,8 +316,8 @@ class _Seen:
 
     def __init__(self, ad: Ad) -> None:
         self.ad = ad
-        self._finders: dict[str, Finder] = {}
         self._found: dict[str, list[tuple[Found | None, ...]]] = {}
+        self._patches: list[tuple[Array, ...]] | None = None
 
     def least(self) -> float:
         """Raises NoValue when nobody knows it."""
@@ -332,21 +330,31 @@ class _Seen:
 
     def finder(self, role: Role) -> Finder:
         """Raises NoValue without a reference of this role, or without a network that finds it."""
-        if role not in self._finders:
-            shot = self.ad.shot
-            pictures = [one.pixels for one in shot.references if one.role == role]
-            if not pictures:
-                raise NoValue(f"needs a picture of the {role} as a reference")
-            if DENSE.backbone not in shot.backbones:
-                raise NoValue(shot.missing.get(DENSE.backbone) or no_backbone(DENSE.backbone))
-            self._finders[role] = Finder(pictures, shot.backbones[DENSE.backbone])
-        return self._finders[role]
+        shot = self.ad.shot
+        pictures = [one for one in shot.references if one.role == role]
+        if not pictures:
+            raise NoValue(f"needs a picture of the {role} as a reference")
+        if DENSE.backbone not in shot.backbones:
+            raise NoValue(shot.missing.get(DENSE.backbone) or no_backbone(DENSE.backbone))
+        return finder_of(pictures, shot.backbones[DENSE.backbone])
+
+    def patches(self) -> list[tuple[Array, ...]]:
+        """Of each picture of each scene, for which there must be a network: `quality.finder.patches_of`."""
+        if self._patches is None:
+            dense = self.ad.shot.backbones[DENSE.backbone]
+            self._patches = [
+                tuple(patches_of(dense, picture) for picture in scene.pictures) for scene in self.ad.scenes
+            ]
+        return self._patches
 
     def found(self, role: Role) -> list[tuple[Found | None, ...]]:
         """By scene and picture. Raises NoValue as `finder`."""
         finder = self.finder(role)
         if role not in self._found:
-            self._found[role] = [tuple(map(finder.find, scene.pictures)) for scene in self.ad.scenes]
+            self._found[role] = [
+                tuple(map(finder.find, scene.pictures, patches))
+                for scene, patches in zip(self.ad.scenes, self.patches(), strict=True)
+            ]
         return self._found[role]
 
     def entities(self, role: Role) -> list[SceneLook]:
@@ -359,8 +367,12 @@ class _Seen:
         return looks
 
     def whole(self) -> list[SceneLook]:
-        """The scenes with their whole frames."""
-        return [SceneLook(scene.scene_number, scene.alignment, scene.pictures) for scene in self.ad.scenes]
+        """The scenes with their whole frames, and their patches where a network gives some."""
+        scenes, dense = self.ad.scenes, DENSE.backbone in self.ad.shot.backbones
+        return [
+            SceneLook(scene.scene_number, scene.alignment, scene.pictures, patches)
+            for scene, patches in zip(scenes, self.patches() if dense else ((),) * len(scenes), strict=True)
+        ]
 
 
 class Together(ABC):
@@ -403,24 +415,31 @@ class KeyframeProductSimilarity:
     itself, to rank candidates by. Needs a picture of the product, on a plain background."""
 
     METRIC: ClassVar[Metric] = Metric("admint.keyframe_product_similarity", "reference_crop@2", "proxy", (-1, 1))
-    NEEDS: ClassVar[tuple[Stream, ...]] = (DENSE._replace(sampling="never"), OWN_CLIP._replace(sampling="never"))
+    NEEDS: ClassVar[tuple[Stream, ...]] = (STILL, OWN_CLIP._replace(sampling="never"))
 
     def __init__(self, shot: Shot) -> None:
-        pictures = [one.pixels for one in shot.references if one.role == "product"]
+        pictures = [one for one in shot.references if one.role == "product"]
         if not pictures:
             raise NoValue("needs a picture of the product as a reference")
         self._shot = shot
-        self._finder = Finder(pictures, shot.backbones[DENSE.backbone])
+        self._finder = finder_of(pictures, shot.backbones[DENSE.backbone])
+        self._wanted = of_references(
+            shot.backbones[look_of(shot).backbone],
+            "cut out",
+            pictures,
+            lambda: _summaries(self._finder.references, shot),
+        )
         self._cosines: list[float] = []
         self._unlike = False
 
     def feed(self, block: Block) -> None:
         if block.first > 0:
             return
-        found = self._finder.find(block.frames[0])
+        found = self._finder.find(block.frames[0], block.features[STILL].values[0, 1:])
         self._unlike = found is None
         seen = crop(block.frames[0], MIDDLE) if found is None else found.picture
-        self._cosines = _cosines(seen, self._finder.references, self._shot)
+        (own,) = _summaries((seen,), self._shot)
+        self._cosines = [float(wanted @ own) for wanted in self._wanted]
 
     def score(self) -> Score:
         if not self._cosines:

@@ -23,8 +23,9 @@ from quality.asked import Box
 from quality.colour import palette_difference
 from quality.dimensions.product_colour import crop, foreground, product_palette
 from quality.preprocessing import embedded
+from quality.references import of_references
 from quality.score import NoValue
-from quality.stream import Array, Model, Pixels, Stream
+from quality.stream import Array, Model, Pixels, Reference, Stream
 
 DENSE = Stream("dinov2_base", "dinov2")
 SIDE = 192
@@ -60,6 +61,17 @@ class Found:
     """A square around it, with grey where it is not: whatever stands behind is not compared."""
 
 
+def patches_of(dense: Model, picture: Pixels) -> Array:
+    """Unit vectors of the patches of `picture`, shape (patches, width), row by row of a square of them."""
+    found: Array = np.asarray(embedded(dense, DENSE.preprocessing, [picture])[0, 1:], np.float32)
+    return found
+
+
+def finder_of(references: Sequence[Reference], dense: Model) -> Finder:
+    """The finder of these references, made once for `dense`. Raises NoValue as `Finder`."""
+    return of_references(dense, "finder", references, lambda: Finder([one.pixels for one in references], dense))
+
+
 class Finder:
     """Looks for what some reference pictures show. They need a background that is plain at their border."""
 
@@ -68,7 +80,6 @@ class Finder:
 
         Raises NoValue when no reference stands out from its background.
         """
-        self._dense = dense
         self.references: list[Pixels] = []
         """What is looked for, cut out of each reference as `Found.picture`."""
         self._palettes = []
@@ -77,7 +88,7 @@ class Finder:
             inside = foreground(reference)
             if not inside.any():
                 continue
-            patches = self._grid(self.patches(reference))
+            patches = _grid(patches_of(dense, reference))
             covered = _shares(inside, patches.shape[:2])
             wanted.append(patches[covered >= min(COVERED, 0.8 * float(covered.max()))])
             behind.append(patches[covered < BARE])
@@ -88,19 +99,12 @@ class Finder:
         self._by_reference = wanted
         self._wanted, self._behind = np.concatenate(wanted), np.concatenate(behind)
 
-    def patches(self, picture: Pixels) -> Array:
-        """Unit vectors of the patches of `picture`, shape (patches, width), row by row of a square of them."""
-        found: Array = np.asarray(embedded(self._dense, DENSE.preprocessing, [picture])[0, 1:], np.float32)
-        return found
-
-    def find(self, picture: Pixels, patches: Array | None = None) -> Found | None:
-        """The thing in `picture`; None where nothing in it is more like the thing than like what is behind it.
-
-        `patches` are those of `picture`, where they are known already.
-        """
+    def find(self, picture: Pixels, patches: Array) -> Found | None:
+        """The thing in `picture`, whose patches these are (`patches_of`); None where nothing in it is more like the
+        thing than like what is behind it."""
         import cv2
 
-        likeness = self._likeness(self._grid(self.patches(picture) if patches is None else patches))
+        likeness = self._likeness(_grid(patches))
         if likeness.max() <= 0:
             return None
         shrink = min(1.0, SIDE / max(picture.shape[:2]))
@@ -125,12 +129,6 @@ class Finder:
         of the greatest cosine to one of the picture's, -1 to 1; of the reference of which most is seen."""
         return max(float((wanted @ patches.T).max(axis=1).mean()) for wanted in self._by_reference)
 
-    @staticmethod
-    def _grid(patches: Array) -> Array:
-        """Patches in their places, shape (down, across, width): a square of them, whatever the picture's sides."""
-        side = round(len(patches) ** 0.5)
-        return patches.reshape(side, side, -1)
-
     def _likeness(self, patches: Array) -> Map:
         flat = patches.reshape(-1, patches.shape[-1])
         like = (flat @ self._wanted.T).max(axis=1)
@@ -139,6 +137,12 @@ class Finder:
         behind = np.concatenate([self._behind, flat[rim.ravel() & (like <= np.quantile(like, LIKE))]])
         against = (flat @ behind.T).max(axis=1) if len(behind) else np.zeros(len(flat))
         return np.asarray((like - against).reshape(patches.shape[:2]), np.float32)
+
+
+def _grid(patches: Array) -> Array:
+    """Patches in their places, shape (down, across, width): a square of them, whatever the picture's sides."""
+    side = round(len(patches) ** 0.5)
+    return patches.reshape(side, side, -1)
 
 
 def _shares(mask: Mask, size: tuple[int, ...]) -> Map:

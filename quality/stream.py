@@ -11,6 +11,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from itertools import count, pairwise
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -145,6 +147,11 @@ class Reference:
 
     pixels: Pixels
     role: Literal["product", "character", "style"] = "product"
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """Hash of its size and pixels."""
+        return sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).digest()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from models.sketch.training.world import COLOURS, SETTINGS, SHAPES, SceneSpec, r
 from models.sketch.training.world.render import Scene
 from models.video.camera import times
 from quality.engine import measure
+from quality.registry import of_name
 from quality.score import Score
 from quality.stream import Reference, Shot
 
@@ -136,6 +137,7 @@ def main() -> None:
     networks = backbones()
     made = {
         "rows": rows(films(given.films), networks),
+        "implementation": of_name("ad.first_product").METRIC.impl_id,
         "scorer": networks["dinov2_base"].name,
         "weights": networks["dinov2_base"].weights_sha256,
         "seed": SEED,

@@ -32,6 +32,7 @@ from models.sketch.training.world import COLOURS, SETTINGS, SHAPES, reference_ar
 from models.spec import ScorerModelSpec
 from models.weights import Library
 from quality.cross_scene import Ad, AdScene, measure_ad
+from quality.registry import of_name
 from quality.score import NoValue
 from quality.stream import Reference, Shot
 from serving.profile_models import LibraryLoader
@@ -141,6 +142,7 @@ def row(check: str, found: Sequence[Told]) -> dict[str, Any]:
     share, low, high = hits / len(found), *wilson(hits, len(found))
     return {
         "check": check,
+        "implementation": of_name(check).METRIC.impl_id,
         "another": CHECKS[check][0],
         "pairs": len(found),
         "told": hits,

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from quality.dimensions.technical import clipping, luma
-from quality.finder import DENSE, MEASURED_WITH, SEEN, Finder
+from quality.finder import DENSE, MEASURED_WITH, SEEN, finder_of
 from quality.loudness import integrated
 from quality.score import Metric, NoValue, Score
 from quality.stream import Block, Shot, Stream
@@ -127,11 +127,11 @@ class FirstProduct(_Ad):
 
     def __init__(self, shot: Shot) -> None:
         super().__init__(shot)
-        pictures = [one.pixels for one in shot.references if one.role == "product"]
+        pictures = [one for one in shot.references if one.role == "product"]
         if not pictures:
             raise NoValue("needs a picture of the product as a reference")
         self._dense = shot.backbones[LOOKED_AT.backbone]
-        self._finder = Finder(pictures, self._dense)
+        self._finder = finder_of(pictures, self._dense)
         self._looked = 0
         self._most = -1.0
         self._shown: int | None = None

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from quality.asked import Box
 from quality.colour import Palette, ciede2000, lab, palette, palette_difference
+from quality.references import of_references
 from quality.score import Metric, NoValue, Score
-from quality.stream import Block, Pixels, Sampler, Shot, Stream
+from quality.stream import Block, Pixels, Reference, Sampler, Shot, Stream
 
 MIDDLE: Box = (0.2, 0.2, 0.8, 0.8)
 """Where the product is looked for when nobody says where it is."""
@@ -43,11 +44,11 @@ class ProductColour:
     NEEDS: ClassVar[tuple[Stream, ...]] = ()
 
     def __init__(self, shot: Shot) -> None:
-        pictures = [one.pixels for one in shot.references if one.role == "product"]
+        pictures = [one for one in shot.references if one.role == "product"]
         if not pictures:
             raise NoValue("needs a picture of the product as a reference")
         self._shot = shot
-        self._wanted = [product_palette(picture) for picture in pictures]
+        self._wanted = [reference_palette(picture) for picture in pictures]
         self._sampler = Sampler("2fps", shot)
         self._values: list[float] = []
         self._at: list[int] = []
@@ -81,6 +82,11 @@ def product_palette(picture: Pixels) -> Palette:
     away = _away(colours)
     inside = colours[away] if away.mean() >= LEAST else colours.reshape(-1, 3)
     return palette(inside)
+
+
+def reference_palette(reference: Reference) -> Palette:
+    """`product_palette` of a reference, computed once."""
+    return of_references(product_palette, "palette", [reference], lambda: product_palette(reference.pixels))
 
 
 def foreground(picture: Pixels) -> npt.NDArray[np.bool_]:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from quality.preprocessing import embedded
+from quality.references import of_references
 from quality.score import Metric, NoValue, Score
-from quality.stream import Array, Backbone, Block, Pixels, Shot, Stream
+from quality.stream import Array, Backbone, Block, Pixels, Reference, Shot, Stream
 
 FRAMES = Stream("xfeat", "as_is", "2fps")
 ALIKE = 0.82
@@ -39,21 +40,32 @@ RANK = 2
 
 
 class Sought:
-    """A reference whose points are looked for in one frame after the other: once for both dimensions."""
+    """A reference whose points are looked for."""
 
     def __init__(self, backbone: Backbone, picture: Pixels) -> None:
         self.points = _points(embedded(backbone, FRAMES.preprocessing, [picture])[0])
         self.area = picture.shape[0] * picture.shape[1]
         self.own = len(matches(self.points, self.points))
         """Matches that it has with itself."""
+
+
+class Search:
+    """The points of a reference in one frame after the other: once for both dimensions."""
+
+    def __init__(self, sought: Sought) -> None:
+        self.sought = sought
         self._frame = -1
         self._found: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
     def found(self, frame: int, seen: Array) -> npt.NDArray[np.int64]:
         """Rows of its points that are found again in frame number `frame`, whose points are `seen`."""
         if frame != self._frame:
-            self._frame, self._found = frame, inliers(self.points, seen)
+            self._frame, self._found = frame, inliers(self.sought.points, seen)
         return self._found
+
+
+def _search(backbone: Backbone, reference: Reference) -> Search:
+    return Search(of_references(backbone, "points", [reference], lambda: Sought(backbone, reference.pixels)))
 
 
 class ProductKeypoints:
@@ -68,16 +80,14 @@ class ProductKeypoints:
         if not places:
             raise NoValue(f"needs a picture of the {' or '.join(self.ROLES)} as a reference")
         backbone = cast(Backbone, shot.backbones[FRAMES.backbone])
-        sought = [
-            shot.once((FRAMES, place), partial(Sought, backbone, shot.references[place].pixels)) for place in places
-        ]
-        most = max(len(each.points) for each in sought)
+        searches = [shot.once((FRAMES, place), partial(_search, backbone, shot.references[place])) for place in places]
+        most = max(len(each.sought.points) for each in searches)
         if most < LEAST_POINTS:
             raise NoValue(
                 f"the reference has too little texture: {most} points can be found again, {LEAST_POINTS} are needed"
             )
         self._shot = shot
-        self._sought = [each for each in sought if len(each.points) >= LEAST_POINTS]
+        self._searches = [each for each in searches if len(each.sought.points) >= LEAST_POINTS]
         self._values: list[float] = []
         self._at: list[int] = []
 
@@ -85,7 +95,7 @@ class ProductKeypoints:
         features = block.features[FRAMES]
         for number, rows in zip(features.frames, features.values, strict=True):
             seen = _points(rows)
-            self._values.append(max(self.compared(each, each.found(number, seen)) for each in self._sought))
+            self._values.append(max(self.compared(each.sought, each.found(number, seen)) for each in self._searches))
             self._at.append(number)
 
     def compared(self, sought: Sought, found: npt.NDArray[np.int64]) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from pipelines.stages.scorable import Subjects
 from pipelines.store.artifacts import LocalArtifacts
 from quality.cross_scene import Ad, AdScene, measure_ad
 from quality.engine import measure
-from quality.finder import Finder
+from quality.finder import Finder, patches_of
+from quality.references import KEPT, of_references
 from quality.registry import DIMENSIONS, measured_on
 from quality.score import NoValue, Score
 from quality.stream import Reference as Shown
@@ -77,6 +80,7 @@ def picture(colour=RED, behind=SAND, at=(60, 30), size=(40, 56), shape=(96, 160)
     return found
 
 
+EMPTY = np.full((96, 160, 3), SAND, np.uint8)
 REFERENCE = picture(behind=PAPER, at=(36, 24), size=(40, 56), shape=(112, 112))
 
 
@@ -94,7 +98,8 @@ def of(name, given):
 
 @pytest.mark.parametrize("at", [(10, 20), (60, 30), (112, 36)])
 def test_a_product_is_found_where_it_stands_and_cut_out(at):
-    found = Finder([REFERENCE], Colours()).find(picture(at=at))
+    shown = picture(at=at)
+    found = Finder([REFERENCE], Colours()).find(shown, patches_of(Colours(), shown))
     assert found is not None
     assert found.box == pytest.approx((at[0] / 160, at[1] / 96, (at[0] + 40) / 160, (at[1] + 56) / 96), abs=0.06)
     held = {tuple(map(int, pixel)) for pixel in found.picture.reshape(-1, 3)}
@@ -102,10 +107,7 @@ def test_a_product_is_found_where_it_stands_and_cut_out(at):
 
 
 def test_a_picture_without_the_product_has_no_place_of_it():
-    assert Finder([REFERENCE], Colours()).find(np.full((96, 160, 3), SAND, np.uint8)) is None
-
-
-EMPTY = np.full((96, 160, 3), SAND, np.uint8)
+    assert Finder([REFERENCE], Colours()).find(EMPTY, patches_of(Colours(), EMPTY)) is None
 
 
 def first_product(frames, references=(REFERENCE,), backbones=None):
@@ -124,8 +126,8 @@ def test_the_product_is_first_seen_at_the_first_look_after_it_came_in(before):
 
 def test_another_product_and_the_same_in_another_colour_are_not_the_first_one():
     teal, dark = picture(TEAL), picture((60, 10, 10))
-    finder = Finder([REFERENCE], Colours())
-    assert finder.find(dark) is not None and finder.seen(finder.patches(dark)) > 0.9  # only its colours tell it
+    finder, patches = Finder([REFERENCE], Colours()), patches_of(Colours(), dark)
+    assert finder.find(dark, patches) is not None and finder.seen(patches) > 0.9  # only its colours tell it
     assert first_product([teal] * 4 + [dark] * 4 + [picture()] * 4).raw == 1.0
 
 
@@ -191,6 +193,50 @@ def test_of_one_still_there_is_a_reason_without_reference_network_or_product():
     lost, shown = one_still(nothing), one_still(picture())
     assert lost.raw is not None and shown.raw is not None and lost.raw < shown.raw - 0.05
     assert "nothing in the picture is like them, so that its middle was compared" in str(lost.note)
+
+
+class Counted(Colours):
+    """Counts the pictures that it is shown."""
+
+    seen = 0
+
+    def features(self, batch):
+        self.seen += len(batch)
+        return super().features(batch)
+
+
+def test_what_a_reference_shows_is_looked_for_once_and_not_for_each_still():
+    def compared(still, network, references=None):
+        return one_still(still, references, {"clip": CLIP, "dinov2_base": network}).raw
+
+    network, stills = Counted(), [picture(at=(20 * place, 20)) for place in range(4)]
+    kept = [compared(still, network) for still in stills]
+    assert network.seen == 2 + 4 * 2  # the reference and its crop; each still and its crop
+    assert kept == [compared(still, Counted()) for still in stills] and None not in kept
+    other = (Shown(picture(PLUM, PAPER, (36, 24), (40, 56), (112, 112))),)
+    assert compared(stills[0], network, other) == compared(stills[0], Counted(), other) != kept[0]
+
+
+def test_what_is_kept_of_a_reference_is_bounded_and_goes_with_its_model():
+    network, made = Counted(), []
+    for number in range(KEPT + 1):
+        reference = Shown(np.full((2, 2, 3), number, np.uint8))
+        of_references(network, "it", [reference], lambda number=number: made.append(number))
+    of_references(network, "it", [Shown(np.full((2, 2, 3), KEPT, np.uint8))], lambda: made.append("again"))
+    of_references(network, "it", [Shown(np.full((2, 2, 3), 0, np.uint8))], lambda: made.append("the oldest"))
+    assert made == [*range(KEPT + 1), "the oldest"]
+    gone = ref(network)
+    del network
+    assert gone() is None
+
+
+def test_the_scenes_of_an_ad_are_shown_to_the_network_once_for_all_that_looks_at_them():
+    network = Counted()
+    given = ad(AdScene(1, (picture(),), 0.9), AdScene(2, (picture(at=(20, 20)),), 0.9))
+    shot = replace(given.shot, backbones={"dinov2_base": network})
+    found = measure_ad(["product_colour", "style_similarity"], replace(given, shot=shot))
+    assert all(score.raw is not None for score in found)
+    assert network.seen == 1 + 2  # the reference, and each scene
 
 
 def test_another_colour_raises_the_difference_of_colours_and_names_the_scene():
