@@ -139,6 +139,18 @@ class Score:
     """The learned model behind the value; None for a formula."""
     note: str | None
     """What must be known to read the value right."""
+    range: tuple[float, float | None] | None
+    """Least and greatest value on the metric's own scale; None for a greatest one: there is none."""
+    frames: int
+    series: tuple[tuple[float, float], ...]
+    """Second and value of each of the `frames` it was measured on, or of each pair, whose mean it is; or ()."""
+    weights_sha256: str | None
+    licence: str | None
+    """Of the weights of the model behind the value."""
+    preprocessing: str | None
+    """What was done to the frames before the model saw them."""
+    source_sha256: str | None
+    """Of the file that was measured."""
 
 
 @dataclass(frozen=True)
@@ -408,7 +420,7 @@ class _Scoring(Protocol):
     def __call__(
         self,
         video: Iterable[str | Path],
-        prompt: str | Mapping[str, str] | None = None,
+        prompt: str | Mapping[str, str] | Mapping[Path, str] | None = None,
         **options: Unpack[_ScoreOptions],
     ) -> Iterator[Scored]: ...
 
@@ -421,7 +433,7 @@ def _called_in_two_ways(function: Callable[..., Any]) -> _Scoring:
 @_called_in_two_ways
 def score(
     video: str | Path | Iterable[str | Path],
-    prompt: str | Mapping[str, str] | None = None,
+    prompt: str | Mapping[str, str] | Mapping[Path, str] | None = None,
     *,
     profile: str | None = None,
     dimensions: Sequence[str] | None = None,
@@ -458,7 +470,7 @@ def score(
         paths = cast("Iterable[str | Path]", [video] if single else video)
         with _public_errors():
             for path, found in measured_files(chosen, paths, dimensions, prompt, bound, protocol):
-                yield Scored(path, tuple(map(_score, found.scores)), found.reason)
+                yield Scored(path, tuple(_score(one, found.source_sha256) for one in found.scores), found.reason)
 
     if not single:
         return scored()
@@ -476,16 +488,11 @@ def profiles() -> tuple[Profile, ...]:
     with _public_errors():
         return tuple(
             Profile(
-                name=each.name,
-                description=each.description,
-                chat=each.chat,
-                image=each.image,
-                video=each.video,
-                scorer=each.scorer,
-                device=each.device,
+                name=each.name, description=each.description, chat=each.chat, image=each.image, video=each.video,
+                scorer=each.scorer, device=each.device,
             )
             for each in map(settings.load_profile, settings.profile_names())
-        )
+        )  # fmt: skip
 
 
 def models() -> tuple[Model, ...]:
@@ -506,7 +513,7 @@ def models() -> tuple[Model, ...]:
                 weights=library.state(spec),
             )
             for spec in settings.load_model_specs().values()
-        )
+        )  # fmt: skip
 
 
 def _ad(folder: Path, record: RunRecord) -> Ad:
@@ -542,18 +549,14 @@ def _event(event: StoredEvent) -> Event:
     )
 
 
-def _score(score: MeasuredScore) -> Score:
+def _score(score: MeasuredScore, source: str | None = None) -> Score:
+    parts = () if score.series is None else zip(score.series.seconds, score.series.values, strict=True)
     return Score(
-        metric=score.metric_id,
-        value=score.raw,
-        reason=score.reason,
-        scene_number=score.scene_number,
-        implementation=score.impl_id,
-        label=score.fidelity,
-        protocol=score.protocol,
-        backbone=score.backbone,
-        note=score.note,
-    )
+        metric=score.metric_id, value=score.raw, reason=score.reason, scene_number=score.scene_number,
+        implementation=score.impl_id, label=score.fidelity, protocol=score.protocol, backbone=score.backbone,
+        note=score.note, range=score.range, frames=score.frames_used, series=tuple(parts), licence=score.licence,
+        weights_sha256=score.weights_sha256, preprocessing=score.preproc, source_sha256=source or score.source_sha256,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -76,8 +76,8 @@ KINDS: dict[str, Kind] = {
     "dover": Kind(
         "models.scorers.dover:layouts",
         "DOVER.pth",
-        "a release file of https://github.com/VQAssessment/DOVER",
-        "MIT",
+        "a release file of https://github.com/VQAssessment/DOVER, whose licence is non-commercial since August 2024",
+        "S-Lab-1.0",
     ),
     "dino-vitb16": Kind(
         "models.scorers.dino:layouts",

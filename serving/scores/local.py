@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from configs.settings import Profile, library_root, load_model
 from models.errors import ModelError
@@ -26,7 +27,7 @@ from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
 from quality.asked import Asked
 from quality.catalogue import Entry, entries
-from quality.protocols import AskedProtocol
+from quality.protocols import IN_STANDARD, AskedProtocol
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
 from serving.profile_models import LibraryLoader, asked_model, fingerprint, loaded_chat, measuring_models
@@ -85,25 +86,32 @@ def measured_files(
     profile: Profile,
     paths: Iterable[str | Path],
     dimensions: Sequence[str] | None,
-    prompt: str | Mapping[str, str] | None,
+    prompt: str | Mapping[str, str] | Mapping[Path, str] | None,
     references: tuple[Reference, ...],
     protocol: AskedProtocol,
 ) -> Iterator[tuple[Path, FileScores]]:
     """What comes of each file, in order, as `measured_items` gives it.
 
-    `dimensions`: all that are known and see such a file, where none are named. `prompt`: of all, or by path.
+    `dimensions`: all that are known and see such a file, where none are named. `prompt`: of all, or by path. Raises
+    BadInput for another protocol and for a text in place of names.
     """
-    names = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
+    if protocol not in get_args(AskedProtocol):
+        raise BadInput(f"protocol {protocol!r}: choose from {', '.join(get_args(AskedProtocol))}")
+    if isinstance(dimensions, str):
+        raise BadInput(f"dimensions is the text {dimensions!r}: give a list of names")
+    asked = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
+    names = tuple(IN_STANDARD.get(name, name) for name in asked) if protocol == "standard" else asked
+    prompts = {str(path): text for path, text in prompt.items()} if isinstance(prompt, Mapping) else {}
     ahead: deque[Path] = deque()
 
     def items() -> Iterator[WorkItem]:
         for path in paths:
             ahead.append(Path(path))
-            text = prompt.get(str(path)) if isinstance(prompt, Mapping) else prompt
+            text = prompts.get(str(path)) if isinstance(prompt, Mapping) else prompt
             yield work_item(ahead[-1], names, dimensions is not None, text, references, protocol)
 
     with closing(scorers_of(profile)) as scorers:
-        for found in measured_items(scorers, items(), names):
+        for found in measured_items(scorers, items(), names, series=True):
             yield ahead.popleft(), found
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 
+import admint as public
 from configs.settings import load_profile
 from pipelines.errors import BadInput
+from pipelines.media import encode_clip
 from quality.score import Score
 from serving.cli.score import chosen_dimensions
 from serving.scores.comparison import differences
@@ -84,3 +88,24 @@ def test_names_of_dimensions_may_have_blanks_and_none_at_all_is_refused():
     assert chosen_dimensions(" technical, temporal_flickering ,", None, SKETCH) == ("technical", FLICKER)
     with pytest.raises(BadInput, match="names none"):
         chosen_dimensions(" ,", None, SKETCH)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"dimensions": "technical"}, "give a list of names"), ({"protocol": "vbench"}, "choose from auto, custom")],
+)
+def test_what_python_cannot_mean_is_refused(options, message):
+    with pytest.raises(public.BadInput, match=message):
+        public.score("clip.mp4", **options)
+
+
+def test_a_score_in_python_says_by_which_weights_and_of_which_file(tmp_path):
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(encode_clip(np.random.default_rng(1).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8), 8))
+    (found,) = public.score([file], {file: "a red bottle"}, dimensions=["temporal_flickering", "text_alignment"])
+    flicker, alignment = found.scores
+    assert flicker.frames == len(flicker.series) + 1 and flicker.licence is None
+    assert flicker.range is not None and [*flicker.range] == [0, 1]
+    assert flicker.source_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert alignment.value is not None and alignment.weights_sha256
+    assert (alignment.licence, alignment.preprocessing) == ("Apache-2.0", "hf.clip")
