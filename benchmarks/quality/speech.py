@@ -145,8 +145,9 @@ def main() -> None:
     for row in measured(arguments.parse_args().films):
         print(json.dumps(row))
         rows.append(row)
-    about = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "rows": rows}
-    RESULTS.write_text(json.dumps(about, indent=1) + "\n")
+    about = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine()}
+    lines = ",\n".join(f" {json.dumps(row)}" for row in rows)
+    RESULTS.write_text(f'{json.dumps(about)[:-1]}, "rows": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
