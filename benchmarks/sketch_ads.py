@@ -271,7 +271,7 @@ def main() -> None:
         "rows": found,
         "films": rows,
     }
-    films = ",\n".join(json.dumps(film) for film in whole.pop("films"))  # a line each
+    films = ",\n".join(json.dumps(film, separators=(",", ":")) for film in whole.pop("films"))  # a line each
     rest = json.dumps(whole, indent=2).removesuffix("\n}")
     args.results.write_text(f'{rest},\n  "films": [\n{films}\n  ]\n}}\n')
 

@@ -264,7 +264,7 @@ def document_text(app: FastAPI) -> str:
 
     def text(value: Any, depth: int) -> str:
         if not depth or not isinstance(value, dict) or not value:
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         parts = [f"{json.dumps(key, ensure_ascii=False)}: {text(inner, depth - 1)}" for key, inner in value.items()]
         return "{\n" + ",\n".join(parts) + "\n}"
 

@@ -130,5 +130,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="admint-") as scratch:
         (Path(scratch) / "server").mkdir()
         answers = recorded(Path(scratch))
-        lines = (f"{json.dumps(name)}: {json.dumps(answer, ensure_ascii=False)}" for name, answer in answers.items())
+        packed = (
+            (name, json.dumps(answer, ensure_ascii=False, separators=(",", ":"))) for name, answer in answers.items()
+        )
+        lines = (f"{json.dumps(name)}: {answer}" for name, answer in packed)
         print("{\n" + ",\n".join(lines) + "\n}")
