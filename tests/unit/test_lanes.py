@@ -1,11 +1,16 @@
 import asyncio
 import threading
+from contextlib import closing
 
 import pytest
 
 from models.errors import Cancelled
 from models.interfaces import Unwatched
-from pipelines.runtime.lanes import Lane
+from pipelines.runtime.lanes import Lane, Scorers
+from pipelines.runtime.questions import AskedChat
+from pipelines.scoring import ScoreRequest
+from tests.support.tiny_language_models import chat_spec
+from tests.support.tiny_models import png
 from tests.support.waiting import happened, within
 
 
@@ -95,23 +100,50 @@ async def test_what_the_watcher_raises_reaches_the_caller(lane):
         await lane.run(lambda watcher: watcher.step(1, 2), Refusing())
 
 
-async def test_a_thread_that_waits_for_another_lane_stops_its_call_there_before_it_goes_on(lane):
-    started, ended = threading.Event(), threading.Event()
+class ForEver:
+    """A model call that ends only by its watcher."""
 
-    def for_ever(watcher):
-        started.set()
+    def __init__(self) -> None:
+        self.started, self.ended = threading.Event(), threading.Event()
+
+    def __call__(self, watcher):
+        self.started.set()
         try:
             while True:
                 watcher.step(1, 2)
         finally:
-            ended.set()
+            self.ended.set()
+
+
+async def test_a_thread_that_waits_for_another_lane_stops_its_call_there_before_it_goes_on(lane):
+    call = ForEver()
 
     def look():
-        if started.is_set():
+        if call.started.is_set():
             raise Cancelled("the caller stops")
 
     with pytest.raises(Cancelled, match="the caller stops"):
-        await asyncio.to_thread(lane.call, for_ever, look)
-    assert ended.is_set()
-    started.clear()
+        await asyncio.to_thread(lane.call, call, look)
+    assert call.ended.is_set()
+    call.started.clear()
     assert await asyncio.to_thread(lane.call, lambda watcher: "next", look) == "next"
+
+
+async def test_a_cancelled_score_stops_the_question_that_it_waits_for(lane):
+    call = ForEver()
+    chat = AskedChat(chat_spec(vision=True), None, "cpu", lambda request, look: lane.call(call, look))
+    request = ScoreRequest(data=png(1).data, media="image", dimensions=("vqascore.text",), prompt="a cup")
+    with closing(Scorers(Nothing(), {}, lambda: chat)) as scorers:
+        task = asyncio.create_task(scorers.score(request, Unwatched()))
+        await asyncio.to_thread(happened, call.started, "the question")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await within(task, "the score to stop")
+    assert call.ended.is_set()
+
+
+class Nothing:
+    """A loader without scorers."""
+
+    def scorer(self, spec):
+        raise AssertionError("none is described")
