@@ -124,8 +124,8 @@ class Raft(nn.Module):
             for gate in self.recurrence:
                 state = gate(state, torch.cat([context, moved], dim=1))
             matched = matched + self.correction(state)
-        del correlation  # the largest of all, and enlarging takes 100 MB at 832x480
-        return enlarged(matched - start, 0.25 * self.enlargement(state))
+        del correlation  # the largest of all
+        return enlarged(matched - start, self.enlargement(state).mul_(0.25))
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Flow from each of `first` to the same of `second`, images as `encode` takes them, as `match` gives it."""
@@ -332,10 +332,13 @@ def enlarged(flow: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     (n, 9 * 64, h, w); cells outside of the image are 0.
     """
     count, _, height, width = flow.shape
-    shares = weights.view(count, 1, 9, CELL, CELL, height, width).softmax(dim=2)
     near = F.unfold(CELL * flow, 3, padding=1).view(count, 2, 9, 1, 1, height, width)
-    fine = (shares * near).sum(dim=2)
-    return fine.permute(0, 1, 4, 2, 5, 3).reshape(count, 2, CELL * height, CELL * width)
+    found = flow.new_empty(count, 2, height, CELL, width, CELL)
+    for top in range(0, height, CELL):  # a few rows of cells at once: all would be 230 MB in Full HD
+        rows = slice(top, top + CELL)
+        shares = weights[:, :, rows].reshape(count, 1, 9, CELL, CELL, -1, width).softmax(dim=2)
+        found[:, :, rows] = (shares * near[..., rows, :]).sum(dim=2).permute(0, 1, 4, 2, 5, 3)
+    return found.view(count, 2, CELL * height, CELL * width)
 
 
 # --- published layouts -----------------------------------------------------------------------------------------------
