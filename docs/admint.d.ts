@@ -6277,6 +6277,7 @@ export interface components {
 			 *       "flow_dynamics",
 			 *       "flow_smoothness",
 			 *       "freeze_loop.frozen",
+			 *       "freeze_loop.repeat",
 			 *       "gap_decay",
 			 *       "gibberish",
 			 *       "human_action",

@@ -63,6 +63,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "technical.exposure": Dimension("quality.dimensions.technical:Exposure", 1, EVERY),
     "product_colour": Dimension("quality.dimensions.product_colour:ProductColour", 2, OF_PRODUCT),
     "freeze_loop.frozen": Dimension("quality.dimensions.freeze_loop:FrozenShare", 1, ("clip", "video")),
+    "freeze_loop.repeat": Dimension("quality.dimensions.freeze_loop:Repeat", 1, ("clip",)),
     "unwanted_cuts": Dimension("quality.dimensions.unwanted_cuts:HistogramCuts", 1, ("clip",)),
     "unwanted_cuts.transnetv2": Dimension("quality.dimensions.unwanted_cuts:TransNetCuts", 1, ("clip",)),
     "dynamic_degree": Dimension("quality.dimensions.dynamic_degree:DynamicDegree", 1, ("clip",)),
@@ -149,7 +150,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         "text_alignment", "keyframe_alignment", "vqascore.text", "asks.object", "asks.count", "asks.color",
         "asks.spatial", "asks.scene", "asks.action", "clip_consistency", "subject_consistency", "long_horizon",
         "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "unwanted_cuts.transnetv2",
-        "freeze_loop.frozen", "flow_dynamics", "brief_similarity",
+        "freeze_loop.frozen", "freeze_loop.repeat", "flow_dynamics", "brief_similarity",
     ),
     "ad": (
         "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",

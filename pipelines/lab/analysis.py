@@ -42,8 +42,8 @@ MEASURING = "quality"
 LOWER_IS_BETTER = frozenset(
     {
         "seconds", "product_colour", "copy_paste", "gibberish", "unwanted_cuts", "unwanted_cuts.transnetv2",
-        "freeze_loop.frozen", "technical.noise", "technical.blockiness", "technical.clipping", "ad.duration",
-        "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.safe_zones", "ad.first_product",
+        "freeze_loop.frozen", "freeze_loop.repeat", "technical.noise", "technical.blockiness", "technical.clipping",
+        "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.safe_zones", "ad.first_product",
     }
 )  # fmt: skip
 """Outcomes of which less is better; of all others more is."""

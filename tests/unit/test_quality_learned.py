@@ -124,6 +124,7 @@ def test_the_text_is_what_each_metric_compares_with():
         ("vbench_i2v.subject", 1, {"start": FIELDS["start"]}, "needs at least 2 frames"),
         ("vbench_i2v.subject", 3, {}, "the picture that the clip was made from"),
         ("long_horizon", 2, {}, "needs at least 3 frames"),
+        ("freeze_loop.repeat", 9, {}, "needs at least half a second"),
         ("appearance_style", 3, {}, "needs the style"),
         ("overall_consistency", 3, {}, "needs the prompt"),
     ],
@@ -161,6 +162,18 @@ def test_a_drift_lowers_consistency_and_horizon_at_every_step_and_a_frozen_clip_
     found = [drifting(step) for step in (0.0, 0.02, 0.05, 0.1)]
     assert found[0] == pytest.approx([1, 1])
     assert all(before[0] > after[0] and before[1] > after[1] for before, after in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("turns", "rise", "note"), [(3, 1.5, "1.00 s apart, cosine 1.0000"), (0.2, 0, None), (0, 0, None)]
+)
+def test_a_loop_is_told_from_a_clip_that_moves_on_and_from_a_frozen_one(turns, rise, note):
+    angles = 2 * np.pi * turns * np.arange(72) / 72
+    still = np.full(72, np.sqrt(1 / 4))
+    rows = np.stack([np.cos(angles) * np.sqrt(3 / 4), np.sin(angles) * np.sqrt(3 / 4), still], axis=1)
+    found = score("freeze_loop.repeat", numbered(72), backbones={"dino_vitb16": Listed("d", rows)})
+    assert found.raw == pytest.approx(rise, abs=1e-6) and found.frames_used == 24
+    assert note is None or note in str(found.note)
 
 
 def test_the_area_is_that_of_trapezoids_over_the_range():
