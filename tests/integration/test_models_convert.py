@@ -314,7 +314,7 @@ def test_commands_for_hubs_say_that_converted_weights_are_on_none(run, command, 
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are(run, tmp_path):
-    with pytest.raises(WeightsError, match=r"choose one of .*dover, .*raft, transnetv2"):
+    with pytest.raises(WeightsError, match=r"choose one of .*dover, .*raft, silero-vad, transnetv2"):
         run("convert", "nope", tmp_path / "file.pth")
 
 
