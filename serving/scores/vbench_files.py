@@ -16,6 +16,8 @@ from typing import Any
 from serving.scores.rows import Row, means
 from serving.scores.work import numbered
 
+OVER_FRAMES = {"subject_consistency": 1, "background_consistency": 1, "appearance_style": 0}
+"""Whose value of a set VBench, run in one process, takes over the frames of all clips; all but so many of each clip."""
 OF_VBENCH = ("equal", "like")
 """Labels of scores that are VBench's: others carry its words for another number."""
 
@@ -44,8 +46,20 @@ def _counted(rows: Sequence[Row]) -> tuple[dict[str, tuple[float, list[Row]]], t
             elif mean.mean is None or mean.label not in OF_VBENCH:
                 left_out.append(f"{mean.metric_id}: {mean.reason or f'{mean.label}, not VBench’s'}")
             else:
-                counted[word] = mean.mean, [row for row in own if row.score and row.score.raw is not None]
+                counted[word] = (
+                    _of_all(word, own, mean.mean),
+                    [row for row in own if row.score and row.score.raw is not None],
+                )
     return counted, tuple(left_out)
+
+
+def _of_all(word: str, rows: Sequence[Row], mean: float) -> float:
+    """VBench's value of a set of clips: over all their frames where it counts so, else the `mean` over the clips."""
+    scores = [row.score for row in rows if row.score is not None and row.score.raw is not None]
+    if word not in OVER_FRAMES or any(score.protocol == "long2s" for score in scores):
+        return mean
+    counts = [score.frames_used - OVER_FRAMES[word] for score in scores]
+    return sum((score.raw or 0) * count for score, count in zip(scores, counts, strict=True)) / sum(counts)
 
 
 def _results(counted: dict[str, tuple[float, list[Row]]]) -> dict[str, Any]:

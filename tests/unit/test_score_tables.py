@@ -53,6 +53,18 @@ def test_flickering_of_all_clips_goes_into_vbenchs_file_before_that_of_static_on
     assert [text.partition(":")[0] for text in left_out] == [STATIC]
 
 
+def test_a_consistency_of_a_set_is_over_the_frames_of_all_clips_as_vbench_counts_it(tmp_path):
+    rows = [
+        row(f"{name}.mp4", word, value, frames_used=frames)
+        for word in ("subject_consistency", "aesthetic_quality")
+        for name, value, frames in (("a", 0.9, 5), ("b", 0.5, 2))
+    ]
+    write_vbench(rows, tmp_path, "run")
+    written = json.loads((tmp_path / "run_eval_results.json").read_text())
+    assert written["subject_consistency"][0] == pytest.approx((4 * 0.9 + 1 * 0.5) / 5)
+    assert written["aesthetic_quality"][0] == pytest.approx(0.7)
+
+
 def test_files_of_one_prompt_without_numbers_are_paired_by_name():
     before = [row(name, FLICKER, value, "red") for name, value in (("x.mp4", 0.1), ("y.mp4", 0.2))]
     after = [row(name, FLICKER, value, "red") for name, value in (("y.mp4", 0.5), ("x.mp4", 0.3))]
