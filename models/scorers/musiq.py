@@ -33,8 +33,8 @@ SIZES = 3
 STEM = 64
 """Channels of the stem; its bottleneck gives four times as many."""
 HEAD_WIDTH = 64
-PIECE = 256
-"""Patches that go through the stem at once: 67 MB of activations, whatever the size of the picture."""
+PIECE = 128
+"""Patches that go through the stem at once: 34 MB of activations, whatever the size of the picture."""
 PUBLISHED_PREFIX = "opt/target/"
 
 
