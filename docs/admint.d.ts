@@ -6133,7 +6133,7 @@ export interface components {
 			 * @default custom
 			 * @enum {string}
 			 */
-			protocol?: "custom" | "standard" | "static_filtered" | "long2s" | "i2v";
+			protocol?: "custom" | "standard" | "static_filtered" | "long2s" | "slow_fast" | "i2v";
 			/**
 			 * Fidelity
 			 * @description None when there is no value.
@@ -6316,6 +6316,8 @@ export interface components {
 			 *       "unwanted_cuts.transnetv2",
 			 *       "vbench_i2v.background",
 			 *       "vbench_i2v.subject",
+			 *       "vbench_long.background_slow_fast",
+			 *       "vbench_long.subject_slow_fast",
 			 *       "vqascore.text"
 			 *     ]
 			 */

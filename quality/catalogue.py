@@ -12,13 +12,14 @@ from quality.stream import Stream
 
 FRAMES = 120
 """Of the clip that costs are said of: 5 s at 24 fps, 832 x 480."""
-SAMPLED = {"every": FRAMES, "first": 1, "8fps": 40, "2fps": 10, "middle8": 8}
+SAMPLED = {"every": FRAMES, "first": 1, "8fps": 40, "2fps": 10, "middle8": 8, "pieces": 3}
 GFLOP: dict[tuple[str, str], float] = {
     ("dino_vitb16", "vbench.dino224"): 61.8,
     ("clip_b32", "vbench.clip224"): 8.8,
     ("clip_b32", "vbench.clip224.pil"): 8.8,
     ("clip_l14", "vbench.clip224"): 162.0,
     ("dino_vitb16", "i2v.dino"): 35.1,
+    ("dinov2_base", "i2v.dino"): 43.9,
     ("efficientnet_lite0", "lite224"): 0.77,
     ("musiq_koniq", "musiq.google"): 40.3,
     ("musiq_spaq", "musiq.google"): 40.3,

@@ -6,8 +6,8 @@
 - `long2s`: VBench-Long (VBench++, arXiv 2411.13503; A.5 of its code `vbench2_beta_long`), which VBench asks for where
   clips have 5 s or more: the clip is cut into pieces of 2 * int(fps) frames, the last one filled from before up to that
   length, and the value is the mean over the pieces. VBench encodes each piece anew, which moves flickering and picture
-  quality; here nothing is encoded, so the label is `like` at best. Its slow-fast part (DreamSim) is left out, as in
-  VBench without `--dev_flag`.
+  quality; here nothing is encoded, so the label is `like` at best. This is VBench without `--dev_flag`; the slow-fast
+  part that the flag adds is a dimension of its own, `vbench_long.subject_slow_fast`.
 
 Only VBench's dimensions have the last two; others are measured as `custom` whatever is asked, and their scores say so.
 """
@@ -24,11 +24,10 @@ from typing import Literal
 from quality.engine import Clip, measure_clips
 from quality.registry import UNAVAILABLE, of_name
 from quality.score import Protocol, Score, Series
-from quality.stream import Pixels, Shot
+from quality.stream import PIECE_SECONDS, Pixels, Shot, pieces
 
 AskedProtocol = Literal["auto", "custom", "standard", "long2s"]
 """`auto`: `long2s` for VBench's dimensions of clips of LONG seconds or more, else `custom`."""
-PIECE_SECONDS = 2
 LONG = 5.0
 """Seconds from which VBench measures a clip in pieces."""
 IN_STANDARD = {"temporal_flickering": "temporal_flickering.static_filtered"}
@@ -72,15 +71,6 @@ def measure_in_pieces(names: Sequence[str], frames: Iterable[Pixels], shot: Shot
         measured.append(outcome)
     starts = [shot.time(piece.start) for piece in lengths]
     return [_mean(each, starts) for each in zip(*measured, strict=True)]
-
-
-def pieces(frames: int, rate: float) -> list[range]:
-    """The frame numbers of each piece: of 2 * int(rate) frames, the last one reaching back to be as long."""
-    length = max(1, PIECE_SECONDS * int(rate))
-    if frames <= length:
-        return [range(frames)]
-    starts = [*range(0, frames - length, length), frames - length]
-    return [range(start, start + length) for start in starts]
 
 
 def _of_piece(shot: Shot, piece: range) -> Shot:

@@ -52,6 +52,7 @@ DIMENSIONS: dict[str, Dimension] = {
     "overall_consistency": Dimension("quality.dimensions.text_alignment:OverallConsistency", 1, ("clip",)),
     "temporal_style": Dimension("quality.dimensions.text_alignment:TemporalStyle", 1, ("clip",)),
     "vbench_i2v.subject": Dimension("quality.dimensions.i2v_subject:I2VSubject", 3, ("clip",)),
+    "vbench_long.subject_slow_fast": Dimension("quality.dimensions.clip_consistency:SubjectSlowFast", 1, ("clip",)),
     "long_horizon": Dimension("quality.dimensions.long_horizon:LongHorizon", 1, ("clip",)),
     "product_keypoints": Dimension("quality.dimensions.product_keypoints:ProductKeypoints", 4, OF_PRODUCT),
     "copy_paste": Dimension("quality.dimensions.product_keypoints:CopyPaste", 4, OF_PRODUCT),
@@ -106,6 +107,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "background_consistency": ("text_alignment", "flow_dynamics"),
     "imagenet_consistency": ("text_alignment", "flow_dynamics"),
     "vbench_i2v.subject": ("text_alignment", "flow_dynamics"),
+    "vbench_long.subject_slow_fast": ("text_alignment", "flow_dynamics"),
     "long_horizon": ("text_alignment", "flow_dynamics"),
     "product_similarity": ("text_alignment", "flow_dynamics"),
     "character_similarity": ("text_alignment", "flow_dynamics"),
@@ -136,6 +138,8 @@ UNAVAILABLE: dict[str, str] = {
     "spatial_relationship": "GRiT, which has no implementation here: see `asks.spatial`",
     "scene": "Tag2Text, which has no implementation here: see `asks.scene`",
     "vbench_i2v.background": "DreamSim's ensemble, which has no implementation here: see `vbench_i2v.subject`",
+    "vbench_long.background_slow_fast": "DreamSim's ensemble, which has no implementation here: see "
+    "`background_consistency`, whose clips of 5 s and more are measured in pieces",
 }
 """VBench dimensions that cannot be measured: what each needs, and what is measured here in its place under another
 name."""

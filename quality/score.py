@@ -34,9 +34,10 @@ Fidelity = Literal["equal", "like", "proxy", "classical", "toy"]
 """How near to the published metric, which the first word of `metric_id` names: the same number, the same formula with a
 known difference, a stand-in, no learned part, or weights of a toy world."""
 BEST_FIRST: tuple[Fidelity, ...] = ("equal", "like", "proxy", "classical", "toy")
-Protocol = Literal["custom", "standard", "static_filtered", "long2s", "i2v"]
+Protocol = Literal["custom", "standard", "static_filtered", "long2s", "slow_fast", "i2v"]
 """How a video is cut, filtered and averaged. `custom`: the whole video as it is, as VBench measures its users' videos;
-`static_filtered`: only a clip in which nothing moves; `long2s`: the mean over pieces of two seconds."""
+`static_filtered`: only a clip in which nothing moves; `long2s`: the mean over pieces of two seconds; `slow_fast`:
+half of it that, and half how alike the pieces' first frames are."""
 Medium = Literal["keyframe", "clip", "video", "scenes", "pair"]
 """What of a generation a dimension is measured on: a scene's still, its clip, the finished video with its cuts, all
 scenes together, one still of a scene against another one of it."""

@@ -31,7 +31,9 @@ T = TypeVar("T")
 Sampling = str
 """Which frames are taken: `every`; `first`; `never`, for a backbone that a dimension calls itself; `8fps` (any number:
 VBench's rule, every round(fps/8)-th at a constant rate, else the frame nearest in time); `middle8` (any number: the
-middle frames of so many equal parts of the clip, the last one repeated where the clip is shorter)."""
+middle frames of so many equal parts of the clip, the last one repeated where the clip is shorter); `pieces`: the first
+frame of each of VBench-Long's pieces."""
+PIECE_SECONDS = 2
 
 
 class Stream(NamedTuple):
@@ -265,7 +267,9 @@ def _numbers(sampling: Sampling, shot: Shot) -> Iterator[int]:
         if shot.frame_count is None:
             raise NoValue("needs the number of frames before they are decoded")
         return iter(middle(int(found[1]), shot.frame_count))
-    raise ValueError(f"sampling {sampling!r} is unknown: write every, first, never, 8fps or middle8")
+    if sampling == "pieces":
+        return (piece.start for piece in pieces_of(shot))
+    raise ValueError(f"sampling {sampling!r} is unknown: write every, first, never, 8fps, middle8 or pieces")
 
 
 def middle(parts: int, frames: int) -> list[int]:
@@ -278,6 +282,22 @@ def middle(parts: int, frames: int) -> list[int]:
     edges = np.linspace(0, frames, min(parts, frames) + 1).astype(int)
     found = [int(before + after - 1) // 2 for before, after in pairwise(edges)]
     return found + found[-1:] * (parts - len(found))
+
+
+def pieces_of(shot: Shot) -> list[range]:
+    """The pieces of a shot. Raises NoValue when its number of frames or its rate is not known."""
+    if shot.frame_count is None:
+        raise NoValue("needs the number of frames before they are decoded")
+    return pieces(shot.frame_count, shot.rate())
+
+
+def pieces(frames: int, rate: float) -> list[range]:
+    """VBench-Long's pieces, as frame numbers: of 2 * int(rate) frames, the last one reaching back to be as long."""
+    length = max(1, PIECE_SECONDS * int(rate))
+    if frames <= length:
+        return [range(frames)]
+    starts = [*range(0, frames - length, length), frames - length]
+    return [range(start, start + length) for start in starts]
 
 
 def _at_rate(per_second: int, shot: Shot) -> Iterator[int]:

@@ -24,6 +24,7 @@ def test_every_dimension_is_listed_once_with_a_label_or_a_reason():
     [
         ("subject_consistency", 7.42),
         ("background_consistency", 1.06),
+        ("vbench_long.subject_slow_fast", 7.55),
         ("aesthetic_quality", 19.44),
         ("dynamic_degree", 37.48),
         ("dover.fused", 0.56),

@@ -214,6 +214,7 @@ def test_samplings_go_by_vbenchs_rule_at_a_constant_rate_and_by_time_at_another(
     assert picked("middle4", 2, frame_count=2) == [0, 1, 1, 1]
     assert picked("first", 5) == [0]
     assert picked("never", 5) == []
+    assert picked("pieces", 11, fps=2.5, frame_count=11) == [0, 4, 7]
     times = (0.0, 0.04, 0.12, 0.13, 0.2, 0.26, 0.9)
     assert picked("8fps", 7, times=times) == [0, 2, 5, 6]
 

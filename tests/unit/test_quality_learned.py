@@ -21,14 +21,17 @@ from quality.cross_scene import (
     gap_decay,
     style_similarity,
 )
+from quality.dimensions.clip_consistency import MAPPED
 from quality.dimensions.long_horizon import area
 from quality.dimensions.product_keypoints import inliers, matches
 from quality.preprocessing import CLIP, IMAGENET, LITE
+from quality.protocols import measure_in_pieces
 from quality.registry import measured_on
 from quality.stream import Reference, Shot
 from tests.support import quality_goldens as goldens
 
 GOLDENS = json.loads(goldens.FILE.read_text())
+SLOW_FAST = "vbench_long.subject_slow_fast"
 
 
 class Listed:
@@ -74,6 +77,7 @@ def backbones():
     case = goldens.case()
     return {
         "dino_vitb16": Listed("dino-vitb16", case["frames"]),
+        "dinov2_base": Tokens(np.tile(case["frames"], 4)),
         "clip_b32": Listed("clip-b32", case["frames"], case["text"]),
         "clip_l14": Listed("clip-l14", case["frames"]),
         "laion_v1": Listed("laion-v1", [case["text"]]),
@@ -97,10 +101,11 @@ def test_the_goldens_are_what_their_script_writes():
 @pytest.mark.parametrize("block_frames", [1, 5, 16])
 def test_a_dimension_is_its_published_formula(name, block_frames):
     frames = numbered(goldens.FRAMES)
-    shot = Shot(frame_count=len(frames), backbones=backbones(), **FIELDS)
+    shot = Shot(fps=5.0, frame_count=len(frames), backbones=backbones(), **FIELDS)
     (found,) = engine.measure([name], frames, shot, block_frames)
     assert found.raw == pytest.approx(GOLDENS[name], abs=1e-6), found.reason
-    assert found.fidelity == ("proxy" if name in ("long_horizon", "imagenet_consistency") else "equal")
+    other = {"long_horizon": "proxy", "imagenet_consistency": "proxy", SLOW_FAST: "like"}
+    assert found.fidelity == other.get(name, "equal")
     assert found.preproc is not None and found.licence == "none"
 
 
@@ -124,6 +129,9 @@ def test_the_text_is_what_each_metric_compares_with():
         ("vbench_i2v.subject", 1, {"start": FIELDS["start"]}, "needs at least 2 frames"),
         ("vbench_i2v.subject", 3, {}, "the picture that the clip was made from"),
         ("long_horizon", 2, {}, "needs at least 3 frames"),
+        (SLOW_FAST, 1, {}, "needs at least 2 frames in each piece: number 1 of 1"),
+        (SLOW_FAST, 3, {"fps": 0.5}, "number 1 of 3"),
+        (SLOW_FAST, 3, {"fps": 0.0}, "the frame rate is 0"),
         ("freeze_loop.repeat", 9, {}, "needs at least half a second"),
         ("appearance_style", 3, {}, "needs the style"),
         ("overall_consistency", 3, {}, "needs the prompt"),
@@ -148,7 +156,7 @@ def test_a_backbone_that_the_profile_does_not_name_is_the_reason():
 
 
 def test_similarities_bring_alignment_and_dynamics_with_them():
-    for name in ("subject_consistency", "background_consistency", "vbench_i2v.subject", "long_horizon"):
+    for name in ("subject_consistency", "background_consistency", "vbench_i2v.subject", "long_horizon", SLOW_FAST):
         assert {"text_alignment", "flow_dynamics"} < {*measured_on("clip", [name])}
 
 
@@ -162,6 +170,49 @@ def test_a_drift_lowers_consistency_and_horizon_at_every_step_and_a_frozen_clip_
     found = [drifting(step) for step in (0.0, 0.02, 0.05, 0.1)]
     assert found[0] == pytest.approx([1, 1])
     assert all(before[0] > after[0] and before[1] > after[1] for before, after in pairwise(found))
+
+
+def slow_fast(rows, fps, fidelity="published"):
+    """Of a clip that both networks see as `rows`."""
+    second = Tokens(np.tile(rows, 4))
+    second.fidelity = fidelity
+    own = {"dino_vitb16": Listed("dino-vitb16", rows), "dinov2_base": second}
+    return score(SLOW_FAST, numbered(len(rows)), fps=fps, backbones=own)
+
+
+def test_the_table_of_vbench_long_rises_from_none_to_one():
+    assert len(MAPPED) == 101 and (MAPPED[0], MAPPED[-1]) == (0, 10**6)
+    assert all(before < after for before, after in pairwise(MAPPED))
+    assert sum(MAPPED) / 1e6 == pytest.approx(91.31783512317779, abs=1e-6)  # of the published digits
+
+
+def test_a_cut_between_pieces_is_seen_from_piece_to_piece_alone():
+    one, other = goldens.units(2, 6, seed=5)
+    assert slow_fast(np.tile(one, (24, 1)), 4).raw == pytest.approx(MAPPED[-1] / 1e6)
+    rows = np.concatenate([np.tile(one, (8, 1)), np.tile(other, (16, 1))])
+    found = slow_fast(rows, 4)
+    alike = max(0.0, float(one @ other))
+    mapped = np.interp((alike + (1 + alike) / 2) / 2, np.arange(101) / 100, np.array(MAPPED) / 1e6)
+    assert found.raw == pytest.approx(0.5 + 0.5 * mapped, abs=1e-6) and found.raw < 0.99
+    assert found.protocol == "slow_fast" and "half 1.0000, mean of 3 pieces" in str(found.note)
+    assert "also by dinov2-base, weights 000000000000" in str(found.note)
+
+
+def test_within_pieces_it_is_the_mean_over_pieces_and_of_a_single_one_that_piece():
+    rows = goldens.case()["frames"]
+    (pieces,) = measure_in_pieces(
+        ["subject_consistency"], numbered(24), Shot(fps=5.0, frame_count=24, backbones=backbones())
+    )
+    assert f"half {pieces.raw:.4f}" in str(slow_fast(rows, 5.0).note)
+    alone = score("subject_consistency", numbered(24), backbones=backbones())
+    single = slow_fast(rows, 24.0)
+    assert single.raw == pytest.approx(alone.raw, abs=1e-9) and "a single piece" in str(single.note)
+
+
+def test_either_network_of_a_toy_world_makes_a_score_of_a_toy_world():
+    found = slow_fast(goldens.case()["frames"], 5.0, fidelity="toy")
+    assert (found.metric_id, found.fidelity) == (f"toy.{SLOW_FAST}", "toy")
+    assert found.backbone == "dinov2-base" and "also by dino-vitb16" in str(found.note)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from models.interfaces import Unwatched
 from pipelines.media import encode_clip
 from pipelines.scoring import ScoreRequest, score_file, score_files
 from quality.engine import measure
-from quality.protocols import measure_in_pieces, pieces, protocol_of
-from quality.stream import Shot
+from quality.protocols import measure_in_pieces, protocol_of
+from quality.stream import Shot, pieces
 
 NAMES = ("temporal_flickering", "flow_dynamics")
 
@@ -34,6 +34,8 @@ def noise(frames: int) -> Any:
         ("temporal_flickering.static_filtered", "auto", 9.0, "static_filtered"),
         ("text_alignment", "long2s", 9.0, "custom"),  # not VBench's
         ("color", "auto", 9.0, "custom"),
+        ("vbench_long.subject_slow_fast", "auto", 9.0, "slow_fast"),  # it cuts by itself
+        ("vbench_long.subject_slow_fast", "long2s", 3.0, "slow_fast"),
     ],
 )
 def test_a_dimension_has_the_protocol_that_it_and_the_clip_allow(name, asked, seconds, found):
