@@ -34,6 +34,9 @@ VBench's rule, every round(fps/8)-th at a constant rate, else the frame nearest 
 middle frames of so many equal parts of the clip, the last one repeated where the clip is shorter); `pieces`: the first
 frame of each of VBench-Long's pieces."""
 PIECE_SECONDS = 2
+ROUNDED = 0.01
+"""How much too low a rate may be that is computed from frames' times in milliseconds: 30 became 29.9999, and pieces
+had 58 frames; VBench reads 30 in the file's header."""
 
 
 class Stream(NamedTuple):
@@ -293,7 +296,7 @@ def pieces_of(shot: Shot) -> list[range]:
 
 def pieces(frames: int, rate: float) -> list[range]:
     """VBench-Long's pieces, as frame numbers: of 2 * int(rate) frames, the last one reaching back to be as long."""
-    length = max(1, PIECE_SECONDS * int(rate))
+    length = max(1, PIECE_SECONDS * int(rate + ROUNDED))
     if frames <= length:
         return [range(frames)]
     starts = [*range(0, frames - length, length), frames - length]

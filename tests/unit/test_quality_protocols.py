@@ -13,7 +13,7 @@ from pipelines.media import encode_clip
 from pipelines.scoring import ScoreRequest, score_file, score_files
 from quality.engine import measure
 from quality.protocols import measure_in_pieces, protocol_of
-from quality.stream import Shot, pieces
+from quality.stream import Shot, pieces, pieces_of
 
 NAMES = ("temporal_flickering", "flow_dynamics")
 
@@ -54,6 +54,14 @@ def test_a_dimension_has_the_protocol_that_it_and_the_clip_allow(name, asked, se
 )
 def test_the_last_piece_reaches_back_to_the_length_of_the_others(frames, rate, found):
     assert pieces(frames, rate) == found
+
+
+@pytest.mark.parametrize("rate", [24, 25, 30, 60])
+@pytest.mark.parametrize("digits", [3, 15])
+def test_pieces_are_as_long_by_the_times_of_frames_as_by_the_rate_of_the_file(rate, digits):
+    for count in range(5 * rate, 10 * rate):
+        times = tuple(round(number / rate, digits) for number in range(count))
+        assert pieces_of(Shot(times=times, frame_count=count)) == pieces(count, rate)
 
 
 def test_the_value_in_pieces_is_the_mean_of_each_measured_alone():
