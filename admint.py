@@ -134,7 +134,7 @@ class Score:
     label: str | None
     """How near to the published metric: `equal`, `like`, `proxy`, `classical` or `toy`; None without a value."""
     protocol: str
-    """How a clip was cut: `custom` is the whole, `long2s` the mean over pieces of two seconds, `slow_fast` half that."""
+    """How it was cut: `custom` is the whole, `long2s` the mean over pieces of two seconds, `slow_fast` half that."""
     backbone: str | None
     """The learned model behind the value; None for a formula."""
     note: str | None
