@@ -365,23 +365,14 @@ def generate(
 
     files = [references] if isinstance(references, str | Path) else references
     fields = {
-        "prompt": brief,
-        "duration": duration,
-        "aspect_ratio": aspect_ratio,
-        "num_scenes": scenes,
-        "framework": framework,
-        "title": title,
-        "brand_name": brand_name,
-    }
+        "prompt": brief, "duration": duration, "aspect_ratio": aspect_ratio, "num_scenes": scenes,
+        "framework": framework, "title": title, "brand_name": brand_name,
+    }  # fmt: skip
     flags = AdFlags(
-        brief={name: value for name, value in fields.items() if value is not None},
-        coherence=coherence or {},
-        references=[str(file) for file in files],
-        storyboard=None,
-        recipe=recipe,
-        seed=random_seed() if seed is None else seed,
-        anyway=anyway,
-    )
+        brief={name: value for name, value in fields.items() if value is not None}, coherence=coherence or {},
+        references=[str(file) for file in files], storyboard=None, recipe=recipe,
+        seed=random_seed() if seed is None else seed, anyway=anyway,
+    )  # fmt: skip
     with _public_errors():
         folder = new_folder(Path(output))
         loaded = settings.load_profile(profile or settings.Settings().profile)
@@ -405,6 +396,10 @@ class _ScoreOptions(TypedDict, total=False):
     profile: str | None
     dimensions: Sequence[str] | None
     references: str | Path | Sequence[str | Path]
+    style: str | None
+    duration: float | None
+    aspect_ratio: str | None
+    overlays: str | Sequence[str]
     protocol: ScoreProtocol
 
 
@@ -438,6 +433,10 @@ def score(
     profile: str | None = None,
     dimensions: Sequence[str] | None = None,
     references: str | Path | Sequence[str | Path] = (),
+    style: str | None = None,
+    duration: float | None = None,
+    aspect_ratio: str | None = None,
+    overlays: str | Sequence[str] = (),
     protocol: ScoreProtocol = "auto",
 ) -> tuple[Score, ...] | Iterator[Scored]:
     """Measure the quality of a file, or of many: MP4 videos, and PNG, JPEG or WebP pictures.
@@ -452,6 +451,10 @@ def score(
         profile: Whose scorer models are used (`profiles()`); None: `$ADMINT_PROFILE`, else `sketch`.
         dimensions: Names of dimensions; None: all that are known and that are measured on such a file.
         references: Pictures that they were to look like, as `generate` takes them.
+        style: The look that they were to have, in words.
+        duration: Seconds that they were to have.
+        aspect_ratio: Width to height that they were to have, such as `9:16`.
+        overlays: Words that were to be read in them, throughout or, as `0.5-3=WORDS`, from one second to another.
         protocol: `auto` measures VBench's dimensions of clips of 5 s or more in pieces of 2 s, `custom` as a whole,
             `standard` says that these are clips of VBench's own prompts.
     """
@@ -459,17 +462,19 @@ def score(
     from configs.settings import Settings, load_profile
     from serving.reference_files import bound_references
     from serving.scores.local import measured_files
+    from serving.scores.work import asked_of
 
     single = isinstance(video, str | Path)
     pictures = [references] if isinstance(references, str | Path) else references
     with _public_errors():
         chosen = load_profile(profile or Settings().profile)
         bound = bound_references([str(picture) for picture in pictures])
+        told = asked_of({"style": style, "duration": duration, "aspect_ratio": aspect_ratio, "overlays": overlays})
 
     def scored() -> Iterator[Scored]:
         paths = cast("Iterable[str | Path]", [video] if single else video)
         with _public_errors():
-            for path, found in measured_files(chosen, paths, dimensions, prompt, bound, protocol):
+            for path, found in measured_files(chosen, paths, dimensions, prompt, told, bound, protocol):
                 yield Scored(path, tuple(_score(one, found.source_sha256) for one in found.scores), found.reason)
 
     if not single:
@@ -505,11 +510,7 @@ def models() -> tuple[Model, ...]:
     with _public_errors():
         return tuple(
             Model(
-                name=spec.name,
-                kind=spec.kind,
-                family=spec.family,
-                licence=spec.licence,
-                gpu_memory_gb=spec.vram_gb,
+                name=spec.name, kind=spec.kind, family=spec.family, licence=spec.licence, gpu_memory_gb=spec.vram_gb,
                 weights=library.state(spec),
             )
             for spec in settings.load_model_specs().values()
@@ -521,32 +522,19 @@ def _ad(folder: Path, record: RunRecord) -> Ad:
 
     assert record.final is not None  # noqa: S101 - `generate` takes no recipe without `stitch`
     return Ad(
-        generation_id=record.generation_id,
-        folder=folder,
-        video=folder / "final.mp4",
-        thumbnail=folder / "thumbnail.jpg",
-        report=folder / "report.html",
-        run=folder / "run.json",
-        seed=record.brief.acting_seed,
-        seconds=record.final.seconds,
-        scores=tuple(map(_score, record.scores)),
-        approval_status=record.approval_status,
-        warnings=warnings(record.manifest, record.story, record.scenes),
+        generation_id=record.generation_id, folder=folder, video=folder / "final.mp4",
+        thumbnail=folder / "thumbnail.jpg", report=folder / "report.html", run=folder / "run.json",
+        seed=record.brief.acting_seed, seconds=record.final.seconds, scores=tuple(map(_score, record.scores)),
+        approval_status=record.approval_status, warnings=warnings(record.manifest, record.story, record.scenes),
         notes=record.notes,
-    )
+    )  # fmt: skip
 
 
 def _event(event: StoredEvent) -> Event:
     return Event(
-        seq=event.seq,
-        kind=event.kind,
-        message=event.message,
-        severity=event.severity,
-        step=event.step,
-        scene_number=event.scene_number,
-        data=event.data,
-        created_at=event.created_at,
-    )
+        seq=event.seq, kind=event.kind, message=event.message, severity=event.severity, step=event.step,
+        scene_number=event.scene_number, data=event.data, created_at=event.created_at,
+    )  # fmt: skip
 
 
 def _score(score: MeasuredScore, source: str | None = None) -> Score:
@@ -598,3 +586,11 @@ def _place(name: str) -> Path | None:
     spec = importlib.util.find_spec(name) if module is None else module.__spec__
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
     return Path(places[0]) if places else None
+
+
+if __name__ == "__main__":
+    try:
+        _check_packages()
+    except ShadowedPackage as shadowed:
+        sys.exit(f"admint: {shadowed}")
+    importlib.import_module("serving.cli").main()

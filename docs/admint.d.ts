@@ -6222,8 +6222,31 @@ export interface components {
 		 */
 		ScoreBody: {
 			/**
+			 * Style
+			 * @description The look, in words, such as `oil painting`: `appearance_style` needs it.
+			 */
+			style?: string | null;
+			/**
+			 * Duration
+			 * @description Seconds that it was to have: `ad.duration` needs them.
+			 */
+			duration?: number | null;
+			/**
+			 * Aspect Ratio
+			 * @description Width to height that it was to have, such as `9:16` or `4:5`: `ad.ratio` needs it.
+			 */
+			aspect_ratio?: string | null;
+			/**
+			 * Overlays
+			 * @description Words that were to be read in the picture, throughout or, as `0.5-3=WORDS`, from one second to another;
+			 *     at most 20. `text_legibility` needs them.
+			 * @default []
+			 */
+			overlays?: string[];
+			/**
 			 * File
-			 * @description An MP4, in a multipart body; the field is repeated for several, or named `file[]`.
+			 * @description An MP4 or a picture (JPEG, PNG, WebP, AVIF, HEIC), in a multipart body; the field is repeated for several, or
+			 *     named `file[]`.
 			 */
 			file?: string | string[] | null;
 			/**
@@ -6327,6 +6350,14 @@ export interface components {
 			 * @description What the videos were asked to show: the alignment dimensions need it.
 			 */
 			prompt?: string | null;
+			/**
+			 * Protocol
+			 * @description How VBench's dimensions see a video: `auto` in pieces of 2 s where it has 5 s or more, `custom` as a whole,
+			 *     `long2s` in pieces; `standard`: it is of VBench's own prompts (the `prompt`, or the name `<prompt>-<k>.mp4`).
+			 * @default auto
+			 * @enum {string}
+			 */
+			protocol?: "auto" | "custom" | "standard" | "long2s";
 			/**
 			 * Series
 			 * @description Whether each score says, frame by frame, what it is the mean of.

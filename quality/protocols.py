@@ -15,9 +15,11 @@ Only VBench's dimensions have the last two; others are measured as `custom` what
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import PurePath
 from statistics import fmean
 from typing import Literal
 
@@ -32,6 +34,19 @@ LONG = 5.0
 """Seconds from which VBench measures a clip in pieces."""
 IN_STANDARD = {"temporal_flickering": "temporal_flickering.static_filtered"}
 """What VBench measures under its standard protocol in place of a dimension."""
+NUMBERED = re.compile(r"(.+)-(\d+)")
+"""VBench's names of files: the prompt, and the number of the sample."""
+
+
+def numbered(name: str) -> tuple[str, int] | None:
+    """Prompt and number of a file that is named as VBench names them; None for another."""
+    match = NUMBERED.fullmatch(PurePath(name).stem)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def in_protocol(names: Sequence[str], asked: AskedProtocol) -> tuple[str, ...]:
+    """The dimensions that measure a video in place of `names`: by `standard` some have another."""
+    return tuple(dict.fromkeys(IN_STANDARD.get(name, name) for name in names)) if asked == "standard" else tuple(names)
 
 
 def protocol_of(name: str, asked: AskedProtocol, seconds: float) -> Protocol:

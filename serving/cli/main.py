@@ -88,7 +88,7 @@ def main() -> None:
         typer.echo(f"admint: {arguments[0]!r} is a command of admint now, with the same flags: {now}", err=True)
         raise SystemExit(2)
     try:
-        code = app(args=repeat_flags(arguments), standalone_mode=False)
+        code = app(args=repeat_flags(arguments), prog_name="admint", standalone_mode=False)
     except typer.TyperException as error:  # a flag that does not exist, a value of the wrong type
         typer.echo(f"admint: {error.format_message()} (see admint --help)", err=True)
         raise SystemExit(2) from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quality.catalogue import Entry
     from serving.scores.comparison import Difference
     from serving.scores.rows import Row
-    from serving.scores.work import FileScores, Found, WorkItem
+    from serving.scores.work import Asked, FileScores, Found, WorkItem
 
 ON_STDOUT = ("table", "json", "csv")
 IN_FOLDER = ("json", "csv", "parquet", "vbench", "html")
@@ -55,6 +55,13 @@ def score(
         list[str] | None,
         typer.Option("--reference", help="A picture that they were to look like; `style=FILE` names a role."),
     ] = None,
+    style: Annotated[str | None, typer.Option(help="The look that they were to have, in words.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds that they were to have.")] = None,
+    aspect_ratio: Annotated[str | None, typer.Option(help="Width to height that they were to have: 9:16.")] = None,
+    overlays: Annotated[
+        list[str] | None,
+        typer.Option("--overlay", help="Words that were to be read in them; `0.5-3=WORDS` from one second to another."),
+    ] = None,
     protocol: Annotated[
         AskedProtocol, typer.Option(help="auto: VBench's dimensions in pieces of 2 s where a clip has 5 s or more.")
     ] = "auto",
@@ -76,6 +83,7 @@ def score(
     from configs.settings import Settings, load_profile
     from serving.scores.local import catalogue_of
     from serving.scores.measuring import measured_rows, write_scores
+    from serving.scores.work import asked_of
 
     formats = _formats(form, out, list_them)
     chosen = load_profile(profile or Settings().profile)
@@ -83,9 +91,12 @@ def score(
         typer.echo(_listed(catalogue_of(chosen), formats[0]), nl=False)
         return 0
     _check_flags(prompt, prompts, dimensions, suite, out, resume, jobs, ray)
-    items = _items(
-        paths or [], chosen_dimensions(dimensions, suite, chosen), prompt, prompts, references or [], protocol
+    told = asked_of(
+        {"prompt": prompt, "style": style, "duration": duration, "aspect_ratio": aspect_ratio, "overlays": overlays},
+        spelt=lambda field: "--" + field.replace("_", "-").removesuffix("s"),
     )
+    named = chosen_dimensions(dimensions, suite, chosen)
+    items = _items(paths or [], named, told, prompts, references or [], protocol)
     if out is not None:
         _check_out(out, resume, formats)
     elsewhere = None if ray is None else partial(scored_on_ray, ray)
@@ -190,7 +201,7 @@ def chosen_dimensions(dimensions: str | None, suite: str | None, profile: Profil
 def _items(
     paths: Sequence[str],
     dimensions: tuple[str, ...],
-    prompt: str | None,
+    asked: Asked,
     prompts: Path | None,
     references: list[str],
     protocol: AskedProtocol,
@@ -203,14 +214,18 @@ def _items(
     if not paths:
         raise BadInput("no file to score: give MP4 files, pictures or folders, or --list for the dimensions")
     files: list[Found] = []
-    for path in paths:
-        is_id = GENERATION.fullmatch(path) is not None and not Path(path).exists()
-        files += _of_generation(path) if is_id else files_of([Path(path)])
+    own: list[Path] = []
+    for path in dict.fromkeys(paths):
+        if GENERATION.fullmatch(path) is not None and not Path(path).exists():
+            files += _of_generation(path)
+        else:
+            own.append(Path(path))
+    files += files_of(own)
     try:
         return work_items(
             named_apart(files),
             dimensions,
-            prompt=prompt,
+            asked=asked,
             prompts=None if prompts is None else read_prompts(prompts),
             references=bound_references(references),
             protocol=protocol,

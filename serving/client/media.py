@@ -149,6 +149,11 @@ def measure(
     prompt: str | None = None,
     references: Sequence[File] = (),
     reference_roles: Sequence[str] | None = None,
+    style: str | None = None,
+    duration: float | None = None,
+    aspect_ratio: str | None = None,
+    overlays: str | Sequence[str] | None = None,
+    protocol: str | None = None,
     series: bool | None = None,
 ) -> Operation[ScoreList]:
     """Measure an MP4; `prompt`: what it was asked to show. A score without a value says why.
@@ -159,9 +164,17 @@ def measure(
         prompt: What it was asked to show: alignment needs it.
         references: Pictures that it was to look like, at most three.
         reference_roles: What they show, in their order: `product`, `character` or `style`.
+        style: The look that it was to have, in words.
+        duration: Seconds that it was to have.
+        aspect_ratio: Width to height that it was to have, such as `9:16`.
+        overlays: Words that were to be read in it, throughout or, as `0.5-3=WORDS`, from one second to another.
+        protocol: How VBench's dimensions see it: `auto` (None), `custom`, `standard` or `long2s`.
         series: Whether each score says frame by frame what it is the mean of.
     """
-    fields = _scoring(dimensions, prompt, reference_roles, series)
+    fields = given(
+        dimensions=_listed(dimensions), prompt=prompt, reference_roles=_listed(reference_roles), style=style,
+        duration=duration, aspect_ratio=aspect_ratio, overlays=_listed(overlays), protocol=protocol, series=series,
+    )  # fmt: skip
     files = [("artifact" if is_stored(video) else "file", video), *_pictures(references)]
     return ask(ScoreList, "POST", SCORES, once=True, timeout=MODEL_TIMEOUT, **body(fields, files))
 
@@ -173,6 +186,11 @@ def measure_files(
     prompt: str | None = None,
     references: Sequence[File] = (),
     reference_roles: Sequence[str] | None = None,
+    style: str | None = None,
+    duration: float | None = None,
+    aspect_ratio: str | None = None,
+    overlays: str | Sequence[str] | None = None,
+    protocol: str | None = None,
     series: bool | None = None,
 ) -> Operation[ScoreLists]:
     """Measure up to eight MP4s in one request, as `measure` does; one that cannot be measured says why in its place.
@@ -182,7 +200,10 @@ def measure_files(
     stored = {is_stored(video) for video in videos}
     if len(stored) > 1:
         raise BadInput("some videos are files and some are ids of the server: measure them in two calls")
-    fields = _scoring(dimensions, prompt, reference_roles, series)
+    fields = given(
+        dimensions=_listed(dimensions), prompt=prompt, reference_roles=_listed(reference_roles), style=style,
+        duration=duration, aspect_ratio=aspect_ratio, overlays=_listed(overlays), protocol=protocol, series=series,
+    )  # fmt: skip
     name = "artifact" if stored == {True} else "file"
     sent = body(fields, [*((f"{name}[]", video) for video in videos), *_pictures(references)])
     if "files" in sent:  # the name says that there may be several, also where there is one
@@ -190,11 +211,8 @@ def measure_files(
     return ask(ScoreLists, "POST", SCORES, once=True, timeout=MODEL_TIMEOUT, **sent)
 
 
-def _scoring(
-    dimensions: Sequence[str] | None, prompt: str | None, roles: Sequence[str] | None, series: bool | None
-) -> dict[str, Any]:
-    names = None if dimensions is None else list(dimensions)
-    return given(dimensions=names, prompt=prompt, reference_roles=None if roles is None else list(roles), series=series)
+def _listed(value: str | Sequence[str] | None) -> str | list[str] | None:
+    return value if value is None or isinstance(value, str) else list(value)
 
 
 def _pictures(references: Sequence[File]) -> list[tuple[str, File]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from models.interfaces import Plain
 from pipelines.errors import BadInput
 from quality.paired import Measurement, Outcome, UnusableComparison, estimate
+from quality.protocols import numbered
 from quality.score import Fidelity
 from quality.summaries import mixed_kinds
 from serving.scores.rows import Row, read_kept
-from serving.scores.work import numbered
 
 BEFORE, AFTER = "A", "B"
 

@@ -25,13 +25,12 @@ from pipelines.runtime.lanes import CHAT, Scorers
 from pipelines.scoring import ScoreRequest, backbones_of
 from pipelines.uploaded_videos import check_video
 from pipelines.uploads import read_reference
-from quality.asked import Asked
 from quality.catalogue import Entry, entries
-from quality.protocols import IN_STANDARD, AskedProtocol
+from quality.protocols import AskedProtocol, in_protocol
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from quality.score import QualityError
 from serving.profile_models import LibraryLoader, asked_model, fingerprint, loaded_chat, measuring_models
-from serving.scores.work import FileScores, WorkItem, work_item
+from serving.scores.work import Asked, FileScores, WorkItem, work_item
 
 KILLED = "a process that scored it was killed, mostly for want of memory: use fewer --jobs, and --resume"
 ITEMS_A_CALL = 8
@@ -87,20 +86,21 @@ def measured_files(
     paths: Iterable[str | Path],
     dimensions: Sequence[str] | None,
     prompt: str | Mapping[str, str] | Mapping[Path, str] | None,
+    told: Asked,
     references: tuple[Reference, ...],
     protocol: AskedProtocol,
 ) -> Iterator[tuple[Path, FileScores]]:
     """What comes of each file, in order, as `measured_items` gives it.
 
-    `dimensions`: all that are known and see such a file, where none are named. `prompt`: of all, or by path. Raises
-    BadInput for another protocol and for a text in place of names.
+    `dimensions`: all that are known and see such a file, where none are named. `prompt`: of all, or by path; `told`:
+    what else all were asked to be. Raises BadInput for another protocol and for a text in place of names.
     """
     if protocol not in get_args(AskedProtocol):
         raise BadInput(f"protocol {protocol!r}: choose from {', '.join(get_args(AskedProtocol))}")
     if isinstance(dimensions, str):
         raise BadInput(f"dimensions is the text {dimensions!r}: give a list of names")
     asked = EVERY_DIMENSION if dimensions is None else tuple(dimensions)
-    names = tuple(IN_STANDARD.get(name, name) for name in asked) if protocol == "standard" else asked
+    names = in_protocol(asked, protocol)
     prompts = {str(path): text for path, text in prompt.items()} if isinstance(prompt, Mapping) else {}
     ahead: deque[Path] = deque()
 
@@ -108,7 +108,8 @@ def measured_files(
         for path in paths:
             ahead.append(Path(path))
             text = prompts.get(str(path)) if isinstance(prompt, Mapping) else prompt
-            yield work_item(ahead[-1], names, dimensions is not None, text, references, protocol)
+            own = told.model_copy(update={"prompt": text})
+            yield work_item(ahead[-1], names, dimensions is not None, own, references, protocol)
 
     with closing(scorers_of(profile)) as scorers:
         for found in measured_items(scorers, items(), names, series=True):
@@ -126,7 +127,7 @@ def request_of(item: WorkItem, data: bytes, series: bool) -> ScoreRequest:
         prompt=item.prompt,
         references=item.references,
         start=item.start,
-        asked=Asked(seconds=item.seconds, ratio=item.ratio, style=item.style),
+        asked=item.as_asked(),
         protocol=item.protocol,
         series=series,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.interfaces import Plain
+from pipelines.asked_fields import AskedFields
 from pipelines.errors import BadInput
 from quality.protocols import AskedProtocol
 from quality.registry import UNAVAILABLE, of_name
@@ -30,7 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Row(Plain):
+class Row(AskedFields):
     """One dimension of one file; or a file that could not be scored at all, with the reason."""
 
     file: str
@@ -41,13 +42,8 @@ class Row(Plain):
     """Why the file could not be scored."""
     source_sha256: str | None = None
     prompt: str | None = None
-    style: str | None = None
     references: tuple[str, ...] = ()
     """Roles and hashes of the pictures that it was compared with."""
-    seconds: float | None = None
-    """The length that was asked for."""
-    ratio: tuple[int, int] | None = None
-    """Width to height, as asked for."""
     asked_protocol: AskedProtocol = "auto"
     models: tuple[str, ...] = ()
     """Fingerprints of the models that the dimension would use, of those that were here."""
@@ -57,7 +53,7 @@ class Row(Plain):
         """What must agree for this row to stand for another measurement."""
         impl = None if self.dimension is None or self.score is None else self.score.impl_id
         return (self.source_sha256, self.dimension, impl, self.asked_protocol, self.prompt, self.style,
-                self.references, self.seconds, self.ratio, self.models)  # fmt: skip
+                self.references, self.duration, self.aspect_ratio, self.overlays, self.models)  # fmt: skip
 
 
 class Mean(Plain):

@@ -37,9 +37,7 @@ async def files_of_generation(store: GenerationStore, artifacts: LocalArtifacts,
                 name=f"{generation_id}/{where}{'.png' if is_still else '.mp4'}",
                 media="image" if is_still else "video",
                 named=False,
-                asked=_asked(take, artifacts, styles.get(take.scene_number)),
-                seconds=float(generation.brief.duration) if take.kind == "video" else None,
-                ratio=_ratio(generation, take),
+                asked=_asked(generation, take, artifacts, styles.get(take.scene_number)),
                 references=bound,
             )
         )
@@ -53,19 +51,19 @@ def _styles(state: RunState) -> dict[int | None, str | None]:
     return {scene.scene_number: style_words(scene.draft, state.story.entities) for scene in state.scenes.scenes}
 
 
-def _asked(take: Take, artifacts: LocalArtifacts, style: str | None) -> Asked | None:
-    """None: it was not made by a prompt."""
+def _asked(generation: Generation, take: Take, artifacts: LocalArtifacts, style: str | None) -> Asked:
+    duration = float(generation.brief.duration) if take.kind == "video" else None
+    asked = Asked(duration=duration, aspect_ratio=_ratio(generation, take))
     prompt = take.provenance.get("request", {}).get("prompt")
-    if prompt is None:
-        return None
+    if prompt is None:  # it was not made by one
+        return asked
     first = take.provenance.get("first_frame")
     start = None if first is None else str(artifacts.whole_file(first))
-    return Asked(prompt=prompt, start=start, style=style if take.kind == "clip" else None)
+    return Asked(prompt=prompt, start=start, style=style if take.kind == "clip" else None).over(asked)
 
 
-def _ratio(generation: Generation, take: Take) -> tuple[int, int]:
+def _ratio(generation: Generation, take: Take) -> str:
     """The brief's; of a still or a clip whose recipe says its size, that."""
     recipe = generation.recipe
     size = {"keyframe": recipe.image.size, "clip": recipe.video.size}.get(take.kind)
-    wide, high = generation.brief.aspect_ratio.split(":")
-    return size or (int(wide), int(high))
+    return generation.brief.aspect_ratio if size is None else f"{size[0]}:{size[1]}"

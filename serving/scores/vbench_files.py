@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quality.protocols import numbered
 from serving.scores.rows import Row, means
-from serving.scores.work import numbered
 
 OVER_FRAMES = {"subject_consistency": 1, "background_consistency": 1, "appearance_style": 0}
 """Whose value of a set VBench, run in one process, takes over the frames of all clips; all but so many of each clip."""

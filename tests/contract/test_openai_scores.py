@@ -1,10 +1,12 @@
 """`/v1/scores`: dimensions of uploaded or earlier videos, with reasons where there is no value, and their list."""
 
 import hashlib
+import io
 
 import numpy as np
 import openai
 import pytest
+from PIL import Image
 
 from configs.settings import library_root, load_model
 from models.interfaces import Audio
@@ -16,6 +18,7 @@ from pipelines.media import encode_clip, encode_png
 from quality.registry import DIMENSIONS, UNAVAILABLE
 from serving.gateway.services import Limits
 from serving.profile_models import LibraryLoader
+from tests.security.test_reference_images import HEIC
 from tests.support.gateway_server import VIDEO, serve
 from tests.support.sounds import RATE, babble
 
@@ -112,6 +115,68 @@ def test_a_file_that_is_no_mp4_is_refused(server):
     answer = server.http.post("/v1/scores", files={"file": ("c.mp4", b"not a film" * 100)})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, "file")
     assert "MP4" in answer.json()["error"]["message"]
+
+
+# --- what was asked, protocols, pictures ---
+
+
+def still(kind):
+    """A file of `kind`."""
+    if kind == "HEIF":
+        return HEIC
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(data, kind)
+    return data.getvalue()
+
+
+def test_length_and_ratio_are_held_against_what_was_asked(server, clip):
+    fields = {"dimensions": "ad.duration,ad.ratio", "duration": "1.5", "aspect_ratio": "2:1", "overlays": "0-1=SALE"}
+    length, ratio = server.http.post("/v1/scores", files={"file": ("c.mp4", clip)}, data=fields).json()["data"]
+    assert (length["raw"], ratio["raw"]) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("duration", "0", "greater than 0"),
+        ("aspect_ratio", "tall", "'tall' is no ratio: write width:height"),
+        ("overlays", "3-1=SALE", "'3-1=SALE' ends before it starts"),
+        ("protocol", "short", "'auto', 'custom', 'standard' or 'long2s'"),
+    ],
+)
+def test_what_cannot_have_been_asked_is_refused_by_its_name(server, clip, field, value, message):
+    answer = server.http.post("/v1/scores", files={"file": ("c.mp4", clip)}, data={field: value})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"].partition(".")[0]) == (422, field)
+    assert message in error["message"]
+
+
+def test_the_protocol_is_chosen_as_by_the_command(server):
+    frames = np.random.default_rng(2).integers(0, 256, (48, 32, 48, 3), dtype=np.uint8)
+    files = {"file": ("a red wall-0.mp4", encode_clip(frames, 8))}
+    for fields, protocol in (({}, "long2s"), ({"protocol": "custom"}, "custom"), ({"protocol": "standard"}, None)):
+        fields |= {"dimensions": "temporal_flickering"}
+        (score,) = server.http.post("/v1/scores", files=files, data=fields).json()["data"]
+        if protocol is None:
+            assert "static" in score["impl_id"] + score["protocol"]
+        else:
+            assert score["protocol"] == protocol
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "AVIF", "HEIF"])
+def test_a_picture_is_measured_as_a_picture_and_no_film_of_one_frame(server, kind):
+    if kind == "HEIF":
+        pytest.importorskip("pi_heif")
+    data = still(kind)
+    fields = {"dimensions": "temporal_flickering,technical.exposure"}
+    (score,) = server.http.post("/v1/scores", files={"file": (f"still.{kind}", data)}, data=fields).json()["data"]
+    assert score["metric_id"] == "admint.technical.exposure"
+    assert score["source_sha256"] == hashlib.sha256(data).hexdigest()
+    files = [("file[]", ("still", data)), ("file[]", ("cut", data[: len(data) // 2]))]
+    whole, cut = server.http.post("/v1/scores", files=files, data=fields).json()["data"]
+    assert whole["data"] == [score] and "damaged or cut off" in cut["reason"]
+    refused = server.http.post("/v1/scores", files=files[:1], data={"dimensions": "temporal_flickering"})
+    assert "no dimension that was named is measured on pictures" in refused.json()["data"][0]["reason"]
 
 
 # --- several files, references, sound ---

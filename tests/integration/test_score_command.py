@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +33,9 @@ from serving.scores.page import page
 from serving.scores.rows import COLUMNS, KEPT, Kept, Row, means, read_kept
 from serving.scores.stored import files_of_generation
 from serving.scores.vbench_files import write_vbench
-from serving.scores.work import Found, files_of, named_apart, read_prompts, work_items
+from serving.scores.work import files_of, named_apart, read_prompts, work_items
 from serving.server.store import open_server_store
-from tests.support.command import admint
+from tests.support.command import REPOSITORY, admint, environment
 from tests.support.stored_generations import BRIEF, EVENT, RECIPE, step
 
 FLICKER = "temporal_flickering"
@@ -156,6 +158,9 @@ def test_each_file_has_its_own_prompt(tmp_path, name, text):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("p.json", '{"clip.mp4": "red", "clip": "blue"}', "'clip.mp4' and 'clip', which are one file"),
+        ("p.json", '{"clip.mp4": {"duration": "long"}}', "'clip.mp4': duration: .*got 'long'"),
+        ("p.json", '{"clip.mp4": {}}', "no prompt for 'clip.mp4'"),
         ("p.json", "{", "is no JSON"),
         ("p.json", "[]", "no JSON object"),
         ("p.json", '{"nowhere.mp4": "red"}', "'nowhere.mp4', and no such file"),
@@ -455,6 +460,9 @@ def test_what_cannot_be_scored_at_all_is_refused(tmp_path, monkeypatch, options,
 def test_the_shell_tells_paths_and_the_comparison_apart(folder, tmp_path):
     ran = admint("score", folder / "deeper", "--dimensions", FLICKER)
     assert ran.returncode == 0 and "vbench.temporal_flickering" in ran.stdout and "custom" in ran.stdout
+    by_module = [sys.executable, "-m", "admint", "score", "nowhere.mp4"]
+    again = subprocess.run(by_module, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=60)
+    assert (again.returncode, again.stderr) == (2, admint("score", "nowhere.mp4").stderr)
     ran = admint("score", "compare", tmp_path / "a", tmp_path / "b")
     assert ran.returncode == 2 and "is not there: give the --out folder" in ran.stderr
 
@@ -589,12 +597,3 @@ def test_a_generations_files_are_held_against_what_it_asked_of_them(tmp_path, mo
     assert clip.asked is not None and clip.asked.start is not None
     assert (clip.name, clip.asked.style) == (f"{generation_id}/scene-001.mp4", "oil painting")
     assert Path(clip.asked.start).read_bytes() == still
-
-
-def test_resuming_measures_anew_what_was_to_have_another_length(tmp_path, encoded_clip):
-    file = tmp_path / "ad.mp4"
-    file.write_bytes(encoded_clip)
-    for seconds, off in ((1.0, 0), (2.0, 8)):
-        items = work_items([Found(file, "ad.mp4", "video", named=True, seconds=seconds)], ["ad.duration"])
-        (row,) = measuring.measured_rows(items, load_profile("sketch"), tmp_path / "out", resume=True)
-        assert row.score is not None and row.score.raw == off

@@ -12,10 +12,10 @@ from pipelines.errors import BadInput
 from pipelines.lab.cache import StepRecord
 from pipelines.lab.prompts import SuitePrompt, read_prompt_suite
 from pipelines.reading.domain import prompt_warnings
+from quality.protocols import numbered
 from serving.lab.bench import _busy_seconds
 from serving.lab.bench_results import BenchResult, Conditions, differing, flat, tables, told_apart
 from serving.scores.rows import Mean
-from serving.scores.work import numbered
 
 CONDITIONS = Conditions(
     prompts_sha256="ab" * 32, prompts=6, samples=1, prompt_extension="off", start="text", steps=10, guidance=1.0,

@@ -17,7 +17,7 @@ from serving.cli.score import chosen_dimensions
 from serving.scores.comparison import differences
 from serving.scores.rows import Row, means
 from serving.scores.vbench_files import write_vbench
-from serving.scores.work import files_of, work_item, work_items
+from serving.scores.work import Asked, files_of, work_item, work_items
 
 SKETCH = load_profile("sketch")
 FLICKER, STATIC = "temporal_flickering", "temporal_flickering.static_filtered"
@@ -77,7 +77,7 @@ def test_the_standard_protocol_of_a_single_file_is_that_of_many(tmp_path):
     file = tmp_path / "a red wall-0.mp4"
     file.touch()
     (tmp_path / "cover.png").touch()
-    alone = work_item(file, [FLICKER], True, None, (), "standard")
+    alone = work_item(file, [FLICKER], True, Asked(), (), "standard")
     together, still = work_items(files_of([tmp_path]), [FLICKER, "technical"], protocol="standard")
     assert (alone.dimensions, alone.prompt) == ((STATIC,), "a red wall")
     assert (together.dimensions, together.prompt) == ((STATIC, "technical"), "a red wall")

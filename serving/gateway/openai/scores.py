@@ -11,12 +11,16 @@ from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from models.errors import InferenceFailed
-from models.interfaces import Plain, Reference, Unwatched
+from models.interfaces import Reference, Unwatched
+from pipelines.asked_fields import AskedFields
 from pipelines.brief import MAX_REFERENCES, role_of
 from pipelines.errors import BadInput
 from pipelines.scoring import ScoreRequest
-from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension
+from pipelines.uploads import kind_of
+from quality.protocols import AskedProtocol, in_protocol, numbered
+from quality.registry import DIMENSIONS, UNAVAILABLE, check_dimension, measured_on
 from quality.score import Score, UnknownDimension
+from serving.errors import Undecodable
 from serving.gateway.answers import while_connected
 from serving.gateway.auth.gate import owner
 from serving.gateway.forms import Upload
@@ -37,11 +41,12 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
 
 
-class ScoreBody(Plain):
+class ScoreBody(AskedFields):
     """Body of `POST /v1/scores`: one file or artifact, or several of one kind."""
 
     file: FileField | Annotated[list[FileField], Several] | None = None
-    """An MP4, in a multipart body; the field is repeated for several, or named `file[]`."""
+    """An MP4 or a picture (JPEG, PNG, WebP, AVIF, HEIC), in a multipart body; the field is repeated for several, or
+    named `file[]`."""
     artifact: Sha256 | Annotated[list[Sha256], Several] | None = None
     """An MP4 of this server, instead of a file; or a list of several."""
     reference: Annotated[list[PictureSource], BeforeValidator(_as_list), Field(max_length=MAX_REFERENCES)] = Field(
@@ -54,6 +59,9 @@ class ScoreBody(Plain):
     """Names of quality dimensions; none: all that are known, those without weights here with the reason."""
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None = None
     """What the videos were asked to show: the alignment dimensions need it."""
+    protocol: AskedProtocol = "auto"
+    """How VBench's dimensions see a video: `auto` in pieces of 2 s where it has 5 s or more, `custom` as a whole,
+    `long2s` in pieces; `standard`: it is of VBench's own prompts (the `prompt`, or the name `<prompt>-<k>.mp4`)."""
     series: bool = False
     """Whether each score says, frame by frame, what it is the mean of."""
 
@@ -139,23 +147,48 @@ async def _scored(request: Request, video: Video, body: ScoreBody, references: S
     sha256 = hashlib.sha256(video.data).hexdigest()
     try:
         scores = await _measured(request, video, body, references)
-    except (BadInput, InferenceFailed) as error:
+    except (BadInput, Undecodable, InferenceFailed) as error:
         return ScoredFile(filename=video.name, sha256=sha256, data=[], reason=str(error))
     return ScoredFile(filename=video.name, sha256=sha256, data=scores)
 
 
 async def _measured(request: Request, video: Video, body: ScoreBody, references: Sequence[Reference]) -> list[Score]:
-    """A score per dimension. Raises BadInput for a stranger's file that is no whole MP4, ModelError, QueueFull."""
-    times = None
-    if not video.is_own:
-        check = services(request).decoders.check_video(video.data, video.name, owner(request))
+    """A score per dimension; of a picture per one that sees pictures. Raises BadInput and Undecodable for a stranger's
+    file that is no whole MP4 and no picture, ModelError, QueueFull."""
+    data, times, names = video.data, None, tuple(body.dimensions)
+    is_image = not video.is_own and kind_of(data) is not None
+    if is_image:
+        seeing = measured_on("keyframe", names)
+        if not (names := tuple(name for name in names if name in seeing)):
+            raise BadInput(f"picture {video.name!r}: no dimension that was named is measured on pictures: name others")
+        data = await _picture(request, video)
+    elif not video.is_own:
+        check = services(request).decoders.check_video(data, video.name, owner(request))
         times = await while_connected(request, check)
+    found = numbered(video.name) if body.protocol == "standard" and body.prompt is None and not is_image else None
     asked = ScoreRequest(
-        data=video.data,
+        data=data,
+        media="image" if is_image else "video",
         times=times,
-        dimensions=tuple(body.dimensions),
-        prompt=body.prompt,
+        dimensions=names if is_image else in_protocol(names, body.protocol),
+        prompt=body.prompt if found is None else found[0],
+        asked=body.as_asked(),
         references=tuple(references),
+        protocol=body.protocol,
         series=body.series,
     )
-    return list(await while_connected(request, services(request).backend.score(asked, Unwatched())))
+    scores = await while_connected(request, services(request).backend.score(asked, Unwatched()))
+    if is_image:  # it was written anew before it was measured: the hash is to be that of the file
+        sha256 = hashlib.sha256(video.data).hexdigest()
+        return [score.model_copy(update={"source_sha256": sha256}) for score in scores]
+    return list(scores)
+
+
+async def _picture(request: Request, file: Video) -> bytes:
+    """A picture, decoded outside of this process as all uploads are. Raises BadInput, Undecodable, QueueFull."""
+    used = services(request)
+    if len(file.data) > used.limits.upload_bytes:
+        most = used.limits.upload_bytes / 2**20
+        raise BadInput(f"picture {file.name!r} has more than {most:.0f} MB: scale it down")
+    read = used.decoders.read("reference", file.data, file.name, "image", owner(request))
+    return await while_connected(request, read)
