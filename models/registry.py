@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from models.errors import InvalidRequest
 from models.interfaces import ChatModel, ImageModel, VideoModel
+from models.library_logs import quiet_libraries
 from models.spec import ChatModelSpec, ImageModelSpec, ModelSpec, ScorerModelSpec, VideoModelSpec
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def load(spec: ModelSpec, folders: Mapping[str, Path], device: str) -> ChatModel
     if spec.kind == "scorer" and device == "cpu" and spec.dtype != "float32":
         # Half precision is slower on a CPU, many times over: 86 minutes for the frames of a 15 s video. Scores say so.
         spec = spec.model_copy(update={"dtype": "float32"})
+    quiet_libraries()
     module, _, name = FAMILIES[spec.family].partition(":")
     engine: Any = getattr(import_module(module), name)
     loaded: ChatModel | ImageModel | VideoModel | Scorer = engine(spec, folders, device)

@@ -9,7 +9,6 @@ on with the generation) · 130 interrupted (resumable) or cancelled.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ import sys
 
 import typer
 
+from models.library_logs import quiet_libraries
 from serving.cli import ads, data, enhance, pictures
 from serving.cli.bench import app as bench_app
 from serving.cli.compare import compare
@@ -80,9 +80,7 @@ def main() -> None:
     # Log lines of these libraries (no torchvision, a cut prompt) would tear the display; our notices say what matters.
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    # torchao says on every CPU that its CUDA libraries do not load, and torch that torchao calls it as before.
-    for library in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    quiet_libraries()
     arguments = sys.argv[1:]
     if (now := renamed(arguments)) is not None:
         typer.echo(f"admint: {arguments[0]!r} is a command of admint now, with the same flags: {now}", err=True)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pipelines.media import encode_clip
 from serving.cli.score import score
 from serving.scores import measuring
 from serving.scores.work import Asked, Found, work_items
+from tests.support.command import REPOSITORY, environment
 
 
 def scored(capsys, *paths, **options):
@@ -86,3 +89,16 @@ def test_resuming_measures_anew_what_was_to_have_another_length(tmp_path, sale):
         items = work_items([Found(sale, "ad.mp4", "video", named=True, asked=Asked(duration=seconds))], ["ad.duration"])
         (row,) = measuring.measured_rows(items, load_profile("sketch"), tmp_path / "out", resume=True)
         assert row.score is not None and row.score.raw == off
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["-c", "import sys, admint; admint.score(sys.argv[1], 'a sale', dimensions=['text_alignment'])", "{}"],
+        ["-m", "admint", "score", "{}", "--prompt", "a sale", "--dimensions", "text_alignment", "--jobs", "2"],
+    ],
+)
+def test_libraries_write_nothing_beside_the_scores(sale, how):
+    command = [sys.executable, *(str(sale) if part == "{}" else part for part in how)]
+    ran = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr) == (0, "")
