@@ -156,7 +156,7 @@ def measure(
     protocol: str | None = None,
     series: bool | None = None,
 ) -> Operation[ScoreList]:
-    """Measure an MP4; `prompt`: what it was asked to show. A score without a value says why.
+    """Measure an MP4 or a picture; `prompt`: what it was asked to show. A score without a value says why.
 
     Args:
         video: Its path, its bytes, or the id of a video that the server has.
@@ -193,7 +193,7 @@ def measure_files(
     protocol: str | None = None,
     series: bool | None = None,
 ) -> Operation[ScoreLists]:
-    """Measure up to eight MP4s in one request, as `measure` does; one that cannot be measured says why in its place.
+    """Measure up to eight files in one request, as `measure` does; one that cannot be measured says why in its place.
 
     Raises BadInput when some are files and some are ids.
     """

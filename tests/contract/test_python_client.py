@@ -171,6 +171,13 @@ def test_pictures_and_clips_are_made_from_paths_bytes_and_ids(client, tmp_path):
     assert stored.filename == scored.sha256 and stored.data[0].series is not None
     (alone,) = client.files.measure_files([film], dimensions=["technical"]).data
     assert alone.data[0].raw == stored.data[0].raw
+    asked = {"duration": 9, "aspect_ratio": "9:16", "overlays": ["0-1=SALE", "BOTTLE"], "style": "oil painting"}
+    held = client.files.measure(film, dimensions=["ad.duration", "ad.ratio"], protocol="custom", **asked).data
+    (row,) = client.files.measure_files([film], dimensions=["ad.duration", "ad.ratio"], **asked).data
+    assert row.data == held and all(score.raw is not None and score.raw > 0 for score in held)
+    assert client.files.measure(path, dimensions=["technical"]).data[0].frames_used == 1
+    with pytest.raises(admint.InvalidRequest, match="is no ratio"):
+        client.files.measure(film, aspect_ratio="tall")
     with pytest.raises(admint.BadInput, match="in two calls"):
         client.files.measure_files([film, scored.sha256])
     assert "technical" in {each.name for each in client.files.list_dimensions().data}

@@ -27,7 +27,7 @@ from serving.gateway.forms import Upload
 from serving.gateway.openai.answers import DimensionList, DimensionObject, ScoredFile, ScoreList, ScoreLists
 from serving.gateway.orders import ReferenceRoles, check_roles
 from serving.gateway.pictures import Pictures
-from serving.gateway.problems import refuse
+from serving.gateway.problems import Problem, refuse
 from serving.gateway.requests import FORM_TYPE, JSON_TYPE, FileField, Id, PictureSource, body_schema, parse_body
 from serving.gateway.services import services
 
@@ -117,6 +117,8 @@ async def score(request: Request) -> ScoreList | ScoreLists:
             scores = await _measured(request, video, body, references)
         except BadInput as error:
             refuse("file", str(error))
+        except Undecodable as error:
+            raise Problem("undecodable", str(error), "file") from None
         return ScoreList(sha256=hashlib.sha256(video.data).hexdigest(), data=scores)
     return ScoreLists(data=[await _scored(request, video, body, references) for video in videos])
 
