@@ -1319,27 +1319,15 @@ export interface components {
 		 * @description A generation that was taken in.
 		 */
 		Accepted: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
 			/** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
 			status: components["schemas"]["GenerationStatus"];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
-			/**
-			 * Seed Value
-			 * @description The same order with this seed is made the same again.
-			 */
+			/** @description The same order with this seed is made the same again. */
 			seed_value: number;
-			/**
-			 * Warnings
-			 * @description What is to be known of it: fields that were not used, what is drawn otherwise, what the models are.
-			 */
+			/** @description What is to be known of it: fields that were not used, what is drawn otherwise, what the models are. */
 			warnings?: string[];
 		};
 		/**
@@ -1348,26 +1336,22 @@ export interface components {
 		 */
 		AdapterSettings: {
 			/**
-			 * Scale
 			 * @description Strength of the references, 0 (none) to 1.
 			 * @default 0.6
 			 */
 			scale?: number;
 			/**
-			 * Blocks
 			 * @description Blocks of the denoiser that they reach: `all`, `style` or `layout`.
 			 * @default all
 			 * @enum {string}
 			 */
 			blocks?: "all" | "style" | "layout";
 			/**
-			 * Begin Step Percent
 			 * @description Where in the denoising they begin to act, 0 to 1 (its end).
 			 * @default 0
 			 */
 			begin_step_percent?: number;
 			/**
-			 * End Step Percent
 			 * @description Where in the denoising they cease to act, 0 to 1 (its end).
 			 * @default 1
 			 */
@@ -1388,15 +1372,9 @@ export interface components {
 		Approval: {
 			/** @description Must be the current one. */
 			stage: components["schemas"]["SessionStage"];
-			/**
-			 * Notes
-			 * @description A remark that is kept in the conversation; it changes nothing.
-			 */
+			/** @description A remark that is kept in the conversation; it changes nothing. */
 			notes?: string | null;
-			/**
-			 * Selected Indices
-			 * @description 0-based, which of the stage's outputs are kept; null: as the stage has them.
-			 */
+			/** @description 0-based, which of the stage's outputs are kept; null: as the stage has them. */
 			selected_indices?: number[] | null;
 		};
 		/**
@@ -1406,15 +1384,9 @@ export interface components {
 		ApproveBody: {
 			/** @description The stage that waits. */
 			stage: components["schemas"]["StageName"];
-			/**
-			 * Notes
-			 * @description A remark that is kept in the conversation; it changes nothing.
-			 */
+			/** @description A remark that is kept in the conversation; it changes nothing. */
 			notes?: string | null;
-			/**
-			 * Selected Indices
-			 * @description 0-based, which of the stage's outputs are kept; null: as the stage has them.
-			 */
+			/** @description 0-based, which of the stage's outputs are kept; null: as the stage has them. */
 			selected_indices?: number[] | null;
 		};
 		/**
@@ -1422,19 +1394,13 @@ export interface components {
 		 * @description What an approval did.
 		 */
 		Approved: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
 			/** @description The stage that was approved. */
 			approved_stage: components["schemas"]["WorkStage"];
 			/** @description The stage that comes now. */
 			next_stage: components["schemas"]["SessionStage"];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 		};
 		/**
@@ -1442,20 +1408,15 @@ export interface components {
 		 * @description What became of a file.
 		 */
 		ArtifactDeleted: {
-			/**
-			 * Id
-			 * @description sha256 of its bytes.
-			 */
+			/** @description sha256 of its bytes. */
 			id: string;
 			/**
-			 * Object
 			 * @description Always `artifact.deleted`.
 			 * @default artifact.deleted
 			 * @constant
 			 */
 			object?: "artifact.deleted";
 			/**
-			 * Deleted
 			 * @description It is gone for this caller; its bytes are, when nobody else has them.
 			 * @default true
 			 * @constant
@@ -1468,26 +1429,16 @@ export interface components {
 		 */
 		ArtifactList: {
 			/**
-			 * Object
 			 * @description Always `list`.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Data
-			 * @description Newest first.
-			 */
+			/** @description Newest first. */
 			data: components["schemas"]["ArtifactObject"][];
-			/**
-			 * Last Id
-			 * @description The next page comes after this one.
-			 */
+			/** @description The next page comes after this one. */
 			last_id: string | null;
-			/**
-			 * Has More
-			 * @description Whether there are more after these.
-			 */
+			/** @description Whether there are more after these. */
 			has_more: boolean;
 		};
 		/**
@@ -1495,32 +1446,19 @@ export interface components {
 		 * @description A file that was made or sent in a single call, and belongs to no generation.
 		 */
 		ArtifactObject: {
-			/**
-			 * Id
-			 * @description sha256 of its bytes.
-			 */
+			/** @description sha256 of its bytes. */
 			id: string;
 			/**
-			 * Object
 			 * @description Always `artifact`.
 			 * @default artifact
 			 * @constant
 			 */
 			object?: "artifact";
-			/**
-			 * Media Type
-			 * @description Such as `image/png`.
-			 */
+			/** @description Such as `image/png`. */
 			media_type: string;
-			/**
-			 * Bytes
-			 * @description Its size.
-			 */
+			/** @description Its size. */
 			bytes: number;
-			/**
-			 * Created At
-			 * @description Unix seconds of the last call that made or sent it; so long after that as the server says it expires.
-			 */
+			/** @description Unix seconds of the last call that made or sent it; so long after that as the server says it expires. */
 			created_at: number;
 		};
 		/**
@@ -1534,20 +1472,11 @@ export interface components {
 		 * @description One event of the story; a beat becomes one scene.
 		 */
 		Beat: {
-			/**
-			 * Purpose
-			 * @description Stage of the framework: Attention, Problem, Before, …, Action.
-			 */
+			/** @description Stage of the framework: Attention, Problem, Before, …, Action. */
 			purpose: string;
-			/**
-			 * Setting
-			 * @description Where and when it plays.
-			 */
+			/** @description Where and when it plays. */
 			setting: string;
-			/**
-			 * Event
-			 * @description What happens.
-			 */
+			/** @description What happens. */
 			event: string;
 		};
 		/**
@@ -1555,23 +1484,13 @@ export interface components {
 		 * @description What the user asks for, as it was checked.
 		 */
 		Brief: {
-			/**
-			 * Prompt
-			 * @description What the ad is for, at most 5,000 characters.
-			 */
+			/** @description What the ad is for, at most 5,000 characters. */
 			prompt: string;
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
 			/**
-			 * Duration
 			 * @description Seconds of the finished video, met exactly, in frames.
 			 * @default 15
 			 */
@@ -1581,18 +1500,11 @@ export interface components {
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Framework
-			 * @description None: the recipe's.
-			 */
+			/** @description None: the recipe's. */
 			framework?: ("AIDA" | "PAS" | "BAB") | null;
-			/**
-			 * Num Scenes
-			 * @description None: the framework's own count for this duration.
-			 */
+			/** @description None: the framework's own count for this duration. */
 			num_scenes?: number | null;
 			/**
-			 * References
 			 * @description Reference images, at most three.
 			 * @default []
 			 */
@@ -1615,10 +1527,7 @@ export interface components {
 			 *     }
 			 */
 			coherence?: components["schemas"]["CoherenceSettings"];
-			/**
-			 * Seed
-			 * @description The same seed makes the same ad. Whoever makes a brief draws one where nobody gave it (`AdPlanner`).
-			 */
+			/** @description The same seed makes the same ad. Whoever makes a brief draws one where nobody gave it (`AdPlanner`). */
 			seed: number;
 		};
 		/**
@@ -1626,23 +1535,13 @@ export interface components {
 		 * @description What the ad is for. Fields that are left out are as the recipe says.
 		 */
 		BriefBody: {
-			/**
-			 * Prompt
-			 * @description Left out only beside a storyboard, which has its own.
-			 */
+			/** @description Left out only beside a storyboard, which has its own. */
 			prompt?: string | null;
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
 			/**
-			 * Duration
 			 * @description Seconds of the finished video, met exactly.
 			 * @default 15
 			 */
@@ -1652,18 +1551,11 @@ export interface components {
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Framework
-			 * @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's.
-			 */
+			/** @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's. */
 			framework?: ("AIDA" | "PAS" | "BAB") | null;
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: as many as the framework has for this duration.
-			 */
+			/** @description Number of scenes; null: as many as the framework has for this duration. */
 			num_scenes?: number | null;
 			/**
-			 * Seed
 			 * @description The same seed makes the same ad, as long as models and settings are the same. Null: a random one, which the
 			 *     answer reports as `seed_value`.
 			 */
@@ -1684,7 +1576,6 @@ export interface components {
 			/** @description Whose it is. */
 			brand?: components["schemas"]["Fact"] | null;
 			/**
-			 * Claims
 			 * @description What the product does, `keeps drinks cold all day`.
 			 * @default []
 			 */
@@ -1692,7 +1583,6 @@ export interface components {
 			/** @description Whom the ad is for. */
 			audience?: components["schemas"]["Fact"] | null;
 			/**
-			 * Places
 			 * @description In the order in which the ad goes through them.
 			 * @default []
 			 */
@@ -1702,13 +1592,11 @@ export interface components {
 			/** @description What whoever sees the ad is asked to do. */
 			call_to_action?: components["schemas"]["Fact"] | null;
 			/**
-			 * Avoid
 			 * @description What must not be shown or said: `people`.
 			 * @default []
 			 */
 			avoid?: components["schemas"]["Fact"][];
 			/**
-			 * Language
 			 * @description Of the brief, ISO 639-1.
 			 * @default en
 			 */
@@ -1720,25 +1608,21 @@ export interface components {
 		 */
 		BriefLimits: {
 			/**
-			 * Min Prompt
 			 * @description Characters of the prompt at least.
 			 * @default 1
 			 */
 			min_prompt?: number;
 			/**
-			 * Min Seconds
 			 * @description Seconds of the finished video at least.
 			 * @default 9
 			 */
 			min_seconds?: number;
 			/**
-			 * Max Seconds
 			 * @description Seconds of the finished video at most.
 			 * @default 60
 			 */
 			max_seconds?: number;
 			/**
-			 * Min Scenes
 			 * @description Scenes at least, where their number is asked for.
 			 * @default 2
 			 */
@@ -1749,20 +1633,13 @@ export interface components {
 		 * @description A reference image of the user, already checked, re-encoded as PNG and stored.
 		 */
 		BriefReference: {
-			/**
-			 * Artifact
-			 * @description sha256 in the artifact store.
-			 */
+			/** @description sha256 in the artifact store. */
 			artifact: string;
 			/** @description What it shows: `character`, `product` or `style`. */
 			role: components["schemas"]["ReferenceRole"];
-			/**
-			 * Filename
-			 * @description Name of the file as it was uploaded.
-			 */
+			/** @description Name of the file as it was uploaded. */
 			filename: string;
 			/**
-			 * Weight
 			 * @description Weight among the references, 0 to 1.
 			 * @default 1
 			 */
@@ -1774,15 +1651,11 @@ export interface components {
 		 */
 		BrokenFact: {
 			/**
-			 * Fact
 			 * @description Which kind of fact.
 			 * @enum {string}
 			 */
 			fact: "product" | "colour" | "material" | "other_product" | "brand" | "place" | "claim" | "offer" | "call_to_action" | "language" | "length" | "repetition" | "event" | "avoid" | "feedback";
-			/**
-			 * Fix
-			 * @description A sentence that says what to change.
-			 */
+			/** @description A sentence that says what to change. */
 			fix: string;
 		};
 		/**
@@ -1797,13 +1670,11 @@ export interface components {
 		 */
 		Candidates: {
 			/**
-			 * N
 			 * @description Stills of a scene, each from another seed, drawn at once. 1: the first one, which is drawn in any case.
 			 * @default 1
 			 */
 			n?: number;
 			/**
-			 * Rank
 			 * @description Weights by quality dimension. The still with the greatest weighted sum stays, each dimension counted in standard
 			 *     deviations over the stills of the scene; a weight below 0 prefers less, as of `product_colour`. `preference` has a
 			 *     vision chat model compare every two of them.
@@ -1817,13 +1688,9 @@ export interface components {
 		 * @description How many stills are drawn of each scene, and which is kept. Fields that are left out are as the recipe says.
 		 */
 		CandidatesBody: {
-			/**
-			 * N
-			 * @description Stills of a scene, each from another seed; all of them stay as takes. 1: no choice.
-			 */
+			/** @description Stills of a scene, each from another seed; all of them stay as takes. 1: no choice. */
 			n?: number | null;
 			/**
-			 * Rank
 			 * @description Weights by dimension that is measured on stills. The still with the greatest weighted sum is kept, each dimension
 			 *     counted in standard deviations over the scene's stills; a weight below 0 prefers less.
 			 */
@@ -1836,38 +1703,22 @@ export interface components {
 		 * @description OpenAI's chat completion, as the model's engine gives it; engines add fields of their own.
 		 */
 		ChatAnswer: {
-			/**
-			 * Id
-			 * @description Id of the answer.
-			 */
+			/** @description Id of the answer. */
 			id: string;
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @constant
 			 */
 			object: "chat.completion";
-			/**
-			 * Created
-			 * @description Unix seconds.
-			 */
+			/** @description Unix seconds. */
 			created: number;
-			/**
-			 * Model
-			 * @description The model that answered.
-			 */
+			/** @description The model that answered. */
 			model: string;
-			/**
-			 * Choices
-			 * @description One for each answer that was asked for.
-			 */
+			/** @description One for each answer that was asked for. */
 			choices: components["schemas"]["ChatChoice"][];
 			/** @description What it took. */
 			usage?: components["schemas"]["ChatUsage"] | null;
-			/**
-			 * Notes
-			 * @description What was not done as asked; left out where nothing is to be said.
-			 */
+			/** @description What was not done as asked; left out where nothing is to be said. */
 			notes?: string[];
 		} & {
 			[key: string]: unknown;
@@ -1877,17 +1728,11 @@ export interface components {
 		 * @description One answer.
 		 */
 		ChatChoice: {
-			/**
-			 * Index
-			 * @description Counted from 0.
-			 */
+			/** @description Counted from 0. */
 			index: number;
 			/** @description What the model says. */
 			message: components["schemas"]["ChatText"];
-			/**
-			 * Finish Reason
-			 * @description `stop`: it ended by itself; `length`: it ran out of tokens.
-			 */
+			/** @description `stop`: it ended by itself; `length`: it ran out of tokens. */
 			finish_reason: string | null;
 		} & {
 			[key: string]: unknown;
@@ -1897,38 +1742,22 @@ export interface components {
 		 * @description One event of a chat completion that is streamed. The last event is the text `[DONE]`.
 		 */
 		ChatChunk: {
-			/**
-			 * Id
-			 * @description Id of the answer, the same in all its events.
-			 */
+			/** @description Id of the answer, the same in all its events. */
 			id: string;
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @constant
 			 */
 			object: "chat.completion.chunk";
-			/**
-			 * Created
-			 * @description Unix seconds.
-			 */
+			/** @description Unix seconds. */
 			created: number;
-			/**
-			 * Model
-			 * @description The model that answers.
-			 */
+			/** @description The model that answers. */
 			model: string;
-			/**
-			 * Choices
-			 * @description What is new; empty in the event that only reports `usage`.
-			 */
+			/** @description What is new; empty in the event that only reports `usage`. */
 			choices: components["schemas"]["ChatPiece"][];
 			/** @description What it took, at the end and where `stream_options` asks for it. */
 			usage?: components["schemas"]["ChatUsage"] | null;
-			/**
-			 * Notes
-			 * @description What was not done as asked; only in the first event, and only where something is to be said.
-			 */
+			/** @description What was not done as asked; only in the first event, and only where something is to be said. */
 			notes?: string[];
 		} & {
 			[key: string]: unknown;
@@ -1938,23 +1767,13 @@ export interface components {
 		 * @description OpenAI's chat completion request. A field that the model's engine cannot honour is refused, never ignored.
 		 */
 		ChatCompletion: {
-			/**
-			 * Model
-			 * @description A chat model of `/v1/models`, or `MODEL:ADAPTER` for one of its LoRA adapters.
-			 */
+			/** @description A chat model of `/v1/models`, or `MODEL:ADAPTER` for one of its LoRA adapters. */
 			model: string;
-			/**
-			 * Messages
-			 * @description Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses.
-			 */
+			/** @description Pictures as `image_url` parts: `data:` URLs or artifact ids, never addresses. */
 			messages: components["schemas"]["Turn"][];
-			/**
-			 * Stream
-			 * @description True: the answer comes as server-sent events, a piece at a time.
-			 */
+			/** @description True: the answer comes as server-sent events, a piece at a time. */
 			stream?: boolean | null;
 			/**
-			 * Strict
 			 * @description Refuse a model that runs elsewhere (`gpt-4o`), instead of answering with the nearest and saying so in `notes`.
 			 * @default false
 			 */
@@ -1972,20 +1791,11 @@ export interface components {
 			 * @enum {string}
 			 */
 			type: "chat";
-			/**
-			 * Message
-			 * @description What the owner says, at most 2,000 characters.
-			 */
+			/** @description What the owner says, at most 2,000 characters. */
 			message: string;
-			/**
-			 * Scene Number
-			 * @description The scene that is selected on the page, for a message that names none.
-			 */
+			/** @description The scene that is selected on the page, for a message that names none. */
 			scene_number?: number | null;
-			/**
-			 * Client Id
-			 * @description The client's name for this message: sent again with it, it counts once.
-			 */
+			/** @description The client's name for this message: sent again with it, it counts once. */
 			client_id?: string | null;
 		};
 		/**
@@ -1993,17 +1803,11 @@ export interface components {
 		 * @description What is new of one answer.
 		 */
 		ChatPiece: {
-			/**
-			 * Index
-			 * @description Counted from 0.
-			 */
+			/** @description Counted from 0. */
 			index: number;
 			/** @description The next piece. */
 			delta: components["schemas"]["ChatText"];
-			/**
-			 * Finish Reason
-			 * @description Set in the last piece: `stop` or `length`.
-			 */
+			/** @description Set in the last piece: `stop` or `length`. */
 			finish_reason?: string | null;
 		} & {
 			[key: string]: unknown;
@@ -2015,15 +1819,9 @@ export interface components {
 		 * @description What the model says, or a piece of it.
 		 */
 		ChatText: {
-			/**
-			 * Role
-			 * @description Always `assistant`, where it is given.
-			 */
+			/** @description Always `assistant`, where it is given. */
 			role?: string | null;
-			/**
-			 * Content
-			 * @description The text; of a piece, what comes next.
-			 */
+			/** @description The text; of a piece, what comes next. */
 			content?: string | null;
 		} & {
 			[key: string]: unknown;
@@ -2033,20 +1831,11 @@ export interface components {
 		 * @description What an answer took.
 		 */
 		ChatUsage: {
-			/**
-			 * Prompt Tokens
-			 * @description Tokens of the messages.
-			 */
+			/** @description Tokens of the messages. */
 			prompt_tokens: number;
-			/**
-			 * Completion Tokens
-			 * @description Tokens of the answer.
-			 */
+			/** @description Tokens of the answer. */
 			completion_tokens: number;
-			/**
-			 * Total Tokens
-			 * @description Both together.
-			 */
+			/** @description Both together. */
 			total_tokens: number;
 		} & {
 			[key: string]: unknown;
@@ -2057,51 +1846,35 @@ export interface components {
 		 */
 		ClipSettings: {
 			/**
-			 * Preset
 			 * @description Settings that the model's description has under this name, such as `fast`: LoRAs, steps and guidance together.
 			 *     What is given beside it comes before it; null: none.
 			 */
 			preset?: string | null;
-			/**
-			 * Size
-			 * @description Width and height in pixels; null: the model's own for the aspect ratio.
-			 */
+			/** @description Width and height in pixels; null: the model's own for the aspect ratio. */
 			size?: [
 				number,
 				number
 			] | null;
-			/**
-			 * Num Inference Steps
-			 * @description Denoising steps, 1 to 200; null: the model's default.
-			 */
+			/** @description Denoising steps, 1 to 200; null: the model's default. */
 			num_inference_steps?: number | null;
-			/**
-			 * Guidance Scale
-			 * @description How strictly the prompt is followed, 0 to 30; null: the model's default.
-			 */
+			/** @description How strictly the prompt is followed, 0 to 30; null: the model's default. */
 			guidance_scale?: number | null;
 			/**
-			 * Negative Prompt
 			 * @description What the pictures must not show; empty: nothing is excluded.
 			 * @default
 			 */
 			negative_prompt?: string;
 			/**
-			 * Loras
 			 * @description LoRAs of the model that act.
 			 * @default []
 			 */
 			loras?: components["schemas"]["LoraUse"][];
 			/**
-			 * Deterministic
 			 * @description Run alone and without approximating caches: the same bits whatever else runs.
 			 * @default false
 			 */
 			deterministic?: boolean;
-			/**
-			 * Num Frames
-			 * @description Native frames of every clip; None: what the timeline needs.
-			 */
+			/** @description Native frames of every clip; None: what the timeline needs. */
 			num_frames?: number | null;
 		};
 		/**
@@ -2110,30 +1883,23 @@ export interface components {
 		 */
 		CoherenceBody: {
 			/**
-			 * Use Seed Control
 			 * @description Off: every scene has an independent seed (policy `derived`).
 			 * @default true
 			 */
 			use_seed_control?: boolean;
-			/**
-			 * Seed Value
-			 * @description Overrides the seed of the generation.
-			 */
+			/** @description Overrides the seed of the generation. */
 			seed_value?: number | null;
 			/**
-			 * Use Latent Reuse
 			 * @description Start each scene's keyframe from the last frame of the scene before.
 			 * @default false
 			 */
 			use_latent_reuse?: boolean;
 			/**
-			 * Use Ip Adapter
 			 * @description Let the reference images condition keyframes and clips.
 			 * @default true
 			 */
 			use_ip_adapter?: boolean;
 			/**
-			 * Seed Policy
 			 * @description `fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
 			 *     seed itself, blended with `shared_seed` when there is one.
 			 * @default blend
@@ -2141,30 +1907,23 @@ export interface components {
 			 */
 			seed_policy?: "fixed" | "derived" | "blend" | "exact";
 			/**
-			 * Blend Strength
 			 * @description Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same).
 			 * @default 0.25
 			 */
 			blend_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
 			 *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
 			 */
 			shared_cutoff?: number | null;
-			/**
-			 * Shared Seed
-			 * @description Only for `exact`: the noise that other generations share.
-			 */
+			/** @description Only for `exact`: the noise that other generations share. */
 			shared_seed?: number | null;
 			/**
-			 * Latent Strength
 			 * @description SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it.
 			 * @default 0.85
 			 */
 			latent_strength?: number;
 			/**
-			 * Chain
 			 * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
 			 *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
 			 *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
@@ -2173,45 +1932,38 @@ export interface components {
 			 */
 			chain?: "none" | "last_frame" | "keyframe" | "first_last";
 			/**
-			 * Consistent Attention
 			 * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
 			 *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
 			 * @default false
 			 */
 			consistent_attention?: boolean;
 			/**
-			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
 			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
 			cond_lowpass_until?: number | null;
 			/**
-			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
 			 * @default 0.6
 			 */
 			adapter_scale?: number;
 			/**
-			 * Adapter Blocks
 			 * @description Blocks of the denoiser that the references reach: `all`, `style` or `layout`.
 			 * @default all
 			 * @enum {string}
 			 */
 			adapter_blocks?: "all" | "style" | "layout";
 			/**
-			 * Reference Weights
 			 * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
 			 *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
 			 */
 			reference_weights?: number[] | null;
 			/**
-			 * Adapter Begin
 			 * @description Where in the denoising the references begin to act, 0 to 1 (its end).
 			 * @default 0
 			 */
 			adapter_begin?: number;
 			/**
-			 * Adapter End
 			 * @description Where in the denoising the references cease to act, 0 to 1 (its end).
 			 * @default 1
 			 */
@@ -2223,30 +1975,23 @@ export interface components {
 		 */
 		CoherenceSettings: {
 			/**
-			 * Use Seed Control
 			 * @description Off: every scene has an independent seed (policy `derived`).
 			 * @default true
 			 */
 			use_seed_control?: boolean;
-			/**
-			 * Seed Value
-			 * @description Overrides the seed of the generation.
-			 */
+			/** @description Overrides the seed of the generation. */
 			seed_value?: number | null;
 			/**
-			 * Use Latent Reuse
 			 * @description Start each scene's keyframe from the last frame of the scene before.
 			 * @default false
 			 */
 			use_latent_reuse?: boolean;
 			/**
-			 * Use Ip Adapter
 			 * @description Let the reference images condition keyframes and clips.
 			 * @default true
 			 */
 			use_ip_adapter?: boolean;
 			/**
-			 * Seed Policy
 			 * @description `fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
 			 *     seed itself, blended with `shared_seed` when there is one.
 			 * @default blend
@@ -2254,30 +1999,23 @@ export interface components {
 			 */
 			seed_policy?: "fixed" | "derived" | "blend" | "exact";
 			/**
-			 * Blend Strength
 			 * @description Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same).
 			 * @default 0.25
 			 */
 			blend_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
 			 *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
 			 */
 			shared_cutoff?: number | null;
-			/**
-			 * Shared Seed
-			 * @description Only for `exact`: the noise that other generations share.
-			 */
+			/** @description Only for `exact`: the noise that other generations share. */
 			shared_seed?: number | null;
 			/**
-			 * Latent Strength
 			 * @description SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it.
 			 * @default 0.85
 			 */
 			latent_strength?: number;
 			/**
-			 * Chain
 			 * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
 			 *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
 			 *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
@@ -2286,45 +2024,38 @@ export interface components {
 			 */
 			chain?: "none" | "last_frame" | "keyframe" | "first_last";
 			/**
-			 * Consistent Attention
 			 * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
 			 *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
 			 * @default false
 			 */
 			consistent_attention?: boolean;
 			/**
-			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
 			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
 			cond_lowpass_until?: number | null;
 			/**
-			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
 			 * @default 0.6
 			 */
 			adapter_scale?: number;
 			/**
-			 * Adapter Blocks
 			 * @description Blocks of the denoiser that the references reach: `all`, `style` or `layout`.
 			 * @default all
 			 * @enum {string}
 			 */
 			adapter_blocks?: "all" | "style" | "layout";
 			/**
-			 * Reference Weights
 			 * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
 			 *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
 			 */
 			reference_weights?: number[] | null;
 			/**
-			 * Adapter Begin
 			 * @description Where in the denoising the references begin to act, 0 to 1 (its end).
 			 * @default 0
 			 */
 			adapter_begin?: number;
 			/**
-			 * Adapter End
 			 * @description Where in the denoising the references cease to act, 0 to 1 (its end).
 			 * @default 1
 			 */
@@ -2335,37 +2066,19 @@ export interface components {
 		 * @description The contract's cohesion analysis.
 		 */
 		Cohesion: {
-			/**
-			 * Overall Cohesion Score
-			 * @description 0 to 100.
-			 */
+			/** @description 0 to 100. */
 			overall_cohesion_score: number;
-			/**
-			 * Pair Wise Analysis
-			 * @description Each scene with the next.
-			 */
+			/** @description Each scene with the next. */
 			pair_wise_analysis: components["schemas"]["PairAnalysis"][];
-			/**
-			 * Global Issues
-			 * @description What does not fit over all scenes.
-			 */
+			/** @description What does not fit over all scenes. */
 			global_issues: string[];
-			/**
-			 * Scene Specific Feedback
-			 * @description What to change, by scene number.
-			 */
+			/** @description What to change, by scene number. */
 			scene_specific_feedback: {
 				[key: string]: string;
 			};
-			/**
-			 * Consistency Issues
-			 * @description What looks different from scene to scene and should not.
-			 */
+			/** @description What looks different from scene to scene and should not. */
 			consistency_issues: string[];
-			/**
-			 * Overall Recommendations
-			 * @description What would make the whole better.
-			 */
+			/** @description What would make the whole better. */
 			overall_recommendations: string[];
 		};
 		/**
@@ -2379,10 +2092,7 @@ export interface components {
 		 * @description What a finished stage is followed by, beside the event's own details.
 		 */
 		Completion: {
-			/**
-			 * Awaiting Approval
-			 * @description Whether the session waits for its owner now.
-			 */
+			/** @description Whether the session waits for its owner now. */
 			awaiting_approval: boolean;
 			/** @description What comes after it. */
 			next_stage?: components["schemas"]["SessionStage"];
@@ -2394,20 +2104,11 @@ export interface components {
 		 * @description A part of a message.
 		 */
 		ContentPart: {
-			/**
-			 * Type
-			 * @description `text` or `image_url`.
-			 */
+			/** @description `text` or `image_url`. */
 			type: string;
-			/**
-			 * Text
-			 * @description Of a part of type `text`.
-			 */
+			/** @description Of a part of type `text`. */
 			text?: string | null;
-			/**
-			 * Image Url
-			 * @description Of a part of type `image_url`.
-			 */
+			/** @description Of a part of type `image_url`. */
 			image_url?: components["schemas"]["ImageUrl"] | string | null;
 		} & {
 			[key: string]: unknown;
@@ -2417,15 +2118,9 @@ export interface components {
 		 * @description What the agents, the owner and the assistant said.
 		 */
 		Conversation: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
-			/**
-			 * Messages
-			 * @description Oldest first.
-			 */
+			/** @description Oldest first. */
 			messages: components["schemas"]["MessageObject"][];
 		};
 		/**
@@ -2434,26 +2129,18 @@ export interface components {
 		 */
 		ConversationEntry: {
 			/**
-			 * Role
 			 * @description `user`: the owner; `assistant`: the answer.
 			 * @enum {string}
 			 */
 			role: "user" | "assistant";
-			/**
-			 * Content
-			 * @description What was said.
-			 */
+			/** @description What was said. */
 			content: string;
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
 			timestamp: string;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about; null: the whole ad.
-			 */
+			/** @description The scene that it is about; null: the whole ad. */
 			scene_number?: number | null;
 		};
 		/**
@@ -2461,43 +2148,26 @@ export interface components {
 		 * @description The owner said something, or was answered.
 		 */
 		ConversationUpdate: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Counts from 1 without a gap; `?after=seq` continues behind it.
-			 */
+			/** @description Counts from 1 without a gap; `?after=seq` continues behind it. */
 			seq: number;
 			/** @description What happened, by the log's own name. */
 			event: components["schemas"]["EventKind"];
-			/**
-			 * Stage
-			 * @description The stage that it is about; null: the session as a whole.
-			 */
+			/** @description The stage that it is about; null: the session as a whole. */
 			stage: components["schemas"]["SessionStage"] | null;
 			/**
-			 * Progress
 			 * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
 			 *     has something regenerated.
 			 */
 			progress: number | null;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: none.
-			 */
+			/** @description The scene that it is about, counted from 1; null: none. */
 			scene_number: number | null;
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 			/** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
 			severity: components["schemas"]["Severity"];
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -2524,35 +2194,19 @@ export interface components {
 		 */
 		Critique: {
 			/**
-			 * Approval Status
 			 * @description Whether it is good enough.
 			 * @enum {string}
 			 */
 			approval_status: "approved" | "needs_revision";
-			/**
-			 * Overall Score
-			 * @description 0 to 100.
-			 */
+			/** @description 0 to 100. */
 			overall_score: number;
-			/**
-			 * Critique
-			 * @description The judgement in words.
-			 */
+			/** @description The judgement in words. */
 			critique: string;
-			/**
-			 * Strengths
-			 * @description What is good.
-			 */
+			/** @description What is good. */
 			strengths: string[];
-			/**
-			 * Improvements
-			 * @description What could be better.
-			 */
+			/** @description What could be better. */
 			improvements: string[];
-			/**
-			 * Priority Fixes
-			 * @description What has to change first.
-			 */
+			/** @description What has to change first. */
 			priority_fixes: string[];
 		};
 		/**
@@ -2560,13 +2214,9 @@ export interface components {
 		 * @description What was deleted.
 		 */
 		Deleted: {
-			/**
-			 * Id
-			 * @description Id of what is gone.
-			 */
+			/** @description Id of what is gone. */
 			id: string;
 			/**
-			 * Deleted
 			 * @description Always true: what could not be deleted is an error.
 			 * @default true
 			 */
@@ -2578,16 +2228,12 @@ export interface components {
 		 */
 		DimensionList: {
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Data
-			 * @description All that are known, those that cannot be measured here too.
-			 */
+			/** @description All that are known, those that cannot be measured here too. */
 			data: components["schemas"]["DimensionObject"][];
 		};
 		/**
@@ -2595,63 +2241,30 @@ export interface components {
 		 * @description One dimension of quality, with what is missing in this deployment.
 		 */
 		DimensionObject: {
-			/**
-			 * Name
-			 * @description As recipes and requests name it.
-			 */
+			/** @description As recipes and requests name it. */
 			name: string;
-			/**
-			 * Metric Id
-			 * @description As its scores are named.
-			 */
+			/** @description As its scores are named. */
 			metric_id: string;
-			/**
-			 * Label
-			 * @description The best that it can be, with the published weights; null: there is no implementation.
-			 */
+			/** @description The best that it can be, with the published weights; null: there is no implementation. */
 			label: ("equal" | "like" | "proxy" | "classical" | "toy") | null;
-			/**
-			 * Range
-			 * @description Least and greatest value.
-			 */
+			/** @description Least and greatest value. */
 			range: [
 				number,
 				number | null
 			] | null;
-			/**
-			 * Media
-			 * @description What it is measured on.
-			 */
+			/** @description What it is measured on. */
 			media: ("keyframe" | "clip" | "video" | "scenes" | "pair")[];
-			/**
-			 * Models
-			 * @description What it needs, as the profile's `scorers` name it.
-			 */
+			/** @description What it needs, as the profile's `scorers` name it. */
 			models: string[];
-			/**
-			 * Licences
-			 * @description Of the weights of those models that are known here, in the same order.
-			 */
+			/** @description Of the weights of those models that are known here, in the same order. */
 			licences: string[];
-			/**
-			 * Tflop
-			 * @description Of the models for a clip of 5 s at 832 x 480; null: not counted.
-			 */
+			/** @description Of the models for a clip of 5 s at 832 x 480; null: not counted. */
 			tflop: number | null;
-			/**
-			 * Cpu Seconds
-			 * @description Of a formula for that clip, on one core; null: not measured.
-			 */
+			/** @description Of a formula for that clip, on one core; null: not measured. */
 			cpu_seconds: number | null;
-			/**
-			 * Questions
-			 * @description How often it asks a chat model, whatever the length of the clip; null: never.
-			 */
+			/** @description How often it asks a chat model, whatever the length of the clip; null: never. */
 			questions: string | null;
-			/**
-			 * Missing
-			 * @description Why it cannot be measured here; null: it can.
-			 */
+			/** @description Why it cannot be measured here; null: it can. */
 			missing: string | null;
 		};
 		/**
@@ -2659,10 +2272,7 @@ export interface components {
 		 * @description One PNG, JPEG or WebP file held as bytes.
 		 */
 		EncodedImage: {
-			/**
-			 * Data
-			 * @description The bytes of the file.
-			 */
+			/** @description The bytes of the file. */
 			data: string;
 		};
 		/**
@@ -2670,27 +2280,15 @@ export interface components {
 		 * @description Someone or something that must look the same in every scene. Scenes mention it by `handle` only.
 		 */
 		Entity: {
-			/**
-			 * Handle
-			 * @description Stable short name, `product`, `character-1`; also `reference-N` maps to it through `reference_index`.
-			 */
+			/** @description Stable short name, `product`, `character-1`; also `reference-N` maps to it through `reference_index`. */
 			handle: string;
 			/** @description `character`, `product` or `style`. */
 			role: components["schemas"]["ReferenceRole"];
-			/**
-			 * Name
-			 * @description What it is called.
-			 */
+			/** @description What it is called. */
 			name: string;
-			/**
-			 * Description
-			 * @description How it looks, in words for the image model.
-			 */
+			/** @description How it looks, in words for the image model. */
 			description: string;
-			/**
-			 * Reference Index
-			 * @description Index into the brief's references; None when only the description binds the handle.
-			 */
+			/** @description Index into the brief's references; None when only the description binds the handle. */
 			reference_index?: number | null;
 		};
 		/**
@@ -2698,28 +2296,18 @@ export interface components {
 		 * @description What went wrong, for people and for programs.
 		 */
 		ErrorBody: {
-			/**
-			 * Message
-			 * @description One sentence: what, the value, the remedy.
-			 */
+			/** @description One sentence: what, the value, the remedy. */
 			message: string;
 			/**
-			 * Type
 			 * @description OpenAI's coarse kind of error.
 			 * @enum {string}
 			 */
 			type: "invalid_request_error" | "rate_limit_error" | "server_error";
-			/**
-			 * Param
-			 * @description The field that must change.
-			 */
+			/** @description The field that must change. */
 			param: string | null;
 			/** @description For programs; the list is in `problems.CODES`. */
 			code: components["schemas"]["ErrorCode"];
-			/**
-			 * Details
-			 * @description More for programs, by code: `problems` of a body, `limit` and `used` of a quota.
-			 */
+			/** @description More for programs, by code: `problems` of a body, `limit` and `used` of a quota. */
 			details?: {
 				[key: string]: unknown;
 			};
@@ -2740,15 +2328,9 @@ export interface components {
 			 * @enum {string}
 			 */
 			type: "error";
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Of the newest frame that was sent; an error is no event of its own.
-			 */
+			/** @description Of the newest frame that was sent; an error is no event of its own. */
 			seq: number;
 			/** @description As in every error answer. */
 			error: components["schemas"]["ErrorBody"];
@@ -2768,40 +2350,24 @@ export interface components {
 		Event: {
 			/** @description What happened. */
 			kind: components["schemas"]["EventKind"];
-			/**
-			 * Message
-			 * @description It in one sentence, for people.
-			 */
+			/** @description It in one sentence, for people. */
 			message: string;
 			/**
 			 * @description `info`; `warning`: something was done otherwise than asked; `error`: it failed.
 			 * @default info
 			 */
 			severity?: components["schemas"]["Severity"];
-			/**
-			 * Step
-			 * @description The step that it is about, such as `storyboard/scene-002`; null: the whole generation.
-			 */
+			/** @description The step that it is about, such as `storyboard/scene-002`; null: the whole generation. */
 			step?: string | null;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: the whole generation.
-			 */
+			/** @description The scene that it is about, counted from 1; null: the whole generation. */
 			scene_number?: number | null;
-			/**
-			 * Data
-			 * @description Details by kind: `step_progress` has `done` and `total`; many have `progress`, percent of the whole.
-			 */
+			/** @description Details by kind: `step_progress` has `done` and `total`; many have `progress`, percent of the whole. */
 			data?: {
 				[key: string]: unknown;
 			};
-			/**
-			 * Seq
-			 * @description Counts from 1 without a gap.
-			 */
+			/** @description Counts from 1 without a gap. */
 			seq: number;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it happened, UTC.
 			 */
@@ -2818,15 +2384,9 @@ export interface components {
 		 * @description Events of a generation.
 		 */
 		EventList: {
-			/**
-			 * Items
-			 * @description Oldest first.
-			 */
+			/** @description Oldest first. */
 			items: components["schemas"]["Event"][];
-			/**
-			 * Has More
-			 * @description Whether more follow behind these.
-			 */
+			/** @description Whether more follow behind these. */
 			has_more: boolean;
 		};
 		/**
@@ -2834,10 +2394,7 @@ export interface components {
 		 * @description Something that the brief says, and what says it.
 		 */
 		Fact: {
-			/**
-			 * Value
-			 * @description The words.
-			 */
+			/** @description The words. */
 			value: string;
 			/** @description Where they stand. */
 			source: components["schemas"]["Source"];
@@ -2847,55 +2404,25 @@ export interface components {
 		 * @description Corrections of the owner. What is None stays as it was read; an empty list takes the facts away.
 		 */
 		FactEdits: {
-			/**
-			 * Brand
-			 * @description Whose product it is.
-			 */
+			/** @description Whose product it is. */
 			brand?: string | null;
-			/**
-			 * Product
-			 * @description The whole phrase; colour and material are read from it again.
-			 */
+			/** @description The whole phrase; colour and material are read from it again. */
 			product?: string | null;
-			/**
-			 * Colour
-			 * @description Its colour.
-			 */
+			/** @description Its colour. */
 			colour?: string | null;
-			/**
-			 * Material
-			 * @description What it is made of.
-			 */
+			/** @description What it is made of. */
 			material?: string | null;
-			/**
-			 * Claims
-			 * @description What the product does, at most five.
-			 */
+			/** @description What the product does, at most five. */
 			claims?: string[] | null;
-			/**
-			 * Audience
-			 * @description Whom the ad is for.
-			 */
+			/** @description Whom the ad is for. */
 			audience?: string | null;
-			/**
-			 * Places
-			 * @description Where it plays, in the order in which the ad goes through them; at most six.
-			 */
+			/** @description Where it plays, in the order in which the ad goes through them; at most six. */
 			places?: components["schemas"]["PlaceEdit"][] | null;
-			/**
-			 * Offer
-			 * @description What is offered.
-			 */
+			/** @description What is offered. */
 			offer?: string | null;
-			/**
-			 * Call To Action
-			 * @description What whoever sees the ad is asked to do.
-			 */
+			/** @description What whoever sees the ad is asked to do. */
 			call_to_action?: string | null;
-			/**
-			 * Avoid
-			 * @description What must not be shown or said, at most ten.
-			 */
+			/** @description What must not be shown or said, at most ten. */
 			avoid?: string[] | null;
 		};
 		/**
@@ -2903,43 +2430,21 @@ export interface components {
 		 * @description The finished ad.
 		 */
 		FinalVideo: {
-			/**
-			 * Artifact
-			 * @description sha256 of the MP4.
-			 */
+			/** @description sha256 of the MP4. */
 			artifact: string;
-			/**
-			 * Thumbnail
-			 * @description sha256 of the JPEG.
-			 */
+			/** @description sha256 of the JPEG. */
 			thumbnail: string;
-			/**
-			 * Frames
-			 * @description Number of its frames.
-			 */
+			/** @description Number of its frames. */
 			frames: number;
-			/**
-			 * Fps
-			 * @description Frames per second.
-			 */
+			/** @description Frames per second. */
 			fps: number;
-			/**
-			 * Width
-			 * @description Pixels.
-			 */
+			/** @description Pixels. */
 			width: number;
-			/**
-			 * Height
-			 * @description Pixels.
-			 */
+			/** @description Pixels. */
 			height: number;
-			/**
-			 * Seconds
-			 * @description Its length: `frames / fps`.
-			 */
+			/** @description Its length: `frames / fps`. */
 			seconds: number;
 			/**
-			 * Has Sound
 			 * @description Whether it has a sound track.
 			 * @default false
 			 */
@@ -2950,13 +2455,9 @@ export interface components {
 		 * @description Body of `POST /api/generations/generate`.
 		 */
 		GenerateBody: {
-			/**
-			 * Framework
-			 * @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's.
-			 */
+			/** @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's. */
 			framework?: ("AIDA" | "PAS" | "BAB") | null;
 			/**
-			 * Duration
 			 * @description Seconds of the finished video, 9 to 60.
 			 * @default 15
 			 */
@@ -2966,56 +2467,33 @@ export interface components {
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: as many as the framework has for this duration.
-			 */
+			/** @description Number of scenes; null: as many as the framework has for this duration. */
 			num_scenes?: number | null;
 			/**
-			 * Use Llm
 			 * @description False: no agent is asked, and every scene shows the prompt itself.
 			 * @default true
 			 */
 			use_llm?: boolean;
 			/**
-			 * Accept Out Of Domain
 			 * @description True: what the models cannot draw is replaced by the nearest thing that they can, with a warning.
 			 * @default false
 			 */
 			accept_out_of_domain?: boolean;
-			/**
-			 * Seed
-			 * @description Null: that of the coherence settings, else a random one, which the answer reports as `seed_value`.
-			 */
+			/** @description Null: that of the coherence settings, else a random one, which the answer reports as `seed_value`. */
 			seed?: number | null;
 			/** @description How the scenes are kept alike; fields that are left out are as the recipe says. */
 			coherence_settings?: components["schemas"]["OpenCoherence"] | null;
 			/** @description What is measured, and what each scene must reach. */
 			quality?: components["schemas"]["QualityBody"] | null;
-			/**
-			 * Reference Images
-			 * @description Files, base64 or artifact ids.
-			 */
+			/** @description Files, base64 or artifact ids. */
 			reference_images?: (string)[];
-			/**
-			 * Reference Roles
-			 * @description What they show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What they show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
-			/**
-			 * Prompt
-			 * @description What the ad is for, at most 5,000 characters.
-			 */
+			/** @description What the ad is for, at most 5,000 characters. */
 			prompt: string;
 		} & {
 			[key: string]: unknown;
@@ -3026,7 +2504,6 @@ export interface components {
 		 */
 		GenerationCreate: {
 			/**
-			 * Recipe
 			 * @description Name of a recipe: `master` (all agents), `express` (no critics), `classic`, `interactive`, or the server's
 			 *     own.
 			 * @default master
@@ -3034,43 +2511,29 @@ export interface components {
 			recipe?: string;
 			/** @description What the ad is for. */
 			brief: components["schemas"]["BriefBody"];
-			/**
-			 * References
-			 * @description Files, base64 or artifact ids; as an object with a role, or bare.
-			 */
+			/** @description Files, base64 or artifact ids; as an object with a role, or bare. */
 			references?: (components["schemas"]["ReferenceBody"] | string)[];
-			/**
-			 * Reference Roles
-			 * @description What the references show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What the references show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
 			/** @description Settings that differ from the recipe's; null: none. */
 			coherence?: components["schemas"]["CoherenceBody"] | null;
-			/**
-			 * Approvals
-			 * @description Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end.
-			 */
+			/** @description Stages after which it waits for you; none given: the recipe's; an empty list: runs to its end. */
 			approvals?: components["schemas"]["StageName"][] | null;
 			/** @description What is measured and demanded; null: as the recipe says. */
 			quality?: components["schemas"]["QualityBody"] | null;
 			/** @description Scenes of your own: no agent writes them. */
 			storyboard?: components["schemas"]["Storyboard"] | null;
 			/**
-			 * Use Llm
 			 * @description False: no agent is asked, and every scene shows the prompt itself.
 			 * @default true
 			 */
 			use_llm?: boolean;
 			/**
-			 * Accept Out Of Domain
 			 * @description True: what the models cannot draw is replaced by the nearest thing that they can, with a warning.
 			 * @default false
 			 */
 			accept_out_of_domain?: boolean;
-			/**
-			 * Parent Generation Id
-			 * @description A generation of yours that this one is an edited version of.
-			 */
+			/** @description A generation of yours that this one is an edited version of. */
 			parent_generation_id?: string | null;
 		};
 		/**
@@ -3078,157 +2541,72 @@ export interface components {
 		 * @description One generation with everything that was made.
 		 */
 		GenerationDetail: {
-			/**
-			 * Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			id: string;
-			/**
-			 * User Id
-			 * @description Id of the owner.
-			 */
+			/** @description Id of the owner. */
 			user_id: string;
-			/**
-			 * Title
-			 * @description Its working title; null: none was given.
-			 */
+			/** @description Its working title; null: none was given. */
 			title: string | null;
-			/**
-			 * Prompt
-			 * @description What the ad is for.
-			 */
+			/** @description What the ad is for. */
 			prompt: string;
-			/**
-			 * Duration
-			 * @description Seconds of the finished video.
-			 */
+			/** @description Seconds of the finished video. */
 			duration: number;
 			/** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
 			aspect_ratio: components["schemas"]["AspectRatio"];
 			/** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
 			status: components["schemas"]["GenerationStatus"];
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Current Stage
-			 * @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last.
-			 */
+			/** @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last. */
 			current_stage: components["schemas"]["StageName"] | null;
-			/**
-			 * Current Step
-			 * @description The step at work, such as `storyboard/scene-002`; null: none.
-			 */
+			/** @description The step at work, such as `storyboard/scene-002`; null: none. */
 			current_step: string | null;
-			/**
-			 * Video Path
-			 * @description The same as `video_url`: files are only reached through the server.
-			 */
+			/** @description The same as `video_url`: files are only reached through the server. */
 			video_path: string | null;
-			/**
-			 * Video Url
-			 * @description Address of the finished video; null before there is one.
-			 */
+			/** @description Address of the finished video; null before there is one. */
 			video_url: string | null;
-			/**
-			 * Thumbnail Url
-			 * @description Address of its picture (JPEG); null before there is one.
-			 */
+			/** @description Address of its picture (JPEG); null before there is one. */
 			thumbnail_url: string | null;
-			/**
-			 * Framework
-			 * @description `master_mode` for the recipe `master`, as in the contract; else PAS, BAB or AIDA.
-			 */
+			/** @description `master_mode` for the recipe `master`, as in the contract; else PAS, BAB or AIDA. */
 			framework: string;
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: the framework's own count.
-			 */
+			/** @description Number of scenes; null: the framework's own count. */
 			num_scenes: number | null;
-			/**
-			 * Generation Time Seconds
-			 * @description From the order to the end, waiting included.
-			 */
+			/** @description From the order to the end, waiting included. */
 			generation_time_seconds: number | null;
-			/**
-			 * Cost
-			 * @description What its steps cost so far: their seconds at the server's price of a device hour, in the currency of that.
-			 */
+			/** @description What its steps cost so far: their seconds at the server's price of a device hour, in the currency of that. */
 			cost?: number | null;
-			/**
-			 * Cost Reason
-			 * @description Why there is no cost; absent where there is one.
-			 */
+			/** @description Why there is no cost; absent where there is one. */
 			cost_reason?: string | null;
-			/**
-			 * Error Message
-			 * @description Why it failed; null: it did not.
-			 */
+			/** @description Why it failed; null: it did not. */
 			error_message: string | null;
 			/** @description How the scenes are kept alike. */
 			coherence_settings: components["schemas"]["CoherenceSettings"];
-			/**
-			 * Seed Value
-			 * @description The seed that it is made with.
-			 */
+			/** @description The seed that it is made with. */
 			seed_value: number;
-			/**
-			 * Cancellation Requested
-			 * @description Whether a cancel was asked for; it stops at its next denoising step.
-			 */
+			/** @description Whether a cancel was asked for; it stops at its next denoising step. */
 			cancellation_requested: boolean;
-			/**
-			 * Model
-			 * @description The video model.
-			 */
+			/** @description The video model. */
 			model: string | null;
-			/**
-			 * Use Llm
-			 * @description False: no agent is asked, and every scene shows the prompt itself.
-			 */
+			/** @description False: no agent is asked, and every scene shows the prompt itself. */
 			use_llm: boolean;
-			/**
-			 * Generation Group Id
-			 * @description The comparison that it belongs to; null: none.
-			 */
+			/** @description The comparison that it belongs to; null: none. */
 			generation_group_id: string | null;
-			/**
-			 * Parent Generation Id
-			 * @description The generation that it is an edited version of; null: none.
-			 */
+			/** @description The generation that it is an edited version of; null: none. */
 			parent_generation_id: string | null;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
 			created_at: string;
-			/**
-			 * Completed At
-			 * @description When it was finished, UTC; null before that.
-			 */
+			/** @description When it was finished, UTC; null before that. */
 			completed_at: string | null;
-			/**
-			 * Recipe
-			 * @description Name of its recipe.
-			 */
+			/** @description Name of its recipe. */
 			recipe: string;
-			/**
-			 * Stages
-			 * @description Those that run in this generation.
-			 */
+			/** @description Those that run in this generation. */
 			stages: components["schemas"]["StageName"][];
-			/**
-			 * Approvals
-			 * @description Stages after which it waits for its owner.
-			 */
+			/** @description Stages after which it waits for its owner. */
 			approvals: components["schemas"]["StageName"][];
-			/**
-			 * Quality Dimensions
-			 * @description What is measured.
-			 */
+			/** @description What is measured. */
 			quality_dimensions: string[];
 			/** @description What a scene must reach, else it is made again. */
 			quality_gate: components["schemas"]["QualityGate"];
@@ -3241,56 +2619,31 @@ export interface components {
 			 */
 			candidates?: components["schemas"]["Candidates"];
 			/**
-			 * Warnings
 			 * @description What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
 			 *     and why.
 			 */
 			warnings?: string[];
-			/**
-			 * Llm Specification
-			 * @description The story stage's result: the story, its drafts with their critiques, and the entities.
-			 */
+			/** @description The story stage's result: the story, its drafts with their critiques, and the entities. */
 			llm_specification: {
 				[key: string]: unknown;
 			} | null;
-			/**
-			 * Scene Plan
-			 * @description The scenes stage's result, cohesion analysis included.
-			 */
+			/** @description The scenes stage's result, cohesion analysis included. */
 			scene_plan: {
 				[key: string]: unknown;
 			} | null;
-			/**
-			 * Llm Conversation History
-			 * @description What the agents, the owner and the assistant said, oldest first.
-			 */
+			/** @description What the agents, the owner and the assistant said, oldest first. */
 			llm_conversation_history: components["schemas"]["MessageObject"][];
-			/**
-			 * Temp Clip Paths
-			 * @description Addresses of the scenes' clips.
-			 */
+			/** @description Addresses of the scenes' clips. */
 			temp_clip_paths: string[];
-			/**
-			 * Num Clips
-			 * @description Clips that are made.
-			 */
+			/** @description Clips that are made. */
 			num_clips: number;
-			/**
-			 * Has Sound
-			 * @description Whether the finished video has a sound track; null before there is one.
-			 */
+			/** @description Whether the finished video has a sound track; null before there is one. */
 			has_sound?: boolean | null;
-			/**
-			 * References
-			 * @description The reference images: `artifact`, `role`, `filename`, `weight`.
-			 */
+			/** @description The reference images: `artifact`, `role`, `filename`, `weight`. */
 			references: {
 				[key: string]: unknown;
 			}[];
-			/**
-			 * Manifest
-			 * @description Models, revisions and library versions that it is made with.
-			 */
+			/** @description Models, revisions and library versions that it is made with. */
 			manifest: {
 				[key: string]: unknown;
 			};
@@ -3299,15 +2652,9 @@ export interface components {
 			 *     `PATCH`.
 			 */
 			facts?: components["schemas"]["BriefFacts"] | null;
-			/**
-			 * Approval Status
-			 * @description Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any.
-			 */
+			/** @description Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any. */
 			approval_status?: ("approved" | "needs_revision") | null;
-			/**
-			 * Last Seq
-			 * @description `seq` of its newest event: follow it from there.
-			 */
+			/** @description `seq` of its newest event: follow it from there. */
 			last_seq: number;
 		};
 		/**
@@ -3315,157 +2662,72 @@ export interface components {
 		 * @description One generation, by the contract's names. A row of a list; `GenerationDetail` holds what was made as well.
 		 */
 		GenerationObject: {
-			/**
-			 * Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			id: string;
-			/**
-			 * User Id
-			 * @description Id of the owner.
-			 */
+			/** @description Id of the owner. */
 			user_id: string;
-			/**
-			 * Title
-			 * @description Its working title; null: none was given.
-			 */
+			/** @description Its working title; null: none was given. */
 			title: string | null;
-			/**
-			 * Prompt
-			 * @description What the ad is for.
-			 */
+			/** @description What the ad is for. */
 			prompt: string;
-			/**
-			 * Duration
-			 * @description Seconds of the finished video.
-			 */
+			/** @description Seconds of the finished video. */
 			duration: number;
 			/** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
 			aspect_ratio: components["schemas"]["AspectRatio"];
 			/** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
 			status: components["schemas"]["GenerationStatus"];
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Current Stage
-			 * @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last.
-			 */
+			/** @description The stage that runs, waits for approval, or will be resumed; null before the first and after the last. */
 			current_stage: components["schemas"]["StageName"] | null;
-			/**
-			 * Current Step
-			 * @description The step at work, such as `storyboard/scene-002`; null: none.
-			 */
+			/** @description The step at work, such as `storyboard/scene-002`; null: none. */
 			current_step: string | null;
-			/**
-			 * Video Path
-			 * @description The same as `video_url`: files are only reached through the server.
-			 */
+			/** @description The same as `video_url`: files are only reached through the server. */
 			video_path: string | null;
-			/**
-			 * Video Url
-			 * @description Address of the finished video; null before there is one.
-			 */
+			/** @description Address of the finished video; null before there is one. */
 			video_url: string | null;
-			/**
-			 * Thumbnail Url
-			 * @description Address of its picture (JPEG); null before there is one.
-			 */
+			/** @description Address of its picture (JPEG); null before there is one. */
 			thumbnail_url: string | null;
-			/**
-			 * Framework
-			 * @description `master_mode` for the recipe `master`, as in the contract; else PAS, BAB or AIDA.
-			 */
+			/** @description `master_mode` for the recipe `master`, as in the contract; else PAS, BAB or AIDA. */
 			framework: string;
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: the framework's own count.
-			 */
+			/** @description Number of scenes; null: the framework's own count. */
 			num_scenes: number | null;
-			/**
-			 * Generation Time Seconds
-			 * @description From the order to the end, waiting included.
-			 */
+			/** @description From the order to the end, waiting included. */
 			generation_time_seconds: number | null;
-			/**
-			 * Cost
-			 * @description What its steps cost so far: their seconds at the server's price of a device hour, in the currency of that.
-			 */
+			/** @description What its steps cost so far: their seconds at the server's price of a device hour, in the currency of that. */
 			cost?: number | null;
-			/**
-			 * Cost Reason
-			 * @description Why there is no cost; absent where there is one.
-			 */
+			/** @description Why there is no cost; absent where there is one. */
 			cost_reason?: string | null;
-			/**
-			 * Error Message
-			 * @description Why it failed; null: it did not.
-			 */
+			/** @description Why it failed; null: it did not. */
 			error_message: string | null;
 			/** @description How the scenes are kept alike. */
 			coherence_settings: components["schemas"]["CoherenceSettings"];
-			/**
-			 * Seed Value
-			 * @description The seed that it is made with.
-			 */
+			/** @description The seed that it is made with. */
 			seed_value: number;
-			/**
-			 * Cancellation Requested
-			 * @description Whether a cancel was asked for; it stops at its next denoising step.
-			 */
+			/** @description Whether a cancel was asked for; it stops at its next denoising step. */
 			cancellation_requested: boolean;
-			/**
-			 * Model
-			 * @description The video model.
-			 */
+			/** @description The video model. */
 			model: string | null;
-			/**
-			 * Use Llm
-			 * @description False: no agent is asked, and every scene shows the prompt itself.
-			 */
+			/** @description False: no agent is asked, and every scene shows the prompt itself. */
 			use_llm: boolean;
-			/**
-			 * Generation Group Id
-			 * @description The comparison that it belongs to; null: none.
-			 */
+			/** @description The comparison that it belongs to; null: none. */
 			generation_group_id: string | null;
-			/**
-			 * Parent Generation Id
-			 * @description The generation that it is an edited version of; null: none.
-			 */
+			/** @description The generation that it is an edited version of; null: none. */
 			parent_generation_id: string | null;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
 			created_at: string;
-			/**
-			 * Completed At
-			 * @description When it was finished, UTC; null before that.
-			 */
+			/** @description When it was finished, UTC; null before that. */
 			completed_at: string | null;
-			/**
-			 * Recipe
-			 * @description Name of its recipe.
-			 */
+			/** @description Name of its recipe. */
 			recipe: string;
-			/**
-			 * Stages
-			 * @description Those that run in this generation.
-			 */
+			/** @description Those that run in this generation. */
 			stages: components["schemas"]["StageName"][];
-			/**
-			 * Approvals
-			 * @description Stages after which it waits for its owner.
-			 */
+			/** @description Stages after which it waits for its owner. */
 			approvals: components["schemas"]["StageName"][];
-			/**
-			 * Quality Dimensions
-			 * @description What is measured.
-			 */
+			/** @description What is measured. */
 			quality_dimensions: string[];
 			/** @description What a scene must reach, else it is made again. */
 			quality_gate: components["schemas"]["QualityGate"];
@@ -3478,7 +2740,6 @@ export interface components {
 			 */
 			candidates?: components["schemas"]["Candidates"];
 			/**
-			 * Warnings
 			 * @description What is to be known of it: what is drawn otherwise, what the models are; in the detail also what is not approved
 			 *     and why.
 			 */
@@ -3489,30 +2750,15 @@ export interface components {
 		 * @description One page of generations, as the contract pages.
 		 */
 		GenerationPage: {
-			/**
-			 * Items
-			 * @description Newest first.
-			 */
+			/** @description Newest first. */
 			items: components["schemas"]["GenerationObject"][];
-			/**
-			 * Total
-			 * @description How many there are in all.
-			 */
+			/** @description How many there are in all. */
 			total: number;
-			/**
-			 * Limit
-			 * @description How many a page holds at most.
-			 */
+			/** @description How many a page holds at most. */
 			limit: number;
-			/**
-			 * Offset
-			 * @description How many stand before this page.
-			 */
+			/** @description How many stand before this page. */
 			offset: number;
-			/**
-			 * Has More
-			 * @description Whether more follow behind these.
-			 */
+			/** @description Whether more follow behind these. */
 			has_more: boolean;
 		};
 		/**
@@ -3528,15 +2774,9 @@ export interface components {
 		 * @description Generations that were taken in to be compared.
 		 */
 		GroupAccepted: {
-			/**
-			 * Group Id
-			 * @description Id of the comparison.
-			 */
+			/** @description Id of the comparison. */
 			group_id: string;
-			/**
-			 * Generation Ids
-			 * @description In the order of the variations.
-			 */
+			/** @description In the order of the variations. */
 			generation_ids: string[];
 			/** @description What the generations differ in: `settings` or `prompt`. */
 			comparison_type: components["schemas"]["ComparisonType"];
@@ -3545,15 +2785,9 @@ export interface components {
 			 * @default pending
 			 */
 			status?: components["schemas"]["GenerationStatus"];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
-			/**
-			 * Warnings
-			 * @description Of all of them together, each once.
-			 */
+			/** @description Of all of them together, each once. */
 			warnings?: string[];
 		};
 		/**
@@ -3561,33 +2795,20 @@ export interface components {
 		 * @description Generations made to be compared, and the winner once it is chosen.
 		 */
 		GroupObject: {
-			/**
-			 * Id
-			 * @description Id of the comparison.
-			 */
+			/** @description Id of the comparison. */
 			id: string;
-			/**
-			 * User Id
-			 * @description Id of the owner.
-			 */
+			/** @description Id of the owner. */
 			user_id: string;
 			/** @description What the generations differ in: `settings` or `prompt`. */
 			comparison_type: components["schemas"]["ComparisonType"];
-			/**
-			 * Winner Generation Id
-			 * @description The generation that was chosen; null: none yet.
-			 */
+			/** @description The generation that was chosen; null: none yet. */
 			winner_generation_id: string | null;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
 			created_at: string;
-			/**
-			 * Generations
-			 * @description In the order of their variations.
-			 */
+			/** @description In the order of their variations. */
 			generations: components["schemas"]["GenerationObject"][];
 		};
 		/**
@@ -3596,7 +2817,6 @@ export interface components {
 		 */
 		Health: {
 			/**
-			 * Status
 			 * @description Always `ok`: without it there is no answer.
 			 * @default ok
 			 * @constant
@@ -3613,15 +2833,9 @@ export interface components {
 			 * @enum {string}
 			 */
 			type: "heartbeat";
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Of the newest frame that was sent.
-			 */
+			/** @description Of the newest frame that was sent. */
 			seq: number;
 		};
 		/**
@@ -3630,19 +2844,16 @@ export interface components {
 		 */
 		ImageCoherence: {
 			/**
-			 * Shared Seed
 			 * @description Seed of the noise that they have in common.
 			 * @default 0
 			 */
 			shared_seed?: number;
 			/**
-			 * Shared Strength
 			 * @description 0: none of it; 1: all start from the same noise. It is the correlation between the noises.
 			 * @default 0
 			 */
 			shared_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every
 			 *     frequency.
 			 */
@@ -3650,7 +2861,6 @@ export interface components {
 			/** @description An earlier result to start from; null: from noise. */
 			start?: components["schemas"]["Start"] | null;
 			/**
-			 * Keep Latents
 			 * @description Keep the clean latents as an artifact, for a later `start` without the loss of a trip through pixels.
 			 * @default false
 			 */
@@ -3666,103 +2876,72 @@ export interface components {
 		 *     one of another shape than `size` lies whole in its middle, a blurred copy around it, and a note says so.
 		 */
 		ImageEdit: {
-			/**
-			 * Prompt
-			 * @description What to show, at most 5,000 characters.
-			 */
+			/** @description What to show, at most 5,000 characters. */
 			prompt: string;
 			/**
-			 * Model
 			 * @description One of `/v1/models`; none: the first of its kind. The name of a model that runs elsewhere (`flux-pro`, `sora-2`)
 			 *     is answered by the nearest one here, said in `notes`.
 			 */
 			model?: string | null;
 			/**
-			 * Strict
 			 * @description Refuse a model, size or length that is not to be had here, instead of making the nearest and saying so.
 			 * @default false
 			 */
 			strict?: boolean;
 			/**
-			 * Negative Prompt
 			 * @description What the picture must not show, at most 5,000 characters; empty: nothing is excluded.
 			 * @default
 			 */
 			negative_prompt?: string;
 			/**
-			 * Preset
 			 * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
 			 *     guidance together. What is given beside it comes before it; null: none.
 			 */
 			preset?: string | null;
-			/**
-			 * Num Inference Steps
-			 * @description Denoising steps, 1 to 200; null: the model's default.
-			 */
+			/** @description Denoising steps, 1 to 200; null: the model's default. */
 			num_inference_steps?: number | null;
-			/**
-			 * Guidance Scale
-			 * @description How strictly the prompt is followed, 0 to 30; null: the model's default.
-			 */
+			/** @description How strictly the prompt is followed, 0 to 30; null: the model's default. */
 			guidance_scale?: number | null;
-			/**
-			 * Lora
-			 * @description LoRAs that the model's description lists.
-			 */
+			/** @description LoRAs that the model's description lists. */
 			lora?: components["schemas"]["LoraUse"] | components["schemas"]["LoraUse"][];
 			/** @description Reference pictures, and how they act; null: none. */
 			ip_adapter?: components["schemas"]["IpAdapter"] | null;
 			/**
-			 * Deterministic
 			 * @description Run alone and without approximating caches: the same bits whatever else the server does.
 			 * @default false
 			 */
 			deterministic?: boolean;
-			/**
-			 * User
-			 * @description Taken for compatibility; not used.
-			 */
+			/** @description Taken for compatibility; not used. */
 			user?: string | null;
-			/**
-			 * Extra Params
-			 * @description Fields of this request for clients that can only send a dict; a key that is no field is an error.
-			 */
+			/** @description Fields of this request for clients that can only send a dict; a key that is no field is an error. */
 			extra_params?: {
 				[key: string]: unknown;
 			} | null;
 			/**
-			 * N
 			 * @description Pictures to draw, 1 to 10.
 			 * @default 1
 			 */
 			n?: number;
 			/**
-			 * Size
 			 * @description `WIDTHxHEIGHT` in pixels, or `auto` for the model's own.
 			 * @default auto
 			 */
 			size?: string;
-			/**
-			 * Seed
-			 * @description One per output, or one for all: output 0 uses it as it is, output k one derived from it.
-			 */
+			/** @description One per output, or one for all: output 0 uses it as it is, output k one derived from it. */
 			seed?: number | number[] | null;
 			/**
-			 * Response Format
 			 * @description `url`: a signed address, which opens for an hour without a key.
 			 * @default b64_json
 			 * @enum {string}
 			 */
 			response_format?: "b64_json" | "url";
 			/**
-			 * Output Format
 			 * @description `png`, `jpeg` or `webp`.
 			 * @default png
 			 * @enum {string}
 			 */
 			output_format?: "png" | "jpeg" | "webp";
 			/**
-			 * Output Compression
 			 * @description Quality of JPEG and WebP; 100 stands for this server's own choice, as OpenAI's default is 100.
 			 * @default 100
 			 */
@@ -3776,58 +2955,34 @@ export interface components {
 			 *     }
 			 */
 			coherence?: components["schemas"]["ImageCoherence"];
-			/**
-			 * Background
-			 * @description No model here draws transparency: `transparent` is refused.
-			 */
+			/** @description No model here draws transparency: `transparent` is refused. */
 			background?: ("auto" | "opaque" | "transparent") | null;
-			/**
-			 * Quality
-			 * @description Noted, not used: ask for `num_inference_steps`.
-			 */
+			/** @description Noted, not used: ask for `num_inference_steps`. */
 			quality?: string | null;
-			/**
-			 * Style
-			 * @description Noted, not used: say it in the prompt.
-			 */
+			/** @description Noted, not used: say it in the prompt. */
 			style?: string | null;
-			/**
-			 * Moderation
-			 * @description Taken for compatibility; not used.
-			 */
+			/** @description Taken for compatibility; not used. */
 			moderation?: ("auto" | "low") | null;
 			/**
-			 * Stream
 			 * @description Answer by server-sent events, one per finished image, as they carry it in `b64_json`.
 			 * @default false
 			 */
 			stream?: boolean;
 			/**
-			 * Partial Images
 			 * @description Taken for compatibility: no image is sent before it is finished.
 			 * @default 0
 			 */
 			partial_images?: number;
-			/**
-			 * Image
-			 * @description One to three pictures: files, base64 or artifact ids.
-			 */
+			/** @description One to three pictures: files, base64 or artifact ids. */
 			image: (string)[];
 			/**
-			 * Mask
 			 * @description Of the first image's size. Its transparent parts are repainted; in a file without any, the white ones. Soft edges
 			 *     blend. The rest of the image stays as it is, pixel by pixel, also in size when `size` is `auto`.
 			 */
 			mask?: string | null;
-			/**
-			 * Strength
-			 * @description How much of the first image is redrawn: 1.0 all; the default is 0.8, and 1.0 under a mask.
-			 */
+			/** @description How much of the first image is redrawn: 1.0 all; the default is 0.8, and 1.0 under a mask. */
 			strength?: number | null;
-			/**
-			 * Input Fidelity
-			 * @description Noted, not used: ask for `strength`.
-			 */
+			/** @description Noted, not used: ask for `strength`. */
 			input_fidelity?: ("low" | "high") | null;
 		};
 		/**
@@ -3835,97 +2990,54 @@ export interface components {
 		 * @description One image that was made, as the event of a stream.
 		 */
 		ImageEvent: {
-			/**
-			 * B64 Json
-			 * @description The file as base64; null with `response_format=url`.
-			 */
+			/** @description The file as base64; null with `response_format=url`. */
 			b64_json?: string | null;
-			/**
-			 * Url
-			 * @description Address of the file; null with `response_format=b64_json`.
-			 */
+			/** @description Address of the file; null with `response_format=b64_json`. */
 			url?: string | null;
-			/**
-			 * Revised Prompt
-			 * @description The prompt that was used, where it is not the one that was sent.
-			 */
+			/** @description The prompt that was used, where it is not the one that was sent. */
 			revised_prompt?: string | null;
-			/**
-			 * Seed
-			 * @description The seed of this output.
-			 */
+			/** @description The seed of this output. */
 			seed: number;
-			/**
-			 * Artifact
-			 * @description sha256 of the file.
-			 */
+			/** @description sha256 of the file. */
 			artifact: string;
-			/**
-			 * Latents Artifact
-			 * @description Id of the latents that were kept for `start`; null: none were asked for.
-			 */
+			/** @description Id of the latents that were kept for `start`; null: none were asked for. */
 			latents_artifact?: string | null;
-			/**
-			 * Noise Sha256
-			 * @description sha256 of the float32 start noise.
-			 */
+			/** @description sha256 of the float32 start noise. */
 			noise_sha256: string;
 			/**
-			 * Notes
 			 * @description What was not done as asked.
 			 * @default []
 			 */
 			notes?: string[];
-			/**
-			 * Timings
-			 * @description Seconds, by part of the work.
-			 */
+			/** @description Seconds, by part of the work. */
 			timings?: {
 				[key: string]: number;
 			};
-			/**
-			 * Seconds
-			 * @description The model's time for this output.
-			 */
+			/** @description The model's time for this output. */
 			seconds: number;
 			/**
-			 * Type
 			 * @description OpenAI's name of the event.
 			 * @enum {string}
 			 */
 			type: "image_generation.completed" | "image_edit.completed";
-			/**
-			 * Created At
-			 * @description Unix seconds.
-			 */
+			/** @description Unix seconds. */
 			created_at: number;
-			/**
-			 * Model
-			 * @description The model that drew it.
-			 */
+			/** @description The model that drew it. */
 			model: string;
-			/**
-			 * Size
-			 * @description `WIDTHxHEIGHT` in pixels.
-			 */
+			/** @description `WIDTHxHEIGHT` in pixels. */
 			size: string;
 			/**
-			 * Output Format
 			 * @description `png`, `jpeg` or `webp`.
 			 * @enum {string}
 			 */
 			output_format: "png" | "jpeg" | "webp";
 			/**
-			 * Background
 			 * @description No model here draws transparency.
 			 * @default opaque
 			 * @constant
 			 */
 			background?: "opaque";
-			/**
-			 * Usage
-			 * @description Always null: no tokens are counted here.
-			 */
+			/** @description Always null: no tokens are counted here. */
 			usage?: null;
 		};
 		/**
@@ -3933,103 +3045,72 @@ export interface components {
 		 * @description Body of `POST /v1/images/generations`.
 		 */
 		ImageGeneration: {
-			/**
-			 * Prompt
-			 * @description What to show, at most 5,000 characters.
-			 */
+			/** @description What to show, at most 5,000 characters. */
 			prompt: string;
 			/**
-			 * Model
 			 * @description One of `/v1/models`; none: the first of its kind. The name of a model that runs elsewhere (`flux-pro`, `sora-2`)
 			 *     is answered by the nearest one here, said in `notes`.
 			 */
 			model?: string | null;
 			/**
-			 * Strict
 			 * @description Refuse a model, size or length that is not to be had here, instead of making the nearest and saying so.
 			 * @default false
 			 */
 			strict?: boolean;
 			/**
-			 * Negative Prompt
 			 * @description What the picture must not show, at most 5,000 characters; empty: nothing is excluded.
 			 * @default
 			 */
 			negative_prompt?: string;
 			/**
-			 * Preset
 			 * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
 			 *     guidance together. What is given beside it comes before it; null: none.
 			 */
 			preset?: string | null;
-			/**
-			 * Num Inference Steps
-			 * @description Denoising steps, 1 to 200; null: the model's default.
-			 */
+			/** @description Denoising steps, 1 to 200; null: the model's default. */
 			num_inference_steps?: number | null;
-			/**
-			 * Guidance Scale
-			 * @description How strictly the prompt is followed, 0 to 30; null: the model's default.
-			 */
+			/** @description How strictly the prompt is followed, 0 to 30; null: the model's default. */
 			guidance_scale?: number | null;
-			/**
-			 * Lora
-			 * @description LoRAs that the model's description lists.
-			 */
+			/** @description LoRAs that the model's description lists. */
 			lora?: components["schemas"]["LoraUse"] | components["schemas"]["LoraUse"][];
 			/** @description Reference pictures, and how they act; null: none. */
 			ip_adapter?: components["schemas"]["IpAdapter"] | null;
 			/**
-			 * Deterministic
 			 * @description Run alone and without approximating caches: the same bits whatever else the server does.
 			 * @default false
 			 */
 			deterministic?: boolean;
-			/**
-			 * User
-			 * @description Taken for compatibility; not used.
-			 */
+			/** @description Taken for compatibility; not used. */
 			user?: string | null;
-			/**
-			 * Extra Params
-			 * @description Fields of this request for clients that can only send a dict; a key that is no field is an error.
-			 */
+			/** @description Fields of this request for clients that can only send a dict; a key that is no field is an error. */
 			extra_params?: {
 				[key: string]: unknown;
 			} | null;
 			/**
-			 * N
 			 * @description Pictures to draw, 1 to 10.
 			 * @default 1
 			 */
 			n?: number;
 			/**
-			 * Size
 			 * @description `WIDTHxHEIGHT` in pixels, or `auto` for the model's own.
 			 * @default auto
 			 */
 			size?: string;
-			/**
-			 * Seed
-			 * @description One per output, or one for all: output 0 uses it as it is, output k one derived from it.
-			 */
+			/** @description One per output, or one for all: output 0 uses it as it is, output k one derived from it. */
 			seed?: number | number[] | null;
 			/**
-			 * Response Format
 			 * @description `url`: a signed address, which opens for an hour without a key.
 			 * @default b64_json
 			 * @enum {string}
 			 */
 			response_format?: "b64_json" | "url";
 			/**
-			 * Output Format
 			 * @description `png`, `jpeg` or `webp`.
 			 * @default png
 			 * @enum {string}
 			 */
 			output_format?: "png" | "jpeg" | "webp";
 			/**
-			 * Output Compression
 			 * @description Quality of JPEG and WebP; 100 stands for this server's own choice, as OpenAI's default is 100.
 			 * @default 100
 			 */
@@ -4043,34 +3124,20 @@ export interface components {
 			 *     }
 			 */
 			coherence?: components["schemas"]["ImageCoherence"];
-			/**
-			 * Background
-			 * @description No model here draws transparency: `transparent` is refused.
-			 */
+			/** @description No model here draws transparency: `transparent` is refused. */
 			background?: ("auto" | "opaque" | "transparent") | null;
-			/**
-			 * Quality
-			 * @description Noted, not used: ask for `num_inference_steps`.
-			 */
+			/** @description Noted, not used: ask for `num_inference_steps`. */
 			quality?: string | null;
-			/**
-			 * Style
-			 * @description Noted, not used: say it in the prompt.
-			 */
+			/** @description Noted, not used: say it in the prompt. */
 			style?: string | null;
-			/**
-			 * Moderation
-			 * @description Taken for compatibility; not used.
-			 */
+			/** @description Taken for compatibility; not used. */
 			moderation?: ("auto" | "low") | null;
 			/**
-			 * Stream
 			 * @description Answer by server-sent events, one per finished image, as they carry it in `b64_json`.
 			 * @default false
 			 */
 			stream?: boolean;
 			/**
-			 * Partial Images
 			 * @description Taken for compatibility: no image is sent before it is finished.
 			 * @default 0
 			 */
@@ -4081,58 +3148,30 @@ export interface components {
 		 * @description One image that was made.
 		 */
 		ImageObject: {
-			/**
-			 * B64 Json
-			 * @description The file as base64; null with `response_format=url`.
-			 */
+			/** @description The file as base64; null with `response_format=url`. */
 			b64_json?: string | null;
-			/**
-			 * Url
-			 * @description Address of the file; null with `response_format=b64_json`.
-			 */
+			/** @description Address of the file; null with `response_format=b64_json`. */
 			url?: string | null;
-			/**
-			 * Revised Prompt
-			 * @description The prompt that was used, where it is not the one that was sent.
-			 */
+			/** @description The prompt that was used, where it is not the one that was sent. */
 			revised_prompt?: string | null;
-			/**
-			 * Seed
-			 * @description The seed of this output.
-			 */
+			/** @description The seed of this output. */
 			seed: number;
-			/**
-			 * Artifact
-			 * @description sha256 of the file.
-			 */
+			/** @description sha256 of the file. */
 			artifact: string;
-			/**
-			 * Latents Artifact
-			 * @description Id of the latents that were kept for `start`; null: none were asked for.
-			 */
+			/** @description Id of the latents that were kept for `start`; null: none were asked for. */
 			latents_artifact?: string | null;
-			/**
-			 * Noise Sha256
-			 * @description sha256 of the float32 start noise.
-			 */
+			/** @description sha256 of the float32 start noise. */
 			noise_sha256: string;
 			/**
-			 * Notes
 			 * @description What was not done as asked.
 			 * @default []
 			 */
 			notes?: string[];
-			/**
-			 * Timings
-			 * @description Seconds, by part of the work.
-			 */
+			/** @description Seconds, by part of the work. */
 			timings?: {
 				[key: string]: number;
 			};
-			/**
-			 * Seconds
-			 * @description The model's time for this output.
-			 */
+			/** @description The model's time for this output. */
 			seconds: number;
 		};
 		/** @description One image of a stream, or why there are no more. */
@@ -4142,10 +3181,7 @@ export interface components {
 		 * @description A picture in a message.
 		 */
 		ImageUrl: {
-			/**
-			 * Url
-			 * @description A `data:` URL or an artifact id; addresses are not fetched.
-			 */
+			/** @description A `data:` URL or an artifact id; addresses are not fetched. */
 			url: string;
 		} & {
 			[key: string]: unknown;
@@ -4155,41 +3191,26 @@ export interface components {
 		 * @description Pictures that were made.
 		 */
 		ImagesResponse: {
-			/**
-			 * Created
-			 * @description Unix seconds.
-			 */
+			/** @description Unix seconds. */
 			created: number;
-			/**
-			 * Data
-			 * @description One for each output, in order.
-			 */
+			/** @description One for each output, in order. */
 			data: components["schemas"]["ImageObject"][];
-			/**
-			 * Model
-			 * @description The model that drew them.
-			 */
+			/** @description The model that drew them. */
 			model: string;
-			/**
-			 * Size
-			 * @description `WIDTHxHEIGHT` in pixels.
-			 */
+			/** @description `WIDTHxHEIGHT` in pixels. */
 			size: string;
 			/**
-			 * Output Format
 			 * @description `png`, `jpeg` or `webp`.
 			 * @enum {string}
 			 */
 			output_format: "png" | "jpeg" | "webp";
 			/**
-			 * Background
 			 * @description No model here draws transparency.
 			 * @default opaque
 			 * @constant
 			 */
 			background?: "opaque";
 			/**
-			 * Notes
 			 * @description What was not done as asked.
 			 * @default []
 			 */
@@ -4200,26 +3221,16 @@ export interface components {
 		 * @description Body of `POST /{session_id}/inpaint`.
 		 */
 		InpaintOrder: {
-			/**
-			 * Image Id
-			 * @description The index of the image among those of the current stage, or of the storyboard when a later stage is current.
-			 */
+			/** @description The index of the image among those of the current stage, or of the storyboard when a later stage is current. */
 			image_id: number;
 			/**
-			 * Mask Data
 			 * @description A PNG, JPEG or WebP as base64, with or without `data:` before it, of the image's shape. White is repainted, black
 			 *     stays; of a file with transparent parts, these stay, and strokes of any colour but black are repainted.
 			 */
 			mask_data: string;
-			/**
-			 * Prompt
-			 * @description What to paint there, at most 5,000 characters.
-			 */
+			/** @description What to paint there, at most 5,000 characters. */
 			prompt: string;
-			/**
-			 * Negative Prompt
-			 * @description What the picture must not show, at most 5,000 characters; empty: nothing is excluded.
-			 */
+			/** @description What the picture must not show, at most 5,000 characters; empty: nothing is excluded. */
 			negative_prompt?: string | null;
 		};
 		/**
@@ -4227,35 +3238,17 @@ export interface components {
 		 * @description What an edit of a picture made.
 		 */
 		Inpainted: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Edited Image Url
-			 * @description Null when the edit is still at work (202): the session shows it once `stage_complete` has come.
-			 */
+			/** @description Null when the edit is still at work (202): the session shows it once `stage_complete` has come. */
 			edited_image_url: string | null;
-			/**
-			 * Original Image Url
-			 * @description The picture that was repainted; it stays.
-			 */
+			/** @description The picture that was repainted; it stays. */
 			original_image_url: string;
-			/**
-			 * Version
-			 * @description 1: as it was drawn; every edit counts one up.
-			 */
+			/** @description 1: as it was drawn; every edit counts one up. */
 			version: number;
-			/**
-			 * Edit History
-			 * @description URLs, oldest first; the edited one last.
-			 */
+			/** @description URLs, oldest first; the edited one last. */
 			edit_history: string[];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 		};
 		/**
@@ -4263,15 +3256,9 @@ export interface components {
 		 * @description OpenAI's object form of a picture.
 		 */
 		InputReference: {
-			/**
-			 * Image Url
-			 * @description A data URL; other URLs are not fetched.
-			 */
+			/** @description A data URL; other URLs are not fetched. */
 			image_url?: string | null;
-			/**
-			 * File Id
-			 * @description The id of an artifact.
-			 */
+			/** @description The id of an artifact. */
 			file_id?: string | null;
 		};
 		/**
@@ -4279,44 +3266,35 @@ export interface components {
 		 * @description Reference pictures that condition a generation through the IP-Adapter.
 		 */
 		IpAdapter: {
-			/**
-			 * Images
-			 * @description Also under InvokeAI's other name `image`. In an edit the images of the body join them.
-			 */
+			/** @description Also under InvokeAI's other name `image`. In an edit the images of the body join them. */
 			images?: (string)[];
 			/**
-			 * Weight
 			 * @description One for all, or one per image in their order.
 			 * @default 0.6
 			 */
 			weight?: number | number[];
 			/**
-			 * Method
 			 * @description `full`: everything; `style`: look without layout; `composition`: layout without look.
 			 * @default full
 			 * @enum {string}
 			 */
 			method?: "full" | "style" | "composition";
 			/**
-			 * Begin Step Percent
 			 * @description Where in the denoising the images begin to act, 0 to 1 (its end).
 			 * @default 0
 			 */
 			begin_step_percent?: number;
 			/**
-			 * End Step Percent
 			 * @description Where in the denoising the images cease to act, 0 to 1 (its end).
 			 * @default 1
 			 */
 			end_step_percent?: number;
 			/**
-			 * Role
 			 * @description What the images show: one for all, or one per image in their order.
 			 * @default product
 			 */
 			role?: components["schemas"]["ReferenceRole"] | components["schemas"]["ReferenceRole"][];
 			/**
-			 * Mask
 			 * @description Where the images act: its transparent parts; in a file without any, the white ones. Pictures only, and models
 			 *     that say `reference_mask`.
 			 */
@@ -4327,10 +3305,7 @@ export interface components {
 		 * @description The caller's API keys.
 		 */
 		KeyList: {
-			/**
-			 * Items
-			 * @description Newest last.
-			 */
+			/** @description Newest last. */
 			items: components["schemas"]["KeyObject"][];
 		};
 		/**
@@ -4338,23 +3313,13 @@ export interface components {
 		 * @description An API key, without its secret.
 		 */
 		KeyObject: {
-			/**
-			 * Id
-			 * @description Id of the key, for `DELETE /api/auth/keys/{key_id}`.
-			 */
+			/** @description Id of the key, for `DELETE /api/auth/keys/{key_id}`. */
 			id: string;
-			/**
-			 * Name
-			 * @description What it is for.
-			 */
+			/** @description What it is for. */
 			name: string;
-			/**
-			 * Scopes
-			 * @description What it may do: `read`, `write`.
-			 */
+			/** @description What it may do: `read`, `write`. */
 			scopes: ("read" | "write")[];
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
@@ -4365,13 +3330,9 @@ export interface components {
 		 * @description Body of `POST /api/auth/keys`.
 		 */
 		KeyRequest: {
-			/**
-			 * Name
-			 * @description What it is for.
-			 */
+			/** @description What it is for. */
 			name: string;
 			/**
-			 * Scopes
 			 * @description What it may do: `read` for GET, `write` for everything else.
 			 * @default [
 			 *       "read",
@@ -4385,19 +3346,14 @@ export interface components {
 		 * @description Body of `POST /api/auth/login`.
 		 */
 		LoginRequest: {
-			/**
-			 * Username
-			 * @description 1 to 64 characters.
-			 */
+			/** @description 1 to 64 characters. */
 			username: string;
 			/**
-			 * Password
 			 * Format: password
 			 * @description The password of this user.
 			 */
 			password: string;
 			/**
-			 * Session
 			 * @description `cookie`, for a browser: the answer sets a cookie that stands for the login, and no script sees a token.
 			 * @default tokens
 			 * @enum {string}
@@ -4409,13 +3365,9 @@ export interface components {
 		 * @description One of the LoRAs that the model's description lists, with its strength.
 		 */
 		LoraUse: {
-			/**
-			 * Name
-			 * @description One of the model's `loras`.
-			 */
+			/** @description One of the model's `loras`. */
 			name: string;
 			/**
-			 * Scale
 			 * @description Strength, -2 to 2; 0 has no effect.
 			 * @default 1
 			 */
@@ -4428,28 +3380,15 @@ export interface components {
 		Message: {
 			/** @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner. */
 			role: components["schemas"]["AgentRole"];
-			/**
-			 * Iteration
-			 * @description The draft that it is about, counted from 1.
-			 */
+			/** @description The draft that it is about, counted from 1. */
 			iteration: number;
-			/**
-			 * Content
-			 * @description What is said.
-			 */
+			/** @description What is said. */
 			content: string;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about; null: the whole ad.
-			 */
+			/** @description The scene that it is about; null: the whole ad. */
 			scene_number?: number | null;
-			/**
-			 * Score
-			 * @description A critic's score, 0 to 100; null: nothing was scored.
-			 */
+			/** @description A critic's score, 0 to 100; null: nothing was scored. */
 			score?: number | null;
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -4462,28 +3401,15 @@ export interface components {
 		MessageObject: {
 			/** @description Who speaks: an agent, the owner (`user`) or the assistant that answers the owner. */
 			role: components["schemas"]["AgentRole"];
-			/**
-			 * Iteration
-			 * @description The draft that it is about, counted from 1.
-			 */
+			/** @description The draft that it is about, counted from 1. */
 			iteration: number;
-			/**
-			 * Content
-			 * @description What is said.
-			 */
+			/** @description What is said. */
 			content: string;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about; null: the whole ad.
-			 */
+			/** @description The scene that it is about; null: the whole ad. */
 			scene_number: number | null;
-			/**
-			 * Score
-			 * @description A critic's score, 0 to 100; null: nothing was scored.
-			 */
+			/** @description A critic's score, 0 to 100; null: nothing was scored. */
 			score: number | null;
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -4495,16 +3421,12 @@ export interface components {
 		 */
 		ModelList: {
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Data
-			 * @description One for each model.
-			 */
+			/** @description One for each model. */
 			data: components["schemas"]["ModelObject"][];
 		};
 		/**
@@ -4512,62 +3434,42 @@ export interface components {
 		 * @description A model that this server offers.
 		 */
 		ModelObject: {
-			/**
-			 * Id
-			 * @description What it is asked for by.
-			 */
+			/** @description What it is asked for by. */
 			id: string;
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default model
 			 * @constant
 			 */
 			object?: "model";
 			/**
-			 * Created
 			 * @description Not known of local weights; 0.
 			 * @default 0
 			 */
 			created?: number;
 			/**
-			 * Owned By
 			 * @description Always `local`: it runs on this server's machines.
 			 * @default local
 			 */
 			owned_by?: string;
 			/**
-			 * Kind
 			 * @description What it makes: `chat`, `image` or `video`.
 			 * @enum {string}
 			 */
 			kind: "chat" | "image" | "video";
-			/**
-			 * Family
-			 * @description The code that runs it, such as `animatediff`.
-			 */
+			/** @description The code that runs it, such as `animatediff`. */
 			family: string;
-			/**
-			 * Licence
-			 * @description Licence of its weights.
-			 */
+			/** @description Licence of its weights. */
 			licence: string;
 			/**
-			 * Commercial
 			 * @description Whether paid work may use its pictures and texts: `yes`; `no`; `below-revenue`: below a yearly revenue;
 			 *     `territory`: outside of some countries.
 			 * @enum {string}
 			 */
 			commercial: "yes" | "no" | "below-revenue" | "territory";
-			/**
-			 * Commercial Condition
-			 * @description What `below-revenue` or `territory` means for these weights, in a sentence; null for `yes` and `no`.
-			 */
+			/** @description What `below-revenue` or `territory` means for these weights, in a sentence; null for `yes` and `no`. */
 			commercial_condition?: string | null;
-			/**
-			 * Vision
-			 * @description Chat models: whether messages may carry images.
-			 */
+			/** @description Chat models: whether messages may carry images. */
 			vision?: boolean | null;
 			/** @description Image and video models: what can be asked of it. */
 			limits?: components["schemas"]["PictureLimits"] | null;
@@ -4577,25 +3479,13 @@ export interface components {
 		 * @description What a revision sets outright instead of in words. Only for pictures and clips; `camera` only for clips.
 		 */
 		Modifications: {
-			/**
-			 * Prompt
-			 * @description The picture's whole prompt, in place of the one that was written.
-			 */
+			/** @description The picture's whole prompt, in place of the one that was written. */
 			prompt?: string | null;
-			/**
-			 * Negative Prompt
-			 * @description What the picture must not show, in place of the recipe's.
-			 */
+			/** @description What the picture must not show, in place of the recipe's. */
 			negative_prompt?: string | null;
-			/**
-			 * Camera
-			 * @description Move of the camera in the clip.
-			 */
+			/** @description Move of the camera in the clip. */
 			camera?: components["schemas"]["CameraMove"] | null;
-			/**
-			 * Seed
-			 * @description Seed of the start noise.
-			 */
+			/** @description Seed of the start noise. */
 			seed?: number | null;
 		};
 		/**
@@ -4603,31 +3493,18 @@ export interface components {
 		 * @description An API key that was just made, with its secret.
 		 */
 		NewKeyObject: {
-			/**
-			 * Id
-			 * @description Id of the key, for `DELETE /api/auth/keys/{key_id}`.
-			 */
+			/** @description Id of the key, for `DELETE /api/auth/keys/{key_id}`. */
 			id: string;
-			/**
-			 * Name
-			 * @description What it is for.
-			 */
+			/** @description What it is for. */
 			name: string;
-			/**
-			 * Scopes
-			 * @description What it may do: `read`, `write`.
-			 */
+			/** @description What it may do: `read`, `write`. */
 			scopes: ("read" | "write")[];
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
 			created_at: string;
-			/**
-			 * Key
-			 * @description The whole key, shown this once.
-			 */
+			/** @description The whole key, shown this once. */
 			key: string;
 		};
 		/**
@@ -4639,25 +3516,19 @@ export interface components {
 		 *     (`models.diffusion.noise`).
 		 */
 		NoiseSpec: {
-			/**
-			 * Seed
-			 * @description Seed of the noise of its own.
-			 */
+			/** @description Seed of the noise of its own. */
 			seed: number;
 			/**
-			 * Shared Seed
 			 * @description Seed of the noise that it has in common with others.
 			 * @default 0
 			 */
 			shared_seed?: number;
 			/**
-			 * Shared Strength
 			 * @description Share of the common noise, 0 (none of it) to 1 (nothing else).
 			 * @default 0
 			 */
 			shared_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5 (all that the cells can
 			 *     show along a side); None: every frequency. In clips the frames are filtered one by one, in space.
 			 */
@@ -4681,30 +3552,23 @@ export interface components {
 		 */
 		OpenCoherence: {
 			/**
-			 * Use Seed Control
 			 * @description Off: every scene has an independent seed (policy `derived`).
 			 * @default true
 			 */
 			use_seed_control?: boolean;
-			/**
-			 * Seed Value
-			 * @description Overrides the seed of the generation.
-			 */
+			/** @description Overrides the seed of the generation. */
 			seed_value?: number | null;
 			/**
-			 * Use Latent Reuse
 			 * @description Start each scene's keyframe from the last frame of the scene before.
 			 * @default false
 			 */
 			use_latent_reuse?: boolean;
 			/**
-			 * Use Ip Adapter
 			 * @description Let the reference images condition keyframes and clips.
 			 * @default true
 			 */
 			use_ip_adapter?: boolean;
 			/**
-			 * Seed Policy
 			 * @description `fixed`: all scenes share one noise; `derived`: independent; `blend`: correlation `blend_strength`; `exact`: the
 			 *     seed itself, blended with `shared_seed` when there is one.
 			 * @default blend
@@ -4712,30 +3576,23 @@ export interface components {
 			 */
 			seed_policy?: "fixed" | "derived" | "blend" | "exact";
 			/**
-			 * Blend Strength
 			 * @description Correlation between the noises of the scenes for `blend`, 0 (independent) to 1 (the same).
 			 * @default 0.25
 			 */
 			blend_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every frequency.
 			 *     With `blend` and `exact`; at `blend_strength` 1 scenes share their layout and keep their own detail.
 			 */
 			shared_cutoff?: number | null;
-			/**
-			 * Shared Seed
-			 * @description Only for `exact`: the noise that other generations share.
-			 */
+			/** @description Only for `exact`: the noise that other generations share. */
 			shared_seed?: number | null;
 			/**
-			 * Latent Strength
 			 * @description SDEdit strength of the latent start: 1.0 forgets the scene before, 0.3 nearly copies it.
 			 * @default 0.85
 			 */
 			latent_strength?: number;
 			/**
-			 * Chain
 			 * @description What ties a scene to its neighbour. `none`: its clip starts from its own keyframe; `last_frame`: from the last
 			 *     frame of the clip before instead; `keyframe`: its keyframe is drawn from the keyframe before (`latent_strength`);
 			 *     `first_last`: its clip starts from its own keyframe and ends on the keyframe of the scene after.
@@ -4744,45 +3601,38 @@ export interface components {
 			 */
 			chain?: "none" | "last_frame" | "keyframe" | "first_last";
 			/**
-			 * Consistent Attention
 			 * @description Let the pictures of all scenes look at the first scene's while they are drawn (StoryDiffusion's idea), through a
 			 *     stored bank of its tokens: each can be drawn again alone. It costs one further picture.
 			 * @default false
 			 */
 			consistent_attention?: boolean;
 			/**
-			 * Cond Lowpass Until
 			 * @description Share of a clip's steps, 0 to 0.2 from the first, in which the model sees its first frame without fine detail:
 			 *     clips that start from a picture move more. 0: never; null: as long as the video model's description says.
 			 */
 			cond_lowpass_until?: number | null;
 			/**
-			 * Adapter Scale
 			 * @description Strength of the references, 0 (none) to 1.
 			 * @default 0.6
 			 */
 			adapter_scale?: number;
 			/**
-			 * Adapter Blocks
 			 * @description Blocks of the denoiser that the references reach: `all`, `style` or `layout`.
 			 * @default all
 			 * @enum {string}
 			 */
 			adapter_blocks?: "all" | "style" | "layout";
 			/**
-			 * Reference Weights
 			 * @description Weights of the references in their order, 0 (none) to 1, instead of their own; null: their own. Models with an
 			 *     IP-Adapter share `adapter_scale` among them by weight; where all have weight 1, each acts alike.
 			 */
 			reference_weights?: number[] | null;
 			/**
-			 * Adapter Begin
 			 * @description Where in the denoising the references begin to act, 0 to 1 (its end).
 			 * @default 0
 			 */
 			adapter_begin?: number;
 			/**
-			 * Adapter End
 			 * @description Where in the denoising the references cease to act, 0 to 1 (its end).
 			 * @default 1
 			 */
@@ -4795,30 +3645,15 @@ export interface components {
 		 * @description How one scene leads to the next.
 		 */
 		PairAnalysis: {
-			/**
-			 * From Scene
-			 * @description The first of the two, counted from 1.
-			 */
+			/** @description The first of the two, counted from 1. */
 			from_scene: number;
-			/**
-			 * To Scene
-			 * @description The second of the two.
-			 */
+			/** @description The second of the two. */
 			to_scene: number;
-			/**
-			 * Transition Score
-			 * @description 0 to 100.
-			 */
+			/** @description 0 to 100. */
 			transition_score: number;
-			/**
-			 * Issues
-			 * @description What does not fit.
-			 */
+			/** @description What does not fit. */
 			issues: string[];
-			/**
-			 * Recommendations
-			 * @description What would make it fit.
-			 */
+			/** @description What would make it fit. */
 			recommendations: string[];
 		};
 		/**
@@ -4826,13 +3661,9 @@ export interface components {
 		 * @description Body of `POST /api/generations/generate/parallel`.
 		 */
 		ParallelBody: {
-			/**
-			 * Framework
-			 * @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's.
-			 */
+			/** @description `AIDA`, `PAS` or `BAB`, in any case: the order in which the ad argues; null: the recipe's. */
 			framework?: ("AIDA" | "PAS" | "BAB") | null;
 			/**
-			 * Duration
 			 * @description Seconds of the finished video, 9 to 60.
 			 * @default 15
 			 */
@@ -4842,61 +3673,35 @@ export interface components {
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: as many as the framework has for this duration.
-			 */
+			/** @description Number of scenes; null: as many as the framework has for this duration. */
 			num_scenes?: number | null;
 			/**
-			 * Use Llm
 			 * @description False: no agent is asked, and every scene shows the prompt itself.
 			 * @default true
 			 */
 			use_llm?: boolean;
 			/**
-			 * Accept Out Of Domain
 			 * @description True: what the models cannot draw is replaced by the nearest thing that they can, with a warning.
 			 * @default false
 			 */
 			accept_out_of_domain?: boolean;
-			/**
-			 * Seed
-			 * @description Null: that of the coherence settings, else a random one, which the answer reports as `seed_value`.
-			 */
+			/** @description Null: that of the coherence settings, else a random one, which the answer reports as `seed_value`. */
 			seed?: number | null;
 			/** @description How the scenes are kept alike; fields that are left out are as the recipe says. */
 			coherence_settings?: components["schemas"]["OpenCoherence"] | null;
 			/** @description What is measured, and what each scene must reach. */
 			quality?: components["schemas"]["QualityBody"] | null;
-			/**
-			 * Reference Images
-			 * @description Files, base64 or artifact ids.
-			 */
+			/** @description Files, base64 or artifact ids. */
 			reference_images?: (string)[];
-			/**
-			 * Reference Roles
-			 * @description What they show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What they show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
-			/**
-			 * Base Prompt
-			 * @description What all of them are for, at most 5,000 characters.
-			 */
+			/** @description What all of them are for, at most 5,000 characters. */
 			base_prompt: string;
-			/**
-			 * Variations
-			 * @description One for each generation.
-			 */
+			/** @description One for each generation. */
 			variations: components["schemas"]["VariationBody"][];
 			/** @description What the generations differ in: `settings` or `prompt`. */
 			comparison_type: components["schemas"]["ComparisonType"];
@@ -4908,82 +3713,37 @@ export interface components {
 		 * @description What an image or video model accepts.
 		 */
 		PictureLimits: {
-			/**
-			 * Sizes
-			 * @description Default `WIDTHxHEIGHT` by aspect ratio.
-			 */
+			/** @description Default `WIDTHxHEIGHT` by aspect ratio. */
 			sizes: {
 				[key: string]: string;
 			};
-			/**
-			 * Size Multiple
-			 * @description Both sides in pixels are multiples of it.
-			 */
+			/** @description Both sides in pixels are multiples of it. */
 			size_multiple: number;
-			/**
-			 * Max Pixels
-			 * @description Width x height x frames of one request.
-			 */
+			/** @description Width x height x frames of one request. */
 			max_pixels: number;
-			/**
-			 * Max References
-			 * @description Reference images that a request may have; 0: none.
-			 */
+			/** @description Reference images that a request may have; 0: none. */
 			max_references: number;
-			/**
-			 * Reference Mask
-			 * @description Whether `ip_adapter.mask` can keep the references to a region.
-			 */
+			/** @description Whether `ip_adapter.mask` can keep the references to a region. */
 			reference_mask: boolean;
-			/**
-			 * Num Inference Steps
-			 * @description Its default number of denoising steps.
-			 */
+			/** @description Its default number of denoising steps. */
 			num_inference_steps: number;
-			/**
-			 * Guidance Scale
-			 * @description Its default guidance.
-			 */
+			/** @description Its default guidance. */
 			guidance_scale: number;
-			/**
-			 * Loras
-			 * @description Names of the LoRAs that can be asked for.
-			 */
+			/** @description Names of the LoRAs that can be asked for. */
 			loras: string[];
-			/**
-			 * Presets
-			 * @description Names of the settings that `preset` may ask for: `fast`.
-			 */
+			/** @description Names of the settings that `preset` may ask for: `fast`. */
 			presets: string[];
-			/**
-			 * Fps
-			 * @description Video models: frames per second of its clips.
-			 */
+			/** @description Video models: frames per second of its clips. */
 			fps?: number | null;
-			/**
-			 * Max Frames
-			 * @description Video models: frames of a clip at most.
-			 */
+			/** @description Video models: frames of a clip at most. */
 			max_frames?: number | null;
-			/**
-			 * Frame Multiple
-			 * @description Frame counts are a multiple of it plus 1; any count when 1.
-			 */
+			/** @description Frame counts are a multiple of it plus 1; any count when 1. */
 			frame_multiple?: number | null;
-			/**
-			 * First Frame
-			 * @description Video models: whether a clip starts from a picture.
-			 */
+			/** @description Video models: whether a clip starts from a picture. */
 			first_frame?: ("required" | "optional" | "unused") | null;
-			/**
-			 * Camera Moves
-			 * @description Video models: the moves of the camera that it knows.
-			 */
+			/** @description Video models: the moves of the camera that it knows. */
 			camera_moves?: string[] | null;
-			/**
-			 * Sound
-			 * @description Video models: whether its clips can be heard.
-			 */
+			/** @description Video models: whether its clips can be heard. */
 			sound?: boolean | null;
 		};
 		/**
@@ -5002,15 +3762,9 @@ export interface components {
 		 * @description A place of the ad, as its owner corrects it.
 		 */
 		PlaceEdit: {
-			/**
-			 * Place
-			 * @description With its preposition: `on the beach`.
-			 */
+			/** @description With its preposition: `on the beach`. */
 			place: string;
-			/**
-			 * Time
-			 * @description Time of day, with its preposition: `in the evening`; null: any.
-			 */
+			/** @description Time of day, with its preposition: `in the evening`; null: any. */
 			time?: string | null;
 		};
 		/**
@@ -5033,15 +3787,9 @@ export interface components {
 			 * @enum {string}
 			 */
 			type: "pong";
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description `seq` of the newest frame that was sent.
-			 */
+			/** @description `seq` of the newest frame that was sent. */
 			seq: number;
 		};
 		/**
@@ -5058,7 +3806,6 @@ export interface components {
 			/** @description What it is made of: `steel`. */
 			material?: components["schemas"]["Fact"] | null;
 			/**
-			 * Attributes
 			 * @description Its other adjectives.
 			 * @default []
 			 */
@@ -5071,45 +3818,27 @@ export interface components {
 		 * @description The data of one frame of a progress stream.
 		 */
 		ProgressUpdate: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
-			/**
-			 * Seq
-			 * @description Of the event that it follows from.
-			 */
+			/** @description Of the event that it follows from. */
 			seq: number;
 			/**
-			 * Step
 			 * @description The part of the work, by the contract's names.
 			 * @enum {string}
 			 */
 			step: "init" | "upload" | "story" | "scenes" | "video_params" | "videos" | "complete" | "error";
 			/**
-			 * Status
 			 * @description How that part is.
 			 * @enum {string}
 			 */
 			status: "in_progress" | "completed" | "failed";
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: none.
-			 */
+			/** @description The scene that it is about, counted from 1; null: none. */
 			scene_number: number | null;
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -5120,13 +3849,9 @@ export interface components {
 		 * @description What is measured, and what a scene must reach. Fields that are left out are as the recipe says.
 		 */
 		QualityBody: {
-			/**
-			 * Dimensions
-			 * @description Each is measured on what it is made for: a scene's still, its clip, the finished video.
-			 */
+			/** @description Each is measured on what it is made for: a scene's still, its clip, the finished video. */
 			dimensions?: string[] | null;
 			/**
-			 * Minimums
 			 * @description The least value by dimension, on its own scale; none of the recipe's holds then. Either by the model that
 			 *     measures, `{"keyframe_alignment": {"sketch-clip": 0.5}}` (of a formula, by its `impl_id`), where another one is not
 			 *     judged; or one number for whatever measures here. A scene below it is made again with another seed.
@@ -5136,10 +3861,7 @@ export interface components {
 					[key: string]: number;
 				};
 			} | null;
-			/**
-			 * Retakes
-			 * @description How often at most, for each scene's still and clip; the best take stays.
-			 */
+			/** @description How often at most, for each scene's still and clip; the best take stays. */
 			retakes?: number | null;
 			/** @description Several stills of each scene, of which the best one is kept. */
 			candidates?: components["schemas"]["CandidatesBody"] | null;
@@ -5150,7 +3872,6 @@ export interface components {
 		 */
 		QualityGate: {
 			/**
-			 * Minimums
 			 * @description By quality dimension: the least value by the model that measures it, `{"keyframe_alignment": {"sketch-clip":
 			 *     0.5}}`, or one number for whatever measures. Measured also when `quality_dimensions` does not name it.
 			 */
@@ -5160,7 +3881,6 @@ export interface components {
 				};
 			};
 			/**
-			 * Retakes
 			 * @description How often a still or clip below a minimum is made again, each with another seed; the best take stays.
 			 * @default 1
 			 */
@@ -5171,38 +3891,19 @@ export interface components {
 		 * @description The contract's QualityMetric: one measured value.
 		 */
 		QualityMetricObject: {
-			/**
-			 * Id
-			 * @description Id of the value.
-			 */
+			/** @description Id of the value. */
 			id: string;
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
-			/**
-			 * Scene Number
-			 * @description None: the finished video.
-			 */
+			/** @description None: the finished video. */
 			scene_number: number | null;
-			/**
-			 * Metric Name
-			 * @description What was measured: `vbench.temporal_flickering`.
-			 */
+			/** @description What was measured: `vbench.temporal_flickering`. */
 			metric_name: string;
-			/**
-			 * Metric Value
-			 * @description On the metric's own scale.
-			 */
+			/** @description On the metric's own scale. */
 			metric_value: number;
-			/**
-			 * Model Name
-			 * @description The learned model behind the value; None for a formula.
-			 */
+			/** @description The learned model behind the value; None for a formula. */
 			model_name: string | null;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
@@ -5213,49 +3914,30 @@ export interface components {
 		 * @description The quality metrics of a generation. One that could not be measured is null, and `reasons` says why.
 		 */
 		QualityReport: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
 			/**
-			 * Metrics
 			 * @description `image_quality_score` and `video_quality_score` (0 to 100), and every dimension on its own scale: of the finished
 			 *     video where it is measured as a whole, else the mean over the scenes.
 			 */
 			metrics: {
 				[key: string]: number | null;
 			};
-			/**
-			 * Reasons
-			 * @description Why a metric has no value, by its name.
-			 */
+			/** @description Why a metric has no value, by its name. */
 			reasons: {
 				[key: string]: string;
 			};
-			/**
-			 * Formulas
-			 * @description What the two scores are means of.
-			 */
+			/** @description What the two scores are means of. */
 			formulas: {
 				[key: string]: string;
 			};
-			/**
-			 * Fidelity
-			 * @description How near each value is to the published metric; `toy`: by weights that know a toy world only.
-			 */
+			/** @description How near each value is to the published metric; `toy`: by weights that know a toy world only. */
 			fidelity: {
 				[key: string]: "equal" | "like" | "proxy" | "classical" | "toy";
 			};
-			/**
-			 * Quality Metrics
-			 * @description The contract's rows: every value that was measured.
-			 */
+			/** @description The contract's rows: every value that was measured. */
 			quality_metrics: components["schemas"]["QualityMetricObject"][];
-			/**
-			 * Scores
-			 * @description The same with everything that must agree before two values may be compared.
-			 */
+			/** @description The same with everything that must agree before two values may be compared. */
 			scores: components["schemas"]["Score"][];
 		};
 		/**
@@ -5264,16 +3946,12 @@ export interface components {
 		 */
 		Readiness: {
 			/**
-			 * Status
 			 * @description Always `ready`: until then the answer is 503.
 			 * @default ready
 			 * @constant
 			 */
 			status?: "ready";
-			/**
-			 * Deployments
-			 * @description State by deployment: `ready`, or what is waited for.
-			 */
+			/** @description State by deployment: `ready`, or what is waited for. */
 			deployments: {
 				[key: string]: string;
 			};
@@ -5283,29 +3961,18 @@ export interface components {
 		 * @description Which stages run, with which agents, thresholds, approvals and coherence.
 		 */
 		Recipe: {
-			/**
-			 * Name
-			 * @description What it is asked for by.
-			 */
+			/** @description What it is asked for by. */
 			name: string;
-			/**
-			 * Description
-			 * @description What it is for, in a sentence.
-			 */
+			/** @description What it is for, in a sentence. */
 			description: string;
-			/**
-			 * Stages
-			 * @description The stages that run, in their order.
-			 */
+			/** @description The stages that run, in their order. */
 			stages: components["schemas"]["StageName"][];
 			/**
-			 * Approvals
 			 * @description Stages after which the generation waits for its owner's approval, as a row and nothing else.
 			 * @default []
 			 */
 			approvals?: components["schemas"]["StageName"][];
 			/**
-			 * Framework
 			 * @description Used when the brief names none.
 			 * @default AIDA
 			 * @enum {string}
@@ -5335,7 +4002,6 @@ export interface components {
 			 */
 			scenes?: components["schemas"]["SceneAgents"];
 			/**
-			 * Facts
 			 * @description The facts that matter: a draft that breaks one is not approved, whatever its score.
 			 * @default [
 			 *       "product",
@@ -5386,7 +4052,6 @@ export interface components {
 			 */
 			coherence?: components["schemas"]["CoherenceSettings"];
 			/**
-			 * Drawn References
 			 * @description Pictures of the product that the stage `reference_image` draws, each from another seed, to choose from.
 			 * @default 1
 			 */
@@ -5420,13 +4085,11 @@ export interface components {
 			 */
 			video?: components["schemas"]["ClipSettings"];
 			/**
-			 * Scene Concurrency
 			 * @description Scenes at work at once; the lanes and replicas of the models decide how many of them really run.
 			 * @default 64
 			 */
 			scene_concurrency?: number;
 			/**
-			 * Quality Dimensions
 			 * @description All that can be measured here; they cost little beside the making of a clip. The five before the last one compare
 			 *     the scenes, the last one looks at the finished video.
 			 * @default [
@@ -5467,18 +4130,11 @@ export interface components {
 		 * @description A reference image with what it shows.
 		 */
 		ReferenceBody: {
-			/**
-			 * Image
-			 * @description A file, base64 or an artifact id.
-			 */
+			/** @description A file, base64 or an artifact id. */
 			image: string;
-			/**
-			 * Role
-			 * @description None: by the file's name (`character-anna.png`, `style=gold.png`), else `product`.
-			 */
+			/** @description None: by the file's name (`character-anna.png`, `style=gold.png`), else `product`. */
 			role?: components["schemas"]["ReferenceRole"] | null;
 			/**
-			 * Weight
 			 * @description Weight among the references, 0 to 1.
 			 * @default 1
 			 */
@@ -5489,10 +4145,7 @@ export interface components {
 		 * @description What the stage `reference_image` made.
 		 */
 		ReferenceOutput: {
-			/**
-			 * Images
-			 * @description The reference images in use.
-			 */
+			/** @description The reference images in use. */
 			images: components["schemas"]["SessionImage"][];
 		};
 		/**
@@ -5506,15 +4159,9 @@ export interface components {
 		 * @description Form of `POST /{session_id}/reference-images/upload`.
 		 */
 		ReferenceUpload: {
-			/**
-			 * Images
-			 * @description JPEG, PNG or WebP. Files of a form count whatever their field is called.
-			 */
+			/** @description JPEG, PNG or WebP. Files of a form count whatever their field is called. */
 			images: string[];
-			/**
-			 * Reference Roles
-			 * @description What the pictures show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What the pictures show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
 		};
 		/**
@@ -5522,20 +4169,11 @@ export interface components {
 		 * @description The session's own reference images.
 		 */
 		ReferencesUploaded: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Images
-			 * @description All that it has now.
-			 */
+			/** @description All that it has now. */
 			images: components["schemas"]["SessionImage"][];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 		};
 		/**
@@ -5544,7 +4182,6 @@ export interface components {
 		 */
 		RefreshRequest: {
 			/**
-			 * Refresh Token
 			 * Format: password
 			 * @description The newest one of the login; each is good once.
 			 */
@@ -5555,25 +4192,13 @@ export interface components {
 		 * @description What to regenerate: a stage, one scene of it, or what one take shows.
 		 */
 		RegenerateBody: {
-			/**
-			 * Stage
-			 * @description The stage to make again; or name `take_id`.
-			 */
+			/** @description The stage to make again; or name `take_id`. */
 			stage?: components["schemas"]["StageName"] | null;
-			/**
-			 * Scene Number
-			 * @description Only this scene of the stage, counted from 1; null: all of it.
-			 */
+			/** @description Only this scene of the stage, counted from 1; null: all of it. */
 			scene_number?: number | null;
-			/**
-			 * Take Id
-			 * @description What to make again, by one of its takes.
-			 */
+			/** @description What to make again, by one of its takes. */
 			take_id?: string | null;
-			/**
-			 * Feedback
-			 * @description What should be otherwise, in words; at most 2,000 characters.
-			 */
+			/** @description What should be otherwise, in words; at most 2,000 characters. */
 			feedback?: string | null;
 			/** @description What is set outright instead of in words. */
 			modifications?: components["schemas"]["Modifications"] | null;
@@ -5583,22 +4208,13 @@ export interface components {
 		 * @description What a request to regenerate did.
 		 */
 		Regenerated: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
 			/** @description The stage that is made again. */
 			stage: components["schemas"]["WorkStage"];
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
-			/**
-			 * Regenerated
-			 * @description Whether it is being regenerated; `stage_complete` says when it is finished.
-			 */
+			/** @description Whether it is being regenerated; `stage_complete` says when it is finished. */
 			regenerated: boolean;
 		};
 		/**
@@ -5608,10 +4224,7 @@ export interface components {
 		Regeneration: {
 			/** @description The current one, or an earlier one to go back to. */
 			stage: components["schemas"]["SessionStage"];
-			/**
-			 * Feedback
-			 * @description What should be otherwise, in words; at most 2,000 characters.
-			 */
+			/** @description What should be otherwise, in words; at most 2,000 characters. */
 			feedback?: string | null;
 			/** @description What is set outright, and wishes by name. A text, or a list of texts, is feedback. */
 			modifications?: components["schemas"]["SceneModifications"] | null;
@@ -5621,10 +4234,7 @@ export interface components {
 		 * @description One generation. Stages that did not run leave their field None or empty.
 		 */
 		RunRecord: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
 			/** @description How far it is. */
 			status: components["schemas"]["GenerationStatus"];
@@ -5632,63 +4242,33 @@ export interface components {
 			brief: components["schemas"]["Brief"];
 			/** @description How it is made. */
 			recipe: components["schemas"]["Recipe"];
-			/**
-			 * Fps
-			 * @description Frames per second of the finished video.
-			 */
+			/** @description Frames per second of the finished video. */
 			fps: number;
 			/** @description Result of the stage `story`; null before it, or without it. */
 			story: components["schemas"]["StoryResult"] | null;
 			/** @description Result of the stage `scenes`; null before it. */
 			scenes: components["schemas"]["ScenesResult"] | null;
-			/**
-			 * Transitions
-			 * @description One per pair of neighbouring scenes.
-			 */
+			/** @description One per pair of neighbouring scenes. */
 			transitions: ("crossfade" | "cut" | "fade")[];
-			/**
-			 * Plans
-			 * @description Seeds, references and adapter settings by scene.
-			 */
+			/** @description Seeds, references and adapter settings by scene. */
 			plans: components["schemas"]["ScenePlan"][];
-			/**
-			 * Takes
-			 * @description All results, those that are no longer in use too.
-			 */
+			/** @description All results, those that are no longer in use too. */
 			takes: components["schemas"]["Take"][];
-			/**
-			 * Messages
-			 * @description What the agents, the owner and the assistant said.
-			 */
+			/** @description What the agents, the owner and the assistant said. */
 			messages: components["schemas"]["Message"][];
-			/**
-			 * Scores
-			 * @description What was measured.
-			 */
+			/** @description What was measured. */
 			scores: components["schemas"]["Score"][];
-			/**
-			 * Timings
-			 * @description How long each step ran.
-			 */
+			/** @description How long each step ran. */
 			timings: components["schemas"]["StepTiming"][];
 			/** @description The finished video; null before it is stitched. */
 			final: components["schemas"]["FinalVideo"] | null;
-			/**
-			 * Manifest
-			 * @description Models, revisions, weights fingerprints, library versions, settings.
-			 */
+			/** @description Models, revisions, weights fingerprints, library versions, settings. */
 			manifest: {
 				[key: string]: unknown;
 			};
-			/**
-			 * Approval Status
-			 * @description Whether the facts of the brief hold in story and scenes and their critics agree; None before there are any.
-			 */
+			/** @description Whether the facts of the brief hold in story and scenes and their critics agree; None before there are any. */
 			approval_status?: ("approved" | "needs_revision") | null;
-			/**
-			 * Notes
-			 * @description Plain words that head the report: what the sketch models are, a fallback, why a run stopped.
-			 */
+			/** @description Plain words that head the report: what the sketch models are, a fallback, why a run stopped. */
 			notes: string[];
 		};
 		/**
@@ -5697,43 +4277,30 @@ export interface components {
 		 */
 		SampleSettings: {
 			/**
-			 * Preset
 			 * @description Settings that the model's description has under this name, such as `fast`: LoRAs, steps and guidance together.
 			 *     What is given beside it comes before it; null: none.
 			 */
 			preset?: string | null;
-			/**
-			 * Size
-			 * @description Width and height in pixels; null: the model's own for the aspect ratio.
-			 */
+			/** @description Width and height in pixels; null: the model's own for the aspect ratio. */
 			size?: [
 				number,
 				number
 			] | null;
-			/**
-			 * Num Inference Steps
-			 * @description Denoising steps, 1 to 200; null: the model's default.
-			 */
+			/** @description Denoising steps, 1 to 200; null: the model's default. */
 			num_inference_steps?: number | null;
-			/**
-			 * Guidance Scale
-			 * @description How strictly the prompt is followed, 0 to 30; null: the model's default.
-			 */
+			/** @description How strictly the prompt is followed, 0 to 30; null: the model's default. */
 			guidance_scale?: number | null;
 			/**
-			 * Negative Prompt
 			 * @description What the pictures must not show; empty: nothing is excluded.
 			 * @default
 			 */
 			negative_prompt?: string;
 			/**
-			 * Loras
 			 * @description LoRAs of the model that act.
 			 * @default []
 			 */
 			loras?: components["schemas"]["LoraUse"][];
 			/**
-			 * Deterministic
 			 * @description Run alone and without approximating caches: the same bits whatever else runs.
 			 * @default false
 			 */
@@ -5744,52 +4311,27 @@ export interface components {
 		 * @description A finished scene, ready to be drawn.
 		 */
 		Scene: {
-			/**
-			 * Scene Number
-			 * @description Counted from 1.
-			 */
+			/** @description Counted from 1. */
 			scene_number: number;
-			/**
-			 * Purpose
-			 * @description Stage of the framework: Attention, Problem, Before, …, Action.
-			 */
+			/** @description Stage of the framework: Attention, Problem, Before, …, Action. */
 			purpose: string;
-			/**
-			 * Frames
-			 * @description Length on the delivery timeline, without transition handles.
-			 */
+			/** @description Length on the delivery timeline, without transition handles. */
 			frames: number;
 			/** @description What its writer decided. */
 			draft: components["schemas"]["SceneDraft"];
-			/**
-			 * Image Prompt
-			 * @description Prompt of its keyframe.
-			 */
+			/** @description Prompt of its keyframe. */
 			image_prompt: string;
-			/**
-			 * Video Prompt
-			 * @description Prompt of its clip.
-			 */
+			/** @description Prompt of its clip. */
 			video_prompt: string;
-			/**
-			 * Content
-			 * @description The scene as text, for people and for the contract's `content`.
-			 */
+			/** @description The scene as text, for people and for the contract's `content`. */
 			content: string;
-			/**
-			 * Iterations
-			 * @description Drafts that were written.
-			 */
+			/** @description Drafts that were written. */
 			iterations: number;
-			/**
-			 * Approved
-			 * @description Whether its critic approved it.
-			 */
+			/** @description Whether its critic approved it. */
 			approved: boolean;
 			/** @description Of the draft that is used; null: no critic was asked. */
 			critique: components["schemas"]["Critique"] | null;
 			/**
-			 * Broken
 			 * @description The facts that it breaks, of those that matter to its recipe; () also for scenes that a file gave.
 			 * @default []
 			 */
@@ -5801,49 +4343,41 @@ export interface components {
 		 */
 		SceneAgents: {
 			/**
-			 * Critic
 			 * @description Whether a critic judges each draft of a scene.
 			 * @default true
 			 */
 			critic?: boolean;
 			/**
-			 * Max Rounds
 			 * @description Drafts of a scene at most, 1 to 10.
 			 * @default 2
 			 */
 			max_rounds?: number;
 			/**
-			 * Approve At
 			 * @description The critic's score from which a scene is taken, 0 to 100.
 			 * @default 85
 			 */
 			approve_at?: number;
 			/**
-			 * Cohesor
 			 * @description Whether an agent judges how the scenes follow on one another.
 			 * @default true
 			 */
 			cohesor?: boolean;
 			/**
-			 * Cohesion Rounds
 			 * @description Times at most that the cohesor judges all scenes, 1 to 10.
 			 * @default 2
 			 */
 			cohesion_rounds?: number;
 			/**
-			 * Cohesion At
 			 * @description Below it, only the scenes that the cohesor flags are rewritten.
 			 * @default 80
 			 */
 			cohesion_at?: number;
 			/**
-			 * Enhance Image Prompt
 			 * @description Whether an agent rewrites the prompt of each keyframe.
 			 * @default false
 			 */
 			enhance_image_prompt?: boolean;
 			/**
-			 * Enhance Video Prompt
 			 * @description Whether an agent rewrites the prompt of each clip.
 			 * @default false
 			 */
@@ -5854,30 +4388,17 @@ export interface components {
 		 * @description What the scene writer decides about one scene.
 		 */
 		SceneDraft: {
-			/**
-			 * Setting
-			 * @description Where and when it plays.
-			 */
+			/** @description Where and when it plays. */
 			setting: string;
-			/**
-			 * Action
-			 * @description What happens, in one sentence.
-			 */
+			/** @description What happens, in one sentence. */
 			action: string;
 			/** @description Move of the camera. */
 			camera: components["schemas"]["CameraMove"];
-			/**
-			 * Entities
-			 * @description Handles; a validator proves that every one is bound.
-			 */
+			/** @description Handles; a validator proves that every one is bound. */
 			entities: string[];
-			/**
-			 * Look
-			 * @description Light that the owner asked for: `warm light`.
-			 */
+			/** @description Light that the owner asked for: `warm light`. */
 			look?: string | null;
 			/**
-			 * Extras
 			 * @description Things that the owner wants to see besides.
 			 * @default []
 			 */
@@ -5888,30 +4409,15 @@ export interface components {
 		 * @description What is set outright. Any other field is a wish in words: `{"tone": "funny"}`, `{"setting": "on the beach"}`.
 		 */
 		SceneModifications: {
-			/**
-			 * Prompt
-			 * @description The picture's whole prompt, in place of the one that was written.
-			 */
+			/** @description The picture's whole prompt, in place of the one that was written. */
 			prompt?: string | null;
-			/**
-			 * Negative Prompt
-			 * @description What the picture must not show, in place of the recipe's.
-			 */
+			/** @description What the picture must not show, in place of the recipe's. */
 			negative_prompt?: string | null;
-			/**
-			 * Camera
-			 * @description Move of the camera in the clip.
-			 */
+			/** @description Move of the camera in the clip. */
 			camera?: components["schemas"]["CameraMove"] | null;
-			/**
-			 * Seed
-			 * @description Seed of the start noise.
-			 */
+			/** @description Seed of the start noise. */
 			seed?: number | null;
-			/**
-			 * Scene Number
-			 * @description Only this scene is regenerated; none: the whole stage.
-			 */
+			/** @description Only this scene is regenerated; none: the whole stage. */
 			scene_number?: number | null;
 		} & {
 			[key: string]: unknown;
@@ -5921,25 +4427,13 @@ export interface components {
 		 * @description One scene in words.
 		 */
 		SceneObject: {
-			/**
-			 * Scene Number
-			 * @description Counted from 1.
-			 */
+			/** @description Counted from 1. */
 			scene_number: number;
-			/**
-			 * Content
-			 * @description The scene as text.
-			 */
+			/** @description The scene as text. */
 			content: string;
-			/**
-			 * Iterations
-			 * @description Drafts that were written.
-			 */
+			/** @description Drafts that were written. */
 			iterations: number;
-			/**
-			 * Approved
-			 * @description Whether its critic approved it.
-			 */
+			/** @description Whether its critic approved it. */
 			approved: boolean;
 			/** @description Of the draft that is used; null: no critic was asked. */
 			final_critique: components["schemas"]["Critique"] | null;
@@ -5949,60 +4443,32 @@ export interface components {
 		 * @description How one scene is kept coherent with the others.
 		 */
 		ScenePlan: {
-			/**
-			 * Scene Number
-			 * @description The scene, counted from 1.
-			 */
+			/** @description The scene, counted from 1. */
 			scene_number: number;
 			/** @description Start noise of the scene's keyframe. */
 			keyframe_noise: components["schemas"]["NoiseSpec"];
 			/** @description Start noise of the scene's clip. */
 			clip_noise: components["schemas"]["NoiseSpec"];
-			/**
-			 * Start From Scene
-			 * @description Scene whose keyframe or clip the keyframe starts from (`latent_strength`); None: pure noise.
-			 */
+			/** @description Scene whose keyframe or clip the keyframe starts from (`latent_strength`); None: pure noise. */
 			start_from_scene: number | null;
-			/**
-			 * Latent Strength
-			 * @description Strength of the start from the scene before, 0 to 1; 1 forgets it.
-			 */
+			/** @description Strength of the start from the scene before, 0 to 1; 1 forgets it. */
 			latent_strength: number;
-			/**
-			 * Chain From Scene
-			 * @description Scene whose last clip frame replaces this scene's keyframe as the first frame.
-			 */
+			/** @description Scene whose last clip frame replaces this scene's keyframe as the first frame. */
 			chain_from_scene: number | null;
-			/**
-			 * Keyframe From Scene
-			 * @description Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise.
-			 */
+			/** @description Scene whose keyframe this scene's keyframe is drawn from (`latent_strength`); None: from pure noise. */
 			keyframe_from_scene?: number | null;
-			/**
-			 * End On Scene
-			 * @description Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes.
-			 */
+			/** @description Scene whose keyframe is the last frame of this scene's clip; None: the clip ends as it likes. */
 			end_on_scene?: number | null;
-			/**
-			 * Attention From Scene
-			 * @description Scene whose picture this scene's keyframe looks at while it is drawn; None: at no other.
-			 */
+			/** @description Scene whose picture this scene's keyframe looks at while it is drawn; None: at no other. */
 			attention_from_scene?: number | null;
 			/**
-			 * Attention Seed
 			 * @description Which of that picture's tokens it looks at.
 			 * @default 0
 			 */
 			attention_seed?: number;
-			/**
-			 * Cond Lowpass Until
-			 * @description Share of the clip's steps in which its given frames are seen without fine detail; None: the model's own.
-			 */
+			/** @description Share of the clip's steps in which its given frames are seen without fine detail; None: the model's own. */
 			cond_lowpass_until?: number | null;
-			/**
-			 * Use References
-			 * @description Whether the reference images condition the scene.
-			 */
+			/** @description Whether the reference images condition the scene. */
 			use_references: boolean;
 			/** @description How strongly, where and when they do. */
 			adapter: components["schemas"]["AdapterSettings"];
@@ -6012,27 +4478,15 @@ export interface components {
 		 * @description What the scene's pictures are made with.
 		 */
 		SceneVideoParams: {
-			/**
-			 * Scene Number
-			 * @description Counted from 1.
-			 */
+			/** @description Counted from 1. */
 			scene_number: number;
-			/**
-			 * Prompt
-			 * @description Prompt of the clip.
-			 */
+			/** @description Prompt of the clip. */
 			prompt: string;
-			/**
-			 * Image Prompt
-			 * @description Prompt of the keyframe that it starts from.
-			 */
+			/** @description Prompt of the keyframe that it starts from. */
 			image_prompt: string;
 			/** @description Move of the camera. */
 			camera: components["schemas"]["CameraMove"];
-			/**
-			 * Seconds
-			 * @description Its length in the finished video.
-			 */
+			/** @description Its length in the finished video. */
 			seconds: number;
 			/** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
 			aspect_ratio: components["schemas"]["AspectRatio"];
@@ -6040,20 +4494,11 @@ export interface components {
 			keyframe_noise: components["schemas"]["NoiseSpec"];
 			/** @description Start noise of the clip. */
 			clip_noise: components["schemas"]["NoiseSpec"];
-			/**
-			 * Use References
-			 * @description Whether the reference images condition it.
-			 */
+			/** @description Whether the reference images condition it. */
 			use_references: boolean;
-			/**
-			 * Adapter Scale
-			 * @description How strongly, 0 to 1.
-			 */
+			/** @description How strongly, 0 to 1. */
 			adapter_scale: number;
-			/**
-			 * Transition To Next
-			 * @description How the next scene follows: `crossfade`, `cut` or `fade`; null: it is the last.
-			 */
+			/** @description How the next scene follows: `crossfade`, `cut` or `fade`; null: it is the last. */
 			transition_to_next: ("crossfade" | "cut" | "fade") | null;
 		};
 		/**
@@ -6061,32 +4506,17 @@ export interface components {
 		 * @description All scenes in words, and how they follow on one another.
 		 */
 		ScenesObject: {
-			/**
-			 * Total Scenes
-			 * @description Number of scenes.
-			 */
+			/** @description Number of scenes. */
 			total_scenes: number;
-			/**
-			 * Cohesion Score
-			 * @description 0 to 100.
-			 */
+			/** @description 0 to 100. */
 			cohesion_score: number | null;
-			/**
-			 * Scenes
-			 * @description In their order.
-			 */
+			/** @description In their order. */
 			scenes: components["schemas"]["SceneObject"][];
 			/** @description How they follow on one another; null: no cohesor was asked. */
 			cohesion_analysis: components["schemas"]["Cohesion"] | null;
-			/**
-			 * Conversation History
-			 * @description What the agents of the scenes said.
-			 */
+			/** @description What the agents of the scenes said. */
 			conversation_history: components["schemas"]["MessageObject"][];
-			/**
-			 * Total Iterations
-			 * @description Drafts of all scenes together.
-			 */
+			/** @description Drafts of all scenes together. */
 			total_iterations: number;
 		};
 		/**
@@ -6094,17 +4524,11 @@ export interface components {
 		 * @description Output of the scenes stage.
 		 */
 		ScenesResult: {
-			/**
-			 * Scenes
-			 * @description The scenes in their order.
-			 */
+			/** @description The scenes in their order. */
 			scenes: components["schemas"]["Scene"][];
 			/** @description How they follow on one another; null: no cohesor was asked. */
 			cohesion: components["schemas"]["Cohesion"] | null;
-			/**
-			 * Cohesion Rounds
-			 * @description How often the cohesor judged them.
-			 */
+			/** @description How often the cohesor judged them. */
 			cohesion_rounds: number;
 		};
 		/**
@@ -6112,108 +4536,55 @@ export interface components {
 		 * @description One measured dimension of one picture, clip or video.
 		 */
 		Score: {
-			/**
-			 * Metric Id
-			 * @description What is measured: `vbench.temporal_flickering`.
-			 */
+			/** @description What is measured: `vbench.temporal_flickering`. */
 			metric_id: string;
-			/**
-			 * Impl Id
-			 * @description Which code measured it, with its version: `temporal_flickering@1`. Different ones are never averaged.
-			 */
+			/** @description Which code measured it, with its version: `temporal_flickering@1`. Different ones are never averaged. */
 			impl_id: string;
-			/**
-			 * Scene Number
-			 * @description The scene that was measured; None: the whole video, or not set yet.
-			 */
+			/** @description The scene that was measured; None: the whole video, or not set yet. */
 			scene_number?: number | null;
 			/**
-			 * Protocol
 			 * @description How the video was cut, filtered and averaged.
 			 * @default custom
 			 * @enum {string}
 			 */
 			protocol?: "custom" | "standard" | "static_filtered" | "long2s" | "slow_fast" | "i2v";
-			/**
-			 * Fidelity
-			 * @description None when there is no value.
-			 */
+			/** @description None when there is no value. */
 			fidelity?: ("equal" | "like" | "proxy" | "classical" | "toy") | null;
-			/**
-			 * Raw
-			 * @description The value on the metric's own scale.
-			 */
+			/** @description The value on the metric's own scale. */
 			raw?: number | null;
-			/**
-			 * Normalised
-			 * @description VBench's normalisation of it; only for `equal`, because the others are on another footing.
-			 */
+			/** @description VBench's normalisation of it; only for `equal`, because the others are on another footing. */
 			normalised?: number | null;
-			/**
-			 * Range
-			 * @description Least and greatest value on the metric's own scale; None for a greatest one: there is none.
-			 */
+			/** @description Least and greatest value on the metric's own scale; None for a greatest one: there is none. */
 			range?: [
 				number,
 				number | null
 			] | null;
-			/**
-			 * Reason
-			 * @description Why there is no value.
-			 */
+			/** @description Why there is no value. */
 			reason?: string | null;
-			/**
-			 * Note
-			 * @description What a reader must know to read the value right.
-			 */
+			/** @description What a reader must know to read the value right. */
 			note?: string | null;
 			/**
-			 * Frames Used
 			 * @description How many frames it was measured on; 0 when there is no value.
 			 * @default 0
 			 */
 			frames_used?: number;
 			/** @description What the value is the mean of, where it was asked for and there is such a thing. */
 			series?: components["schemas"]["Series"] | null;
-			/**
-			 * Backbone
-			 * @description Learned model behind the value; None for a formula.
-			 */
+			/** @description Learned model behind the value; None for a formula. */
 			backbone?: string | null;
-			/**
-			 * Weights Sha256
-			 * @description Hash of the weights of that model.
-			 */
+			/** @description Hash of the weights of that model. */
 			weights_sha256?: string | null;
-			/**
-			 * Licence
-			 * @description Licence of those weights.
-			 */
+			/** @description Licence of those weights. */
 			licence?: string | null;
-			/**
-			 * Preproc
-			 * @description What was done to the frames before that model saw them: `vbench.dino224`.
-			 */
+			/** @description What was done to the frames before that model saw them: `vbench.dino224`. */
 			preproc?: string | null;
-			/**
-			 * Source Sha256
-			 * @description Hash of the file that was measured.
-			 */
+			/** @description Hash of the file that was measured. */
 			source_sha256?: string | null;
-			/**
-			 * Decoder
-			 * @description What decoded the frames, with its version.
-			 */
+			/** @description What decoded the frames, with its version. */
 			decoder?: string | null;
-			/**
-			 * Dtype
-			 * @description Precision of the model: `float32`.
-			 */
+			/** @description Precision of the model: `float32`. */
 			dtype?: string | null;
-			/**
-			 * Device
-			 * @description Device that it ran on: `cpu`.
-			 */
+			/** @description Device that it ran on: `cpu`. */
 			device?: string | null;
 		};
 		/**
@@ -6221,51 +4592,30 @@ export interface components {
 		 * @description Body of `POST /v1/scores`: one file or artifact, or several of one kind.
 		 */
 		ScoreBody: {
-			/**
-			 * Style
-			 * @description The look, in words, such as `oil painting`: `appearance_style` needs it.
-			 */
+			/** @description The look, in words, such as `oil painting`: `appearance_style` needs it. */
 			style?: string | null;
-			/**
-			 * Duration
-			 * @description Seconds that it was to have: `ad.duration` needs them.
-			 */
+			/** @description Seconds that it was to have: `ad.duration` needs them. */
 			duration?: number | null;
-			/**
-			 * Aspect Ratio
-			 * @description Width to height that it was to have, such as `9:16` or `4:5`: `ad.ratio` needs it.
-			 */
+			/** @description Width to height that it was to have, such as `9:16` or `4:5`: `ad.ratio` needs it. */
 			aspect_ratio?: string | null;
 			/**
-			 * Overlays
 			 * @description Words that were to be read in the picture, throughout or, as `0.5-3=WORDS`, from one second to another;
 			 *     at most 20. `text_legibility` needs them.
 			 * @default []
 			 */
 			overlays?: string[];
 			/**
-			 * File
 			 * @description An MP4 or a picture (JPEG, PNG, WebP, AVIF, HEIC), in a multipart body; the field is repeated for several, or
 			 *     named `file[]`.
 			 */
 			file?: string | string[] | null;
-			/**
-			 * Artifact
-			 * @description An MP4 of this server, instead of a file; or a list of several.
-			 */
+			/** @description An MP4 of this server, instead of a file; or a list of several. */
 			artifact?: string | string[] | null;
-			/**
-			 * Reference
-			 * @description Pictures that the videos were to look like: files, base64 or artifact ids; the field is repeated for several.
-			 */
+			/** @description Pictures that the videos were to look like: files, base64 or artifact ids; the field is repeated for several. */
 			reference?: (string)[];
-			/**
-			 * Reference Roles
-			 * @description What the references show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What the references show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
 			/**
-			 * Dimensions
 			 * @description Names of quality dimensions; none: all that are known, those without weights here with the reason.
 			 * @default [
 			 *       "ad.black_frames",
@@ -6345,13 +4695,9 @@ export interface components {
 			 *     ]
 			 */
 			dimensions?: string[];
-			/**
-			 * Prompt
-			 * @description What the videos were asked to show: the alignment dimensions need it.
-			 */
+			/** @description What the videos were asked to show: the alignment dimensions need it. */
 			prompt?: string | null;
 			/**
-			 * Protocol
 			 * @description How VBench's dimensions see a video: `auto` in pieces of 2 s where it has 5 s or more, `custom` as a whole,
 			 *     `long2s` in pieces; `standard`: it is of VBench's own prompts (the `prompt`, or the name `<prompt>-<k>.mp4`).
 			 * @default auto
@@ -6359,7 +4705,6 @@ export interface components {
 			 */
 			protocol?: "auto" | "custom" | "standard" | "long2s";
 			/**
-			 * Series
 			 * @description Whether each score says, frame by frame, what it is the mean of.
 			 * @default false
 			 */
@@ -6371,21 +4716,14 @@ export interface components {
 		 */
 		ScoreList: {
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Sha256
-			 * @description Of the video that was scored.
-			 */
+			/** @description Of the video that was scored. */
 			sha256: string;
-			/**
-			 * Data
-			 * @description One per dimension, in the order asked for; a score without a value says why.
-			 */
+			/** @description One per dimension, in the order asked for; a score without a value says why. */
 			data: components["schemas"]["Score"][];
 		};
 		/**
@@ -6394,16 +4732,12 @@ export interface components {
 		 */
 		ScoreLists: {
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Data
-			 * @description One per video, in the order sent.
-			 */
+			/** @description One per video, in the order sent. */
 			data: components["schemas"]["ScoredFile"][];
 		};
 		/**
@@ -6411,25 +4745,13 @@ export interface components {
 		 * @description One of several videos that were scored in one request.
 		 */
 		ScoredFile: {
-			/**
-			 * Filename
-			 * @description As it was sent; of a video of this server its artifact id.
-			 */
+			/** @description As it was sent; of a video of this server its artifact id. */
 			filename: string;
-			/**
-			 * Sha256
-			 * @description Of the video.
-			 */
+			/** @description Of the video. */
 			sha256: string;
-			/**
-			 * Data
-			 * @description One per dimension, in the order asked for; none when the video could not be measured.
-			 */
+			/** @description One per dimension, in the order asked for; none when the video could not be measured. */
 			data: components["schemas"]["Score"][];
-			/**
-			 * Reason
-			 * @description Why it could not be measured; null: it was.
-			 */
+			/** @description Why it could not be measured; null: it was. */
 			reason?: string | null;
 		};
 		/**
@@ -6437,10 +4759,7 @@ export interface components {
 		 * @description Body of `POST /api/v1/generations/{id}/select`.
 		 */
 		SelectBody: {
-			/**
-			 * Take Id
-			 * @description The take to use from now on.
-			 */
+			/** @description The take to use from now on. */
 			take_id: string;
 		};
 		/**
@@ -6448,15 +4767,9 @@ export interface components {
 		 * @description The parts that a value is the mean of: one per frame, or one per pair of frames.
 		 */
 		Series: {
-			/**
-			 * Values
-			 * @description On the metric's own scale.
-			 */
+			/** @description On the metric's own scale. */
 			values: number[];
-			/**
-			 * Seconds
-			 * @description When the frame of each is shown, or the later frame of its pair.
-			 */
+			/** @description When the frame of each is shown, or the later frame of its pair. */
 			seconds: number[];
 		};
 		/**
@@ -6464,78 +4777,45 @@ export interface components {
 		 * @description A session with everything that it made.
 		 */
 		Session: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * User Id
-			 * @description Id of the owner.
-			 */
+			/** @description Id of the owner. */
 			user_id: string;
 			/** @description The stage at work or waiting, or `completed`, `error`. */
 			status: components["schemas"]["SessionStage"];
 			/** @description The stage at work or waiting; of a session in `error`, the stage in which it stopped. */
 			current_stage: components["schemas"]["SessionStage"];
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
 			created_at: string;
 			/**
-			 * Updated At
 			 * Format: date-time
 			 * @description When something last happened, UTC.
 			 */
 			updated_at: string;
-			/**
-			 * Outputs
-			 * @description Of the stages that have made something.
-			 */
+			/** @description Of the stages that have made something. */
 			outputs: {
 				[key: string]: components["schemas"]["StoryOutput"] | components["schemas"]["ReferenceOutput"] | components["schemas"]["StoryboardOutput"] | components["schemas"]["VideoOutput"];
 			};
-			/**
-			 * Conversation History
-			 * @description What the owner said and was answered, oldest first.
-			 */
+			/** @description What the owner said and was answered, oldest first. */
 			conversation_history: components["schemas"]["ConversationEntry"][];
-			/**
-			 * Awaiting Approval
-			 * @description Whether it waits for its owner.
-			 */
+			/** @description Whether it waits for its owner. */
 			awaiting_approval: boolean;
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Error
-			 * @description Why it is in `error`; null: it is not.
-			 */
+			/** @description Why it is in `error`; null: it is not. */
 			error: string | null;
-			/**
-			 * Seq
-			 * @description The newest event that this answer knows of: follow from here with `/ws/{session_id}?after=seq`.
-			 */
+			/** @description The newest event that this answer knows of: follow from here with `/ws/{session_id}?after=seq`. */
 			seq: number;
-			/**
-			 * Approval Status
-			 * @description Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any.
-			 */
+			/** @description Whether the facts of the brief hold in story and scenes and their critics agree; null before there are any. */
 			approval_status?: ("approved" | "needs_revision") | null;
-			/**
-			 * Seed
-			 * @description The seed that it is made with.
-			 */
+			/** @description The seed that it is made with. */
 			seed: number;
 			/** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
 			aspect_ratio: components["schemas"]["AspectRatio"];
 			/**
-			 * Warnings
 			 * @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are.
 			 * @default []
 			 */
@@ -6546,35 +4826,17 @@ export interface components {
 		 * @description The clip of one scene.
 		 */
 		SessionClip: {
-			/**
-			 * Index
-			 * @description For `selected_indices`.
-			 */
+			/** @description For `selected_indices`. */
 			index: number;
-			/**
-			 * Scene Number
-			 * @description The scene, counted from 1.
-			 */
+			/** @description The scene, counted from 1. */
 			scene_number: number;
-			/**
-			 * Path
-			 * @description The artifact's id.
-			 */
+			/** @description The artifact's id. */
 			path: string;
-			/**
-			 * Url
-			 * @description Address of the MP4.
-			 */
+			/** @description Address of the MP4. */
 			url: string;
-			/**
-			 * Num Frames
-			 * @description Frames in that file.
-			 */
+			/** @description Frames in that file. */
 			num_frames: number;
-			/**
-			 * Fps
-			 * @description Frames per second in that file.
-			 */
+			/** @description Frames per second in that file. */
 			fps: number;
 		};
 		/** @description What it takes; a text that is no JSON object is a chat `message`. */
@@ -6584,51 +4846,26 @@ export interface components {
 		 * @description A picture of a session.
 		 */
 		SessionImage: {
-			/**
-			 * Index
-			 * @description For `selected_indices`, and `image_id` of an edit.
-			 */
+			/** @description For `selected_indices`, and `image_id` of an edit. */
 			index: number;
-			/**
-			 * Path
-			 * @description The artifact's id.
-			 */
+			/** @description The artifact's id. */
 			path: string;
-			/**
-			 * Url
-			 * @description Address of the file.
-			 */
+			/** @description Address of the file. */
 			url: string;
-			/**
-			 * Prompt
-			 * @description Empty for a picture that was uploaded.
-			 */
+			/** @description Empty for a picture that was uploaded. */
 			prompt: string;
-			/**
-			 * Quality Score
-			 * @description Null: single pictures are not scored.
-			 */
+			/** @description Null: single pictures are not scored. */
 			quality_score: number | null;
 			/**
-			 * Source
 			 * @description `manual`: uploaded by the owner; `generated`: drawn here.
 			 * @enum {string}
 			 */
 			source: "manual" | "generated";
-			/**
-			 * Version
-			 * @description 1: as it was drawn; every edit counts one up.
-			 */
+			/** @description 1: as it was drawn; every edit counts one up. */
 			version: number;
-			/**
-			 * Edit History
-			 * @description URLs of the pictures that led to this one by edits, oldest first, itself last.
-			 */
+			/** @description URLs of the pictures that led to this one by edits, oldest first, itself last. */
 			edit_history: string[];
-			/**
-			 * Role
-			 * @description What a reference shows.
-			 */
+			/** @description What a reference shows. */
 			role?: components["schemas"]["ReferenceRole"] | null;
 		};
 		/** @description What the WebSocket `/ws/{session_id}` sends, by its `type`. */
@@ -6639,14 +4876,12 @@ export interface components {
 		 */
 		SessionResponse: {
 			/**
-			 * Session
 			 * @description What stands for the login.
 			 * @default cookie
 			 * @constant
 			 */
 			session?: "cookie";
 			/**
-			 * Expires In
 			 * @description Seconds until the login ends.
 			 * @default 2592000
 			 */
@@ -6665,54 +4900,38 @@ export interface components {
 		 * @description Body of `POST /start`.
 		 */
 		SessionStart: {
-			/**
-			 * Prompt
-			 * @description What the ad is for, 10 to 5,000 characters.
-			 */
+			/** @description What the ad is for, 10 to 5,000 characters. */
 			prompt: string;
 			/**
-			 * Target Duration
 			 * @description Seconds.
 			 * @default 15
 			 */
 			target_duration?: number;
 			/**
-			 * Mode
 			 * @description `auto` asks for no approval and runs to the end.
 			 * @default interactive
 			 * @enum {string}
 			 */
 			mode?: "interactive" | "auto";
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Seed
-			 * @description None: a random one, which the session reports.
-			 */
+			/** @description None: a random one, which the session reports. */
 			seed?: number | null;
 			/**
 			 * @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square).
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
 			/** @description What is measured of the video, and what each of its scenes must reach. */
 			quality?: components["schemas"]["QualityBody"] | null;
 			/**
-			 * Number Of Reference Images
 			 * @description Drawn of the product, to select from when you approve them; your own take their place.
 			 * @default 1
 			 */
 			number_of_reference_images?: number;
 			/**
-			 * Accept Out Of Domain
 			 * @description True: what the models cannot draw is replaced by the nearest thing that they can, with a warning.
 			 * @default false
 			 */
@@ -6725,48 +4944,28 @@ export interface components {
 		 * @description Answer of `GET /{session_id}/status`.
 		 */
 		SessionStatus: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
 			/** @description The stage at work or waiting, or `completed`, `error`. */
 			status: components["schemas"]["SessionStage"];
 			/** @description The stage at work or waiting; of a session in `error`, the stage in which it stopped. */
 			current_stage: components["schemas"]["SessionStage"];
 			/**
-			 * Updated At
 			 * Format: date-time
 			 * @description When something last happened, UTC.
 			 */
 			updated_at: string;
-			/**
-			 * Has Output
-			 * @description Whether the current stage has made something.
-			 */
+			/** @description Whether the current stage has made something. */
 			has_output: boolean;
-			/**
-			 * Awaiting Approval
-			 * @description Whether it waits for its owner.
-			 */
+			/** @description Whether it waits for its owner. */
 			awaiting_approval: boolean;
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Error
-			 * @description Why it is in `error`.
-			 */
+			/** @description Why it is in `error`. */
 			error: string | null;
-			/**
-			 * Approval Status
-			 * @description As of the session.
-			 */
+			/** @description As of the session. */
 			approval_status?: ("approved" | "needs_revision") | null;
 			/**
-			 * Warnings
 			 * @description As of the session.
 			 * @default []
 			 */
@@ -6784,19 +4983,16 @@ export interface components {
 		 */
 		SharedNoise: {
 			/**
-			 * Shared Seed
 			 * @description Seed of the noise that they have in common.
 			 * @default 0
 			 */
 			shared_seed?: number;
 			/**
-			 * Shared Strength
 			 * @description 0: none of it; 1: all start from the same noise. It is the correlation between the noises.
 			 * @default 0
 			 */
 			shared_strength?: number;
 			/**
-			 * Shared Cutoff
 			 * @description Only what is coarser than this is shared, in cycles per latent cell, 0 (nothing) to 0.5; null: every
 			 *     frequency.
 			 */
@@ -6807,26 +5003,16 @@ export interface components {
 		 * @description An address that opens one file to whoever has it, without credentials, for a while.
 		 */
 		SignedAddress: {
-			/**
-			 * Url
-			 * @description The whole address, as it is reached from where it was asked for.
-			 */
+			/** @description The whole address, as it is reached from where it was asked for. */
 			url: string;
 			/**
-			 * Expires At
 			 * Format: date-time
 			 * @description When it ends; it ends before when its owner is disabled or has the file no more.
 			 */
 			expires_at: string;
-			/**
-			 * Media Type
-			 * @description Of the file.
-			 */
+			/** @description Of the file. */
 			media_type: string;
-			/**
-			 * Size
-			 * @description Bytes of the file.
-			 */
+			/** @description Bytes of the file. */
 			size: number;
 		};
 		/**
@@ -6835,26 +5021,16 @@ export interface components {
 		 */
 		Source: {
 			/**
-			 * Origin
 			 * @description `prompt`, `brand_name`, `title`: the brief's field. `reference`: a picture of it. `owner`: a correction.
 			 *     `model`: the nearest thing that the models can draw, in place of one that they cannot.
 			 * @enum {string}
 			 */
 			origin: "prompt" | "brand_name" | "title" | "reference" | "owner" | "model";
-			/**
-			 * Start
-			 * @description Of `prompt`: the first character of the words, counted from 0.
-			 */
+			/** @description Of `prompt`: the first character of the words, counted from 0. */
 			start?: number | null;
-			/**
-			 * End
-			 * @description Of `prompt`: the characters `prompt[start:end]`.
-			 */
+			/** @description Of `prompt`: the characters `prompt[start:end]`. */
 			end?: number | null;
-			/**
-			 * Reference Index
-			 * @description Of `reference`: which picture, counted from 0.
-			 */
+			/** @description Of `reference`: which picture, counted from 0. */
 			reference_index?: number | null;
 		};
 		/**
@@ -6862,43 +5038,26 @@ export interface components {
 		 * @description A stage is finished: its owner is asked for approval, or the next stage begins.
 		 */
 		StageComplete: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Counts from 1 without a gap; `?after=seq` continues behind it.
-			 */
+			/** @description Counts from 1 without a gap; `?after=seq` continues behind it. */
 			seq: number;
 			/** @description What happened, by the log's own name. */
 			event: components["schemas"]["EventKind"];
-			/**
-			 * Stage
-			 * @description The stage that it is about; null: the session as a whole.
-			 */
+			/** @description The stage that it is about; null: the session as a whole. */
 			stage: components["schemas"]["SessionStage"] | null;
 			/**
-			 * Progress
 			 * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
 			 *     has something regenerated.
 			 */
 			progress: number | null;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: none.
-			 */
+			/** @description The scene that it is about, counted from 1; null: none. */
 			scene_number: number | null;
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 			/** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
 			severity: components["schemas"]["Severity"];
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -6916,43 +5075,26 @@ export interface components {
 		 * @description The session failed or was cancelled; `message` says why.
 		 */
 		StageError: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Counts from 1 without a gap; `?after=seq` continues behind it.
-			 */
+			/** @description Counts from 1 without a gap; `?after=seq` continues behind it. */
 			seq: number;
 			/** @description What happened, by the log's own name. */
 			event: components["schemas"]["EventKind"];
-			/**
-			 * Stage
-			 * @description The stage that it is about; null: the session as a whole.
-			 */
+			/** @description The stage that it is about; null: the session as a whole. */
 			stage: components["schemas"]["SessionStage"] | null;
 			/**
-			 * Progress
 			 * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
 			 *     has something regenerated.
 			 */
 			progress: number | null;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: none.
-			 */
+			/** @description The scene that it is about, counted from 1; null: none. */
 			scene_number: number | null;
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 			/** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
 			severity: components["schemas"]["Severity"];
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -6976,43 +5118,26 @@ export interface components {
 		 * @description A stage is at work.
 		 */
 		StageProgress: {
-			/**
-			 * Session Id
-			 * @description Id of the session; it is also the id of its generation.
-			 */
+			/** @description Id of the session; it is also the id of its generation. */
 			session_id: string;
-			/**
-			 * Seq
-			 * @description Counts from 1 without a gap; `?after=seq` continues behind it.
-			 */
+			/** @description Counts from 1 without a gap; `?after=seq` continues behind it. */
 			seq: number;
 			/** @description What happened, by the log's own name. */
 			event: components["schemas"]["EventKind"];
-			/**
-			 * Stage
-			 * @description The stage that it is about; null: the session as a whole.
-			 */
+			/** @description The stage that it is about; null: the session as a whole. */
 			stage: components["schemas"]["SessionStage"] | null;
 			/**
-			 * Progress
 			 * @description Percent of the whole session when the event was made, where it says so. It falls only when the owner
 			 *     has something regenerated.
 			 */
 			progress: number | null;
-			/**
-			 * Scene Number
-			 * @description The scene that it is about, counted from 1; null: none.
-			 */
+			/** @description The scene that it is about, counted from 1; null: none. */
 			scene_number: number | null;
-			/**
-			 * Message
-			 * @description One sentence for people.
-			 */
+			/** @description One sentence for people. */
 			message: string;
 			/** @description `info`; `warning`: something was done otherwise than asked; `error`: it failed. */
 			severity: components["schemas"]["Severity"];
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -7022,10 +5147,7 @@ export interface components {
 			 * @enum {string}
 			 */
 			type: "stage_progress";
-			/**
-			 * Data
-			 * @description The event's own details: `step`, and of a denoising step `done` and `total`.
-			 */
+			/** @description The event's own details: `step`, and of a denoising step `done` and `total`. */
 			data: {
 				[key: string]: unknown;
 			};
@@ -7035,13 +5157,9 @@ export interface components {
 		 * @description An earlier result to start from, by its artifact id: a picture, or the latents that a request kept.
 		 */
 		Start: {
-			/**
-			 * Artifact
-			 * @description Its id: 64 hex digits.
-			 */
+			/** @description Its id: 64 hex digits. */
 			artifact: string;
 			/**
-			 * Strength
 			 * @description 1.0 keeps nothing of it, 0.0 all.
 			 * @default 0.8
 			 */
@@ -7052,47 +5170,23 @@ export interface components {
 		 * @description Status and progress of a generation, for polling.
 		 */
 		StatusObject: {
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
 			/** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
 			status: components["schemas"]["GenerationStatus"];
-			/**
-			 * Progress
-			 * @description Percent of the whole, 0 to 100.
-			 */
+			/** @description Percent of the whole, 0 to 100. */
 			progress: number;
-			/**
-			 * Current Step
-			 * @description The part of the work, for people; null: none.
-			 */
+			/** @description The part of the work, for people; null: none. */
 			current_step: string | null;
-			/**
-			 * Video Url
-			 * @description Address of the finished video; null before there is one.
-			 */
+			/** @description Address of the finished video; null before there is one. */
 			video_url: string | null;
-			/**
-			 * Error Message
-			 * @description Why it failed; null: it did not.
-			 */
+			/** @description Why it failed; null: it did not. */
 			error_message: string | null;
-			/**
-			 * Cancellation Requested
-			 * @description Whether a cancel was asked for; it stops at its next denoising step.
-			 */
+			/** @description Whether a cancel was asked for; it stops at its next denoising step. */
 			cancellation_requested: boolean;
-			/**
-			 * Seed Value
-			 * @description The seed that acts.
-			 */
+			/** @description The seed that acts. */
 			seed_value: number;
-			/**
-			 * Warnings
-			 * @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are.
-			 */
+			/** @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are. */
 			warnings?: string[];
 		};
 		/**
@@ -7100,26 +5194,16 @@ export interface components {
 		 * @description When a step ran and for how long.
 		 */
 		StepTiming: {
-			/**
-			 * Name
-			 * @description The step: `storyboard/scene-002`.
-			 */
+			/** @description The step: `storyboard/scene-002`. */
 			name: string;
 			/**
-			 * Started
 			 * Format: date-time
 			 * @description When it began, UTC.
 			 */
 			started: string;
-			/**
-			 * Seconds
-			 * @description How long it ran.
-			 */
+			/** @description How long it ran. */
 			seconds: number;
-			/**
-			 * Reused
-			 * @description A later run found it finished and did not run it again.
-			 */
+			/** @description A later run found it finished and did not run it again. */
 			reused: boolean;
 		};
 		/**
@@ -7137,20 +5221,11 @@ export interface components {
 		 * @description A story as beats, one for each scene.
 		 */
 		Story: {
-			/**
-			 * Title
-			 * @description Its title.
-			 */
+			/** @description Its title. */
 			title: string;
-			/**
-			 * Beats
-			 * @description Its events, in order.
-			 */
+			/** @description Its events, in order. */
 			beats: components["schemas"]["Beat"][];
-			/**
-			 * Call To Action
-			 * @description The last words, which ask for something.
-			 */
+			/** @description The last words, which ask for something. */
 			call_to_action: string;
 		};
 		/**
@@ -7159,37 +5234,21 @@ export interface components {
 		 */
 		StoryAccepted: {
 			/**
-			 * Success
 			 * @description Always true: what is not accepted is an error.
 			 * @default true
 			 */
 			success?: boolean;
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
 			/** @description `pending`, `processing`, `awaiting_approval`, `completed`, `failed` or `cancelled`. */
 			status: components["schemas"]["GenerationStatus"];
-			/**
-			 * Seed Value
-			 * @description The same order with this seed is made the same again.
-			 */
+			/** @description The same order with this seed is made the same again. */
 			seed_value: number;
-			/**
-			 * Progress Url
-			 * @description Address of the progress stream.
-			 */
+			/** @description Address of the progress stream. */
 			progress_url: string;
-			/**
-			 * Result Url
-			 * @description Address of the answer, once it is there.
-			 */
+			/** @description Address of the answer, once it is there. */
 			result_url: string;
-			/**
-			 * Warnings
-			 * @description What is to be known of it so far: fields that were not used, what is drawn otherwise, what the models are.
-			 */
+			/** @description What is to be known of it so far: fields that were not used, what is drawn otherwise, what the models are. */
 			warnings?: string[];
 		};
 		/**
@@ -7198,19 +5257,16 @@ export interface components {
 		 */
 		StoryAgents: {
 			/**
-			 * Critic
 			 * @description Whether a critic judges each draft.
 			 * @default true
 			 */
 			critic?: boolean;
 			/**
-			 * Max Rounds
 			 * @description Drafts at most, 1 to 10.
 			 * @default 3
 			 */
 			max_rounds?: number;
 			/**
-			 * Approve At
 			 * @description The critic's score from which a draft is taken, 0 to 100.
 			 * @default 85
 			 */
@@ -7221,20 +5277,11 @@ export interface components {
 		 * @description One draft of the story.
 		 */
 		StoryDraft: {
-			/**
-			 * Index
-			 * @description For `selected_indices`.
-			 */
+			/** @description For `selected_indices`. */
 			index: number;
-			/**
-			 * Title
-			 * @description Its title.
-			 */
+			/** @description Its title. */
 			title: string;
-			/**
-			 * Story
-			 * @description The story as text.
-			 */
+			/** @description The story as text. */
 			story: string;
 			/** @description The critic's judgement of it; null: no critic was asked. */
 			critique: components["schemas"]["Critique"] | null;
@@ -7244,22 +5291,13 @@ export interface components {
 		 * @description One draft of the story.
 		 */
 		StoryIteration: {
-			/**
-			 * Iteration
-			 * @description Counted from 1.
-			 */
+			/** @description Counted from 1. */
 			iteration: number;
-			/**
-			 * Story Draft
-			 * @description The story as text.
-			 */
+			/** @description The story as text. */
 			story_draft: string;
 			/** @description The critic's judgement of it; null: no critic was asked. */
 			critique: components["schemas"]["Critique"] | null;
-			/**
-			 * Timestamp
-			 * @description When it was written, UTC; null: not known.
-			 */
+			/** @description When it was written, UTC; null: not known. */
 			timestamp: string | null;
 		};
 		/**
@@ -7268,23 +5306,15 @@ export interface components {
 		 */
 		StoryMessage: {
 			/**
-			 * Role
 			 * @description Who speaks.
 			 * @enum {string}
 			 */
 			role: "director" | "critic";
-			/**
-			 * Iteration
-			 * @description The draft that it is about, counted from 1.
-			 */
+			/** @description The draft that it is about, counted from 1. */
 			iteration: number;
-			/**
-			 * Content
-			 * @description What is said.
-			 */
+			/** @description What is said. */
 			content: string;
 			/**
-			 * Timestamp
 			 * Format: date-time
 			 * @description When, UTC.
 			 */
@@ -7295,30 +5325,15 @@ export interface components {
 		 * @description What the stage `story` made.
 		 */
 		StoryOutput: {
-			/**
-			 * Title
-			 * @description Title of the story.
-			 */
+			/** @description Title of the story. */
 			title: string;
-			/**
-			 * Story
-			 * @description The story as text.
-			 */
+			/** @description The story as text. */
 			story: string;
-			/**
-			 * Selected Index
-			 * @description Of the draft that is the story: the best one, or the one that was selected.
-			 */
+			/** @description Of the draft that is the story: the best one, or the one that was selected. */
 			selected_index: number;
-			/**
-			 * Approved
-			 * @description By the critic, not by the owner.
-			 */
+			/** @description By the critic, not by the owner. */
 			approved: boolean;
-			/**
-			 * Drafts
-			 * @description All drafts, to select from when you approve the story.
-			 */
+			/** @description All drafts, to select from when you approve the story. */
 			drafts: components["schemas"]["StoryDraft"][];
 		};
 		/**
@@ -7326,56 +5341,34 @@ export interface components {
 		 * @description Body of `POST /api/master-mode/generate-story`.
 		 */
 		StoryRequest: {
-			/**
-			 * Prompt
-			 * @description What the ad is for, at most 5,000 characters.
-			 */
+			/** @description What the ad is for, at most 5,000 characters. */
 			prompt: string;
-			/**
-			 * Title
-			 * @description A working title, at most 200 characters; null: none.
-			 */
+			/** @description A working title, at most 200 characters; null: none. */
 			title?: string | null;
-			/**
-			 * Brand Name
-			 * @description The brand, which the agents then keep to; at most 100 characters.
-			 */
+			/** @description The brand, which the agents then keep to; at most 100 characters. */
 			brand_name?: string | null;
-			/**
-			 * Client Generation Id
-			 * @description Names this request: its progress is found under it, and sent again it is the same request.
-			 */
+			/** @description Names this request: its progress is found under it, and sent again it is the same request. */
 			client_generation_id?: string | null;
-			/**
-			 * Reference Images
-			 * @description At most three files, base64 or artifact ids.
-			 */
+			/** @description At most three files, base64 or artifact ids. */
 			reference_images?: (string)[];
-			/**
-			 * Reference Roles
-			 * @description What they show, in their order; empty: by their files' names, else `product`.
-			 */
+			/** @description What they show, in their order; empty: by their files' names, else `product`. */
 			reference_roles?: components["schemas"]["ReferenceRole"][];
 			/**
-			 * Max Iterations
 			 * @description Drafts of the story at most.
 			 * @default 3
 			 */
 			max_iterations?: number;
 			/**
-			 * Generate Scenes
 			 * @description Whether the story is made into scenes.
 			 * @default true
 			 */
 			generate_scenes?: boolean;
 			/**
-			 * Generate Videos
 			 * @description Whether the scenes are made into the finished video; needs `generate_scenes`.
 			 * @default false
 			 */
 			generate_videos?: boolean;
 			/**
-			 * Duration
 			 * @description Seconds of the finished video, 9 to 60.
 			 * @default 15
 			 */
@@ -7385,13 +5378,9 @@ export interface components {
 			 * @default 9:16
 			 */
 			aspect_ratio?: components["schemas"]["AspectRatio"];
-			/**
-			 * Num Scenes
-			 * @description Number of scenes; null: as many as the framework has for this duration.
-			 */
+			/** @description Number of scenes; null: as many as the framework has for this duration. */
 			num_scenes?: number | null;
 			/**
-			 * Seed
 			 * @description The same seed makes the same ad, as long as models and settings are the same. Null: a random one, which the
 			 *     answer reports as `seed_value`.
 			 */
@@ -7399,7 +5388,6 @@ export interface components {
 			/** @description What is measured of the video, and what each of its scenes must reach. */
 			quality?: components["schemas"]["QualityBody"] | null;
 			/**
-			 * Accept Out Of Domain
 			 * @description True: what the models cannot draw is replaced by the nearest thing that they can, with a warning.
 			 * @default false
 			 */
@@ -7412,83 +5400,40 @@ export interface components {
 		 * @description The contract's response. A part that was not asked for is absent.
 		 */
 		StoryResponse: {
-			/**
-			 * Success
-			 * @description Whether everything that was asked for was made.
-			 */
+			/** @description Whether everything that was asked for was made. */
 			success: boolean;
-			/**
-			 * Generation Id
-			 * @description Id of the generation.
-			 */
+			/** @description Id of the generation. */
 			generation_id: string;
-			/**
-			 * Story
-			 * @description The story as text.
-			 */
+			/** @description The story as text. */
 			story: string;
 			/**
-			 * Approval Status
 			 * @description Whether the facts of the brief hold in it and its critics agree.
 			 * @enum {string}
 			 */
 			approval_status: "approved" | "needs_revision";
-			/**
-			 * Final Score
-			 * @description 0 to 100; null for a story that its owner edited afterwards: no critic judged that one.
-			 */
+			/** @description 0 to 100; null for a story that its owner edited afterwards: no critic judged that one. */
 			final_score: number | null;
-			/**
-			 * Total Iterations
-			 * @description Drafts of the story that were written.
-			 */
+			/** @description Drafts of the story that were written. */
 			total_iterations: number;
-			/**
-			 * Story Conversation History
-			 * @description What director and critic said, oldest first.
-			 */
+			/** @description What director and critic said, oldest first. */
 			story_conversation_history: components["schemas"]["StoryMessage"][];
-			/**
-			 * Story Iterations
-			 * @description The drafts, oldest first.
-			 */
+			/** @description The drafts, oldest first. */
 			story_iterations: components["schemas"]["StoryIteration"][];
 			/** @description The scenes; absent: not asked for, or not made. */
 			scenes?: components["schemas"]["ScenesObject"] | null;
-			/**
-			 * Video Generation Params
-			 * @description What each scene's pictures are made with; absent: there are no scenes.
-			 */
+			/** @description What each scene's pictures are made with; absent: there are no scenes. */
 			video_generation_params?: components["schemas"]["SceneVideoParams"][] | null;
-			/**
-			 * Final Video Path
-			 * @description Address of the finished video.
-			 */
+			/** @description Address of the finished video. */
 			final_video_path?: string | null;
-			/**
-			 * Video Generation Status
-			 * @description Whether the video was made; absent: not asked for.
-			 */
+			/** @description Whether the video was made; absent: not asked for. */
 			video_generation_status?: ("success" | "failed") | null;
-			/**
-			 * Scene Videos
-			 * @description Addresses of the scenes' clips.
-			 */
+			/** @description Addresses of the scenes' clips. */
 			scene_videos?: string[] | null;
-			/**
-			 * Error Message
-			 * @description Why it failed; absent: it did not.
-			 */
+			/** @description Why it failed; absent: it did not. */
 			error_message?: string | null;
-			/**
-			 * Seed Value
-			 * @description The same order with this seed is made the same again.
-			 */
+			/** @description The same order with this seed is made the same again. */
 			seed_value: number;
-			/**
-			 * Warnings
-			 * @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are.
-			 */
+			/** @description What is to be known of it: what is not approved and why, what is drawn otherwise, what the models are. */
 			warnings?: string[];
 		};
 		/**
@@ -7498,30 +5443,15 @@ export interface components {
 		StoryResult: {
 			/** @description The story that is used. */
 			story: components["schemas"]["Story"];
-			/**
-			 * Entities
-			 * @description Who and what must look the same in every scene.
-			 */
+			/** @description Who and what must look the same in every scene. */
 			entities: components["schemas"]["Entity"][];
-			/**
-			 * Rounds
-			 * @description All drafts, oldest first.
-			 */
+			/** @description All drafts, oldest first. */
 			rounds: components["schemas"]["StoryRound"][];
-			/**
-			 * Chosen Iteration
-			 * @description Number of the draft that is used.
-			 */
+			/** @description Number of the draft that is used. */
 			chosen_iteration: number;
-			/**
-			 * Approved
-			 * @description Whether the critic approved it.
-			 */
+			/** @description Whether the critic approved it. */
 			approved: boolean;
-			/**
-			 * Text
-			 * @description The story as text, for people and for the contract's `story`.
-			 */
+			/** @description The story as text, for people and for the contract's `story`. */
 			text: string;
 			/**
 			 * @description What the brief says, as it was read, with the owner's corrections.
@@ -7537,7 +5467,6 @@ export interface components {
 			 */
 			facts?: components["schemas"]["BriefFacts"];
 			/**
-			 * Warnings
 			 * @description What was drawn otherwise than the brief says, or chosen because it says nothing.
 			 * @default []
 			 */
@@ -7548,17 +5477,13 @@ export interface components {
 		 * @description One draft of the story, and what was said of it.
 		 */
 		StoryRound: {
-			/**
-			 * Iteration
-			 * @description Counted from 1.
-			 */
+			/** @description Counted from 1. */
 			iteration: number;
 			/** @description The story as it was written then. */
 			draft: components["schemas"]["Story"];
 			/** @description None: no critic was asked, as for a draft that its owner edited. */
 			critique: components["schemas"]["Critique"] | null;
 			/**
-			 * Broken
 			 * @description The facts that it breaks, of those that matter to its recipe.
 			 * @default []
 			 */
@@ -7572,38 +5497,24 @@ export interface components {
 		 */
 		Storyboard: {
 			/**
-			 * Format
 			 * @description Always `admint-storyboard/1`.
 			 * @default admint-storyboard/1
 			 */
 			format?: string;
-			/**
-			 * Prompt
-			 * @description What the ad is for, at most 5,000 characters.
-			 */
+			/** @description What the ad is for, at most 5,000 characters. */
 			prompt: string;
-			/**
-			 * Title
-			 * @description A working title; null: none.
-			 */
+			/** @description A working title; null: none. */
 			title?: string | null;
 			/**
-			 * Framework
 			 * @description `AIDA`, `PAS` or `BAB`: the order in which the ad argues.
 			 * @enum {string}
 			 */
 			framework: "AIDA" | "PAS" | "BAB";
 			/** @description Width to height of the ad: `9:16` (upright), `16:9` (wide) or `1:1` (square). */
 			aspect_ratio: components["schemas"]["AspectRatio"];
-			/**
-			 * Duration
-			 * @description Seconds of the finished video, 9 to 60.
-			 */
+			/** @description Seconds of the finished video, 9 to 60. */
 			duration: number;
-			/**
-			 * Scenes
-			 * @description 1 to 40 scenes.
-			 */
+			/** @description 1 to 40 scenes. */
 			scenes: components["schemas"]["StoryboardScene"][];
 		};
 		/**
@@ -7611,61 +5522,30 @@ export interface components {
 		 * @description The picture of one scene.
 		 */
 		StoryboardFrame: {
-			/**
-			 * Index
-			 * @description For `selected_indices`, and `image_id` of an edit.
-			 */
+			/** @description For `selected_indices`, and `image_id` of an edit. */
 			index: number;
-			/**
-			 * Path
-			 * @description The artifact's id.
-			 */
+			/** @description The artifact's id. */
 			path: string;
-			/**
-			 * Url
-			 * @description Address of the file.
-			 */
+			/** @description Address of the file. */
 			url: string;
-			/**
-			 * Prompt
-			 * @description Empty for a picture that was uploaded.
-			 */
+			/** @description Empty for a picture that was uploaded. */
 			prompt: string;
-			/**
-			 * Quality Score
-			 * @description Null: single pictures are not scored.
-			 */
+			/** @description Null: single pictures are not scored. */
 			quality_score: number | null;
 			/**
-			 * Source
 			 * @description `manual`: uploaded by the owner; `generated`: drawn here.
 			 * @enum {string}
 			 */
 			source: "manual" | "generated";
-			/**
-			 * Version
-			 * @description 1: as it was drawn; every edit counts one up.
-			 */
+			/** @description 1: as it was drawn; every edit counts one up. */
 			version: number;
-			/**
-			 * Edit History
-			 * @description URLs of the pictures that led to this one by edits, oldest first, itself last.
-			 */
+			/** @description URLs of the pictures that led to this one by edits, oldest first, itself last. */
 			edit_history: string[];
-			/**
-			 * Role
-			 * @description What a reference shows.
-			 */
+			/** @description What a reference shows. */
 			role?: components["schemas"]["ReferenceRole"] | null;
-			/**
-			 * Scene Number
-			 * @description The scene, counted from 1.
-			 */
+			/** @description The scene, counted from 1. */
 			scene_number: number;
-			/**
-			 * Content
-			 * @description The scene in words.
-			 */
+			/** @description The scene in words. */
 			content: string;
 		};
 		/**
@@ -7673,10 +5553,7 @@ export interface components {
 		 * @description What the stage `storyboard` made.
 		 */
 		StoryboardOutput: {
-			/**
-			 * Images
-			 * @description One picture for each scene.
-			 */
+			/** @description One picture for each scene. */
 			images: components["schemas"]["StoryboardFrame"][];
 		};
 		/**
@@ -7684,53 +5561,28 @@ export interface components {
 		 * @description One scene of a storyboard file.
 		 */
 		StoryboardScene: {
-			/**
-			 * Scene Number
-			 * @description Counts from 1 without a gap.
-			 */
+			/** @description Counts from 1 without a gap. */
 			scene_number: number;
-			/**
-			 * Purpose
-			 * @description Stage of the framework: Attention, Problem, Before, …, Action.
-			 */
+			/** @description Stage of the framework: Attention, Problem, Before, …, Action. */
 			purpose: string;
-			/**
-			 * Seconds
-			 * @description Its length, 0.5 to 10; all scenes together are the duration.
-			 */
+			/** @description Its length, 0.5 to 10; all scenes together are the duration. */
 			seconds: number;
-			/**
-			 * Setting
-			 * @description Where and when it plays.
-			 */
+			/** @description Where and when it plays. */
 			setting: string;
-			/**
-			 * Action
-			 * @description What happens.
-			 */
+			/** @description What happens. */
 			action: string;
 			/** @description Move of the camera. */
 			camera: components["schemas"]["CameraMove"];
 			/**
-			 * Entities
 			 * @description Handles of who and what it shows.
 			 * @default []
 			 */
 			entities?: string[];
-			/**
-			 * Image Prompt
-			 * @description Prompt of its keyframe, at most 5,000 characters.
-			 */
+			/** @description Prompt of its keyframe, at most 5,000 characters. */
 			image_prompt: string;
-			/**
-			 * Video Prompt
-			 * @description Prompt of its clip, at most 5,000 characters.
-			 */
+			/** @description Prompt of its clip, at most 5,000 characters. */
 			video_prompt: string;
-			/**
-			 * Transition Score
-			 * @description Cohesor's score of the transition to the next scene: >= 85 crossfade, >= 70 cut, else fade.
-			 */
+			/** @description Cohesor's score of the transition to the next scene: >= 85 crossfade, >= 70 cut, else fade. */
 			transition_score?: number | null;
 		};
 		/**
@@ -7738,42 +5590,23 @@ export interface components {
 		 * @description An immutable result of a step; the `current` one is used.
 		 */
 		Take: {
-			/**
-			 * Id
-			 * @description Id of the take.
-			 */
+			/** @description Id of the take. */
 			id: string;
 			/** @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad). */
 			kind: components["schemas"]["TakeKind"];
-			/**
-			 * Scene Number
-			 * @description The scene, counted from 1; null: the whole ad.
-			 */
+			/** @description The scene, counted from 1; null: the whole ad. */
 			scene_number: number | null;
-			/**
-			 * Artifact
-			 * @description sha256 of the file.
-			 */
+			/** @description sha256 of the file. */
 			artifact: string;
-			/**
-			 * Provenance
-			 * @description Everything that it was made from: request, model, seeds, sources.
-			 */
+			/** @description Everything that it was made from: request, model, seeds, sources. */
 			provenance: {
 				[key: string]: unknown;
 			};
-			/**
-			 * Step
-			 * @description The step that made it: `storyboard/scene-002`.
-			 */
+			/** @description The step that made it: `storyboard/scene-002`. */
 			step: string;
-			/**
-			 * Current
-			 * @description Whether it is the one in use.
-			 */
+			/** @description Whether it is the one in use. */
 			current: boolean;
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
@@ -7790,10 +5623,7 @@ export interface components {
 		 * @description The results of a generation's steps.
 		 */
 		TakeList: {
-			/**
-			 * Items
-			 * @description Oldest first.
-			 */
+			/** @description Oldest first. */
 			items: components["schemas"]["TakeObject"][];
 		};
 		/**
@@ -7801,47 +5631,25 @@ export interface components {
 		 * @description An immutable result of a step; the `current` one is used.
 		 */
 		TakeObject: {
-			/**
-			 * Id
-			 * @description Id of the take.
-			 */
+			/** @description Id of the take. */
 			id: string;
 			/** @description `reference`, `keyframe` (picture of a scene), `clip` or `video` (the finished ad). */
 			kind: components["schemas"]["TakeKind"];
-			/**
-			 * Scene Number
-			 * @description The scene, counted from 1; null: the whole ad.
-			 */
+			/** @description The scene, counted from 1; null: the whole ad. */
 			scene_number: number | null;
-			/**
-			 * Artifact
-			 * @description sha256 of the file.
-			 */
+			/** @description sha256 of the file. */
 			artifact: string;
-			/**
-			 * Url
-			 * @description Address of the file.
-			 */
+			/** @description Address of the file. */
 			url: string;
-			/**
-			 * Step
-			 * @description The step that made it: `storyboard/scene-002`.
-			 */
+			/** @description The step that made it: `storyboard/scene-002`. */
 			step: string;
-			/**
-			 * Current
-			 * @description Whether it is the one in use.
-			 */
+			/** @description Whether it is the one in use. */
 			current: boolean;
-			/**
-			 * Provenance
-			 * @description Everything that it was made from: request, model, seeds, sources.
-			 */
+			/** @description Everything that it was made from: request, model, seeds, sources. */
 			provenance: {
 				[key: string]: unknown;
 			};
 			/**
-			 * Created At
 			 * Format: date-time
 			 * @description When it was made, UTC.
 			 */
@@ -7852,15 +5660,9 @@ export interface components {
 		 * @description A ticket, which stands in an address where a header cannot be sent.
 		 */
 		TicketResponse: {
-			/**
-			 * Ticket
-			 * @description For `?ticket=` of one WebSocket or event stream.
-			 */
+			/** @description For `?ticket=` of one WebSocket or event stream. */
 			ticket: string;
-			/**
-			 * Expires In
-			 * @description Seconds for which it can be redeemed, once.
-			 */
+			/** @description Seconds for which it can be redeemed, once. */
 			expires_in: number;
 		};
 		/**
@@ -7868,28 +5670,20 @@ export interface components {
 		 * @description Tokens of a login or a refresh.
 		 */
 		TokenResponse: {
-			/**
-			 * Access Token
-			 * @description For `Authorization: Bearer`.
-			 */
+			/** @description For `Authorization: Bearer`. */
 			access_token: string;
 			/**
-			 * Token Type
 			 * @description How the token is sent.
 			 * @default bearer
 			 * @constant
 			 */
 			token_type?: "bearer";
 			/**
-			 * Expires In
 			 * @description Seconds of life of the access token.
 			 * @default 900
 			 */
 			expires_in?: number;
-			/**
-			 * Refresh Token
-			 * @description Good once, for `POST /api/auth/refresh`; the answer has the next one.
-			 */
+			/** @description Good once, for `POST /api/auth/refresh`; the answer has the next one. */
 			refresh_token: string;
 			/** @description Whose login it is. */
 			user: components["schemas"]["UserObject"];
@@ -7900,31 +5694,26 @@ export interface components {
 		 */
 		Transitions: {
 			/**
-			 * Crossfade At
 			 * @description Score from which two scenes are crossfaded, 0 to 100.
 			 * @default 85
 			 */
 			crossfade_at?: number;
 			/**
-			 * Cut At
 			 * @description Score from which two scenes are cut together, 0 to 100; below it they fade through black.
 			 * @default 70
 			 */
 			cut_at?: number;
 			/**
-			 * Crossfade Seconds
 			 * @description Length of a crossfade, at most 1.5 seconds.
 			 * @default 0.5
 			 */
 			crossfade_seconds?: number;
 			/**
-			 * Fade Seconds
 			 * @description Length of a fade through black, at most 1.5 seconds.
 			 * @default 0.8
 			 */
 			fade_seconds?: number;
 			/**
-			 * Unscored
 			 * @description The transition where there is no score.
 			 * @default cut
 			 * @enum {string}
@@ -7936,15 +5725,9 @@ export interface components {
 		 * @description One message of a conversation.
 		 */
 		Turn: {
-			/**
-			 * Role
-			 * @description `system`, `user` or `assistant`.
-			 */
+			/** @description `system`, `user` or `assistant`. */
 			role: string;
-			/**
-			 * Content
-			 * @description Text, or parts of text and pictures.
-			 */
+			/** @description Text, or parts of text and pictures. */
 			content?: string | components["schemas"]["ContentPart"][] | null;
 		} & {
 			[key: string]: unknown;
@@ -7954,18 +5737,11 @@ export interface components {
 		 * @description A user of this server.
 		 */
 		UserObject: {
-			/**
-			 * Id
-			 * @description Id of the user.
-			 */
+			/** @description Id of the user. */
 			id: string;
-			/**
-			 * Username
-			 * @description What the user logs in with.
-			 */
+			/** @description What the user logs in with. */
 			username: string;
 			/**
-			 * Role
 			 * @description `user`, or `admin`, who may also read `/metrics`.
 			 * @enum {string}
 			 */
@@ -7976,10 +5752,7 @@ export interface components {
 		 * @description What one ad of a comparison has of its own; `{}`: nothing, it is the base to compare with.
 		 */
 		VariationBody: {
-			/**
-			 * Prompt
-			 * @description In a comparison of type `prompt`; null: the base's.
-			 */
+			/** @description In a comparison of type `prompt`; null: the base's. */
 			prompt?: string | null;
 			/** @description In a comparison of type `settings`: what differs from the base; null: nothing. */
 			coherence_settings?: components["schemas"]["OpenCoherence"] | null;
@@ -7991,101 +5764,64 @@ export interface components {
 		 * @description Body of `POST /v1/videos`.
 		 */
 		VideoCreate: {
-			/**
-			 * Prompt
-			 * @description What to show, at most 5,000 characters.
-			 */
+			/** @description What to show, at most 5,000 characters. */
 			prompt: string;
 			/**
-			 * Model
 			 * @description One of `/v1/models`; none: the first of its kind. The name of a model that runs elsewhere (`flux-pro`, `sora-2`)
 			 *     is answered by the nearest one here, said in `notes`.
 			 */
 			model?: string | null;
 			/**
-			 * Strict
 			 * @description Refuse a model, size or length that is not to be had here, instead of making the nearest and saying so.
 			 * @default false
 			 */
 			strict?: boolean;
 			/**
-			 * Negative Prompt
 			 * @description What the picture must not show, at most 5,000 characters; empty: nothing is excluded.
 			 * @default
 			 */
 			negative_prompt?: string;
 			/**
-			 * Preset
 			 * @description Settings that the model has under this name (`presets` in `/v1/models`), such as `fast`: LoRAs, steps and
 			 *     guidance together. What is given beside it comes before it; null: none.
 			 */
 			preset?: string | null;
-			/**
-			 * Num Inference Steps
-			 * @description Denoising steps, 1 to 200; null: the model's default.
-			 */
+			/** @description Denoising steps, 1 to 200; null: the model's default. */
 			num_inference_steps?: number | null;
-			/**
-			 * Guidance Scale
-			 * @description How strictly the prompt is followed, 0 to 30; null: the model's default.
-			 */
+			/** @description How strictly the prompt is followed, 0 to 30; null: the model's default. */
 			guidance_scale?: number | null;
-			/**
-			 * Lora
-			 * @description LoRAs that the model's description lists.
-			 */
+			/** @description LoRAs that the model's description lists. */
 			lora?: components["schemas"]["LoraUse"] | components["schemas"]["LoraUse"][];
 			/** @description Reference pictures, and how they act; null: none. */
 			ip_adapter?: components["schemas"]["IpAdapter"] | null;
 			/**
-			 * Deterministic
 			 * @description Run alone and without approximating caches: the same bits whatever else the server does.
 			 * @default false
 			 */
 			deterministic?: boolean;
-			/**
-			 * User
-			 * @description Taken for compatibility; not used.
-			 */
+			/** @description Taken for compatibility; not used. */
 			user?: string | null;
-			/**
-			 * Extra Params
-			 * @description Fields of this request for clients that can only send a dict; a key that is no field is an error.
-			 */
+			/** @description Fields of this request for clients that can only send a dict; a key that is no field is an error. */
 			extra_params?: {
 				[key: string]: unknown;
 			} | null;
-			/**
-			 * Seconds
-			 * @description Made as the nearest frame count that the model can do, at most its longest clip; none: its longest clip.
-			 */
+			/** @description Made as the nearest frame count that the model can do, at most its longest clip; none: its longest clip. */
 			seconds?: number | null;
-			/**
-			 * Num Frames
-			 * @description Exact; instead of `seconds`.
-			 */
+			/** @description Exact; instead of `seconds`. */
 			num_frames?: number | null;
-			/**
-			 * Fps
-			 * @description Only the model's own rate can be asked for.
-			 */
+			/** @description Only the model's own rate can be asked for. */
 			fps?: number | null;
 			/**
-			 * Size
 			 * @description `WIDTHxHEIGHT` in pixels, or `auto` for the model's own.
 			 * @default auto
 			 */
 			size?: string;
 			/**
-			 * Input Reference
 			 * @description The picture that the clip starts from; none: drawn first where the model needs one. Nothing of it is cut off: one
 			 *     of another shape than `size` lies whole in its middle, a blurred copy around it, and a note says so.
 			 */
 			input_reference?: string | components["schemas"]["InputReference"] | null;
-			/**
-			 * Seed
-			 * @description The same seed makes the same clip; null: a random one, which the answer reports.
-			 */
+			/** @description The same seed makes the same clip; null: a random one, which the answer reports. */
 			seed?: number | null;
 			/**
 			 * @description Move of the camera; one of the model's `camera_moves`.
@@ -8106,25 +5842,17 @@ export interface components {
 		 * @description What a DELETE did: it cancelled a clip that waited or ran, or deleted one that had ended.
 		 */
 		VideoDeleted: {
-			/**
-			 * Id
-			 * @description Id of the clip.
-			 */
+			/** @description Id of the clip. */
 			id: string;
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default video.deleted
 			 * @constant
 			 */
 			object?: "video.deleted";
-			/**
-			 * Deleted
-			 * @description Whether the record is gone; a cancelled one is kept, and can be deleted then.
-			 */
+			/** @description Whether the record is gone; a cancelled one is kept, and can be deleted then. */
 			deleted: boolean;
 			/**
-			 * Status
 			 * @description What it is now, or was last.
 			 * @enum {string}
 			 */
@@ -8135,15 +5863,9 @@ export interface components {
 		 * @description Why a clip failed.
 		 */
 		VideoError: {
-			/**
-			 * Code
-			 * @description For programs; as in error answers.
-			 */
+			/** @description For programs; as in error answers. */
 			code: string;
-			/**
-			 * Message
-			 * @description For people.
-			 */
+			/** @description For people. */
 			message: string;
 		};
 		/**
@@ -8152,31 +5874,18 @@ export interface components {
 		 */
 		VideoList: {
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default list
 			 * @constant
 			 */
 			object?: "list";
-			/**
-			 * Data
-			 * @description The clips, in the order asked for.
-			 */
+			/** @description The clips, in the order asked for. */
 			data: components["schemas"]["VideoObject"][];
-			/**
-			 * First Id
-			 * @description Id of the first one; null: there is none.
-			 */
+			/** @description Id of the first one; null: there is none. */
 			first_id: string | null;
-			/**
-			 * Last Id
-			 * @description Id of the last one, for `after` of the next page; null: there is none.
-			 */
+			/** @description Id of the last one, for `after` of the next page; null: there is none. */
 			last_id: string | null;
-			/**
-			 * Has More
-			 * @description Whether more follow behind these.
-			 */
+			/** @description Whether more follow behind these. */
 			has_more: boolean;
 		};
 		/**
@@ -8184,114 +5893,59 @@ export interface components {
 		 * @description One clip, finished or not.
 		 */
 		VideoObject: {
-			/**
-			 * Id
-			 * @description Id of the clip; it is also the id of its generation.
-			 */
+			/** @description Id of the clip; it is also the id of its generation. */
 			id: string;
 			/**
-			 * Object
 			 * @description OpenAI's name for this kind of object.
 			 * @default video
 			 * @constant
 			 */
 			object?: "video";
-			/**
-			 * Model
-			 * @description The model that makes it.
-			 */
+			/** @description The model that makes it. */
 			model: string;
 			/**
-			 * Status
 			 * @description `queued`, `in_progress`, `completed`, `failed` or `cancelled`.
 			 * @enum {string}
 			 */
 			status: "queued" | "in_progress" | "completed" | "failed" | "cancelled";
-			/**
-			 * Progress
-			 * @description From the denoising steps that were really done.
-			 */
+			/** @description From the denoising steps that were really done. */
 			progress: number;
-			/**
-			 * Created At
-			 * @description Unix seconds.
-			 */
+			/** @description Unix seconds. */
 			created_at: number;
-			/**
-			 * Completed At
-			 * @description Unix seconds; null: not finished.
-			 */
+			/** @description Unix seconds; null: not finished. */
 			completed_at: number | null;
-			/**
-			 * Expires At
-			 * @description Kept until it is deleted.
-			 */
+			/** @description Kept until it is deleted. */
 			expires_at?: null;
-			/**
-			 * Prompt
-			 * @description What it shows.
-			 */
+			/** @description What it shows. */
 			prompt: string;
-			/**
-			 * Size
-			 * @description `WIDTHxHEIGHT` in pixels.
-			 */
+			/** @description `WIDTHxHEIGHT` in pixels. */
 			size: string;
-			/**
-			 * Seconds
-			 * @description Its length, as text: OpenAI's type.
-			 */
+			/** @description Its length, as text: OpenAI's type. */
 			seconds: string;
 			/** @description Why it failed; null: it did not. */
 			error: components["schemas"]["VideoError"] | null;
-			/**
-			 * Remixed From Video Id
-			 * @description Always null: clips are not remixed here.
-			 */
+			/** @description Always null: clips are not remixed here. */
 			remixed_from_video_id?: null;
-			/**
-			 * Queue Position
-			 * @description 1: the next to run; only while queued.
-			 */
+			/** @description 1: the next to run; only while queued. */
 			queue_position?: number | null;
 			/**
-			 * Cancellation Requested
 			 * @description Still in progress, and stopping at its next denoising step.
 			 * @default false
 			 */
 			cancellation_requested?: boolean;
-			/**
-			 * Num Frames
-			 * @description Frames of the clip.
-			 */
+			/** @description Frames of the clip. */
 			num_frames: number;
-			/**
-			 * Fps
-			 * @description Frames per second.
-			 */
+			/** @description Frames per second. */
 			fps: number;
-			/**
-			 * Seed
-			 * @description The seed that it is made with.
-			 */
+			/** @description The seed that it is made with. */
 			seed: number;
-			/**
-			 * Artifact
-			 * @description sha256 of the MP4, once completed.
-			 */
+			/** @description sha256 of the MP4, once completed. */
 			artifact?: string | null;
-			/**
-			 * First Frame
-			 * @description sha256 of the picture that the clip starts from: at once if it was given, at the end if it was drawn.
-			 */
+			/** @description sha256 of the picture that the clip starts from: at once if it was given, at the end if it was drawn. */
 			first_frame?: string | null;
-			/**
-			 * Noise Sha256
-			 * @description sha256 of the float32 start noise, once completed.
-			 */
+			/** @description sha256 of the float32 start noise, once completed. */
 			noise_sha256?: string | null;
 			/**
-			 * Notes
 			 * @description What was not done as asked.
 			 * @default []
 			 */
@@ -8302,35 +5956,17 @@ export interface components {
 		 * @description What the stage `video` made.
 		 */
 		VideoOutput: {
-			/**
-			 * Clips
-			 * @description One clip for each scene.
-			 */
+			/** @description One clip for each scene. */
 			clips: components["schemas"]["SessionClip"][];
-			/**
-			 * Video Url
-			 * @description The finished ad; null until its clips are approved and joined.
-			 */
+			/** @description The finished ad; null until its clips are approved and joined. */
 			video_url: string | null;
-			/**
-			 * Thumbnail Url
-			 * @description A picture of the finished ad (JPEG).
-			 */
+			/** @description A picture of the finished ad (JPEG). */
 			thumbnail_url: string | null;
-			/**
-			 * Duration
-			 * @description Seconds.
-			 */
+			/** @description Seconds. */
 			duration: number | null;
-			/**
-			 * Has Sound
-			 * @description Whether the finished ad has a sound track; null until there is one.
-			 */
+			/** @description Whether the finished ad has a sound track; null until there is one. */
 			has_sound?: boolean | null;
-			/**
-			 * Scores
-			 * @description What was measured; empty before that.
-			 */
+			/** @description What was measured; empty before that. */
 			scores: components["schemas"]["Score"][];
 		};
 		/**
@@ -8338,10 +5974,7 @@ export interface components {
 		 * @description Body of `POST /api/generations/comparison/{group_id}/winner`.
 		 */
 		WinnerBody: {
-			/**
-			 * Generation Id
-			 * @description One of the comparison's generations.
-			 */
+			/** @description One of the comparison's generations. */
 			generation_id: string;
 		};
 		/**

@@ -289,6 +289,7 @@ def _complete(
         _name(schemas, name, TypeAdapter(kind).json_schema(ref_template=COMPONENT, mode="serialization"))
     _name_codes(schemas)
     _name_lists(document, lists)
+    _leave_out_titles(document)
     document["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": []}]
     answers = json.loads(ANSWERS.read_text())
     for path, operations in document["paths"].items():
@@ -298,6 +299,22 @@ def _complete(
     for name in schemas.keys() - _reachable(document, streamed):
         del schemas[name]
     parts["schemas"] = dict(sorted(schemas.items()))
+
+
+def _leave_out_titles(node: Any, is_field: bool = False) -> None:
+    """Titles of fields and parameters, in place: each is the field's own name again, in capitals."""
+    if isinstance(node, list):
+        for each in node:
+            _leave_out_titles(each)
+    elif isinstance(node, dict):
+        if is_field:
+            node.pop("title", None)
+        for key, value in node.items():
+            if key == "properties":
+                for field in value.values():
+                    _leave_out_titles(field, is_field=True)
+            else:
+                _leave_out_titles(value, is_field=key == "schema")
 
 
 def _name_codes(schemas: Json) -> None:
