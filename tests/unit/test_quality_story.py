@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from weakref import ref
@@ -219,12 +220,11 @@ def test_what_a_reference_shows_is_looked_for_once_and_not_for_each_still():
 
 def test_what_is_kept_of_a_reference_is_bounded_and_goes_with_its_model():
     network, made = Counted(), []
-    for number in range(KEPT + 1):
+    asked = [*range(KEPT + 1), KEPT, 0]  # the last one again, which is kept, then the oldest, which is not
+    for number in asked:
         reference = Shown(np.full((2, 2, 3), number, np.uint8))
-        of_references(network, "it", [reference], lambda number=number: made.append(number))
-    of_references(network, "it", [Shown(np.full((2, 2, 3), KEPT, np.uint8))], lambda: made.append("again"))
-    of_references(network, "it", [Shown(np.full((2, 2, 3), 0, np.uint8))], lambda: made.append("the oldest"))
-    assert made == [*range(KEPT + 1), "the oldest"]
+        of_references(network, "it", [reference], partial(made.append, number))
+    assert made == [*range(KEPT + 1), 0]
     gone = ref(network)
     del network
     assert gone() is None
