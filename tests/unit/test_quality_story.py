@@ -219,7 +219,8 @@ def test_what_a_reference_shows_is_looked_for_once_and_not_for_each_still():
 
 
 def test_what_is_kept_of_a_reference_is_bounded_and_goes_with_its_model():
-    network, made = Counted(), []
+    network = Counted()
+    made: list[int] = []
     asked = [*range(KEPT + 1), KEPT, 0]  # the last one again, which is kept, then the oldest, which is not
     for number in asked:
         reference = Shown(np.full((2, 2, 3), number, np.uint8))
