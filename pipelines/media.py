@@ -32,10 +32,10 @@ PRESET = "veryfast"
 DECODER = "swscale-default"
 """Names in every score how frames became RGB: the fast conversion, which decord and PyAV share bit by bit."""
 AUDIO_BIT_RATE = 192_000
+"""AAC's, for both channels."""
 VOICE_RATE = 16_000
 GAP = VOICE_RATE // 20
 """Samples of a voice: shorter gaps in a track are how containers round, and what a filter holds back."""
-"""AAC's, for both channels."""
 _BT709 = 1
 _LIMITED_RANGE = 1
 
