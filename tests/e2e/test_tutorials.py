@@ -92,7 +92,7 @@ def test_the_first_ad_is_made_twice_on_the_command_line_and_from_python(first_ad
         assert (checkout / folder / "final.mp4").stat().st_size > 0
     assert "final.mp4\nreport.html\nrun.json\nscenes\nthumbnail.jpg\n" in first_ad
     assert "second-ad/final.mp4 9.0" in first_ad
-    assert "vbench.motion_smoothness needs weights" in first_ad
+    assert "vbench.motion_smoothness needs AMT-S" in first_ad
 
 
 def test_an_own_recipe_is_used(follow):

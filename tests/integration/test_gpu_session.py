@@ -8,7 +8,7 @@ from tests.support.program import run
 
 ROWS = {
     "wan-14b": [
-        "bare diffusers", "ours", "compile + cuDNN attention", "compile + cuDNN attention + float8 products by hand",
+        "bare diffusers", "ours", "compile + cuDNN attention", "compile + cuDNN attention + float8 products",
         "cuDNN attention", "cuDNN attention + float8 storage",
     ],
     "sdxl": ["bare diffusers", "ours", "batch of 1", "batch of 2", "compile"],

@@ -61,8 +61,13 @@ async def test_a_finished_video_sounds_exactly_as_long_as_it_is_seen_and_as_the_
         begin += length
         wanted = fitted(stem, length)
         assert np.sqrt(np.mean(np.square(wanted))) > 0.01
-        # What random weights make is mostly noise, of which AAC keeps less than of anything else.
-        assert np.corrcoef(part[0, 960:-960], wanted[0, 960:-960])[0, 1] > 0.8
+        # What random weights make is mostly noise, of which AAC keeps less than of anything else: 0.73, and 0.59 when
+        # it is a sample too early or late.
+        alike = {
+            late: np.corrcoef(part[0, 960 + late : late - 960], wanted[0, 960:-960])[0, 1] for late in range(-4, 5)
+        }
+        assert max(alike, key=lambda late: alike[late]) == 0
+        assert alike[0] > 0.65
     assert begin == round(final.seconds * RATE)
 
 
