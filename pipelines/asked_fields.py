@@ -40,8 +40,8 @@ def _lines(value: Any) -> Any:
 
 Overlays = Annotated[
     tuple[Annotated[str, StringConstraints(max_length=500), AfterValidator(_overlay)], ...],
-    BeforeValidator(_lines),
     Field(max_length=20),
+    BeforeValidator(_lines),
 ]
 
 

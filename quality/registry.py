@@ -138,8 +138,8 @@ UNAVAILABLE: dict[str, str] = {
     "spatial_relationship": "GRiT, which has no implementation here: see `asks.spatial`",
     "scene": "Tag2Text, which has no implementation here: see `asks.scene`",
     "vbench_i2v.background": "DreamSim's ensemble, which has no implementation here: see `vbench_i2v.subject`",
-    "vbench_long.background_slow_fast": "DreamSim's ensemble, which has no implementation here: see "
-    "`background_consistency`, whose clips of 5 s and more are measured in pieces",
+    "vbench_long.background_slow_fast": "DreamSim's ensemble, which has no implementation here; the part in pieces is"
+    " the protocol `long2s`: see `background_consistency`",
 }
 """VBench dimensions that cannot be measured: what each needs, and what is measured here in its place under another
 name."""

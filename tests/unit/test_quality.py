@@ -190,7 +190,7 @@ def test_scores_of_a_toy_world_have_a_name_of_their_own():
 
 
 def test_the_vbench_dimensions_without_an_implementation_each_have_a_reason():
-    assert len(UNAVAILABLE) == 8
+    assert len(UNAVAILABLE) == 9
     for name in UNAVAILABLE:
         score = measure(name, grey(1, 2))
         assert score.raw is None and UNAVAILABLE[name] in str(score.reason)
