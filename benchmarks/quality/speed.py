@@ -84,6 +84,7 @@ WHOLE = ("clip", "efficientnet")
 CASES = (
     *(Case("480p", 1000, group) for group in WHOLE),
     Case("480p", 5000, "clip"),
+    *(Case("1080p", 1000, group) for group in WHOLE),
     Case("1080p", 100, "clip"),
     Case("1080p", 100, "efficientnet"),
     *(Case("480p", 1000, group) for group in LONG),
