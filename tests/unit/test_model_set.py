@@ -59,6 +59,7 @@ def test_a_scorer_that_is_not_here_stops_no_generation_and_is_told(tmp_path, mon
 def test_a_scorer_of_a_package_that_is_not_installed_is_left_out_without_a_note(tmp_path, monkeypatch):
     monkeypatch.setenv("ADMINT_HOME", str(tmp_path))
     monkeypatch.setattr("models.conversion.distribution", lambda name: distribution(f"{name}-that-nobody-has"))
+    monkeypatch.setattr("models.weights.find_spec", lambda package: None)
     found = model_set(load_profile("sketch"))
     assert {kind for kind in found.fingerprints if kind.startswith("scorer")} == {"scorer", "scorer:dinov2_base"}
     assert not [note for note in found.notes if note.startswith("Not on this machine")]

@@ -4,6 +4,7 @@ import pytest
 
 from configs import settings
 from configs.settings import load_model, load_model_specs, load_profile, load_recipe
+from models.conversion import in_a_wheel
 from models.registry import FAMILIES, SERVED_FAMILY
 from models.spec import ChatModelSpec, ImageModelSpec, ScorerModelSpec, VideoModelSpec
 from pipelines.errors import BadInput
@@ -44,6 +45,13 @@ def test_every_profile_names_models_that_exist_and_even_delivery_sizes(name):
     for model in profile.backbones().values():
         load_model(model, ScorerModelSpec)
     assert set(profile.backbones()) <= set(backbones_of(DIMENSIONS)), "no dimension needs a scorer of that name"
+
+
+def test_the_embedded_profile_names_every_scorer_that_a_wheel_brings():
+    specs = {name: spec for name, spec in load_model_specs().items() if isinstance(spec, ScorerModelSpec)}
+    brought = {spec.family for spec in specs.values() if in_a_wheel(spec)}
+    assert len(brought) == 6
+    assert {specs[name].family for name in load_profile("sketch").scorers.values()} >= brought
 
 
 @pytest.mark.parametrize("name", [name for name in names("profiles") if load_profile(name).device == "cuda"])
