@@ -70,7 +70,7 @@ def test_the_result_is_one_json_object_that_names_what_was_made(finished):
 def test_the_run_file_holds_manifest_seeds_noise_hashes_and_the_conversation(finished):
     folder, _ = finished
     run = json.loads((folder / "run.json").read_text())
-    scorers = ("dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm", "silero_vad")
+    scorers = ("dinov2_base", "efficientnet_lite0", "xfeat", "transnetv2", "minilm", "silero_vad", "ocr")
     named = {"chat", "image", "video", "scorer", *(f"scorer:{backbone}" for backbone in scorers)}
     assert set(run["manifest"]["models"]) == named
     assert run["manifest"]["libraries"]["diffusers"]
