@@ -6,6 +6,7 @@ It writes to stderr only, so that stdout stays free for results.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -14,8 +15,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pipelines.errors import StorageFailed
 from pipelines.records import Event
 
+logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 PLAIN_KINDS = frozenset(
     {
@@ -48,9 +51,12 @@ class Follower:
         self._show = show
 
     async def follow(self) -> None:
-        """Show new events until cancelled."""
+        """Show new events until cancelled. What cannot be read at one look is shown at the next."""
         while True:
-            await self.catch_up()
+            try:
+                await self.catch_up()
+            except StorageFailed as error:
+                logger.warning("the run's events could not be read, and are asked for again: %s", error)
             await asyncio.sleep(POLL_SECONDS)
 
     async def catch_up(self) -> None:

@@ -44,6 +44,8 @@ def main() -> None:
         elsewhere = partial(runs_on_ray, cluster.address)
         runs = run_sweep(small_spec(), folder, suite=small_suite(), elsewhere=elsewhere, loader=slow)
         ended(killer, "a node is killed")
+        # Ray notices a lost node in its own time, which can be after the last run has been made elsewhere.
+        until(lambda: alive() < before, "Ray has noticed the lost node")
         told = {
             "nodes": [before, alive()],
             "killed_lives": nodes[0].any_processes_alive(),

@@ -124,13 +124,14 @@ def test_a_wrong_argument_is_refused_at_once_and_nothing_is_made(tmp_path, wrong
 
 def test_a_cancelled_ad_stops_and_says_how_to_go_on(tmp_path):
     generation = admint.generate(PROMPT, output=tmp_path / "ad", **QUICK)
-    kinds = []
+    told = []
     for event in generation:
-        kinds.append(event.kind)
-        if event.kind == "step_progress":
+        told.append((event.kind, event.step))
+        if told[-1] == ("stage_started", "storyboard"):
             generation.cancel()
             generation.cancel()
-    assert kinds[-1] == "generation_interrupted"
+    assert told[-1] == ("generation_interrupted", None), told
+    assert ("stage_started", "video") not in told
     assert generation.done
     with pytest.raises(admint.Cancelled, match=r"admint pipeline --resume .*ad"):
         _ = generation.result
