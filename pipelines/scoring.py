@@ -108,7 +108,8 @@ def alignments(
     """The alignment of the scenes by their own scores: what a vision model saw, else the CLIP's cosine of the clip (of
     the still where nothing is `filmed`) to its prompt.
 
-    `minimums` by dimension, each one number or by the name of the model that measures, come before LEAST_ALIGNMENT.
+    Enough is the larger of what is known for the scorer and of `minimums` (by dimension, each one number or by the name
+    of the model that measures): a gate that lets more pass, because a retake costs, makes no scene show more.
     """
     own = [score for score in scores if score.scene_number is not None and score.raw is not None]
     for name in ("asks.object", "text_alignment" if filmed else "keyframe_alignment"):
@@ -116,9 +117,10 @@ def alignments(
         if found:
             model = found[0].backbone or ""
             known = LEAST_SEEN if name == "asks.object" else LEAST_ALIGNMENT.get(model)
-            asked = minimums.get(name, known)
+            asked = minimums.get(name)
+            asked = asked.get(model) if isinstance(asked, Mapping) else asked
             values = {score.scene_number or 0: score.raw or 0.0 for score in found}
-            return Alignments(values, asked.get(model, known) if isinstance(asked, Mapping) else asked)
+            return Alignments(values, max((least for least in (known, asked) if least is not None), default=None))
     return Alignments({}, None)
 
 

@@ -68,7 +68,8 @@ def _pieces(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch
 
 def _floating(frames: torch.Tensor) -> torch.Tensor:
     """uint8 as float32, plane by plane; float frames keep their precision, in which tests compute."""
-    return (frames if frames.is_floating_point() else frames.float()).contiguous()
+    kind = frames.dtype if frames.is_floating_point() else torch.float32
+    return frames.to(kind, memory_format=torch.contiguous_format)  # in one step: two would hold them twice
 
 
 # --- VBench's, which are torchvision's operations on tensors ---------------------------------------------------------

@@ -41,6 +41,8 @@ DIMENSIONS: dict[str, Dimension] = {
     "clip_consistency": Dimension("quality.dimensions.clip_consistency:ClipConsistency", 1, ("clip",)),
     "text_alignment": Dimension("quality.dimensions.text_alignment:TextAlignment", 1, ("clip",)),
     "keyframe_alignment": Dimension("quality.dimensions.text_alignment:KeyframeAlignment", 1, ("keyframe",)),
+    "colour_margin": Dimension("quality.dimensions.text_alignment:ColourMargin", 1, ("clip",)),
+    "keyframe_colour_margin": Dimension("quality.dimensions.text_alignment:KeyframeColourMargin", 1, ("keyframe",)),
     "keyframe_product_similarity": Dimension("quality.cross_scene:KeyframeProductSimilarity", 2, ("keyframe",)),
     PREFERENCE: Dimension("quality.dimensions.asks:Preference", 1, ("pair",)),
     "clipscore.text": Dimension("quality.dimensions.text_alignment:ClipScore", 1, ("keyframe", "clip")),
@@ -122,6 +124,7 @@ IDENTITY = ("product_similarity", "product_keypoints", "product_colour", "copy_p
 and a pasted photograph wins them all."""
 ON_A_STILL: dict[str, str] = {
     "text_alignment": "keyframe_alignment",
+    "colour_margin": "keyframe_colour_margin",
     "product_similarity": "keyframe_product_similarity",
 }
 """The same measure by the name that it has for one still, of dimensions that are measured on clips or on all scenes."""
@@ -151,8 +154,9 @@ SUITES: dict[str, tuple[str, ...]] = {
     "vbench-custom": (*_VBENCH_LOOKS, "temporal_flickering"),
     "vbench-i2v": ("vbench_i2v.subject", "vbench_i2v.background", *_VBENCH_LOOKS),
     "story": (
-        "text_alignment", "keyframe_alignment", "vqascore.text", "asks.object", "asks.count", "asks.color",
-        "asks.spatial", "asks.scene", "asks.action", "clip_consistency", "subject_consistency", "long_horizon",
+        "text_alignment", "keyframe_alignment", "colour_margin", "keyframe_colour_margin", "vqascore.text",
+        "asks.object", "asks.count", "asks.color", "asks.spatial", "asks.scene", "asks.action", "clip_consistency",
+        "subject_consistency", "long_horizon",
         "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "unwanted_cuts.transnetv2",
         "freeze_loop.frozen", "freeze_loop.repeat", "flow_dynamics", "brief_similarity",
     ),

@@ -119,31 +119,33 @@ def gated(studio: Studio, shown: Sequence[Shown], clips: int) -> list[dict[str, 
             kinds["wrong colour"].append((one, other))
     rows = []
     for kind, takes in kinds.items():
-        scores = [studio.still_score(still, one.scene.image_prompt) for one, still in takes]
-        rows.append(_retaken("keyframe", kind, [{"keyframe_alignment": score} for score in scores]))
+        rows.append(_retaken("keyframe", kind, [studio.gate_scores(one, still) for one, still in takes]))
     for kind, takes in kinds.items():
         some = [takes[int(index)] for index in rng.permutation(len(takes))[:clips]]
         scores = []
         for one, still in some:
             frames = studio.clip(one, still)
             if kind == "wrong colour" or one.right(studio.judge(frames[len(frames) // 2])):
-                scores.append(studio.clip_score(frames, one.scene.video_prompt))
-        rows.append(_retaken("clip", kind, [{"text_alignment": score} for score in scores]))
+                scores.append(studio.gate_scores(one, frames))
+        rows.append(_retaken("clip", kind, scores))
     return rows
 
 
 def _retaken(medium: Any, kind: str, scores: Sequence[Mapping[str, Score]]) -> dict[str, Any]:
-    minimums = minimums_of(load_recipe(GATED).quality_gate, medium)
+    minimums = minimums_of(load_recipe(GATED).quality_gate, medium, "a red cup")
     found = [judgement(minimums, of_one) for of_one in scores]
     if any(one.abstained or one.unmeasured for one in found):
         raise RuntimeError(f"the gate of {GATED!r} does not judge the {medium}s of this scorer: {found[0]}")
-    retaken = float(np.mean([bool(one.missed) for one in found]))
-    raws = np.array([score.raw for of_one in scores for score in of_one.values()], np.float64)
-    low, middle, high = (round(float(value), 4) for value in np.percentile(raws, (5, 50, 95)))
-    made = {
-        "medium": medium, "takes": kind, "count": len(found), "retaken": round(retaken, 4),
-        "minimum": next(iter(found[0].minimums.values())), "scores_5_50_95": [low, middle, high],
-    }  # fmt: skip
+    by = {}
+    for name in minimums:
+        raws = np.array([of_one[name].raw for of_one in scores], np.float64)
+        by[name] = {
+            "minimum": found[0].minimums[name],
+            "missed": round(float(np.mean([name in one.missed for one in found])), 4),
+            "scores_5_50_95": [round(float(value), 4) for value in np.percentile(raws, (5, 50, 95))],
+        }
+    retaken = round(float(np.mean([bool(one.missed) for one in found])), 4)
+    made = {"medium": medium, "takes": kind, "count": len(found), "retaken": retaken, "by": by}
     print(made, flush=True)
     return made
 

@@ -141,11 +141,16 @@ class Studio:
         )
         return self._load_video().generate(request, Unwatched()).frames
 
-    def still_score(self, picture: Pixels, prompt: str) -> Score:
-        """`keyframe_alignment`, as the gate and the ranking measure it."""
-        return self._score(ScoreRequest(
-            data=encode_png(picture), media="image", dimensions=("keyframe_alignment",), prompt=prompt
-        ))[0]  # fmt: skip
+    def gate_scores(self, shown: Shown, take: Pixels | Frames) -> dict[str, Score]:
+        """What the gate judges a still (height, width, 3) or a clip by, by dimension, as it measures them."""
+        if take.ndim == 3:
+            data, media, prompt = encode_png(take), "image", shown.scene.image_prompt
+            names = ("keyframe_alignment", "keyframe_colour_margin")
+        else:
+            data, media, prompt = encode_clip(take, VIDEO.native_fps), "video", shown.scene.video_prompt
+            names = ("text_alignment", "colour_margin")
+        found = self._score(ScoreRequest(data=data, media=media, dimensions=names, prompt=prompt))
+        return dict(zip(names, found, strict=True))
 
     def candidate_scores(self, picture: Pixels, prompt: str, reference: Pixels) -> dict[str, Score]:
         """What candidates are ranked by, by dimension; `reference` is a photograph of the product."""
@@ -155,11 +160,6 @@ class Studio:
             references=(Reference(image=EncodedImage(data=encode_png(reference)), role="product"),),
         ))  # fmt: skip
         return dict(zip(names, found, strict=True))
-
-    def clip_score(self, frames: Frames, prompt: str) -> Score:
-        """`text_alignment`."""
-        data = encode_clip(frames, VIDEO.native_fps)
-        return self._score(ScoreRequest(data=data, dimensions=("text_alignment",), prompt=prompt))[0]
 
     def _score(self, request: ScoreRequest) -> tuple[Score, ...]:
         return score_file(request, {"clip": self._clip, "dinov2_base": self._observer}, Unwatched())

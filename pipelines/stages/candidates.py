@@ -56,7 +56,7 @@ async def best_candidate(
         for of_one, score in zip(scores, await _preferences(context, [*map(scorable, values)], attempt), strict=True):
             of_one[PREFERENCE] = score
     ranking = rank(context.recipe.candidates.rank, scores)
-    minimums = minimums_of(context.recipe.quality_gate, "keyframe")
+    minimums = minimums_of(context.recipe.quality_gate, "keyframe", scorable(values[0]).prompt)
     missed = [bool(judgement(minimums, of_one).missed) for of_one in scores]
     best = max(range(count), key=lambda number: (not missed[number], ranking.totals[number]))  # the first of equals
     await context.finish(draw(best))  # finished before: its take is the current one again,

@@ -17,12 +17,16 @@ from pipelines.recipe import Minimum, QualityGate
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorable import Scorable, scores_of
 from pipelines.steps import Json, Step, StepContext, StepOutput
+from quality.dimensions.text_alignment import named_colours
 from quality.registry import measured_on
 from quality.score import Medium, Score
 from quality.summaries import dimension
 
 Verdict = Literal["passed", "retake", "budget_spent", "not_judged"]
 NOTICE = "quality_gate"
+OF_A_COLOUR = frozenset({"colour_margin", "keyframe_colour_margin"})
+"""Dimensions in which a prompt without a colour asks for nothing, and which are no fair judge of one with several: a
+CLIP does not bind them to their things."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,10 @@ async def best_take(
     """
     gate = context.recipe.quality_gate
     value = await make(0)
-    if not minimums_of(gate, scorable(value).medium):
+    first = scorable(value)
+    if not minimums_of(gate, first.medium, first.prompt):
         return value
-    takes = [await _judged(context, scorable(value), 0, value, scene_number)]
+    takes = [await _judged(context, first, 0, value, scene_number)]
     while takes[-1].decision == "retake":
         attempt = len(takes)
         value = await make(attempt)
@@ -65,9 +70,14 @@ async def best_take(
     return best.value
 
 
-def minimums_of(gate: QualityGate, medium: Medium) -> dict[str, Minimum]:
-    """The minimums that are judged on `medium`."""
-    return {name: minimum for name, minimum in gate.minimums.items() if name in measured_on(medium, [name])}
+def minimums_of(gate: QualityGate, medium: Medium, prompt: str | None) -> dict[str, Minimum]:
+    """The minimums that are judged on `medium`; those of a colour only where the prompt names a single one."""
+    unasked = frozenset() if len(named_colours(prompt or "")) == 1 else OF_A_COLOUR
+    return {
+        name: minimum
+        for name, minimum in gate.minimums.items()
+        if name in measured_on(medium, [name]) and name not in unasked
+    }
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ def _least(minimum: Minimum, score: Score) -> float | None:
 async def _judged(context: StageContext, scorable: Scorable, attempt: int, value: Json, scene_number: int) -> Judged:
     gate = context.recipe.quality_gate
     scores = {dimension(score): score for score in await scores_of(context, scorable)}
-    found = judgement(minimums_of(gate, scorable.medium), scores)
+    found = judgement(minimums_of(gate, scorable.medium, scorable.prompt), scores)
     decision = _decision(found, attempt < gate.retakes)
     details: Json = {
         "decision": decision,

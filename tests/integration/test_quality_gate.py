@@ -11,6 +11,7 @@ from pipelines.coherence import CoherenceSettings, derived_seed
 from pipelines.errors import StepFailed
 from pipelines.recipe import QualityGate
 from pipelines.scoring import ScoreRequest, score_file
+from pipelines.stages.gate import minimums_of
 from tests.support.colour_scorer import RedSeen
 from tests.support.directed_world import BRIEF, RECIPE
 from tests.support.drawing_models import SpeakingModels
@@ -233,6 +234,14 @@ async def test_a_minimum_is_for_the_model_that_it_names_and_a_score_by_another_o
     assert told[0].data["abstained"] == {"keyframe_alignment": "its minimum is for sketch-clip: it was measured by red"}
     assert told[0].data["scores"]["keyframe_alignment"] is not None
     assert "for sketch-clip" in told[0].message
+
+
+def test_the_minimum_of_a_colour_is_judged_only_where_the_prompt_names_a_single_one():
+    gate = QualityGate(minimums={"keyframe_colour_margin": 0.0, "colour_margin": 0.0, "keyframe_alignment": 0.5})
+    assert set(minimums_of(gate, "keyframe", "a teal cup")) == {"keyframe_colour_margin", "keyframe_alignment"}
+    assert set(minimums_of(gate, "keyframe", "a cup")) == {"keyframe_alignment"}
+    assert set(minimums_of(gate, "keyframe", "a teal cup on red wool")) == {"keyframe_alignment"}
+    assert set(minimums_of(gate, "clip", "a cup")) == set()
 
 
 async def test_a_minimum_of_a_formula_is_for_its_version(world):

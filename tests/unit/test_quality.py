@@ -24,6 +24,7 @@ from pipelines.stages.storyboard import Keyframe
 from pipelines.steps import Step
 from pipelines.store.artifacts import LocalArtifacts
 from quality import engine
+from quality.dimensions.text_alignment import named_colours
 from quality.registry import COMPANIONS, DIMENSIONS, UNAVAILABLE, check_dimension, measured_on, not_available
 from quality.score import Score, UnknownDimension
 from quality.stream import Shot
@@ -177,6 +178,47 @@ def test_alignment_without_an_encoder_or_a_prompt_has_no_value_but_a_reason(fiel
     for name in ("text_alignment", "keyframe_alignment"):
         score = measure(name, coloured(RED), **fields)
         assert score.raw is None and reason in str(score.reason)
+
+
+class Worded(Colours):
+    """As `Colours`, for texts of several words."""
+
+    def text(self, text):
+        return np.array([name in text.split() for name in ("red", "green", "blue")], np.float32), False
+
+
+def test_the_margin_of_a_colour_is_above_0_where_no_other_one_fits_better():
+    seen = {"backbones": SEEN, "prompt": "red"}
+    assert value("colour_margin", coloured(RED, RED), **seen) == pytest.approx(1.0)
+    wrong = measure("colour_margin", coloured(GREEN, GREEN), **seen)
+    assert wrong.raw == pytest.approx(-1.0) and wrong.note == "green fits better than red"
+    turned = measure("colour_margin", coloured(RED, GREEN), **seen)
+    assert turned.raw == pytest.approx(0.0) and turned.series is not None
+    assert turned.series.values == pytest.approx((1.0, -1.0))
+    assert value("keyframe_colour_margin", coloured(RED, GREEN), **seen) == pytest.approx(1.0)
+
+
+def test_of_several_colours_the_margin_is_that_of_the_one_that_is_seen_least():
+    seen = {"backbones": {"clip": Worded()}, "prompt": "a red cup on blue wool"}
+    assert value("colour_margin", coloured((200, 0, 200)), **seen) == pytest.approx(1 / np.sqrt(2))
+    assert value("colour_margin", coloured(RED), **seen) == pytest.approx(0.0)  # of red alone it would be 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (None, "needs a prompt that names a colour: red, orange"),
+        ("a cup, rendered", "needs a prompt that names a colour"),
+        ("a teal cup", "reads no difference between 'teal' and other colours"),
+    ],
+)
+def test_the_margin_of_a_colour_that_is_not_named_or_not_read_has_no_value(prompt, reason):
+    score = measure("colour_margin", coloured(RED), backbones=SEEN, prompt=prompt)
+    assert score.raw is None and reason in str(score.reason)
+
+
+def test_colours_are_found_as_words_in_either_spelling():
+    assert named_colours("A Grey cup beside a GRAY one, teal and red; redness, greyhound") == ("gray", "teal", "red")
 
 
 def test_scores_of_a_toy_world_have_a_name_of_their_own():

@@ -290,13 +290,14 @@ def scored(name: str, number: int, value: float, backbone: str = "sketch-clip") 
     return Score(metric_id=name, impl_id="x@1", scene_number=number, fidelity="toy", raw=value, backbone=backbone)
 
 
-def test_what_a_vision_model_saw_comes_before_the_cosine_and_a_recipe_before_what_is_known():
+def test_what_a_vision_model_saw_comes_before_the_cosine_and_of_two_minimums_the_larger_counts():
     cosines = [scored("toy.text_alignment", 1, 0.8), scored("toy.keyframe_alignment", 1, 0.6)]
     assert alignments(cosines, True, {}) == ({1: 0.8}, 0.7)
-    assert alignments(cosines, False, {"keyframe_alignment": 0.3}) == ({1: 0.6}, 0.3)
+    assert alignments(cosines, False, {"keyframe_alignment": 0.3}) == ({1: 0.6}, 0.7)
+    assert alignments(cosines, False, {"keyframe_alignment": 0.9}) == ({1: 0.6}, 0.9)
     assert alignments([*cosines, scored("admint.asks.object", 1, 1.0)], True, {}) == ({1: 1.0}, 0.5)
     assert alignments([scored("admint.text_alignment", 1, 0.2, "clip-of-somebody")], True, {}) == ({1: 0.2}, None)
-    assert alignments(cosines, True, {"text_alignment": {"sketch-clip": 0.6}}) == ({1: 0.8}, 0.6)
+    assert alignments(cosines, True, {"text_alignment": {"sketch-clip": 0.75}}) == ({1: 0.8}, 0.75)
     assert alignments(cosines, True, {"text_alignment": {"another": 0.6}}) == ({1: 0.8}, 0.7)
     assert alignments([], True, {}) == ({}, None)
 
@@ -343,7 +344,7 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
         description="",
         stages=("storyboard", "video", "stitch", "quality"),
         quality_dimensions=("text_alignment", "product_similarity", "boundary_similarity", "ad.first_product"),
-        quality_gate=QualityGate(minimums={"text_alignment": 0.3}),
+        quality_gate=QualityGate(minimums={"text_alignment": 0.71}),
     )
     brief = SimpleNamespace(prompt="a red bottle", duration=1, aspect_ratio="16:9")
     context: Any = SimpleNamespace(
@@ -369,4 +370,4 @@ async def test_an_ad_ends_with_its_scenes_against_one_another_in_one_step(tmp_pa
     assert across["admint.boundary_similarity"].raw == pytest.approx(1.0, abs=0.01)
     assert across["admint.product_colour"].frames_used == 2
     inputs = steps[-1].inputs
-    assert inputs["minimum"] == 0.3 and [each["continues"] for each in inputs["scenes"]] == [False, True]
+    assert inputs["minimum"] == 0.71 and [each["continues"] for each in inputs["scenes"]] == [False, True]
