@@ -385,6 +385,7 @@ def _blocks(frames: Iterable[Pixels], shot: Shot, block_frames: int) -> Iterator
             if count == block_frames:
                 break
         yield Block(held[:count], tuple(shot.time(first + place) for place in range(count)), first)
+        del held  # before the next one is there
         first += count
 
 

@@ -218,8 +218,12 @@ def _noun_phrase(text: str, start: int, brand: str | None, sure: bool = True) ->
         return None  # one name, which says not what it is
     source = Source(origin="prompt", start=words[0][1], end=words[-1][2])
     named = product_named(phrase, source)
-    after = re.match(rf"\s+in\s+(?P<colour>{'|'.join(sorted(COLOURS))})\b", text[words[-1][2] :], re.IGNORECASE)
-    if after and named.colour is None:  # `a mug in white`
+    after = re.match(
+        rf"(?:\s+in\s+|,\s+(?=\w+\s*(?:[,.;:!?]|$)))(?P<colour>{'|'.join(sorted(COLOURS))})\b",
+        text[words[-1][2] :],
+        re.IGNORECASE,
+    )
+    if after and named.colour is None:  # `a mug in white`, `a mug, white, for …`
         return product_named(f"{after['colour'].lower()} {phrase}", source)
     return named
 
