@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.auto_init_hook
 import ray._private.node
 import ray._private.worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
@@ -54,7 +55,9 @@ def local_ray(terminal: Terminal) -> Iterator[Path]:
                 _start(folder, terminal.say)
                 yield folder / "ray" / "session_latest" / "logs"
         finally:
-            ray.shutdown()
+            # Ray starts another Ray for whoever calls it when it has ended, Serve's client of the controller too.
+            ray._private.auto_init_hook.enable_auto_connect = False
+            leave_ray()
             del os.environ["ADMINT_LOG_SOCKET"]
             lines.close()
 
@@ -71,6 +74,20 @@ def ray_environment() -> None:
     # Ray has read the environment when it was imported.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def leave_ray() -> None:
+    """End this process's connection to Ray, and a Ray that is its own.
+
+    Nobody tells Serve's client of the controller: what it has still to do then fails with a traceback that is of no use
+    to anyone (seen at a Ctrl-C during the start, once in hundreds).
+    """
+    logging.getLogger("asyncio").addFilter(_of_no_ended_client)
+    ray.shutdown()
+
+
+def _of_no_ended_client(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Exception in callback LongPollClient")
 
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

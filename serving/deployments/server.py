@@ -15,7 +15,7 @@ from ray.serve import Application, RunTarget
 from ray.serve.config import ProxyLocation
 
 from serving.deployments.listener import Address
-from serving.deployments.local_ray import QUIET, close_to_others, local_ray, ray_environment
+from serving.deployments.local_ray import QUIET, close_to_others, leave_ray, local_ray, ray_environment
 from serving.errors import PortTaken, StartFailed
 from serving.logs import Terminal, line_of
 from serving.server.stopping import Stop
@@ -97,7 +97,7 @@ def joined(cluster: str) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        leave_ray()
 
 
 def _deploy(build: Callable[[Address | None], Application], address: Address, cluster: str | None) -> None:

@@ -1,12 +1,14 @@
 """The Ray of one machine, as far as it shows without starting one. (`tests/e2e/test_server.py` starts it.)"""
 
 import fcntl
+import logging
 import os
 import stat
 import tempfile
 
 import pytest
 import ray
+from ray._private import auto_init_hook
 
 from serving.cli.main import exit_code, one_line
 from serving.deployments import local_ray, server
@@ -26,6 +28,7 @@ def own_temporary_folder(tmp_path, monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):  # given back afterwards
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setattr(local_ray, "AuthenticationTokenLoader", Forgetful)
+    monkeypatch.setattr(auto_init_hook, "enable_auto_connect", True)
     return tmp_path
 
 
@@ -58,6 +61,18 @@ def test_a_start_that_is_late_is_tried_once_more_with_a_line(monkeypatch, capsys
     with local_ray.local_ray(Terminal("text")):
         said = capsys.readouterr().out
     assert said == "Ray did not start in time (The current node timed out during startup): trying once more\n"
+
+
+def test_what_serve_still_does_with_a_ray_that_has_ended_starts_no_other_one_and_shows_no_traceback(
+    monkeypatch, caplog
+):
+    starting(monkeypatch, None)
+    with local_ray.local_ray(Terminal("text")):
+        pass
+    auto_init_hook.auto_init_ray()  # as every call of Ray's does; `ray.init` has no second answer
+    logging.getLogger("asyncio").error("Exception in callback LongPollClient._poll_next()")
+    logging.getLogger("asyncio").error("Exception in callback of ours")
+    assert [record.getMessage() for record in caplog.records] == ["Exception in callback of ours"]
 
 
 def test_a_second_late_start_is_one_line_and_an_exit_code(monkeypatch, tmp_path):
