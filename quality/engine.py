@@ -229,8 +229,9 @@ def return_freed_memory() -> None:
     """Give memory that is free back to the system, where the C library is GNU's.
 
     It keeps what a network has freed, in sizes that the next one, or a score made at the end (DOVER's is a pass of its
-    own), has no use for: of 20 dimensions in one pass over 60 frames in Full HD 116 MB. A call takes a millisecond, and the next
-    network has its memory anew, which small frames are too quick for (13 CPU seconds for 11, tiny networks at 480p).
+    own), has no use for: of 20 dimensions in one pass over 60 frames in Full HD 116 MB. A call takes a millisecond, and
+    the next network has its memory anew, for which small frames are too quick (13 CPU seconds for 11, tiny networks at
+    480p).
     """
     if (trim := _malloc_trim()) is not None:
         trim(0)
