@@ -132,6 +132,9 @@ OF_A_PRODUCT = frozenset({
     "keyframe_product_similarity", "product_keypoints", "product_colour", "copy_paste", "ad.first_product",
 })  # fmt: skip
 """What has a value only where a reference shows the product, of one file by itself."""
+OF_A_COLOUR = frozenset({"colour_margin", "keyframe_colour_margin"})
+"""What has a value only where the prompt names a colour, and is no fair judge where it names several: a CLIP does not
+bind them to their things."""
 UNAVAILABLE: dict[str, str] = {
     "motion_smoothness": "AMT-S, whose weights are not for commercial use (CC BY-NC 4.0): see `flow_smoothness`",
     "object_class": "GRiT, which has no implementation here: see `asks.object`",
@@ -156,9 +159,8 @@ SUITES: dict[str, tuple[str, ...]] = {
     "story": (
         "text_alignment", "keyframe_alignment", "colour_margin", "keyframe_colour_margin", "vqascore.text",
         "asks.object", "asks.count", "asks.color", "asks.spatial", "asks.scene", "asks.action", "clip_consistency",
-        "subject_consistency", "long_horizon",
-        "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts", "unwanted_cuts.transnetv2",
-        "freeze_loop.frozen", "freeze_loop.repeat", "flow_dynamics", "brief_similarity",
+        "subject_consistency", "long_horizon", "product_colour", "product_keypoints", "copy_paste", "unwanted_cuts",
+        "unwanted_cuts.transnetv2", "freeze_loop.frozen", "freeze_loop.repeat", "flow_dynamics", "brief_similarity",
     ),
     "ad": (
         "ad.duration", "ad.ratio", "ad.black_frames", "ad.luminance_clipping", "ad.first_product", "ad.loudness",

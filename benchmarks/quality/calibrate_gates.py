@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.toy_stories import Shown, Studio, settings, still_request, stories
-from pipelines.stages.gate import OF_A_COLOUR
+from quality.registry import OF_A_COLOUR
 
 RESULTS = Path(__file__).parents[1] / "results" / "gate_minimums.json"
 PERCENTILES = {"keyframe_alignment": 5, "text_alignment": 1}

@@ -119,29 +119,37 @@ def gated(studio: Studio, shown: Sequence[Shown], clips: int) -> list[dict[str, 
             kinds["wrong colour"].append((one, other))
     rows = []
     for kind, takes in kinds.items():
-        rows.append(_retaken("keyframe", kind, [studio.gate_scores(one, still) for one, still in takes]))
+        rows.append(
+            _retaken(
+                "keyframe", kind, [(one.scene.image_prompt, studio.gate_scores(one, still)) for one, still in takes]
+            )
+        )
     for kind, takes in kinds.items():
         some = [takes[int(index)] for index in rng.permutation(len(takes))[:clips]]
         scores = []
         for one, still in some:
             frames = studio.clip(one, still)
             if kind == "wrong colour" or one.right(studio.judge(frames[len(frames) // 2])):
-                scores.append(studio.gate_scores(one, frames))
+                scores.append((one.scene.video_prompt, studio.gate_scores(one, frames)))
         rows.append(_retaken("clip", kind, scores))
     return rows
 
 
-def _retaken(medium: Any, kind: str, scores: Sequence[Mapping[str, Score]]) -> dict[str, Any]:
-    minimums = minimums_of(load_recipe(GATED).quality_gate, medium, "a red cup")
-    found = [judgement(minimums, of_one) for of_one in scores]
+def _retaken(medium: Any, kind: str, takes: Sequence[tuple[str, Mapping[str, Score]]]) -> dict[str, Any]:
+    gate = load_recipe(GATED).quality_gate
+    found = [judgement(minimums_of(gate, medium, prompt), scores) for prompt, scores in takes]
     if any(one.abstained or one.unmeasured for one in found):
         raise RuntimeError(f"the gate of {GATED!r} does not judge the {medium}s of this scorer: {found[0]}")
     by = {}
-    for name in minimums:
-        raws = np.array([of_one[name].raw for of_one in scores], np.float64)
+    for name in dict.fromkeys(name for one in found for name in one.minimums):
+        judged = [
+            (one, scores[name].raw) for one, (_, scores) in zip(found, takes, strict=True) if name in one.minimums
+        ]
+        raws = np.array([raw for _, raw in judged], np.float64)
         by[name] = {
-            "minimum": found[0].minimums[name],
-            "missed": round(float(np.mean([name in one.missed for one in found])), 4),
+            "minimum": judged[0][0].minimums[name],
+            "judged": len(judged),
+            "missed": round(float(np.mean([name in one.missed for one, _ in judged])), 4),
             "scores_5_50_95": [round(float(value), 4) for value in np.percentile(raws, (5, 50, 95))],
         }
     retaken = round(float(np.mean([bool(one.missed) for one in found])), 4)

@@ -218,16 +218,19 @@ def _noun_phrase(text: str, start: int, brand: str | None, sure: bool = True) ->
         return None  # one name, which says not what it is
     source = Source(origin="prompt", start=words[0][1], end=words[-1][2])
     named = product_named(phrase, source)
-    after = re.match(
-        rf"(?:\s+in\s+|,\s+(?=\w+\s*(?:[,.;:!?]|$)))(?P<colour>{'|'.join(sorted(COLOURS))})\b",
-        text[words[-1][2] :],
-        re.IGNORECASE,
-    )
-    if after and named.colour is None:  # `a mug in white`, `a mug, white, for …`
-        return product_named(f"{after['colour'].lower()} {phrase}", source)
+    after = _COLOUR_BEHIND.match(text[words[-1][2] :])
+    if after and named.colour is None:
+        look = (after["look"] or after["alone"]).lower()
+        return product_named(f"{' '.join(look.split())} {phrase}", source)
     return named
 
 
+_LOOK = rf"(?P<look>(?:(?:{'|'.join(sorted(MATERIALS))})\s+)?(?:{'|'.join(sorted(COLOURS))}))\b"
+_COLOUR_BEHIND = re.compile(
+    rf"(?:,?\s+in\s+{_LOOK}|(?:,\s+|\s*[(–—]\s*){_LOOK.replace('look', 'alone')}(?=\s*(?:[,.;:!?)–—]|$)))",
+    re.IGNORECASE,
+)
+"""`a mug in white`, `a mug, matte white, for …`, `a mug (white)`."""
 _Words = list[tuple[str, int, int]]
 """Words with their first and last character."""
 

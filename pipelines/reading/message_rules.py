@@ -149,7 +149,7 @@ def call_of(text: str) -> Fact | None:
     verbs = "|".join(re.escape(verb) for verb in CALL_VERBS if verb not in ("make", "see", "give", "start", "meet"))
     for found in re.finditer(rf"(?<=[.!?])\s+(?P<call>(?:{verbs})\b[^.!?\n]*)", text, re.IGNORECASE):
         if len(found["call"].split()) <= 9 and re.search(
-            r"\b(?:today|tonight|now|before|until|by|this|at|online|your|yours|one|it|us|in)\b|\.\w", found[0]
+            r"\b(?:today|tonight|now|before|until|by|while|this|at|online|your|yours|one|it|us|in)\b|\.\w", found[0]
         ):
             end = found.end("call")
             if rest := re.match(r"\.[a-z]{2,}(?:/\S*)?", text[end:]):  # an address: `dew.com`

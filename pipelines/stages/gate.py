@@ -18,15 +18,12 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.scorable import Scorable, scores_of
 from pipelines.steps import Json, Step, StepContext, StepOutput
 from quality.dimensions.text_alignment import named_colours
-from quality.registry import measured_on
+from quality.registry import OF_A_COLOUR, measured_on
 from quality.score import Medium, Score
 from quality.summaries import dimension
 
 Verdict = Literal["passed", "retake", "budget_spent", "not_judged"]
 NOTICE = "quality_gate"
-OF_A_COLOUR = frozenset({"colour_margin", "keyframe_colour_margin"})
-"""Dimensions in which a prompt without a colour asks for nothing, and which are no fair judge of one with several: a
-CLIP does not bind them to their things."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,13 @@ def test_the_rules_read_what_the_brief_says_and_nothing_else(known):
     assert not drawable(facts, known.prompt, IMAGE.domain).missing
 
 
-@pytest.mark.parametrize("phrase", ["a mug in white", "a mug, white, for the office", "a mug, white. It is on a table"])
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "a mug in white", "a mug, white, for the office", "a mug, white. It is on a table", "a mug (white) for work",
+        "a mug, in white", "a mug, matte white, for work", "a mug — white — for work",
+    ],
+)  # fmt: skip
 def test_a_colour_behind_its_product_is_the_products(phrase):
     facts = read_brief(Brief(prompt=f"An ad for {phrase}.", seed=0))
     assert (said(facts.product.colour), said(facts.product.noun)) == ("white", "mug")
@@ -90,7 +96,10 @@ def test_a_colour_behind_a_comma_that_belongs_to_something_else_is_not_the_produ
     assert read_brief(Brief(prompt="An ad for a mug, white tables and flowers.", seed=0)).product.colour is None
 
 
-@pytest.mark.parametrize("call", ["Order before Sunday", "Try it tonight", "Buy yours by Friday", "Shop at dew.com"])
+@pytest.mark.parametrize(
+    "call",
+    ["Order before Sunday", "Try it tonight", "Buy yours by Friday", "Order while stocks last", "Shop at dew.com"],
+)
 def test_what_a_brief_asks_people_to_do_is_kept_in_its_own_words(call):
     facts = read_brief(Brief(prompt=f"A teal bottle called Dew, in the kitchen at noon. {call}.", seed=0))
     assert said(facts.call_to_action) == call
