@@ -80,7 +80,7 @@ def leave_ray() -> None:
     """End this process's connection to Ray, and a Ray that is its own.
 
     Nobody tells Serve's client of the controller: what it has still to do then fails with a traceback that is of no use
-    to anyone (seen at a Ctrl-C during the start, once in hundreds).
+    to anyone (seen once, at a Ctrl-C during the start).
     """
     logging.getLogger("asyncio").addFilter(_of_no_ended_client)
     ray.shutdown()
